@@ -1,0 +1,3 @@
+//! Rank 0's part: hands slabs out, cuts epochs, gathers results, commits them in order, decides on checkpoints.
+
+pub mod status;

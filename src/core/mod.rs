@@ -1,0 +1,19 @@
+//! The meaning of a pipeline, pure: no MPI, no HTTP, no SQL, no files, no tokio, no clock.
+//!
+//! Modules stand in the order an event travels. `docs/semantics.md` states the rules they carry out.
+
+pub mod units;
+pub mod plan;
+pub mod time;
+pub mod schema;
+pub mod decode;
+pub mod columns;
+pub mod keygroup;
+pub mod dedup;
+pub mod watermark;
+pub mod exact;
+pub mod aggregate;
+pub mod window;
+pub mod row;
+pub mod ledger;
+pub mod epoch;

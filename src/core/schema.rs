@@ -1,0 +1,3 @@
+//! A topic's JSON Schema.
+#[derive(Debug)]
+pub struct Schema;

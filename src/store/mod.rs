@@ -1,0 +1,137 @@
+//! Where results stand: PostgreSQL, SQLite (the default) or memory, behind one trait with one conformance suite.
+//!
+//! A commit is one transaction: take the generation row's lock, move `progress`, write absolute values. Applying a commit twice, or
+//! half of it, is impossible: `progress` moves from exactly `Commit::after` to `Commit::to`, in the same transaction.
+
+use uuid::Uuid;
+
+use crate::core::columns::Reason;
+use crate::core::ledger::Counts;
+use crate::core::row::{AuditEvent, DeadLetter, WindowRow};
+use crate::core::units::{Epoch, Generation, LogId, Micros, Offset};
+
+/// How far the store has come. The results of all epochs up to `epoch` are in it, and of none after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub log: LogId,
+    pub generation: Generation,
+    pub epoch: Epoch,
+    /// Number of the log's events that these epochs hold.
+    pub end: Offset,
+    /// The fates of those events.
+    pub counts: Counts,
+}
+
+/// What one or several consecutive epochs change.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The progress that must stand when the transaction begins; None: the store must be empty.
+    pub after: Option<Epoch>,
+    pub to: Progress,
+    /// The last state of each row that changed; a metric_id stands here once.
+    pub rows: Vec<WindowRow>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// Only with `audit: full`.
+    pub events: Vec<AuditEvent>,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It did not happen, and may be tried again later: the store is away, or busy.
+    #[error("the store is not available: {0}; it is tried again")]
+    Unavailable(String),
+    /// It may have happened or not: the answer to COMMIT was lost. Open a new connection and ask `progress`, which reads under the generation row's lock.
+    #[error("the answer to COMMIT was lost: {0}")]
+    Indeterminate(String),
+    /// A newer generation writes here. Exit 77.
+    #[error("generation {mine} is fenced off: generation {theirs} writes to this store now")]
+    Fenced { mine: Generation, theirs: Generation },
+    /// The store's progress is not what the commit or this log expects. Exit 78.
+    #[error("the store does not fit this log: {0}")]
+    Mismatch(String),
+    /// It will never work: a broken statement, a full disk, no permission.
+    #[error("the store refused: {0}")]
+    Broken(String),
+}
+
+/// Writes results. One connection, one thread.
+pub trait Store: Send {
+    /// Reads progress under the generation row's lock, on a connection known to be good (a new one after `Indeterminate` or `Unavailable`), and raises
+    /// the store's generation to `mine` if it is lower. After it returns no older generation can commit.
+    ///
+    /// # Errors
+    /// `Fenced` if the store's generation is higher than `mine`; `Unavailable`; `Broken`.
+    fn claim(&mut self, mine: Generation) -> Result<Option<Progress>, StoreError>;
+
+    /// Reads progress without claiming: at start, before the generation is known.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Broken`.
+    fn progress(&mut self) -> Result<Option<Progress>, StoreError>;
+
+    /// One transaction: all of it or nothing.
+    ///
+    /// # Errors
+    /// All of `StoreError`; after `Indeterminate` the caller claims again and compares.
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError>;
+}
+
+/// Which rows `Reader::windows` gives, ordered by (window_start, window, metric_id).
+#[derive(Clone, Debug, Default)]
+pub struct WindowQuery {
+    pub window: Option<String>,
+    /// Only rows whose start is in `[from, to)`.
+    pub from: Option<Micros>,
+    pub to: Option<Micros>,
+    /// Only rows whose group has this value (as text; an absent one never matches) under this name.
+    pub group: Vec<(String, String)>,
+    pub closed: Option<bool>,
+    /// Only rows after this one in the order.
+    pub after: Option<(Micros, String, Uuid)>,
+    /// Newest first instead: for pages that show the end.
+    pub newest_first: bool,
+    pub limit: u32,
+}
+
+/// A row as it is read back: names and JSON instead of the plan's numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRow {
+    pub metric_id: Uuid,
+    pub pipeline: String,
+    pub window: String,
+    pub start: Micros,
+    pub end: Micros,
+    /// A JSON object, its keys in the pipeline file's order.
+    pub group: String,
+    /// A JSON object, its keys in the pipeline file's order.
+    pub values: String,
+    pub event_count: u64,
+    pub revision: u32,
+    pub closed: bool,
+    pub digest: u64,
+    pub epoch: Epoch,
+}
+
+/// Which dead letters, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterQuery {
+    pub reason: Option<Reason>,
+    pub topic: Option<String>,
+    /// Only those with a lower offset.
+    pub before: Option<Offset>,
+    pub limit: u32,
+}
+
+/// Answers questions; many may be open beside the one writer.
+pub trait Reader: Send {
+    /// # Errors
+    /// `Unavailable`, `Broken`; likewise below.
+    fn windows(&mut self, query: &WindowQuery) -> Result<Vec<StoredRow>, StoreError>;
+    fn window(&mut self, id: Uuid) -> Result<Option<StoredRow>, StoreError>;
+    /// The events behind a row, by offset, from `after` on; empty with `audit: none`.
+    fn lineage(&mut self, id: Uuid, after: Option<Offset>, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
+    /// Every event with this id (one a topic at most is counted), with the rows it went into; only with `audit: full`.
+    fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError>;
+    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
+}

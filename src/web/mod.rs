@@ -1,0 +1,1 @@
+//! HTTP on rank 0: thin handlers over bounded handles.
