@@ -1,1 +1,410 @@
-//! Messages between ranks.
+//! Messages between ranks: one enum and its grammar. Types of their own, so that core knows no encoding; bincode with fixed-width
+//! integers, and plain little-endian columns where a message is bulk (`Ids`, `Panes`, checkpoint sections).
+
+use bincode::{Decode, Encode, config};
+use bytes::Bytes;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::core::columns::{GroupValue, Numbering, Reason, Slab};
+use crate::core::epoch::Cut;
+use crate::core::ledger::Counts;
+use crate::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
+use crate::core::units::{Epoch, Micros, Millis, Offset, TopicId};
+
+/// What ranks say to each other.
+///
+/// Between the coordinator C and a worker W, in this order on one edge:
+///
+/// ```text
+/// C → W   Open Restore* Begin (Slab* EndEpoch)* Close
+/// W → C   Ready (Consumed* Report CheckpointPart*)*            Consumed may stand anywhere
+/// ```
+///
+/// Between workers (a worker also sends to itself), for each epoch, in the order of epochs:
+///
+/// ```text
+/// W → owner   Ids      once its slabs of the epoch are decoded
+/// owner → W   Verdicts once all workers' Ids are there and the owner has finished the epoch before
+/// W → owner   Panes    once all owners' Verdicts are there
+/// ```
+///
+/// An owner that has all Panes of an epoch has finished it and reports.
+#[derive(Debug, Encode, Decode)]
+pub enum Message {
+    Open(Open),
+    Restore(Restore),
+    Begin,
+    Slab(WireSlab),
+    /// Batch: a byte range of an input for the worker to read itself; it then counts as a slab.
+    Split(Split),
+    /// `base`: the offset before which the epochs before it ended.
+    EndEpoch { cut: WireCut, base: u64, checkpoint: Option<Ids> },
+    Close,
+
+    /// `newest`: per topic the largest time among the sender's valid events of the epoch.
+    Ids { epoch: u64, newest: Vec<Option<i64>>, entries: Vec<u8> },
+    Verdicts { epoch: u64, duplicates: Vec<u8> },
+    Panes { epoch: u64, panes: Vec<u8> },
+
+    Ready { pid: u32, host: String, facts: Facts },
+    Consumed { bytes: u64, events: u64 },
+    Report(Box<Report>),
+    CheckpointPart { epoch: u64, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool },
+    /// The worker cannot go on, through no fault of its code (an input file that cannot be read).
+    Failed { why: String },
+}
+
+/// Begins a worker's life.
+#[derive(Debug, Encode, Decode)]
+pub struct Open {
+    pub worker: u32,
+    pub workers: u32,
+    /// The pipeline and its schemas, as `pipeline::Bundle` writes them into the log.
+    pub bundle: String,
+    /// Keys the hash of ids that are no UUIDs.
+    pub id_key: u64,
+    pub batch: bool,
+}
+
+/// Which ids a checkpoint taken after the epoch brings along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Ids {
+    /// Those that came since the last checkpoint; older ones lie in sealed files.
+    Fresh,
+    All,
+}
+
+/// State out of a checkpoint for a worker, before its first slab.
+#[derive(Debug, Encode, Decode)]
+pub enum Restore {
+    Common(Vec<u8>),
+    Panes(Section),
+    Ids(Section),
+}
+
+/// What a checkpoint holds for one key group.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Section {
+    pub key_group: u8,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireSlab {
+    first_offset: u64,
+    count: u32,
+    ingest_ms: u64,
+    topic: Option<u16>,
+    by_bytes: bool,
+    bytes: Vec<u8>,
+}
+
+/// Lines that begin in `[start, end)` of a file, whose first byte has the offset `base` in the inputs laid end to end.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Split {
+    pub path: String,
+    pub start: u64,
+    pub end: u64,
+    pub base: u64,
+}
+
+#[derive(Clone, Copy, Debug, Encode, Decode)]
+pub struct WireCut {
+    epoch: u64,
+    end: u64,
+    ingest_ms: u64,
+    up_ms: u64,
+    idle_ms: Option<u64>,
+}
+
+/// What a worker made of an epoch: the fates of the events it decoded, and the rows of the key groups it owns.
+#[derive(Debug, Encode, Decode)]
+pub struct Report {
+    pub epoch: u64,
+    pub counts: [u64; 5],
+    pub rows: Vec<WireRow>,
+    pub dead_letters: Vec<WireDeadLetter>,
+    pub events: Vec<WireAuditEvent>,
+    /// Offsets of the duplicates among the events it decoded.
+    pub duplicates: Vec<u64>,
+    /// Events that were late for some window, by window, whether or not another took them.
+    pub late_by_window: Vec<u64>,
+    pub facts: Facts,
+}
+
+/// Where a worker stands after an epoch (or after its state was restored): what the coordinator needs for the next cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Facts {
+    pub watermark_us: i64,
+    /// The furthest topic's watermark, to which silence is added when all are idle.
+    pub idle_base_us: Option<i64>,
+    /// `up` of the newest epoch that had a valid event.
+    pub last_up_ms: Option<u64>,
+    /// The earliest end of a window that is not closed.
+    pub next_close_us: Option<i64>,
+    /// The earliest ingest time at which rows that changed may be shown.
+    pub next_emit_ms: Option<u64>,
+    pub ids: u64,
+    pub panes: u64,
+    pub memory_bytes: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireRow {
+    metric_id: u128,
+    window: u32,
+    start_us: i64,
+    end_us: i64,
+    group: Vec<WireGroup>,
+    values: Vec<WireValue>,
+    event_count: u64,
+    revision: u32,
+    closed: bool,
+    digest: u64,
+    epoch: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+enum WireGroup {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Text(String),
+}
+
+#[derive(Debug, Encode, Decode)]
+enum WireValue {
+    Null,
+    Integer(i128),
+    Number(f64),
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireDeadLetter {
+    offset: u64,
+    topic: Option<String>,
+    reason: u8,
+    detail: String,
+    body: Vec<u8>,
+    received_ms: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireAuditEvent {
+    offset: u64,
+    topic: String,
+    event_id: String,
+    time_us: i64,
+    received_ms: u64,
+    body: Vec<u8>,
+    metrics: Vec<u128>,
+}
+
+/// A message that no rank of this version sends: ranks of different builds, or a torn transport.
+#[derive(Debug, thiserror::Error)]
+#[error("a message between ranks cannot be read: {0}; all ranks must run the same build of caudal")]
+pub struct WireError(String);
+
+/// The message's bytes.
+#[must_use]
+pub fn encode(message: &Message) -> Vec<u8> {
+    match bincode::encode_to_vec(message, layout()) {
+        Ok(bytes) => bytes,
+        Err(error) => panic!("every message has an encoding: {error}"),
+    }
+}
+
+/// The message in these bytes.
+///
+/// # Errors
+/// If they are no whole message.
+pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
+    let (message, read) = bincode::decode_from_slice(bytes, layout()).map_err(|e| WireError(e.to_string()))?;
+    if read == bytes.len() { Ok(message) } else { Err(WireError(format!("{} bytes too many", bytes.len() - read))) }
+}
+
+fn layout() -> impl config::Config {
+    config::standard().with_fixed_int_encoding()
+}
+
+impl From<&Slab> for WireSlab {
+    fn from(slab: &Slab) -> Self {
+        Self {
+            first_offset: slab.first_offset.0,
+            count: slab.count,
+            ingest_ms: slab.ingest.0,
+            topic: slab.topic.map(|t| t.0),
+            by_bytes: slab.numbering == Numbering::Bytes,
+            bytes: slab.bytes.to_vec(),
+        }
+    }
+}
+
+impl From<WireSlab> for Slab {
+    fn from(slab: WireSlab) -> Self {
+        Self {
+            first_offset: Offset(slab.first_offset),
+            count: slab.count,
+            ingest: Millis(slab.ingest_ms),
+            topic: slab.topic.map(TopicId),
+            bytes: Bytes::from(slab.bytes),
+            numbering: if slab.by_bytes { Numbering::Bytes } else { Numbering::Dense },
+        }
+    }
+}
+
+impl From<Cut> for WireCut {
+    fn from(cut: Cut) -> Self {
+        Self {
+            epoch: cut.epoch.0,
+            end: cut.end.0,
+            ingest_ms: cut.ingest.0,
+            up_ms: cut.up.0,
+            idle_ms: cut.idle.map(|i| i.0),
+        }
+    }
+}
+
+impl From<WireCut> for Cut {
+    fn from(cut: WireCut) -> Self {
+        Self {
+            epoch: Epoch(cut.epoch),
+            end: Offset(cut.end),
+            ingest: Millis(cut.ingest_ms),
+            up: Millis(cut.up_ms),
+            idle: cut.idle_ms.map(Millis),
+        }
+    }
+}
+
+impl From<Counts> for WireCounts {
+    fn from(c: Counts) -> Self {
+        Self([c.counted, c.duplicate, c.filtered, c.invalid, c.late])
+    }
+}
+
+/// Fates as an array, in the order of `Counts`' fields.
+pub struct WireCounts(pub [u64; 5]);
+
+impl From<WireCounts> for Counts {
+    fn from(WireCounts([counted, duplicate, filtered, invalid, late]): WireCounts) -> Self {
+        Self { counted, duplicate, filtered, invalid, late }
+    }
+}
+
+impl From<WindowRow> for WireRow {
+    fn from(row: WindowRow) -> Self {
+        let group = row.group.into_iter().map(|value| match value {
+            GroupValue::Null => WireGroup::Null,
+            GroupValue::Bool(b) => WireGroup::Bool(b),
+            GroupValue::Integer(i) => WireGroup::Integer(i),
+            GroupValue::Text(t) => WireGroup::Text(t.to_string()),
+        });
+        let values = row.values.into_iter().map(|value| match value {
+            Value::Null => WireValue::Null,
+            Value::Integer(i) => WireValue::Integer(i),
+            Value::Number(n) => WireValue::Number(n),
+        });
+        Self {
+            metric_id: row.metric_id.as_u128(),
+            window: row.window as u32,
+            start_us: row.start.0,
+            end_us: row.end.0,
+            group: group.collect(),
+            values: values.collect(),
+            event_count: row.event_count,
+            revision: row.revision,
+            closed: row.closed,
+            digest: row.digest,
+            epoch: row.epoch.0,
+        }
+    }
+}
+
+impl From<WireRow> for WindowRow {
+    fn from(row: WireRow) -> Self {
+        let group = row.group.into_iter().map(|value| match value {
+            WireGroup::Null => GroupValue::Null,
+            WireGroup::Bool(b) => GroupValue::Bool(b),
+            WireGroup::Integer(i) => GroupValue::Integer(i),
+            WireGroup::Text(t) => GroupValue::Text(Arc::from(t)),
+        });
+        let values = row.values.into_iter().map(|value| match value {
+            WireValue::Null => Value::Null,
+            WireValue::Integer(i) => Value::Integer(i),
+            WireValue::Number(n) => Value::Number(n),
+        });
+        Self {
+            metric_id: Uuid::from_u128(row.metric_id),
+            window: row.window as usize,
+            start: Micros(row.start_us),
+            end: Micros(row.end_us),
+            group: group.collect(),
+            values: values.collect(),
+            event_count: row.event_count,
+            revision: row.revision,
+            closed: row.closed,
+            digest: row.digest,
+            epoch: Epoch(row.epoch),
+        }
+    }
+}
+
+impl From<DeadLetter> for WireDeadLetter {
+    fn from(letter: DeadLetter) -> Self {
+        let reason = Reason::ALL.iter().position(|r| *r == letter.reason).unwrap_or_default() as u8;
+        Self {
+            offset: letter.offset.0,
+            topic: letter.topic,
+            reason,
+            detail: letter.detail,
+            body: letter.body,
+            received_ms: letter.received.0,
+        }
+    }
+}
+
+impl TryFrom<WireDeadLetter> for DeadLetter {
+    type Error = WireError;
+
+    fn try_from(letter: WireDeadLetter) -> Result<Self, WireError> {
+        let reason = Reason::ALL.get(usize::from(letter.reason));
+        Ok(Self {
+            offset: Offset(letter.offset),
+            topic: letter.topic,
+            reason: *reason.ok_or_else(|| WireError(format!("reason {} of a dead letter", letter.reason)))?,
+            detail: letter.detail,
+            body: letter.body,
+            received: Millis(letter.received_ms),
+        })
+    }
+}
+
+impl From<AuditEvent> for WireAuditEvent {
+    fn from(event: AuditEvent) -> Self {
+        Self {
+            offset: event.offset.0,
+            topic: event.topic,
+            event_id: event.event_id,
+            time_us: event.time.0,
+            received_ms: event.received.0,
+            body: event.body,
+            metrics: event.metrics.iter().map(Uuid::as_u128).collect(),
+        }
+    }
+}
+
+impl From<WireAuditEvent> for AuditEvent {
+    fn from(event: WireAuditEvent) -> Self {
+        Self {
+            offset: Offset(event.offset),
+            topic: event.topic,
+            event_id: event.event_id,
+            time: Micros(event.time_us),
+            received: Millis(event.received_ms),
+            body: event.body,
+            metrics: event.metrics.into_iter().map(Uuid::from_u128).collect(),
+        }
+    }
+}

@@ -1,1 +1,1 @@
-//! One file per subcommand.
+//! The command line: one file per subcommand.

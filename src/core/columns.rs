@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::core::units::{Micros, Millis, Offset, TopicId};
 
 /// A run of NDJSON lines as the log has it: the unit of dispatch.
@@ -15,7 +17,7 @@ pub struct Slab {
     /// None: mixed, each event names its topic.
     pub topic: Option<TopicId>,
     /// The lines, each ended by one `\n`.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Bytes,
     pub numbering: Numbering,
 }
 

@@ -60,3 +60,15 @@ pub struct AuditEvent {
     /// The rows it went into.
     pub metrics: Vec<Uuid>,
 }
+
+/// The name of a row, the same on every replay: a UUID (version 8) from a 128-bit xxh3 of (pipeline, window, start, group).
+#[must_use]
+pub fn metric_id(_pipeline: &str, _window: &str, _start: Micros, _group: &[GroupValue]) -> Uuid {
+    unimplemented!()
+}
+
+/// Of a closed row: covers metric_id, values and event count. Never 0.
+#[must_use]
+pub fn digest(_metric_id: Uuid, _values: &[Value], _event_count: u64) -> u64 {
+    unimplemented!()
+}

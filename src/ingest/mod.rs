@@ -1,9 +1,15 @@
 //! From bytes of a request to slabs in the log: admission, limits, line cutting, the writer thread with its group commit, and the feed
 //! from which the coordinator takes slabs in the log's order.
 
+pub mod lines;
+pub mod writer;
+pub mod feed;
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::core::columns::Reason;
+use crate::core::row::DeadLetter;
 use crate::core::units::{Offset, TopicId};
 
 /// Events cut from one request body, on their way to the writer thread. They go into one frame: all or none of them are accepted.
@@ -57,4 +63,23 @@ pub enum Refusal {
     IdsFull,
     #[error("more requests are waiting than INGEST_QUEUE_MAX")]
     Busy,
+}
+
+impl Fate {
+    #[must_use]
+    pub fn counted(offset: Offset) -> Self {
+        Self { offset, status: FateStatus::Counted, reason: None }
+    }
+
+    #[must_use]
+    pub fn duplicate(offset: Offset) -> Self {
+        Self { offset, status: FateStatus::Duplicate, reason: None }
+    }
+
+    /// Of an event that became a dead letter.
+    #[must_use]
+    pub fn of(letter: &DeadLetter) -> Self {
+        let status = if letter.reason == Reason::Late { FateStatus::Late } else { FateStatus::Invalid };
+        Self { offset: letter.offset, status, reason: Some(format!("{}: {}", letter.reason.name(), letter.detail)) }
+    }
 }

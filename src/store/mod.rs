@@ -3,6 +3,12 @@
 //! A commit is one transaction: take the generation row's lock, move `progress`, write absolute values. Applying a commit twice, or
 //! half of it, is impossible: `progress` moves from exactly `Commit::after` to `Commit::to`, in the same transaction.
 
+pub mod target;
+pub mod sqlite;
+pub mod postgres;
+pub mod memory;
+pub mod writer;
+
 use uuid::Uuid;
 
 use crate::core::columns::Reason;

@@ -1,1 +1,8 @@
-//! A rank that validates, deduplicates and aggregates.
+//! A rank that validates, deduplicates and aggregates. `state` decides, purely; `run` polls the transport and does what it says.
+
+pub mod rows;
+pub mod ids;
+pub mod fates;
+pub mod snapshot;
+pub mod state;
+pub mod run;

@@ -1,0 +1,5 @@
+//! Decode and validation.
+
+use criterion::Criterion;
+
+pub fn bench(_c: &mut Criterion) {}

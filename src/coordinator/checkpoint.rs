@@ -1,0 +1,189 @@
+//! Checkpoints on disk. A checkpoint only shortens the replay; the truth is the log.
+//!
+//! `checkpoint-EPOCH` holds what all workers share, the panes by key group and the list of sealed files; `ids-EPOCH` is a sealed file of
+//! remembered ids, written once and listed by every later checkpoint until a full one replaces them all. Each file: magic (8 bytes), length of the
+//! body (u64), crc32c of the body (u32), the body (bincode, fixed-width integers). Written as tmp, synced, renamed, the directory synced.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bincode::{Decode, Encode, config};
+
+use crate::coordinator::gather::Draft;
+use crate::core::keygroup::{KeyGroup, Owners};
+use crate::core::units::{Epoch, LogId, Offset};
+use crate::log::disk::Disk;
+use crate::wire::{Ids, Message, Restore, Section};
+
+const MAGIC: &[u8; 8] = b"caudalK1";
+const HEADER_BYTES: usize = 20;
+/// Checkpoints that are kept.
+const KEPT: usize = 2;
+/// With more sealed files than this the next checkpoint brings all ids in one.
+const SEALED_FILES_MAX: usize = 64;
+const CHECKPOINT: &str = "checkpoint-";
+const SEALED: &str = "ids-";
+const TMP: &str = "checkpoint.tmp";
+
+#[derive(Clone, Debug, Encode, Decode)]
+struct Manifest {
+    log: u128,
+    epoch: u64,
+    end: u64,
+    common: Vec<u8>,
+    panes: Vec<Section>,
+    /// Epochs in the names of the sealed files, oldest first.
+    sealed: Vec<u64>,
+}
+
+/// A checkpoint as a start takes it up.
+#[derive(Debug)]
+pub struct Checkpoint {
+    manifest: Manifest,
+    ids: Vec<Vec<Section>>,
+}
+
+/// Writes checkpoints and finds them again.
+pub struct Checkpoints {
+    disk: Arc<dyn Disk>,
+    log: LogId,
+    /// Of the newest checkpoint that was written or loaded.
+    sealed: Vec<u64>,
+}
+
+impl Checkpoints {
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, log: LogId) -> Self {
+        Self { disk, log, sealed: Vec::new() }
+    }
+
+    /// The newest whole checkpoint of this log whose epoch is not after `newest`. One that cannot be read is passed over, with a warning: an older
+    /// one, or none, only makes the replay longer.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed.
+    pub fn load(&mut self, newest: Epoch) -> io::Result<Option<Checkpoint>> {
+        let mut epochs = self.epochs(CHECKPOINT)?;
+        epochs.retain(|&e| e <= newest.0);
+        for epoch in epochs.into_iter().rev() {
+            match self.read(epoch) {
+                Ok(checkpoint) => {
+                    self.sealed.clone_from(&checkpoint.manifest.sealed);
+                    return Ok(Some(checkpoint));
+                }
+                Err(error) => tracing::warn!(epoch, %error, "a checkpoint cannot be used; an older one is"),
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&self, epoch: u64) -> io::Result<Checkpoint> {
+        let manifest: Manifest = self.read_file(&format!("{CHECKPOINT}{epoch:020}"))?;
+        if manifest.log != self.log.0 {
+            return Err(io::Error::other("it is of another log"));
+        }
+        let ids = manifest.sealed.iter().map(|e| self.read_file(&format!("{SEALED}{e:020}"))).collect::<io::Result<_>>()?;
+        Ok(Checkpoint { manifest, ids })
+    }
+
+    /// Writes a checkpoint, keeps the last two and removes what they do not name. True if the next one is to bring all ids.
+    ///
+    /// # Errors
+    /// As the disk says; nothing that was there before is lost then.
+    pub fn write(&mut self, draft: Draft) -> io::Result<bool> {
+        let epoch = draft.cut.epoch.0;
+        if draft.which == Ids::All {
+            self.sealed.clear();
+        }
+        if !draft.ids.is_empty() {
+            self.write_file(&format!("{SEALED}{epoch:020}"), &draft.ids)?;
+            self.sealed.push(epoch);
+        }
+        let manifest = Manifest {
+            log: self.log.0,
+            epoch,
+            end: draft.cut.end.0,
+            common: draft.common,
+            panes: draft.panes,
+            sealed: self.sealed.clone(),
+        };
+        self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
+        self.clean()?;
+        Ok(self.sealed.len() >= SEALED_FILES_MAX)
+    }
+
+    fn clean(&self) -> io::Result<()> {
+        let mut kept = self.epochs(CHECKPOINT)?;
+        let old = kept.len().saturating_sub(KEPT);
+        for epoch in kept.drain(..old) {
+            self.disk.remove(&format!("{CHECKPOINT}{epoch:020}"))?;
+        }
+        let mut named = Vec::new();
+        for epoch in kept {
+            let manifest: Manifest = self.read_file(&format!("{CHECKPOINT}{epoch:020}"))?;
+            named.extend(manifest.sealed);
+        }
+        for epoch in self.epochs(SEALED)?.into_iter().filter(|e| !named.contains(e)) {
+            self.disk.remove(&format!("{SEALED}{epoch:020}"))?;
+        }
+        Ok(())
+    }
+
+    /// The epochs in the names of this kind, oldest first.
+    fn epochs(&self, kind: &str) -> io::Result<Vec<u64>> {
+        let names = self.disk.list()?;
+        let mut epochs: Vec<u64> = names.iter().filter_map(|n| n.strip_prefix(kind)?.parse().ok()).collect();
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
+
+    fn write_file(&self, name: &str, body: &impl Encode) -> io::Result<()> {
+        let body = bincode::encode_to_vec(body, layout()).map_err(io::Error::other)?;
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        header.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        let file = self.disk.create(TMP, (header.len() + body.len()) as u64)?;
+        file.write_at(0, &mut [IoSlice::new(&header), IoSlice::new(&body)])?;
+        file.sync()?;
+        self.disk.rename(TMP, name)?;
+        self.disk.sync_directory()
+    }
+
+    fn read_file<T: Decode<()>>(&self, name: &str) -> io::Result<T> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", self.disk.path(name)));
+        let file = self.disk.open(name)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        let read = file.read_at(0, &mut bytes)?;
+        let (header, body) = bytes.get(..read).and_then(|b| b.split_at_checked(HEADER_BYTES)).ok_or_else(damaged)?;
+        let (magic, rest) = header.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let (len, crc) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let whole = magic == MAGIC && u64::from_le_bytes(*len) == body.len() as u64 && crc == crc32c::crc32c(body).to_le_bytes();
+        if !whole {
+            return Err(damaged());
+        }
+        let (value, _) = bincode::decode_from_slice(body, layout()).map_err(|_| damaged())?;
+        Ok(value)
+    }
+}
+
+fn layout() -> impl config::Config {
+    config::standard().with_fixed_int_encoding()
+}
+
+impl Checkpoint {
+    /// The epoch after which the state was, and the end of its events.
+    #[must_use]
+    pub fn at(&self) -> (Epoch, Offset) {
+        (Epoch(self.manifest.epoch), Offset(self.manifest.end))
+    }
+
+    /// What the workers are sent: (worker, message), in order.
+    pub fn restores(self, owners: Owners) -> impl Iterator<Item = (usize, Message)> {
+        let common = self.manifest.common;
+        let to_all = (0..owners.workers()).map(move |w| (w, Restore::Common(common.clone())));
+        let owner = move |section: &Section| owners.owner(KeyGroup(section.key_group));
+        let panes = self.manifest.panes.into_iter().map(move |s| (owner(&s), Restore::Panes(s)));
+        let ids = self.ids.into_iter().flatten().map(move |s| (owner(&s), Restore::Ids(s)));
+        to_all.chain(panes).chain(ids).map(|(worker, restore)| (worker, Message::Restore(restore)))
+    }
+}

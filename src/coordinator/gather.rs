@@ -1,0 +1,128 @@
+//! What comes back from the workers, gathered: an epoch's reports, a checkpoint's parts.
+
+use crate::core::epoch::Cut;
+use crate::core::ledger::Counts;
+use crate::core::row::{AuditEvent, DeadLetter, WindowRow};
+use crate::core::units::{Millis, Offset};
+use crate::wire::{Facts, Ids, Report, Section, WireCounts, WireError};
+
+/// An epoch in the workers' hands.
+#[derive(Debug)]
+pub struct InFlight {
+    pub cut: Cut,
+    /// Where the epoch before it ended.
+    pub base: Offset,
+    /// When its slabs were taken in.
+    pub ingests: Vec<Millis>,
+    reports: Vec<Option<Report>>,
+}
+
+/// An epoch's results, of all workers together.
+#[derive(Debug, Default)]
+pub struct Results {
+    pub counts: Counts,
+    pub rows: Vec<WindowRow>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub events: Vec<AuditEvent>,
+    pub duplicates: Vec<u64>,
+    pub late_by_window: Vec<u64>,
+    /// What they take in memory, about.
+    pub bytes: usize,
+}
+
+impl InFlight {
+    #[must_use]
+    pub fn new(cut: Cut, base: Offset, ingests: Vec<Millis>, workers: usize) -> Self {
+        Self { cut, base, ingests, reports: (0..workers).map(|_| None).collect() }
+    }
+
+    pub fn take(&mut self, worker: usize, report: Report) {
+        let before = self.reports[worker].replace(report);
+        assert!(before.is_none(), "worker {worker} reports epoch {} twice", self.cut.epoch);
+    }
+
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.reports.iter().all(Option::is_some)
+    }
+
+    /// Puts the reports together; dead letters and events by offset.
+    ///
+    /// # Errors
+    /// If one holds what no worker of this build writes.
+    pub fn results(self) -> Result<Results, WireError> {
+        let mut all = Results::default();
+        for report in self.reports.into_iter().flatten() {
+            all.counts += Counts::from(WireCounts(report.counts));
+            all.late_by_window.resize(report.late_by_window.len(), 0);
+            for (total, late) in all.late_by_window.iter_mut().zip(&report.late_by_window) {
+                *total += late;
+            }
+            all.duplicates.extend(report.duplicates);
+            all.rows.extend(report.rows.into_iter().map(WindowRow::from));
+            all.events.extend(report.events.into_iter().map(AuditEvent::from));
+            for letter in report.dead_letters {
+                all.dead_letters.push(letter.try_into()?);
+            }
+        }
+        all.dead_letters.sort_by_key(|d| d.offset);
+        all.events.sort_by_key(|e| e.offset);
+        all.bytes = ROW_BYTES * all.rows.len()
+            + all.dead_letters.iter().map(|d| d.body.len() + d.detail.len() + ROW_BYTES).sum::<usize>()
+            + all.events.iter().map(|e| e.body.len() + ROW_BYTES).sum::<usize>();
+        Ok(all)
+    }
+}
+
+/// What a row takes in memory, about.
+const ROW_BYTES: usize = 300;
+
+/// A checkpoint in the making.
+#[derive(Debug)]
+pub struct Draft {
+    pub cut: Cut,
+    pub which: Ids,
+    pub common: Vec<u8>,
+    pub panes: Vec<Section>,
+    pub ids: Vec<Section>,
+    missing: usize,
+}
+
+impl Draft {
+    #[must_use]
+    pub fn new(cut: Cut, which: Ids, workers: usize) -> Self {
+        Self { cut, which, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), missing: workers }
+    }
+
+    /// Takes a part; true once all workers have sent their last one.
+    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool) -> bool {
+        self.common = common;
+        self.panes.extend(panes);
+        self.ids.extend(ids);
+        self.missing -= usize::from(last);
+        self.missing == 0
+    }
+}
+
+/// What holds for the job when these hold for its workers.
+pub fn facts_of_all(workers: impl Iterator<Item = Facts>) -> Facts {
+    let least = |a: Option<_>, b: Option<_>| match (a, b) {
+        (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
+        (a, b) => a.or(b),
+    };
+    let join = |a: Facts, b: Facts| Facts {
+        // These three are the same with every worker.
+        watermark_us: b.watermark_us,
+        idle_base_us: b.idle_base_us,
+        last_up_ms: b.last_up_ms,
+        next_close_us: match (a.next_close_us, b.next_close_us) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        },
+        next_emit_ms: least(a.next_emit_ms, b.next_emit_ms),
+        ids: a.ids + b.ids,
+        panes: a.panes + b.panes,
+        memory_bytes: a.memory_bytes + b.memory_bytes,
+    };
+    workers.reduce(join).unwrap_or_default()
+}

@@ -1,0 +1,483 @@
+//! The coordinator, pure: it is told what happened and says what to do. It knows no transport, log, store or clock.
+//!
+//! Slabs are handed out in the log's order to workers that have credit. An epoch is ended by a cut, which is either one of those that a
+//! replay found in the log, or a new one that is then logged. Two epochs may be in flight; their results are committed in order, once the
+//! log says that their cut is on disk.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::core::columns::Slab;
+use crate::core::epoch::Cut;
+use crate::core::ledger::Counts;
+use crate::core::plan::Plan;
+use crate::core::row::{DeadLetter, WindowRow};
+use crate::core::units::{Epoch, Micros, Millis, Offset};
+use crate::coordinator::gather::{Draft, InFlight, facts_of_all};
+use crate::ingest::Fate;
+use crate::store::{Commit, Progress};
+use crate::wire::{Facts, Ids, Message, WireCounts, WireError};
+
+/// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
+const EPOCHS_IN_FLIGHT_MAX: usize = 2;
+/// Epochs whose results may await their commit; beyond it nothing more is dispatched.
+const RESULTS_MAX: usize = 64;
+/// Bytes of results that may await their commit.
+const RESULTS_BYTES_MAX: usize = 64 << 20;
+/// A checkpoint waits while more epochs than this await their commit, so that it is not ahead of the store when it is needed.
+const CHECKPOINT_LAG_MAX: usize = 8;
+
+/// What the coordinator may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of slabs that may be with one worker, dispatched and not decoded.
+    pub credit_bytes: u64,
+    /// An epoch of this many bytes is cut.
+    pub epoch_bytes: u64,
+    /// An epoch of this age is cut.
+    pub epoch_age: Millis,
+    /// A checkpoint is taken after this many bytes.
+    pub checkpoint_bytes: u64,
+    /// Or after this time, if events came.
+    pub checkpoint_age: Millis,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            credit_bytes: 8 << 20,
+            epoch_bytes: 8 << 20,
+            epoch_age: Millis(20),
+            checkpoint_bytes: 256 << 20,
+            checkpoint_age: Millis(30_000),
+        }
+    }
+}
+
+/// Where a life of the job begins: what the store and the checkpoint say, and what is left of the log.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// What the store has; its counts are the ledger's.
+    pub progress: Progress,
+    /// Whether the store has any progress row.
+    pub stored: bool,
+    /// The epoch whose state the workers were given, and its end.
+    pub checkpoint: (Epoch, Offset),
+    /// The log's cuts after the checkpoint.
+    pub cuts: VecDeque<Cut>,
+}
+
+/// The time, as the caller's clock has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub unix: Millis,
+    /// Up and willing to take events, over all generations.
+    pub up: Millis,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// To a worker, from 0.
+    Send(usize, Message),
+    /// Append this cut to the log.
+    Log(Cut),
+    /// Hand this to the store's writer; commits come in order.
+    Commit(Box<Commit>),
+    /// Write this checkpoint.
+    Checkpoint(Box<Draft>),
+    /// Answer a request that waited for its events' fates.
+    Answer(oneshot::Sender<Vec<Fate>>, Vec<Fate>),
+}
+
+/// A request that waits for its events' epochs to be committed.
+#[derive(Debug)]
+struct Waiter {
+    first: Offset,
+    end: Offset,
+    /// Fates other than counted, so far.
+    exceptions: BTreeMap<Offset, Fate>,
+    to: oneshot::Sender<Vec<Fate>>,
+}
+
+/// Rank 0's knowledge of the job.
+pub struct State {
+    plan: Arc<Plan>,
+    limits: Limits,
+    workers: Vec<Worker>,
+
+    /// Cuts still to be followed.
+    replay: VecDeque<Cut>,
+    /// The last cut's epoch and end.
+    ended: (Epoch, Offset),
+    /// The end of the slabs handed out.
+    dispatched: Offset,
+    filled_bytes: u64,
+    filled: VecDeque<Millis>,
+    opened: Millis,
+
+    in_flight: VecDeque<InFlight>,
+    /// Finished, waiting for their cut to be durable.
+    finished: VecDeque<(Commit, usize)>,
+    /// With the store's writer: epoch, end, bytes.
+    committing: VecDeque<(Epoch, Offset, usize)>,
+    waiting_bytes: usize,
+    durable: Epoch,
+    progress: Progress,
+    stored: bool,
+    committed: Progress,
+
+    facts: Facts,
+    /// Whether this silence has had its TIME record.
+    timed: bool,
+    draft: Option<Draft>,
+    bytes_since_checkpoint: u64,
+    checkpoint_at: Millis,
+    full_checkpoint: bool,
+    draining: bool,
+    waiters: VecDeque<Waiter>,
+    late_by_window: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Worker {
+    /// Dispatched and not decoded.
+    queued: u64,
+    events: u64,
+    facts: Facts,
+}
+
+/// One worker as the status page shows it: (bytes queued, events decoded, facts).
+pub type WorkerView = (u64, u64, Facts);
+
+impl State {
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, workers: usize, limits: Limits, beginning: Beginning) -> Self {
+        let durable = beginning.cuts.back().map_or(beginning.checkpoint.0, |c| c.epoch);
+        Self {
+            late_by_window: vec![0; plan.windows.len()],
+            plan,
+            limits,
+            workers: vec![Worker { queued: 0, events: 0, facts: Facts::default() }; workers],
+            replay: beginning.cuts,
+            ended: beginning.checkpoint,
+            dispatched: beginning.checkpoint.1,
+            filled_bytes: 0,
+            filled: VecDeque::new(),
+            opened: Millis(0),
+            in_flight: VecDeque::new(),
+            finished: VecDeque::new(),
+            committing: VecDeque::new(),
+            waiting_bytes: 0,
+            durable,
+            progress: beginning.progress,
+            stored: beginning.stored,
+            committed: beginning.progress,
+            facts: Facts::default(),
+            timed: false,
+            draft: None,
+            bytes_since_checkpoint: 0,
+            checkpoint_at: Millis(0),
+            full_checkpoint: false,
+            draining: false,
+            waiters: VecDeque::new(),
+        }
+    }
+
+    /// Whether the next slab of the log can be handed out now.
+    #[must_use]
+    pub fn wants_slab(&self) -> bool {
+        let at_a_cut = self.replay.front().is_some_and(|c| c.end == self.dispatched);
+        let full = self.replay.is_empty() && self.filled_bytes >= self.limits.epoch_bytes;
+        !at_a_cut && !full && self.may_begin() && self.workers.iter().any(|w| w.queued < self.limits.credit_bytes)
+    }
+
+    /// Whether one more epoch may be in flight, and its results kept.
+    fn may_begin(&self) -> bool {
+        self.in_flight.len() < EPOCHS_IN_FLIGHT_MAX
+            && self.finished.len() + self.committing.len() < RESULTS_MAX
+            && self.waiting_bytes < RESULTS_BYTES_MAX
+    }
+
+    /// Hands out the next slab of the log. Only where `wants_slab`.
+    pub fn dispatch(&mut self, slab: &Slab, now: Now) -> Action {
+        assert_eq!(slab.first_offset, self.dispatched, "slabs come in the log's order, without a gap");
+        if self.dispatched == self.ended.1 {
+            self.opened = now.up;
+        }
+        self.dispatched = Offset(slab.first_offset.0 + u64::from(slab.count));
+        assert!(self.replay.front().is_none_or(|c| self.dispatched <= c.end), "a logged cut falls into a slab");
+        let bytes = slab.bytes.len() as u64;
+        self.filled_bytes += bytes;
+        self.bytes_since_checkpoint += bytes;
+        self.filled.push_back(slab.ingest);
+        let (index, worker) = self.emptiest_worker();
+        worker.queued += bytes;
+        Action::Send(index, Message::Slab(slab.into()))
+    }
+
+    fn emptiest_worker(&mut self) -> (usize, &mut Worker) {
+        let emptiest = self.workers.iter_mut().enumerate().min_by_key(|(_, w)| w.queued);
+        emptiest.unwrap_or_else(|| panic!("a job has at least one worker"))
+    }
+
+    /// Ends the epoch if it is time; `idle_log` says that the feed has no slab.
+    pub fn tick(&mut self, now: Now, idle_log: bool) -> Vec<Action> {
+        if !self.may_begin() {
+            return Vec::new();
+        }
+        if let Some(cut) = self.replay.front().copied() {
+            if cut.end != self.dispatched {
+                return Vec::new();
+            }
+            self.replay.pop_front();
+            return self.end_epoch(cut, now);
+        }
+        let Some(idle) = self.due(now, idle_log) else { return Vec::new() };
+        let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest: now.unix, up: now.up, idle };
+        let mut actions = vec![Action::Log(cut)];
+        actions.extend(self.end_epoch(cut, now));
+        actions
+    }
+
+    /// Whether a new cut is due, and then its `idle`.
+    fn due(&mut self, now: Now, idle_log: bool) -> Option<Option<Millis>> {
+        if self.dispatched > self.ended.1 {
+            let age = now.up.0.saturating_sub(self.opened.0);
+            let full = self.filled_bytes >= self.limits.epoch_bytes;
+            return (full || self.draining || age >= self.limits.epoch_age.0).then_some(None);
+        }
+        if !idle_log || !self.in_flight.is_empty() {
+            return None;
+        }
+        let closes = self.facts.next_close_us?;
+        if closes <= self.facts.watermark_us {
+            // The watermark has passed a window's end; windows close one epoch behind it.
+            return Some(None);
+        }
+        let idle = self.silence(now)?;
+        if !self.timed || self.watermark_after(idle) >= Micros(closes) {
+            self.timed = true;
+            return Some(Some(idle));
+        }
+        self.facts.next_emit_ms.is_some_and(|at| now.unix.0 >= at).then_some(None)
+    }
+
+    /// How long nothing valid has come, once that is long enough to count.
+    fn silence(&self, now: Now) -> Option<Millis> {
+        let idle = Millis(now.up.0.saturating_sub(self.facts.last_up_ms?));
+        let enough = self.plan.topics.iter().map(|t| t.idle_after).max()?;
+        (idle.micros() >= enough).then_some(idle)
+    }
+
+    fn watermark_after(&self, idle: Millis) -> Micros {
+        self.facts.idle_base_us.map_or(Micros::MIN, |base| Micros(base).plus(idle.micros()))
+    }
+
+    fn end_epoch(&mut self, cut: Cut, now: Now) -> Vec<Action> {
+        assert_eq!(cut.epoch, self.ended.0.next(), "epochs are dense");
+        let base = self.ended.1;
+        let checkpoint = self.checkpoint_due(cut, now);
+        if let Some(which) = checkpoint {
+            self.draft = Some(Draft::new(cut, which, self.workers.len()));
+            (self.bytes_since_checkpoint, self.checkpoint_at, self.full_checkpoint) = (0, now.up, false);
+        }
+        if cut.end > base {
+            self.timed = false;
+        }
+        let ingests = std::mem::take(&mut self.filled).into();
+        self.in_flight.push_back(InFlight::new(cut, base, ingests, self.workers.len()));
+        (self.ended, self.filled_bytes) = ((cut.epoch, cut.end), 0);
+        let to_all = 0..self.workers.len();
+        to_all.map(|w| Action::Send(w, Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })).collect()
+    }
+
+    fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
+        let something = self.bytes_since_checkpoint > 0;
+        let old = now.up.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
+        let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
+        let behind = self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
+        let due = self.draft.is_none() && !behind && (large || (something && old));
+        due.then_some(if self.full_checkpoint { Ids::All } else { Ids::Fresh })
+    }
+
+    /// Takes a worker's message.
+    ///
+    /// # Errors
+    /// If it says what no worker of this build says.
+    pub fn message(&mut self, worker: usize, message: Message) -> Result<Vec<Action>, WireError> {
+        let mut actions = Vec::new();
+        match message {
+            Message::Ready { facts, .. } => {
+                self.workers[worker].facts = facts;
+                self.facts = facts_of_all(self.workers.iter().map(|w| w.facts));
+            }
+            Message::Consumed { bytes, events } => {
+                let worker = &mut self.workers[worker];
+                worker.queued -= bytes;
+                worker.events += events;
+            }
+            Message::Report(report) => {
+                self.workers[worker].facts = report.facts;
+                let in_flight = self.in_flight.iter_mut().find(|f| f.cut.epoch.0 == report.epoch);
+                let Some(in_flight) = in_flight else { panic!("a report on epoch {}, which is not in flight", report.epoch) };
+                in_flight.take(worker, *report);
+                self.finish(&mut actions)?;
+            }
+            Message::CheckpointPart { epoch, common, panes, ids, last } => {
+                let draft = self.draft.as_mut().filter(|d| d.cut.epoch.0 == epoch);
+                let Some(draft) = draft else { panic!("a part of checkpoint {epoch}, which was not asked for") };
+                if draft.take(common, panes, ids, last) {
+                    actions.extend(self.draft.take().map(|d| Action::Checkpoint(Box::new(d))));
+                }
+            }
+            other => panic!("a coordinator is not sent {other:?}"),
+        }
+        Ok(actions)
+    }
+
+    /// Moves on the epochs that all workers have reported.
+    fn finish(&mut self, actions: &mut Vec<Action>) -> Result<(), WireError> {
+        while self.in_flight.front().is_some_and(InFlight::complete) {
+            let Some(in_flight) = self.in_flight.pop_front() else { break };
+            self.facts = facts_of_all(self.workers.iter().map(|w| w.facts));
+            let (cut, base) = (in_flight.cut, in_flight.base);
+            let results = in_flight.results()?;
+            for (total, late) in self.late_by_window.iter_mut().zip(&results.late_by_window) {
+                *total += late;
+            }
+            self.tell_waiters(cut.end, &results.duplicates, &results.dead_letters);
+            if cut.epoch <= self.progress.epoch {
+                continue;
+            }
+            let counts = results.counts;
+            assert_eq!(counts.total(), cut.end.0 - base.0, "every event of an epoch has one fate");
+            self.progress_to(cut, counts);
+            let bytes = results.bytes;
+            let commit = Commit {
+                after: self.stored.then_some(Epoch(cut.epoch.0 - 1)),
+                to: self.progress,
+                rows: results.rows,
+                dead_letters: results.dead_letters,
+                events: results.events,
+            };
+            self.stored = true;
+            self.waiting_bytes += bytes;
+            self.finished.push_back((commit, bytes));
+        }
+        self.release(actions);
+        Ok(())
+    }
+
+    fn progress_to(&mut self, cut: Cut, counts: Counts) {
+        self.progress.epoch = cut.epoch;
+        self.progress.end = cut.end;
+        self.progress.counts += counts;
+    }
+
+    /// Hands over the finished epochs whose cut is on disk.
+    fn release(&mut self, actions: &mut Vec<Action>) {
+        while self.finished.front().is_some_and(|(commit, _)| commit.to.epoch <= self.durable) {
+            let Some((commit, bytes)) = self.finished.pop_front() else { break };
+            self.committing.push_back((commit.to.epoch, commit.to.end, bytes));
+            actions.push(Action::Commit(Box::new(commit)));
+        }
+    }
+
+    /// The log has this cut, and all before it, on disk.
+    pub fn durable(&mut self, epoch: Epoch) -> Vec<Action> {
+        self.durable = self.durable.max(epoch);
+        let mut actions = Vec::new();
+        self.release(&mut actions);
+        actions
+    }
+
+    /// The store has committed everything up to here.
+    pub fn committed(&mut self, to: Progress) -> Vec<Action> {
+        while self.committing.front().is_some_and(|&(epoch, ..)| epoch <= to.epoch) {
+            self.waiting_bytes -= self.committing.pop_front().map_or(0, |(_, _, bytes)| bytes);
+        }
+        self.committed = to;
+        let mut actions = Vec::new();
+        while self.waiters.front().is_some_and(|w| w.end <= to.end) {
+            actions.extend(self.waiters.pop_front().map(Waiter::answer));
+        }
+        actions
+    }
+
+    /// A request waits for the fates of these offsets. Called before their slab is dispatched.
+    pub fn wait_for(&mut self, first: Offset, count: u32, to: oneshot::Sender<Vec<Fate>>) {
+        let end = Offset(first.0 + u64::from(count));
+        self.waiters.push_back(Waiter { first, end, exceptions: BTreeMap::new(), to });
+    }
+
+    fn tell_waiters(&mut self, end: Offset, duplicates: &[u64], dead_letters: &[DeadLetter]) {
+        for waiter in self.waiters.iter_mut().take_while(|w| w.first < end) {
+            let mine = waiter.first..waiter.end;
+            let fates = duplicates.iter().map(|&o| Fate::duplicate(Offset(o))).chain(dead_letters.iter().map(Fate::of));
+            waiter.exceptions.extend(fates.filter(|f| mine.contains(&f.offset)).map(|f| (f.offset, f)));
+        }
+    }
+
+    /// No more events will come: what is there is finished, whatever its age.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Everything handed out is committed.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        self.replay.is_empty()
+            && self.dispatched == self.ended.1
+            && self.in_flight.is_empty()
+            && self.finished.is_empty()
+            && self.committing.is_empty()
+            && self.draft.is_none()
+    }
+
+    /// The next checkpoint is to bring all ids: the sealed files have become too many.
+    pub fn want_full_checkpoint(&mut self) {
+        self.full_checkpoint = true;
+    }
+
+    /// Whether the log's cuts have all been followed and the results up to the last are finished.
+    #[must_use]
+    pub fn caught_up(&self) -> bool {
+        self.replay.is_empty() && self.in_flight.is_empty()
+    }
+
+    #[must_use]
+    pub fn dispatched(&self) -> Offset {
+        self.dispatched
+    }
+
+    #[must_use]
+    pub fn committed_to(&self) -> Progress {
+        self.committed
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    /// Events late for some window, by window, in this life.
+    #[must_use]
+    pub fn late_by_window(&self) -> &[u64] {
+        &self.late_by_window
+    }
+
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
+        self.workers.iter().map(|w| (w.queued, w.events, w.facts))
+    }
+}
+
+impl Waiter {
+    fn answer(mut self) -> Action {
+        let offsets = (self.first.0..self.end.0).map(Offset);
+        let fates = offsets.map(|o| self.exceptions.remove(&o).unwrap_or_else(|| Fate::counted(o))).collect();
+        Action::Answer(self.to, fates)
+    }
+}

@@ -1,0 +1,1 @@
+//! PostgreSQL: binary COPY into staging tables, then upserts, all in one transaction a commit.

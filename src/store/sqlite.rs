@@ -1,0 +1,1 @@
+//! SQLite, embedded: the default store. WAL, synchronous=FULL.

@@ -1,0 +1,59 @@
+//! Which store a job uses, and how to open it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::core::plan::Plan;
+use crate::store::{Reader, Store, StoreError};
+
+/// Where results go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A file, made if it is missing.
+    Sqlite(PathBuf),
+    Postgres(PostgresConfig),
+}
+
+/// As the `DB_…` variables give it.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    pub user: String,
+    pub password: String,
+    pub host: String,
+    pub port: u16,
+    pub name: String,
+    pub ssl: SslMode,
+}
+
+/// `DB_SSLMODE`, in libpq's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyFull,
+}
+
+impl std::fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "postgres://{}:***@{}:{}/{} ({:?})", self.user, self.host, self.port, self.name, self.ssl)
+    }
+}
+
+impl Target {
+    /// Connects for writing: applies migrations, and makes the SQL views of the plan's windows.
+    ///
+    /// # Errors
+    /// `Unavailable` (try again), `Broken`.
+    pub fn store(&self, _plan: &Arc<Plan>) -> Result<Box<dyn Store>, StoreError> {
+        unimplemented!()
+    }
+
+    /// Connects for reading.
+    ///
+    /// # Errors
+    /// `Unavailable` (try again), `Broken`.
+    pub fn reader(&self, _plan: &Arc<Plan>) -> Result<Box<dyn Reader>, StoreError> {
+        unimplemented!()
+    }
+}

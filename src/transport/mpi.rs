@@ -1,0 +1,1 @@
+//! Ranks over MPI: a small checked nonblocking layer on `mpi::ffi`. The only file that knows MPI.

@@ -1,0 +1,153 @@
+//! The two-step dedup's messages: a worker's ids of one epoch, sorted by key group and cut by owner, and the owner's verdicts on them.
+//!
+//! Entries of one owner, little-endian: for each of its key groups, for each topic: a count (u32); then for each entry, in that
+//! order, its id (u128), its offset less the epoch's base (u32) and its bucket (u32).
+
+use crate::core::columns::EventId;
+use crate::core::dedup::{Bucket, Memory, Seen, SeenId};
+use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
+use crate::core::units::{Offset, TopicId};
+use crate::worker::rows::EpochRows;
+
+const ENTRY_BYTES: usize = 24;
+
+/// One worker's ids of one epoch, ready to be sent.
+#[derive(Debug)]
+pub struct IdsByOwner {
+    /// One for each owner.
+    pub entries: Vec<Vec<u8>>,
+    /// For each owner, the rows in the order of their entries.
+    pub rows: Vec<Vec<u32>>,
+}
+
+/// Sorts the epoch's ids by (key group, topic), keeping the order of offsets, and packs them by owner.
+#[must_use]
+pub fn pack(rows: &EpochRows, base: Offset, memories: &[Memory], owners: Owners) -> IdsByOwner {
+    let topics = memories.len();
+    let cells = KEY_GROUPS * topics;
+    let cell_of = |id: EventId, topic: TopicId| usize::from(KeyGroup::of_id(id).0) * topics + usize::from(topic.0);
+    let mut counts = vec![0u32; cells + 1];
+    let cell: Vec<u32> = rows
+        .id
+        .iter()
+        .zip(&rows.topic)
+        .map(|(id, &topic)| {
+            let cell = id.map_or(cells, |id| cell_of(id, topic));
+            counts[cell] += 1;
+            cell as u32
+        })
+        .collect();
+    let mut next: Vec<u32> = Vec::with_capacity(cells + 1);
+    let mut sum = 0;
+    for count in &counts {
+        next.push(sum);
+        sum += count;
+    }
+    let mut sorted = vec![0u32; rows.len()];
+    for (row, &cell) in cell.iter().enumerate() {
+        let at = &mut next[cell as usize];
+        sorted[*at as usize] = row as u32;
+        *at += 1;
+    }
+
+    let mut packed = IdsByOwner { entries: Vec::new(), rows: Vec::new() };
+    let mut from = 0;
+    for owner in 0..owners.workers() {
+        let groups = owners.range(owner);
+        let of_owner = &counts[usize::from(groups.start) * topics..usize::from(groups.end) * topics];
+        let count: u32 = of_owner.iter().sum();
+        let mine = &sorted[from..from + count as usize];
+        from += count as usize;
+        packed.entries.push(pack_owner(rows, base, memories, of_owner, mine));
+        packed.rows.push(mine.to_vec());
+    }
+    packed
+}
+
+fn pack_owner(rows: &EpochRows, base: Offset, memories: &[Memory], counts: &[u32], mine: &[u32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(counts.len() * 4 + mine.len() * ENTRY_BYTES);
+    for count in counts {
+        bytes.extend_from_slice(&count.to_le_bytes());
+    }
+    for &row in mine {
+        let row = row as usize;
+        let Some(EventId(id)) = rows.id[row] else { panic!("rows without id are not packed") };
+        let Ok(offset) = u32::try_from(rows.offset[row].0 - base.0) else { panic!("an epoch spans under 2^32 offsets") };
+        let bucket = memories[usize::from(rows.topic[row].0)].bucket(rows.time[row]);
+        bytes.extend_from_slice(&id.to_le_bytes());
+        bytes.extend_from_slice(&offset.to_le_bytes());
+        bytes.extend_from_slice(&bucket.0.to_le_bytes());
+    }
+    bytes
+}
+
+/// Decides an epoch's ids: of the workers' entries (one list a worker) and what is remembered, the lower offset wins. Gives each worker's
+/// verdicts: a bit an entry, in the order of its entries, set for a duplicate.
+#[must_use]
+pub fn decide(entries: &[Vec<u8>], topics: usize, owners: Owners, owner: usize, seen: &mut Seen) -> Vec<Vec<u8>> {
+    let groups = owners.range(owner);
+    let cells = groups.len() * topics;
+    let mut lists: Vec<Entries> = entries.iter().map(|bytes| Entries::new(bytes, cells)).collect();
+    let mut verdicts: Vec<Vec<u8>> = lists.iter().map(|l| vec![0; l.len().div_ceil(8)]).collect();
+    let mut merged: Vec<(u32, u32, u32)> = Vec::new();
+    for cell in 0..cells {
+        let group = KeyGroup(groups.start + (cell / topics) as u8);
+        let topic = TopicId((cell % topics) as u16);
+        merged.clear();
+        for (worker, list) in lists.iter_mut().enumerate() {
+            for at in list.cell(cell) {
+                merged.push((list.offset(at), worker as u32, at as u32));
+            }
+        }
+        // A merge of sorted runs, which this sort finds by itself.
+        merged.sort();
+        for &(_, worker, at) in &merged {
+            let (id, bucket) = lists[worker as usize].id(at as usize);
+            if !seen.insert(group, SeenId { topic, id, bucket }) {
+                verdicts[worker as usize][at as usize / 8] |= 1 << (at % 8);
+            }
+        }
+    }
+    verdicts
+}
+
+/// One worker's entries for one owner.
+struct Entries<'a> {
+    counts: &'a [u8],
+    entries: &'a [u8],
+    next: usize,
+}
+
+impl<'a> Entries<'a> {
+    fn new(bytes: &'a [u8], cells: usize) -> Self {
+        let (counts, entries) = bytes.split_at(cells * 4);
+        Self { counts, entries, next: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() / ENTRY_BYTES
+    }
+
+    /// The entries of the next cell; cells must be asked for in order.
+    fn cell(&mut self, cell: usize) -> std::ops::Range<usize> {
+        let from = self.next;
+        self.next += u32_at(self.counts, cell * 4) as usize;
+        from..self.next
+    }
+
+    fn offset(&self, at: usize) -> u32 {
+        u32_at(self.entries, at * ENTRY_BYTES + 16)
+    }
+
+    fn id(&self, at: usize) -> (EventId, Bucket) {
+        let mut id = [0; 16];
+        id.copy_from_slice(&self.entries[at * ENTRY_BYTES..at * ENTRY_BYTES + 16]);
+        (EventId(u128::from_le_bytes(id)), Bucket(u32_at(self.entries, at * ENTRY_BYTES + 20)))
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
+}

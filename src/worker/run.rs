@@ -1,0 +1,157 @@
+//! A worker's loop: polls the transport, steps the state, sends what it says. Rank 0 is the coordinator, rank w + 1 worker w.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::core::columns::{Numbering, Slab};
+use crate::core::plan::Plan;
+use crate::core::units::{Millis, Offset};
+use crate::transport::idle::Idle;
+use crate::transport::process;
+use crate::transport::{Channel, Transport, TransportError};
+use crate::wire::{self, Message, Open, Split, WireError};
+use crate::worker::state::{State, To};
+
+/// How far past its end a split is read at a time to find the end of its last line.
+const TAIL_BYTES: usize = 64 << 10;
+
+/// Why a worker's life ends other than by `Close`.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("the coordinator's pipeline cannot be read here: {0}; all ranks must run the same build of caudal")]
+    Plan(String),
+}
+
+/// Works until the coordinator closes. `plan` makes the plan of a bundle's text.
+///
+/// # Errors
+/// If the transport fails or another build speaks; the job must be started anew.
+pub fn run(
+    transport: &mut dyn Transport,
+    idle: &mut Idle,
+    plan: impl Fn(&str) -> Result<Plan, String>,
+) -> Result<(), WorkerError> {
+    let mut state: Option<State> = None;
+    loop {
+        let mut busy = transport.progress()?;
+        if let Some(received) = transport.receive()? {
+            busy = true;
+            match wire::decode(&received.message)? {
+                Message::Open(open) => state = Some(opened(&open, &plan)?),
+                Message::Close => return leave(transport),
+                message => {
+                    let Some(state) = state.as_mut() else { panic!("a worker's first message is Open, not {message:?}") };
+                    let from = received.from.checked_sub(1).map_or(To::Coordinator, To::Worker);
+                    let out = match message {
+                        Message::Begin => vec![(To::Coordinator, ready(state))],
+                        Message::Split(split) => read(state, &split),
+                        message => state.step(from, message),
+                    };
+                    send(transport, out)?;
+                }
+            }
+        } else if let Some(state) = state.as_mut().filter(|s| s.has_waiting()) {
+            busy = true;
+            let out = state.decode();
+            send(transport, out)?;
+        }
+        if busy {
+            idle.worked();
+        } else {
+            idle.rest(transport.under_way());
+        }
+    }
+}
+
+fn opened(open: &Open, plan: impl Fn(&str) -> Result<Plan, String>) -> Result<State, WorkerError> {
+    let plan = plan(&open.bundle).map_err(WorkerError::Plan)?;
+    Ok(State::new(open, Arc::new(plan)))
+}
+
+fn ready(state: &State) -> Message {
+    Message::Ready { pid: std::process::id(), host: process::host(), facts: state.facts() }
+}
+
+fn leave(transport: &mut dyn Transport) -> Result<(), WorkerError> {
+    while transport.unsent() > 0 {
+        transport.progress()?;
+    }
+    Ok(())
+}
+
+fn send(transport: &mut dyn Transport, out: Vec<(To, Message)>) -> Result<(), TransportError> {
+    for (to, mut message) in out {
+        if let Message::Report(report) = &mut message {
+            report.facts.memory_bytes = process::memory_bytes();
+        }
+        let rank = match to {
+            To::Coordinator => 0,
+            To::Worker(worker) => worker + 1,
+        };
+        transport.send(rank, Channel::Data, wire::encode(&message))?;
+    }
+    Ok(())
+}
+
+/// Batch: reads a split's lines and decodes them.
+fn read(state: &mut State, split: &Split) -> Vec<(To, Message)> {
+    match read_lines(split) {
+        Ok((at, bytes)) => {
+            state.read(Slab {
+                first_offset: Offset(split.base + (at - split.start)),
+                count: 0,
+                ingest: Millis(0),
+                topic: None,
+                bytes: Bytes::from(bytes),
+                numbering: Numbering::Bytes,
+            });
+            state.decode()
+        }
+        Err(error) => vec![(To::Coordinator, Message::Failed { why: format!("{}: {error}", split.path) })],
+    }
+}
+
+/// The lines that begin in the split, whole, and where the first of them begins.
+fn read_lines(split: &Split) -> io::Result<(u64, Vec<u8>)> {
+    let mut file = File::open(&split.path)?;
+    // A line begins at `start` if the byte before it is a line end.
+    let from = split.start.saturating_sub(1);
+    file.seek(SeekFrom::Start(from))?;
+    let len = usize::try_from(split.end - from).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(len + TAIL_BYTES);
+    (&mut file).take(len as u64).read_to_end(&mut bytes)?;
+    if split.start > 0 {
+        let Some(line_end) = memchr::memchr(b'\n', &bytes) else { return Ok((split.end, Vec::new())) };
+        bytes.drain(..=line_end);
+        let first = from + line_end as u64 + 1;
+        if first >= split.end {
+            return Ok((split.end, Vec::new()));
+        }
+        finish_line(&mut file, &mut bytes)?;
+        return Ok((first, bytes));
+    }
+    finish_line(&mut file, &mut bytes)?;
+    Ok((0, bytes))
+}
+
+/// Reads on until the last line is whole.
+fn finish_line(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
+    while bytes.last().is_some_and(|&b| b != b'\n') {
+        let from = bytes.len();
+        let read = file.take(TAIL_BYTES as u64).read_to_end(bytes)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(line_end) = memchr::memchr(b'\n', &bytes[from..]) {
+            bytes.truncate(from + line_end + 1);
+        }
+    }
+    Ok(())
+}

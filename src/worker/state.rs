@@ -1,0 +1,344 @@
+//! A worker, pure: `step(message) -> messages`. It knows no transport, no file, no clock.
+//!
+//! A worker is two things at once: a *sender*, which decodes slabs and asks owners about their ids, and an *owner* of key groups,
+//! which decides ids and merges panes. As owner it works on one epoch at a time: it decides epoch e's ids only when it has finished
+//! epoch e−1, so that its state after an epoch is well defined (checkpoints). As sender it may be an epoch ahead.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::core::columns::Slab;
+use crate::core::decode::Decoder;
+use crate::core::dedup::{Memory, Seen};
+use crate::core::epoch::Cut;
+use crate::core::keygroup::Owners;
+use crate::core::plan::Plan;
+use crate::core::units::{Epoch, Micros, Offset, TopicId};
+use crate::core::watermark::Watermark;
+use crate::core::window::Panes;
+use crate::wire::{Facts, Ids, Message, Open, Report, Restore, WireRow};
+use crate::worker::fates::{self, Fates};
+use crate::worker::ids;
+use crate::worker::rows::{DecodedSlab, EpochRows};
+use crate::worker::snapshot;
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    Coordinator,
+    /// Another worker, from 0; never the sender itself.
+    Worker(usize),
+}
+
+/// From where a message came.
+pub type From = To;
+
+/// A sender's work on one epoch, from its end on.
+#[derive(Debug)]
+struct Sent {
+    epoch: Epoch,
+    slabs: Vec<DecodedSlab>,
+    rows: EpochRows,
+    /// For each owner, the rows in the order of the entries it was sent.
+    order: Vec<Vec<u32>>,
+    verdicts: Vec<Option<Vec<u8>>>,
+}
+
+/// What an owner has been told of one epoch.
+#[derive(Debug)]
+struct Inbox {
+    ids: Vec<Option<(Vec<Option<Micros>>, Vec<u8>)>>,
+    panes: Vec<Option<Vec<u8>>>,
+}
+
+/// One worker.
+pub struct State {
+    me: usize,
+    owners: Owners,
+    batch: bool,
+    plan: Arc<Plan>,
+    decoder: Decoder,
+    memories: Vec<Memory>,
+
+    // As sender.
+    waiting: Vec<Slab>,
+    decoded: Vec<DecodedSlab>,
+    sent: VecDeque<Sent>,
+    fates: BTreeMap<Epoch, Fates>,
+
+    // As owner.
+    cuts: BTreeMap<Epoch, (Cut, Option<Ids>)>,
+    inbox: BTreeMap<Epoch, Inbox>,
+    decided: Epoch,
+    finished: Epoch,
+    watermark: Watermark,
+    seen: Seen,
+    panes: Panes,
+
+    /// Messages to itself, and those for others.
+    own: VecDeque<Message>,
+    out: Vec<(To, Message)>,
+}
+
+impl State {
+    /// A worker before its first epoch, of a plan made from `open.bundle`.
+    #[must_use]
+    pub fn new(open: &Open, plan: Arc<Plan>) -> Self {
+        Self {
+            me: open.worker as usize,
+            owners: Owners::new(open.workers as usize),
+            batch: open.batch,
+            decoder: Decoder::new(Arc::clone(&plan), open.id_key),
+            memories: plan.topics.iter().map(Memory::of).collect(),
+            waiting: Vec::new(),
+            decoded: Vec::new(),
+            sent: VecDeque::new(),
+            fates: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+            inbox: BTreeMap::new(),
+            decided: Epoch(0),
+            finished: Epoch(0),
+            watermark: Watermark::new(&plan),
+            seen: Seen::new(plan.topics.len()),
+            panes: Panes::new(Arc::clone(&plan)),
+            own: VecDeque::new(),
+            out: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Takes one message; gives what is to be sent for it, in order.
+    pub fn step(&mut self, from: From, message: Message) -> Vec<(To, Message)> {
+        let from = match from {
+            To::Worker(worker) => worker,
+            To::Coordinator => self.me,
+        };
+        self.take(from, message);
+        while let Some(own) = self.own.pop_front() {
+            self.take(self.me, own);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// Takes a slab that the worker read by itself (batch).
+    pub fn read(&mut self, slab: Slab) {
+        self.waiting.push(slab);
+    }
+
+    /// Decodes the slabs that wait, over all of the rank's cores, and returns their credit. The run loop calls this when no message is
+    /// there; the end of an epoch does it anyway.
+    pub fn decode(&mut self) -> Vec<(To, Message)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (bytes, events) = waiting.iter().fold((0, 0), |(b, e), s| (b + s.bytes.len() as u64, e + u64::from(s.count)));
+        let decoder = &self.decoder;
+        let decode = |slab: Slab| DecodedSlab { decoded: decoder.decode(&slab), slab };
+        if waiting.len() > 1 && rayon::current_num_threads() > 1 {
+            self.decoded.par_extend(waiting.into_par_iter().map(decode));
+        } else {
+            self.decoded.extend(waiting.into_iter().map(decode));
+        }
+        if bytes > 0 {
+            self.out.push((To::Coordinator, Message::Consumed { bytes, events }));
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether slabs wait for `decode`.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Where the worker stands.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts {
+            watermark_us: self.watermark.now().0,
+            idle_base_us: self.watermark.idle_base().map(|t| t.0),
+            last_up_ms: self.watermark.last_up().map(|up| up.0),
+            next_close_us: self.panes.next_close().map(|t| t.0),
+            next_emit_ms: self.panes.next_emit().map(|t| t.0),
+            ids: self.seen.len() as u64,
+            panes: self.panes.len() as u64,
+            memory_bytes: 0,
+        }
+    }
+
+    fn take(&mut self, from: usize, message: Message) {
+        match message {
+            Message::Restore(restore) => self.restore(restore),
+            Message::Slab(slab) => self.waiting.push(slab.into()),
+            Message::EndEpoch { cut, base, checkpoint } => self.end_epoch(cut.into(), Offset(base), checkpoint),
+            Message::Ids { epoch, newest, entries } => {
+                let newest = newest.into_iter().map(|t| t.map(Micros)).collect();
+                self.inbox(epoch).ids[from] = Some((newest, entries));
+            }
+            Message::Verdicts { epoch, duplicates } => {
+                let sent = self.sent.iter_mut().find(|s| s.epoch.0 == epoch);
+                let Some(sent) = sent else { panic!("verdicts on epoch {epoch}, which was not asked about") };
+                sent.verdicts[from] = Some(duplicates);
+            }
+            Message::Panes { epoch, panes } => self.inbox(epoch).panes[from] = Some(panes),
+            Message::Open(_)
+            | Message::Split(_)
+            | Message::Begin
+            | Message::Close
+            | Message::Ready { .. }
+            | Message::Consumed { .. }
+            | Message::Report(_)
+            | Message::CheckpointPart { .. }
+            | Message::Failed { .. } => panic!("a worker's state is not sent {message:?}"),
+        }
+        self.advance();
+    }
+
+    fn inbox(&mut self, epoch: u64) -> &mut Inbox {
+        let workers = self.owners.workers();
+        self.inbox
+            .entry(Epoch(epoch))
+            .or_insert_with(|| Inbox { ids: vec![None; workers], panes: vec![None; workers] })
+    }
+
+    fn send(&mut self, worker: usize, message: Message) {
+        if worker == self.me {
+            self.own.push_back(message);
+        } else {
+            self.out.push((To::Worker(worker), message));
+        }
+    }
+
+    fn restore(&mut self, restore: Restore) {
+        match restore {
+            Restore::Common(bytes) => {
+                let epoch = snapshot::restore_common(&bytes, &mut self.watermark, &mut self.panes);
+                (self.decided, self.finished) = (epoch, epoch);
+            }
+            Restore::Panes(section) => snapshot::restore_panes(&section, &self.plan, &mut self.panes),
+            Restore::Ids(section) => snapshot::restore_ids(&section, &mut self.seen),
+        }
+    }
+
+    /// The coordinator has ended an epoch: all its slabs for this worker are here. Its ids go to their owners.
+    fn end_epoch(&mut self, cut: Cut, base: Offset, checkpoint: Option<Ids>) {
+        let consumed = self.decode();
+        self.out.extend(consumed);
+        let mut slabs = std::mem::take(&mut self.decoded);
+        let rows = EpochRows::gather(&self.plan, &mut slabs);
+        let mut newest = vec![None; self.plan.topics.len()];
+        for (&TopicId(topic), &time) in rows.topic.iter().zip(&rows.time) {
+            let largest: &mut Option<Micros> = &mut newest[usize::from(topic)];
+            *largest = (*largest).max(Some(time));
+        }
+        let newest: Vec<Option<i64>> = newest.into_iter().map(|t| t.map(|t| t.0)).collect();
+        let packed = ids::pack(&rows, base, &self.memories, self.owners);
+        self.cuts.insert(cut.epoch, (cut, checkpoint));
+        let verdicts = vec![None; self.owners.workers()];
+        self.sent.push_back(Sent { epoch: cut.epoch, slabs, rows, order: packed.rows, verdicts });
+        for (owner, entries) in packed.entries.into_iter().enumerate() {
+            self.send(owner, Message::Ids { epoch: cut.epoch.0, newest: newest.clone(), entries });
+        }
+    }
+
+    /// Does whatever has become possible.
+    fn advance(&mut self) {
+        self.decide();
+        self.aggregate();
+        self.finish();
+    }
+
+    /// As owner: decides the next epoch's ids once all workers have sent theirs and the epoch before is finished.
+    fn decide(&mut self) {
+        let epoch = self.decided.next();
+        if self.finished != self.decided || !self.cuts.contains_key(&epoch) {
+            return;
+        }
+        let Some(inbox) = self.inbox.get_mut(&epoch) else { return };
+        if !inbox.ids.iter().all(Option::is_some) {
+            return;
+        }
+        let (newest, entries): (Vec<_>, Vec<_>) = inbox.ids.iter_mut().filter_map(Option::take).unzip();
+        let Some((cut, _)) = self.cuts.get(&epoch) else { return };
+
+        if !self.batch {
+            for (topic, memory) in self.memories.iter().enumerate() {
+                let topic = TopicId(topic as u16);
+                self.seen.forget(topic, memory.first_remembered(self.watermark.of_topic(topic)));
+            }
+        }
+        let verdicts = ids::decide(&entries, self.memories.len(), self.owners, self.me, &mut self.seen);
+        let topics = self.plan.topics.len();
+        let of_all: Vec<Option<Micros>> =
+            (0..topics).map(|topic| newest.iter().filter_map(|n| n.get(topic).copied().flatten()).max()).collect();
+        self.watermark.advance(cut, &of_all);
+        self.decided = epoch;
+        for (worker, duplicates) in verdicts.into_iter().enumerate() {
+            self.send(worker, Message::Verdicts { epoch: epoch.0, duplicates });
+        }
+    }
+
+    /// As sender: once all owners have judged the oldest epoch's ids, settles its events' fates and sends the panes.
+    /// The owner in this same worker has then decided the epoch, so its watermark is there.
+    fn aggregate(&mut self) {
+        while self.sent.front().is_some_and(|s| s.verdicts.iter().all(Option::is_some)) {
+            let Some(sent) = self.sent.pop_front() else { return };
+            assert_eq!(sent.epoch, self.decided, "an epoch is aggregated when it was decided here, and before the next one is");
+            let verdicts = sent.verdicts.into_iter().flatten();
+            let duplicate = fates::duplicates(sent.rows.len(), &sent.order, verdicts);
+            let lateness = if self.batch { Micros::MIN } else { self.watermark.lateness() };
+            let settled = fates::settle(&self.plan, &self.decoder, &sent.slabs, sent.rows, &duplicate, lateness);
+            let panes = snapshot::pack_panes(settled.panes, self.owners);
+            self.fates.insert(sent.epoch, settled.fates);
+            for (owner, panes) in panes.into_iter().enumerate() {
+                self.send(owner, Message::Panes { epoch: sent.epoch.0, panes });
+            }
+        }
+    }
+
+    /// As owner: once all workers' panes of the decided epoch are here, merges them, closes windows and reports.
+    fn finish(&mut self) {
+        let epoch = self.decided;
+        if self.finished == self.decided {
+            return;
+        }
+        if !self.inbox.get(&epoch).is_some_and(|i| i.panes.iter().all(Option::is_some)) {
+            return;
+        }
+        let Some(inbox) = self.inbox.remove(&epoch) else { return };
+        let Some((cut, checkpoint)) = self.cuts.remove(&epoch) else { return };
+        for panes in inbox.panes.into_iter().flatten() {
+            for (key, partial) in snapshot::unpack_panes(&panes, &self.plan) {
+                self.panes.merge(key, partial);
+            }
+        }
+        // In batch every pane closes at once, with the last round, whose cut carries `idle`.
+        let rows = match (self.batch, cut.idle) {
+            (false, _) => self.panes.finish(&cut, self.watermark.closing()),
+            (true, None) => Vec::new(),
+            (true, Some(_)) => self.panes.finish(&cut, Micros(i64::MAX)),
+        };
+        self.finished = epoch;
+        self.report(epoch, rows.into_iter().map(WireRow::from).collect());
+        if let Some(which) = checkpoint {
+            let parts = snapshot::parts(epoch, which, &self.watermark, &self.panes, &mut self.seen);
+            self.out.extend(parts.into_iter().map(|part| (To::Coordinator, part)));
+        }
+        self.decide();
+    }
+
+    fn report(&mut self, epoch: Epoch, rows: Vec<WireRow>) {
+        let Some(fates) = self.fates.remove(&epoch) else { panic!("epoch {epoch} is finished before its fates are settled") };
+        let report = Report {
+            epoch: epoch.0,
+            rows,
+            counts: fates.counts,
+            dead_letters: fates.dead_letters,
+            events: fates.events,
+            duplicates: fates.duplicates,
+            late_by_window: fates.late_by_window,
+            facts: self.facts(),
+        };
+        self.out.push((To::Coordinator, Message::Report(Box::new(report))));
+    }
+}

@@ -1,0 +1,1 @@
+//! Aggregates against exact rational arithmetic, in random cuts and orders.

@@ -1,0 +1,1 @@
+//! Decode against the sequential model and the reference validator.

@@ -1,0 +1,1 @@
+//! The generator: the same seed gives the same bytes.

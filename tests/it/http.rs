@@ -1,0 +1,1 @@
+//! The HTTP surface of a real job: every call, every bad input.

@@ -1,0 +1,16 @@
+//! One integration binary; a module a subject.
+
+mod support;
+mod model;
+mod sim_disk;
+mod architecture;
+mod log;
+mod decode;
+mod aggregate;
+mod pipeline;
+mod store;
+mod simulation;
+mod http;
+mod mpi;
+mod page;
+mod generate;

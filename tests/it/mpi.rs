@@ -1,0 +1,1 @@
+//! Real jobs under mpirun, and what kills them.

@@ -1,0 +1,1 @@
+//! Pipeline files: what is refused, with line and column.

@@ -1,0 +1,1 @@
+//! What several tests share: private ports and directories, a real PostgreSQL started by the tests, a job under mpirun, a small HTTP client.
