@@ -4,4 +4,5 @@ pub mod status;
 pub mod gather;
 pub mod state;
 pub mod checkpoint;
+pub mod start;
 pub mod batch;
