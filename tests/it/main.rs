@@ -11,6 +11,7 @@ mod pipeline;
 mod store;
 mod simulation;
 mod http;
+mod transport;
 mod mpi;
 mod page;
 mod generate;
