@@ -3,6 +3,7 @@
 mod support;
 mod model;
 mod sim_disk;
+mod memory_store;
 mod architecture;
 mod log;
 mod decode;
@@ -11,6 +12,7 @@ mod pipeline;
 mod store;
 mod simulation;
 mod http;
+mod transport;
 mod mpi;
 mod page;
 mod generate;
