@@ -17,11 +17,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::coordinator::checkpoint::Checkpoints;
 use crate::coordinator::gather::Draft;
-use crate::coordinator::run::{Coordinator, Event, RunError, opening_ledger};
+use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
 use crate::coordinator::start::{self, Start};
 use crate::coordinator::state::{Limits, State};
 use crate::coordinator::status::SharedStatus;
-use crate::core::units::LogId;
+use crate::core::units::{LogId, Offset};
 use crate::ingest::feed::feed;
 use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::FileDisk;
@@ -210,7 +210,10 @@ impl Rank0 {
             up_before: start.up,
             ingest_before: recovered.ingest,
         };
-        coordinator.run().map_err(run_failure)?;
+        if !coordinator.run().map_err(run_failure)? {
+            tracing::warn!("the store did not take all results; what is missing lies in the log, and the next start stores it");
+            return self.server.stop();
+        }
         self.cutter.close();
         commits.close();
         for thread in [log_thread, store_thread, checkpoint_thread] {
@@ -289,7 +292,13 @@ fn checkpoint_writer(mut checkpoints: Checkpoints, notifier: Notifier) -> Result
     let (sender, drafts) = mpsc::channel::<Draft>();
     let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || {
         for draft in drafts {
-            notifier.tell(Event::Checkpointed(checkpoints.write(draft)));
+            let epoch = draft.cut.epoch;
+            let written = checkpoints.write(draft).map(|want_all_ids| Written {
+                epoch,
+                needs: checkpoints.needed_from(Offset(u64::MAX)),
+                want_all_ids,
+            });
+            notifier.tell(Event::Checkpointed(written));
         }
     });
     Ok((sender, thread.or_exit(Exit::TryAgain)?))
@@ -362,7 +371,6 @@ fn run_failure(error: RunError) -> Failure {
     match error {
         RunError::Log(error) => log_failure(error),
         RunError::Store(error) => store_failure(&error),
-        RunError::Checkpoint(_) => Failure::new(Exit::Damaged, error),
         RunError::Transport(_) | RunError::Wire(_) => Failure::new(Exit::TryAgain, error),
     }
 }

@@ -86,6 +86,15 @@ impl Checkpoints {
         Ok(None)
     }
 
+    /// The oldest whole checkpoint of this log.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed.
+    pub fn oldest(&self) -> io::Result<Option<Checkpoint>> {
+        let epochs = self.epochs(CHECKPOINT)?;
+        Ok(epochs.into_iter().find_map(|epoch| self.read(epoch).ok()))
+    }
+
     fn read(&self, epoch: u64) -> io::Result<Checkpoint> {
         let manifest: Manifest = self.read_file(&format!("{CHECKPOINT}{epoch:020}"))?;
         if manifest.log != self.log.0 {

@@ -6,3 +6,6 @@ pub mod state;
 pub mod checkpoint;
 pub mod start;
 pub mod batch;
+pub mod latency;
+pub mod replay;
+pub mod run;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::coordinator::checkpoint::Written;
+use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::Draft;
 use crate::coordinator::latency::Latency;
 use crate::coordinator::state::{Action, Now, State};
@@ -29,6 +29,18 @@ use crate::wire::{self, Message, WireError};
 const STATUS_EVERY: Millis = Millis(200);
 /// How often workers hear that rank 0 is there; `worker::run` gives up after many of these.
 pub const HEARTBEAT_EVERY: Millis = Millis(1000);
+
+/// A checkpoint that stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    pub epoch: Epoch,
+    /// What the log must keep for it.
+    pub needs: Offset,
+    pub want_all_ids: bool,
+}
+
+/// A drain that the store holds up ends after this: what is not committed lies in the log, and the next start takes it up.
+const DRAIN_MAX: Millis = Millis(45_000);
 
 /// What rank 0's threads report to its loop.
 #[derive(Debug)]
@@ -52,8 +64,6 @@ pub enum RunError {
     Log(#[from] LogError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("a checkpoint cannot be written: {0}")]
-    Checkpoint(io::Error),
 }
 
 /// What the loop works with.
@@ -87,6 +97,7 @@ struct Turn {
     awake: Millis,
     latency: Latency,
     phase: Phase,
+    drain_since: Option<Millis>,
     shown: Millis,
     beat: Millis,
     /// By worker: turns since the last status, and those in which it had no credit left.
@@ -98,11 +109,11 @@ struct Turn {
 }
 
 impl Coordinator<'_> {
-    /// Runs until a drain has finished.
+    /// Runs until a drain has finished. True if everything is committed then.
     ///
     /// # Errors
     /// As `RunError` says: the job must be started anew, or given up.
-    pub fn run(mut self) -> Result<(), RunError> {
+    pub fn run(mut self) -> Result<bool, RunError> {
         let workers = self.transport.size() - 1;
         let mut turn = Turn {
             up: self.up_before,
@@ -110,6 +121,7 @@ impl Coordinator<'_> {
             awake: self.clock.up(),
             latency: Latency::default(),
             phase: Phase::Replaying,
+            drain_since: None,
             shown: Millis(0),
             beat: Millis(0),
             pressed: vec![(0, 0); workers],
@@ -128,9 +140,11 @@ impl Coordinator<'_> {
             busy |= !actions.is_empty();
             self.act(actions)?;
             self.follow_phase(&mut turn);
-            if turn.phase == Phase::Draining && idle_log && self.state.at_rest() {
+            let drained = turn.drain_since.is_some() && idle_log && self.state.at_rest();
+            if drained || turn.drain_since.is_some_and(|since| now.awake.0 >= since.0 + DRAIN_MAX.0) {
                 self.show(&mut turn, now);
-                return self.leave();
+                self.leave()?;
+                return Ok(drained);
             }
             self.beat(&mut turn, now)?;
             if now.awake.0 >= turn.shown.0 + STATUS_EVERY.0 {
@@ -200,9 +214,14 @@ impl Coordinator<'_> {
                     }
                     self.retain(turn, now);
                 }
-                Event::Checkpointed(Err(error)) => return Err(RunError::Checkpoint(error)),
+                Event::Checkpointed(Err(error)) => {
+                    // The log keeps what the checkpoint would have covered; the next one must stand on its own.
+                    tracing::warn!(%error, "a checkpoint cannot be written; the next one is tried with everything in it");
+                    self.state.want_full_checkpoint();
+                }
                 Event::Drain => {
                     turn.phase = Phase::Draining;
+                    turn.drain_since = turn.drain_since.or(Some(now.awake));
                     self.ingest.gate(Some(Refusal::Draining));
                     self.state.drain();
                 }
@@ -226,7 +245,7 @@ impl Coordinator<'_> {
 
     /// Lets go of segments that neither a checkpoint, nor the store, nor LOG_RETENTION needs.
     fn retain(&self, turn: &Turn, now: Now) {
-        let needed_from = turn.checkpoint_needs.min(turn.committed.end);
+        let needed_from = turn.checkpoint_needs.min(needed_from(turn.committed.end));
         let keep_since = self.retention.map(|r| Millis(now.unix.0.saturating_sub(r.as_millis() as u64)));
         self.cutter.retain(needed_from, keep_since);
     }

@@ -78,6 +78,16 @@ pub fn prepare(disk: Arc<dyn Disk>, progress: Option<Progress>) -> io::Result<Pr
     Ok(Prepared { disk, progress, found: Some((checkpoints, checkpoint)) })
 }
 
+/// Takes up the oldest checkpoint, for whoever replays as much as the log has.
+///
+/// # Errors
+/// If the directory cannot be listed.
+pub fn prepare_oldest(disk: Arc<dyn Disk>, progress: Progress) -> io::Result<Prepared> {
+    let checkpoints = Checkpoints::new(disk.clone(), progress.log);
+    let checkpoint = checkpoints.oldest()?;
+    Ok(Prepared { disk, progress: Some(progress), found: Some((checkpoints, checkpoint)) })
+}
+
 impl Prepared {
     /// What `Log::open` is to hold against the log.
     #[must_use]

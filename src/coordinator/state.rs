@@ -77,6 +77,8 @@ pub struct Now {
     pub unix: Millis,
     /// Up and willing to take events, over all generations.
     pub up: Millis,
+    /// Since this life began; runs on while events are refused.
+    pub awake: Millis,
 }
 
 /// What is to be done.
@@ -117,7 +119,6 @@ pub struct State {
     /// The end of the slabs handed out.
     dispatched: Offset,
     filled_bytes: u64,
-    filled: VecDeque<Millis>,
     opened: Millis,
     /// The newest `ingest` of a slab or cut.
     ingest: Millis,
@@ -171,7 +172,6 @@ impl State {
             ended: beginning.checkpoint,
             dispatched: beginning.checkpoint.1,
             filled_bytes: 0,
-            filled: VecDeque::new(),
             opened: Millis(0),
             ingest: beginning.ingest,
             in_flight: VecDeque::new(),
@@ -212,14 +212,13 @@ impl State {
     pub fn dispatch(&mut self, slab: &Slab, now: Now) -> Action {
         assert_eq!(slab.first_offset, self.dispatched, "slabs come in the log's order, without a gap");
         if self.dispatched == self.ended.1 {
-            self.opened = now.up;
+            self.opened = now.awake;
         }
         self.dispatched = Offset(slab.first_offset.0 + u64::from(slab.count));
         assert!(self.replay.front().is_none_or(|c| self.dispatched <= c.end), "a logged cut falls into a slab");
         let bytes = slab.bytes.len() as u64;
         self.filled_bytes += bytes;
         self.bytes_since_checkpoint += bytes;
-        self.filled.push_back(slab.ingest);
         self.ingest = self.ingest.max(slab.ingest);
         let (index, worker) = self.emptiest_worker();
         worker.queued += bytes;
@@ -254,12 +253,17 @@ impl State {
     /// Whether a new cut is due, and then its `idle`.
     fn due(&mut self, now: Now, idle_log: bool) -> Option<Option<Millis>> {
         if self.dispatched > self.ended.1 {
-            let age = now.up.0.saturating_sub(self.opened.0);
+            let age = now.awake.0.saturating_sub(self.opened.0);
             let full = self.filled_bytes >= self.limits.epoch_bytes;
             return (full || self.draining || age >= self.limits.epoch_age.0).then_some(None);
         }
         if !idle_log || !self.in_flight.is_empty() {
             return None;
+        }
+        if self.draining {
+            // One more epoch, empty, takes the last checkpoint.
+            let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
+            return (settled && self.bytes_since_checkpoint > 0).then_some(None);
         }
         let closes = self.facts.next_close_us?;
         if closes <= self.facts.watermark_us {
@@ -292,13 +296,12 @@ impl State {
         let checkpoint = self.checkpoint_due(cut, now);
         if let Some(which) = checkpoint {
             self.draft = Some(Draft::new(cut, which, self.workers.len()));
-            (self.bytes_since_checkpoint, self.checkpoint_at, self.full_checkpoint) = (0, now.up, false);
+            (self.bytes_since_checkpoint, self.checkpoint_at, self.full_checkpoint) = (0, now.awake, false);
         }
         if cut.end > base {
             self.timed = false;
         }
-        let ingests = std::mem::take(&mut self.filled).into();
-        self.in_flight.push_back(InFlight::new(cut, base, ingests, self.workers.len()));
+        self.in_flight.push_back(InFlight::new(cut, base, self.workers.len()));
         (self.ended, self.filled_bytes) = ((cut.epoch, cut.end), 0);
         let to_all = 0..self.workers.len();
         to_all.map(|w| Action::Send(w, Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })).collect()
@@ -306,7 +309,7 @@ impl State {
 
     fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
         let something = self.bytes_since_checkpoint > 0;
-        let old = now.up.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
+        let old = self.draining || now.awake.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
         let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
         let behind =
             self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
@@ -485,6 +488,11 @@ impl State {
     #[must_use]
     pub fn late_by_window(&self) -> &[u64] {
         &self.late_by_window
+    }
+
+    /// By worker, whether it has no credit left.
+    pub fn without_credit(&self) -> impl Iterator<Item = bool> {
+        self.workers.iter().map(|w| w.queued >= self.limits.credit_bytes)
     }
 
     pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
