@@ -92,12 +92,17 @@ impl Draft {
         Self { cut, which, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), missing: workers }
     }
 
-    /// Takes a part; true once all workers have sent their last one.
-    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool) -> bool {
+    /// Takes a worker's part.
+    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool) {
         self.common = common;
         self.panes.extend(panes);
         self.ids.extend(ids);
         self.missing -= usize::from(last);
+    }
+
+    /// All workers have sent their last part.
+    #[must_use]
+    pub fn complete(&self) -> bool {
         self.missing == 0
     }
 }

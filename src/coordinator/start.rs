@@ -111,20 +111,23 @@ impl Prepared {
     /// If they do not belong together.
     pub fn begin(self, recovered: &Recovered, workers: usize) -> Result<Start, StartError> {
         let at = self.checkpoint().map_or((Epoch(0), Offset(0)), Checkpoint::at);
-        let progress = self.progress.unwrap_or(Progress {
-            log: recovered.id,
-            generation: Generation(0),
-            epoch: Epoch(0),
-            end: Offset(0),
-            counts: Counts::default(),
-        });
+        let generation = Generation(recovered.start.as_ref().map_or(0, |s| s.generation.0) + 1);
+        let nothing =
+            Progress { log: recovered.id, generation, epoch: Epoch(0), end: Offset(0), counts: Counts::default() };
+        let progress = Progress { generation, ..self.progress.unwrap_or(nothing) };
         check(recovered, &progress, at)?;
         let cuts: VecDeque<Cut> = recovered.cuts.iter().copied().filter(|c| c.epoch > at.0).collect();
         let (checkpoints, checkpoint) = self.found.unwrap_or_else(|| (Checkpoints::new(self.disk, recovered.id), None));
         let restores = checkpoint.map(|c| c.restores(Owners::new(workers)).collect()).unwrap_or_default();
         Ok(Start {
-            generation: Generation(recovered.start.as_ref().map_or(0, |s| s.generation.0) + 1),
-            beginning: Beginning { progress, stored: self.progress.is_some(), checkpoint: at, cuts },
+            generation,
+            beginning: Beginning {
+                progress,
+                stored: self.progress.is_some(),
+                checkpoint: at,
+                cuts,
+                ingest: recovered.ingest,
+            },
             restores,
             checkpoints,
             up: recovered.cuts.last().map_or(Millis(0), |c| c.up),
