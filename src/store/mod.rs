@@ -129,6 +129,17 @@ pub struct DeadLetterQuery {
     pub limit: u32,
 }
 
+/// Which audited events, newest (highest offset) first.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    pub topic: Option<String>,
+    /// Only those whose body holds this text, letter for letter.
+    pub contains: Option<String>,
+    /// Only those with a lower offset.
+    pub before: Option<Offset>,
+    pub limit: u32,
+}
+
 /// Answers questions; many may be open beside the one writer.
 pub trait Reader: Send {
     /// # Errors
@@ -139,5 +150,7 @@ pub trait Reader: Send {
     fn lineage(&mut self, id: Uuid, after: Option<Offset>, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
     /// Every event with this id (one a topic at most is counted), with the rows it went into; only with `audit: full`.
     fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError>;
+    /// The newest events; empty with `audit: none`.
+    fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError>;
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
 }
