@@ -105,6 +105,7 @@ impl Rank0 {
         let app = App {
             ingest: ingest.clone(),
             pipeline: pipeline.clone(),
+            plan: pipeline.plan.clone(),
             status: status.clone(),
             target: config.target.clone(),
             http: config.http.clone(),
@@ -117,7 +118,7 @@ impl Rank0 {
 
     fn run(self, transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
         let Some(progress) = self.progress()? else { return self.server.stop() };
-        let disk = Arc::new(FileDisk::new(self.data.log()));
+        let disk = Arc::new(FileDisk::open(&self.data.log()).or_exit(Exit::Damaged)?);
         let prepared = start::prepare(disk.clone(), progress).or_exit(Exit::Damaged)?;
         let new_id = random_log_id().or_exit(Exit::TryAgain)?;
         let opened = Log::open(disk, log_options(&self.config), new_id, prepared.proof(), prepared.verify_from());
@@ -168,7 +169,7 @@ impl Rank0 {
         let (notifier, events) = self.events;
         let plan = self.pipeline.plan.clone();
         let (feed_in, feed) = feed(log.reader(start.read_from), start.read_from);
-        let log_thread = log_writer::spawn(log, self.queue, feed_in, self.clock.clone(), recovered.ingest, {
+        let log_thread = log_writer::spawn(log, self.queue, feed_in, self.clock.clone(), {
             let (notifier, status) = (notifier.clone(), self.status.clone());
             move |note| {
                 if let log_writer::Note::Durable { end, .. } = note {

@@ -85,7 +85,7 @@ impl Replayed {
         plan: &Arc<Plan>,
         progress: Progress,
     ) -> Result<Self, Failure> {
-        let disk = Arc::new(FileDisk::new(data.log()));
+        let disk = Arc::new(FileDisk::open(&data.log()).or_exit(Exit::Damaged)?);
         let proof = Some(Proof { log: progress.log, end: progress.end });
         let opened = Log::open(disk.clone(), log_options(config), progress.log, proof, Offset(0));
         let (log, recovered) = opened.map_err(log_failure)?;
