@@ -4,9 +4,7 @@ use crate::core::plan::FieldPath;
 
 /// A compiled schema, draft 2020-12, formats asserted.
 #[derive(Debug)]
-pub struct Schema {
-    json: serde_json::Value,
-}
+pub struct Schema {}
 
 /// Why a schema's text is refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,26 +25,14 @@ pub enum FieldType {
 impl Schema {
     /// # Errors
     /// If the text is no JSON, or no schema of draft 2020-12, or refers to what is not in it.
-    pub fn compile(text: &str) -> Result<Self, SchemaError> {
-        let json: serde_json::Value = serde_json::from_str(text).map_err(|e| SchemaError(e.to_string()))?;
-        jsonschema::draft202012::options().should_validate_formats(true).build(&json).map_err(|e| SchemaError(e.to_string()))?;
-        Ok(Self { json })
+    pub fn compile(_text: &str) -> Result<Self, SchemaError> {
+        unimplemented!()
     }
 
     /// The type of the field at this path; None where the schema does not describe it.
     #[must_use]
-    pub fn field(&self, path: &FieldPath) -> Option<FieldType> {
-        let mut schema = &self.json;
-        for part in &path.0 {
-            schema = schema.get("properties")?.get(part)?;
-        }
-        Some(match schema.get("type").and_then(serde_json::Value::as_str) {
-            Some("string") => FieldType::String,
-            Some("integer") => FieldType::Integer,
-            Some("number") => FieldType::Number,
-            Some("boolean") => FieldType::Boolean,
-            _ => FieldType::Other,
-        })
+    pub fn field(&self, _path: &FieldPath) -> Option<FieldType> {
+        unimplemented!()
     }
 
     /// Whether the hot path's compiled check covers every keyword of the schema; if not, the crate judges each event.
