@@ -3,11 +3,15 @@
 //! A commit is one transaction: take the generation row's lock, move `progress`, write absolute values. Applying a commit twice, or
 //! half of it, is impossible: `progress` moves from exactly `Commit::after` to `Commit::to`, in the same transaction.
 
+pub mod writer;
 pub mod target;
 pub mod sqlite;
 pub mod postgres;
+mod schema;
+mod apply;
+mod read;
+mod sql;
 pub mod text;
-pub mod writer;
 
 use uuid::Uuid;
 

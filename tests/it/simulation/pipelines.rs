@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use caudal::core::plan::{
-    Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, TopicPlan, WindowPlan,
-};
+use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, TopicPlan, WindowPlan};
 use caudal::core::schema::Schema;
 use caudal::core::units::Micros;
 use rand::Rng;
