@@ -1,0 +1,225 @@
+//! Bytes to columns: the only maker of valid events. `docs/semantics.md`, "The fate of one event", rules 1 to 7.
+
+mod dictionary;
+mod json;
+mod program;
+mod rows;
+mod value;
+mod walk;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+
+use crate::core::columns::{Columns, Numbering, Reason, Reject, Slab};
+use crate::core::decode::json::Fault;
+use crate::core::decode::program::{CaptureId, Names, Program, Wanted};
+use crate::core::decode::rows::Rows;
+use crate::core::decode::value::value;
+use crate::core::decode::walk::{Capture, Scratch, walk};
+use crate::core::plan::{FieldPath, Plan};
+use crate::core::schema::Shape;
+use crate::core::units::{Offset, TopicId};
+
+/// What one slab holds.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    pub columns: Columns,
+    /// In order of offset.
+    pub rejects: Vec<Reject>,
+}
+
+/// Decodes and validates slabs of one plan. Shared by the threads of a rank.
+#[derive(Debug)]
+pub struct Decoder {
+    plan: Arc<Plan>,
+    id_key: u64,
+    /// By topic.
+    readers: Vec<Reader>,
+    /// Reads nothing but the topic's name.
+    nameless: Program,
+    topics: Names,
+    /// Finds what is likely the topic field's name.
+    topic_name: Finder<'static>,
+}
+
+/// How the events of one topic are read.
+#[derive(Debug)]
+struct Reader {
+    program: Program,
+    time: CaptureId,
+    id: Option<CaptureId>,
+    /// By the plan's columns.
+    columns: Vec<CaptureId>,
+}
+
+/// In every program the topic's name is the first capture.
+const TOPIC: CaptureId = 0;
+
+/// Why a line is no row.
+struct Refusal {
+    topic: Option<TopicId>,
+    reason: Reason,
+    detail: String,
+}
+
+impl Decoder {
+    /// `id_key` keys the hash of ids that are no UUIDs; it is the log's, so that replays agree.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, id_key: u64) -> Self {
+        let topic = FieldPath(vec![plan.topic_field.clone()]);
+        let readers = plan.topics.iter().map(|of| {
+            let mut paths = vec![topic.clone()];
+            let time = capture(&mut paths, &of.time);
+            let id = of.id.as_ref().map(|id| capture(&mut paths, id));
+            let columns = plan.columns.iter().map(|column| capture(&mut paths, &column.path)).collect();
+            Reader { program: Program::new(&Wanted { shape: of.schema.shape(), paths: &paths }), time, id, columns }
+        });
+        let names: Vec<&str> = plan.topics.iter().map(|topic| topic.name.as_str()).collect();
+        Self {
+            readers: readers.collect(),
+            id_key,
+            nameless: Program::new(&Wanted { shape: None::<&Shape>, paths: &[topic] }),
+            topics: Names::new(&names),
+            topic_name: Finder::new(&format!("\"{}\"", plan.topic_field)).into_owned(),
+            plan,
+        }
+    }
+
+    /// Every line of the slab is either a row of the columns or a reject. Blank lines (batch only) are neither.
+    #[must_use]
+    pub fn decode(&self, slab: &Slab) -> Decoded {
+        let mut scratch = Scratch::default();
+        let mut rows = Rows::new(&self.plan, self.id_key, slab);
+        let mut rejects = Vec::new();
+        for (offset, (start, length)) in lines(slab) {
+            let line = slab.bytes.get(start as usize..(start + length) as usize).unwrap_or_default();
+            let added = self.event(slab.topic, line, &mut scratch).and_then(|topic| {
+                let reader = self.reader(topic);
+                rows.add(topic, reader, line, &scratch.captures, offset, (start, length))
+            });
+            if let Err(Refusal { topic, reason, detail }) = added {
+                rejects.push(Reject { offset, topic, reason, detail, line: (start, length) });
+            }
+        }
+        Decoded { columns: rows.columns, rejects }
+    }
+
+    /// The id of a valid event as it is written there, unescaped; None where the topic has no id field.
+    #[must_use]
+    pub fn id_text(&self, topic: TopicId, line: &[u8]) -> Option<String> {
+        let mut scratch = Scratch::default();
+        let reader = self.readers.get(usize::from(topic.0))?;
+        walk(line, &reader.program, &mut scratch).ok()?;
+        let Capture::Text(text, _) = *scratch.captures.get(reader.id?)? else { return None };
+        String::from_utf8(text.plain(line, &mut Vec::new()).to_vec()).ok()
+    }
+
+    /// The topic of an event that its schema accepts; its captures are in `scratch`.
+    fn event(&self, topic: Option<TopicId>, line: &[u8], scratch: &mut Scratch) -> Result<TopicId, Refusal> {
+        let json = |fault: Fault| Refusal { topic, reason: Reason::Json, detail: fault.to_string() };
+        let (topic, accepted) = match topic {
+            Some(topic) => (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?),
+            None => {
+                let guess = self.guess(line);
+                let program = guess.map_or(&self.nameless, |topic| &self.reader(topic).program);
+                let accepted = walk(line, program, scratch).map_err(json)?;
+                let topic = self.named(line, scratch)?;
+                if guess == Some(topic) {
+                    (topic, accepted)
+                } else {
+                    (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
+                }
+            }
+        };
+        let schema = &self.plan.topics[usize::from(topic.0)].schema;
+        if accepted && schema.is_compiled() {
+            return Ok(topic);
+        }
+        // The reference has the last word on a refusal, and the words for it.
+        let event = value(line);
+        if schema.accepts(&event) {
+            return Ok(topic);
+        }
+        Err(Refusal { topic: Some(topic), reason: Reason::Schema, detail: schema.refusal(&event) })
+    }
+
+    fn reader(&self, topic: TopicId) -> &Reader {
+        &self.readers[usize::from(topic.0)]
+    }
+
+    /// The topic that a mixed slab's event names.
+    fn named(&self, line: &[u8], scratch: &Scratch) -> Result<TopicId, Refusal> {
+        let field = &self.plan.topic_field;
+        let refusal = |what: String| Refusal { topic: None, reason: Reason::Topic, detail: format!("{}: {what}", pointer(&[field])) };
+        match scratch.captures.get(TOPIC) {
+            Some(Capture::Text(text, _)) => {
+                let mut room = Vec::new();
+                let name = text.plain(line, &mut room);
+                let found = self.topics.find(name).and_then(|at| u16::try_from(at).ok());
+                found.map(TopicId).ok_or_else(|| refusal(format!("{} is no topic of this pipeline", quoted(name))))
+            }
+            None | Some(Capture::Absent) => Err(refusal("missing; it names the event's topic".into())),
+            Some(_) => Err(refusal("no string; it names the event's topic".into())),
+        }
+    }
+
+    /// What topic the event likely names: one pass is then enough, and its capture tells whether the guess was right.
+    fn guess(&self, line: &[u8]) -> Option<TopicId> {
+        let at = self.topic_name.find(line)? + self.topic_name.needle().len();
+        let rest = line.get(at..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+        let name = rest.get(..memchr::memchr(b'"', rest)?)?;
+        self.topics.find(name).and_then(|at| u16::try_from(at).ok()).map(TopicId)
+    }
+}
+
+/// The place of this path among the captures, added if it is new.
+fn capture(paths: &mut Vec<FieldPath>, path: &FieldPath) -> CaptureId {
+    paths.iter().position(|other| other == path).unwrap_or_else(|| {
+        paths.push(path.clone());
+        paths.len() - 1
+    })
+}
+
+/// The lines of a slab that are events: offset, and start and length without the line end.
+fn lines(slab: &Slab) -> impl Iterator<Item = (Offset, (u32, u32))> {
+    let bytes = slab.bytes.as_ref();
+    let mut start = 0;
+    let mut number = 0;
+    std::iter::from_fn(move || {
+        while let Some(rest) = bytes.get(start..)
+            && !rest.is_empty()
+        {
+            let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let (begin, line) = (start, rest.get(..length)?);
+            start += length + 1;
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let distance = match slab.numbering {
+                Numbering::Bytes if line.iter().all(u8::is_ascii_whitespace) => continue,
+                Numbering::Bytes => begin as u64,
+                Numbering::Dense => number,
+            };
+            number += 1;
+            // Slabs are far smaller than 4 GiB.
+            return Some((Offset(slab.first_offset.0 + distance), (begin as u32, line.len() as u32)));
+        }
+        None
+    })
+}
+
+/// The JSON pointer of a path.
+fn pointer(path: &[impl AsRef<str>]) -> String {
+    path.iter().map(|name| format!("/{}", name.as_ref().replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+/// A text in quotes for people, cut where it is long.
+fn quoted(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let end = text.char_indices().nth(QUOTED_CHARS_MAX).map(|(end, _)| end);
+    format!("{:?}{}", text.get(..end.unwrap_or(text.len())).unwrap_or_default(), if end.is_some() { "…" } else { "" })
+}
+
+/// A refusal quotes no more of an event's text.
+const QUOTED_CHARS_MAX: usize = 100;

@@ -1,0 +1,185 @@
+//! Captures to a row: identity, time, the plan's columns, and the rules that are left once the schema accepts: `id`, `time`, `number`, `future`.
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::core::columns::{Column, Columns, EventId, GroupValue, Numbering, Reason, Slab};
+use crate::core::decode::dictionary::Dictionary;
+use crate::core::decode::json::Text;
+use crate::core::decode::walk::Capture;
+use crate::core::decode::{Reader, Refusal, pointer, quoted};
+use crate::core::plan::{ColumnKind, FieldPath, Plan};
+use crate::core::schema::{Num, Parsed, uuid};
+use crate::core::time;
+use crate::core::units::{Micros, Millis, Offset, TopicId};
+
+/// An id has at most so many bytes.
+const ID_BYTES_MAX: usize = 1_024;
+/// What an event of a batch has at least, about: only for the first guess at the columns' size.
+const EVENT_BYTES_USUAL: usize = 256;
+
+/// The rows of one slab as they grow.
+pub(super) struct Rows<'a> {
+    pub columns: Columns,
+    plan: &'a Plan,
+    id_key: u64,
+    /// By the plan's columns; those that are no groups use none.
+    dictionaries: Vec<Dictionary>,
+    /// None: no future rule.
+    taken: Option<Millis>,
+    room: Vec<u8>,
+}
+
+impl<'a> Rows<'a> {
+    pub fn new(plan: &'a Plan, id_key: u64, slab: &Slab) -> Self {
+        let (taken, rows) = match slab.numbering {
+            // A line has two bytes at least, whatever the count says.
+            Numbering::Dense => (Some(slab.ingest), (slab.count as usize).min(slab.bytes.len() / 2 + 1)),
+            Numbering::Bytes => (None, slab.bytes.len() / EVENT_BYTES_USUAL + 1),
+        };
+        let fields = plan.columns.iter().map(|column| match column.kind {
+            ColumnKind::Group => Column::Group { codes: Vec::with_capacity(rows), dictionary: Vec::new() },
+            ColumnKind::Integer => Column::Integer(Vec::with_capacity(rows)),
+            ColumnKind::Number => Column::Number(Vec::with_capacity(rows)),
+        });
+        let columns = Columns {
+            offset: Vec::with_capacity(rows),
+            topic: Vec::with_capacity(rows),
+            time: Vec::with_capacity(rows),
+            id: Vec::with_capacity(rows),
+            line: Vec::with_capacity(rows),
+            fields: fields.collect(),
+        };
+        let dictionaries = plan.columns.iter().map(|_| Dictionary::new(id_key)).collect();
+        Self { columns, plan, id_key, dictionaries, taken, room: Vec::new() }
+    }
+
+    /// Adds the row of an event that its schema accepts.
+    pub fn add(
+        &mut self,
+        topic: TopicId,
+        reader: &Reader,
+        line: &[u8],
+        captures: &[Capture],
+        offset: Offset,
+        place: (u32, u32),
+    ) -> Result<(), Refusal> {
+        let of = &self.plan.topics[usize::from(topic.0)];
+        let refusal = |reason, path: &FieldPath, what: &str| Refusal {
+            topic: Some(topic),
+            reason,
+            detail: format!("{}: {what}", pointer(&path.0)),
+        };
+        let id = match (reader.id, &of.id) {
+            (Some(capture), Some(path)) => {
+                let id = self.id(captures[capture], line);
+                Some(id.map_err(|what| refusal(Reason::Id, path, what))?)
+            }
+            _ => None,
+        };
+        let time = self.time(captures[reader.time], line).map_err(|what| refusal(Reason::Time, &of.time, &what))?;
+        for (column, &capture) in self.plan.columns.iter().zip(&reader.columns) {
+            readable(column.kind, captures[capture]).map_err(|what| refusal(Reason::Number, &column.path, what))?;
+        }
+        if let Some(taken) = self.taken
+            && time > taken.micros().plus(of.max_future)
+        {
+            let what = format!("{} is further ahead than the topic's max_future allows", time::format(time));
+            return Err(refusal(Reason::Future, &of.time, &what));
+        }
+        self.columns.offset.push(offset);
+        self.columns.topic.push(topic);
+        self.columns.time.push(time);
+        self.columns.id.push(id);
+        self.columns.line.push(place);
+        for (at, &capture) in reader.columns.iter().enumerate() {
+            self.field(at, captures[capture], line);
+        }
+        Ok(())
+    }
+
+    fn id(&mut self, capture: Capture, line: &[u8]) -> Result<EventId, &'static str> {
+        let text = match capture {
+            Capture::Text(_, Parsed::Uuid(value)) => return Ok(EventId(value)),
+            Capture::Text(text, _) => text.plain(line, &mut self.room),
+            Capture::Absent => return Err("missing; it is the event's id"),
+            _ => return Err("no string; it is the event's id"),
+        };
+        match text.len() {
+            0 => Err("empty; it is the event's id"),
+            1..=ID_BYTES_MAX => Ok(EventId(uuid(text).unwrap_or_else(|| xxh3_128_with_seed(text, self.id_key)))),
+            _ => Err("longer than 1,024 bytes; it is the event's id"),
+        }
+    }
+
+    fn time(&mut self, capture: Capture, line: &[u8]) -> Result<Micros, String> {
+        let text: Text = match capture {
+            Capture::Text(_, Parsed::Time(time)) => return Ok(time),
+            Capture::Text(text, _) => text,
+            Capture::Absent => return Err("missing; it is the event's time".into()),
+            _ => return Err("no string; it is the event's time".into()),
+        };
+        let text = text.plain(line, &mut self.room);
+        time::parse(text)
+            .ok_or_else(|| format!("{} is no RFC 3339 date-time with a zone in the years 0001 to 9999", quoted(text)))
+    }
+
+    /// Adds the value that `readable` has found good.
+    fn field(&mut self, at: usize, capture: Capture, line: &[u8]) {
+        match &mut self.columns.fields[at] {
+            Column::Integer(values) => values.push(match capture {
+                Capture::Number(number) => integer(number),
+                _ => None,
+            }),
+            Column::Number(values) => values.push(match capture {
+                Capture::Number(number) => Some(double(number)),
+                _ => None,
+            }),
+            Column::Group { codes, dictionary } => {
+                let known = &mut self.dictionaries[at];
+                codes.push(match capture {
+                    Capture::Text(text, _) => known.text(text.plain(line, &mut self.room), dictionary),
+                    Capture::Boolean(value) => known.other(GroupValue::Bool(value), dictionary),
+                    Capture::Number(number) => {
+                        known.other(integer(number).map_or(GroupValue::Null, GroupValue::Integer), dictionary)
+                    }
+                    Capture::Absent | Capture::Null | Capture::Nested => known.other(GroupValue::Null, dictionary),
+                });
+            }
+        }
+    }
+}
+
+/// Whether a column of this kind can hold the value; if not, what is wrong with it.
+fn readable(kind: ColumnKind, capture: Capture) -> Result<(), &'static str> {
+    match (kind, capture) {
+        (_, Capture::Absent | Capture::Null)
+        | (ColumnKind::Group, Capture::Boolean(_) | Capture::Text(..))
+        | (ColumnKind::Number, Capture::Number(_)) => Ok(()),
+        (ColumnKind::Group | ColumnKind::Integer, Capture::Number(number)) if integer(number).is_some() => Ok(()),
+        (ColumnKind::Group, Capture::Number(_)) => Err("a group's number must be an integer of 64 bits"),
+        (ColumnKind::Group, Capture::Nested) => Err("a group's value must be no array or object"),
+        (ColumnKind::Integer, _) => Err("a metric needs an integer of 64 bits here"),
+        (ColumnKind::Number, _) => Err("a metric needs a number here"),
+    }
+}
+
+/// The number as an integer of 64 bits, if it is one.
+fn integer(number: Num) -> Option<i64> {
+    match number {
+        Num::Integer(value) => i64::try_from(value).ok(),
+        // Doubles from −2⁶³ up to, not including, 2⁶³ are exact here.
+        Num::Float(value) => {
+            let whole =
+                value.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value);
+            whole.then_some(value as i64)
+        }
+    }
+}
+
+/// The number as a double; −0 is +0.
+fn double(number: Num) -> f64 {
+    match number {
+        Num::Integer(value) => value as f64,
+        Num::Float(value) => value + 0.0,
+    }
+}

@@ -1,0 +1,233 @@
+//! The compiled check: what one value may be, and what its members and items may be. It judges tokens; it knows no text of an event.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::core::time;
+use crate::core::units::Micros;
+
+/// A number as the reference sees it: exact where it is written as an integer of 64 bits (signed or not), else the nearest double.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::core) enum Num {
+    /// −2⁶³ … 2⁶⁴−1.
+    Integer(i128),
+    /// Finite.
+    Float(f64),
+}
+
+impl Num {
+    pub fn of(number: &serde_json::Number) -> Option<Self> {
+        let integer = number.as_u64().map(i128::from).or_else(|| number.as_i64().map(i128::from));
+        integer.map(Self::Integer).or_else(|| number.as_f64().filter(|f| f.is_finite()).map(Self::Float))
+    }
+
+    pub fn is_integer(self) -> bool {
+        match self {
+            Self::Integer(_) => true,
+            Self::Float(value) => value.fract() == 0.0,
+        }
+    }
+
+    /// The order of the values, however they are written.
+    pub fn order(self, other: Self) -> Ordering {
+        match (self, other) {
+            (Self::Integer(a), Self::Integer(b)) => a.cmp(&b),
+            // `+ 0.0` makes −0 the 0 it equals.
+            (Self::Float(a), Self::Float(b)) => (a + 0.0).total_cmp(&(b + 0.0)),
+            (Self::Integer(a), Self::Float(b)) => order(a, b),
+            (Self::Float(a), Self::Integer(b)) => order(b, a).reverse(),
+        }
+    }
+}
+
+/// Exact. The cast saturates beyond 2¹²⁷, where every double is past every integer of 64 bits.
+fn order(integer: i128, float: f64) -> Ordering {
+    integer.cmp(&(float as i128)).then(0.0f64.partial_cmp(&float.fract()).unwrap_or(Ordering::Equal))
+}
+
+/// A value and everything in it.
+#[derive(Debug, Default)]
+pub(in crate::core) struct Shape {
+    pub rules: Rules,
+    pub properties: Vec<(String, Shape)>,
+    pub required: Vec<String>,
+    /// What a member that `properties` does not name must be; None: anything.
+    pub additional: Option<Box<Shape>>,
+    pub items: Option<Box<Shape>>,
+}
+
+impl Shape {
+    /// Accepts nothing, as the schema `false`.
+    pub fn nothing() -> Self {
+        Self { rules: Rules { types: Types::NONE, ..Rules::default() }, ..Self::default() }
+    }
+}
+
+/// What one value may be, its members and items aside.
+#[derive(Clone, Debug, Default)]
+pub(in crate::core) struct Rules {
+    pub types: Types,
+    /// `enum` and `const`: the value must be in each of these.
+    pub literals: Vec<Literals>,
+    pub minimum: Option<Num>,
+    pub maximum: Option<Num>,
+    /// In code points.
+    pub length_min: u64,
+    pub length_max: Option<u64>,
+    pub pattern: Option<Pattern>,
+    pub format: Option<Format>,
+}
+
+/// A set of JSON types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Types(u8);
+
+impl Types {
+    pub const NONE: Self = Self(0);
+    pub const NULL: Self = Self(1);
+    pub const BOOLEAN: Self = Self(2);
+    pub const INTEGER: Self = Self(4);
+    /// Integers are numbers too.
+    pub const NUMBER: Self = Self(8 | 4);
+    pub const STRING: Self = Self(16);
+    pub const ARRAY: Self = Self(32);
+    pub const OBJECT: Self = Self(64);
+
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl Default for Types {
+    fn default() -> Self {
+        Self(127)
+    }
+}
+
+/// The scalars of an `enum` or a `const`.
+#[derive(Clone, Debug, Default)]
+pub(in crate::core) struct Literals {
+    pub null: bool,
+    pub yes: bool,
+    pub no: bool,
+    pub numbers: Vec<Num>,
+    pub texts: Vec<Box<[u8]>>,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::core) enum Pattern {
+    /// A pattern that means the same to ECMA-262 and to the regex crate.
+    Plain(regex::bytes::Regex),
+    /// Any other: a schema of this keyword alone, for the reference.
+    Reference(Arc<Validator>),
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::core) enum Format {
+    Uuid,
+    /// With a schema of this keyword alone, for the texts that `core::time` and the reference might see differently.
+    DateTime(Arc<Validator>),
+}
+
+/// What a format's check has read on the way, so that nobody reads it twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum Parsed {
+    Nothing,
+    Uuid(u128),
+    Time(Micros),
+}
+
+impl Rules {
+    pub fn null(&self) -> bool {
+        self.types.has(Types::NULL) && self.literals.iter().all(|set| set.null)
+    }
+
+    pub fn boolean(&self, value: bool) -> bool {
+        self.types.has(Types::BOOLEAN) && self.literals.iter().all(|set| if value { set.yes } else { set.no })
+    }
+
+    pub fn number(&self, value: Num) -> bool {
+        (self.types.has(Types::NUMBER) || (self.types.has(Types::INTEGER) && value.is_integer()))
+            && self.minimum.is_none_or(|limit| value.order(limit).is_ge())
+            && self.maximum.is_none_or(|limit| value.order(limit).is_le())
+            && self.literals.iter().all(|set| set.numbers.iter().any(|&other| value.order(other).is_eq()))
+    }
+
+    pub fn array(&self) -> bool {
+        self.types.has(Types::ARRAY) && self.literals.is_empty()
+    }
+
+    pub fn object(&self) -> bool {
+        self.types.has(Types::OBJECT) && self.literals.is_empty()
+    }
+
+    /// `text` is UTF-8 and unescaped.
+    pub fn text(&self, text: &[u8], parsed: &mut Parsed) -> bool {
+        self.types.has(Types::STRING)
+            && self.literals.iter().all(|set| set.texts.iter().any(|other| **other == *text))
+            && self.length(text)
+            && self.format.as_ref().is_none_or(|format| format.accepts(text, parsed))
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.accepts(text))
+    }
+
+    fn length(&self, text: &[u8]) -> bool {
+        if self.length_min == 0 && self.length_max.is_none() {
+            return true;
+        }
+        // Every byte but the continuation bytes begins a code point.
+        let length = text.iter().filter(|&&byte| byte & 0xC0 != 0x80).count() as u64;
+        length >= self.length_min && self.length_max.is_none_or(|max| length <= max)
+    }
+}
+
+impl Pattern {
+    fn accepts(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Plain(regex) => regex.is_match(text),
+            Self::Reference(reference) => judged(reference, text),
+        }
+    }
+}
+
+impl Format {
+    fn accepts(&self, text: &[u8], parsed: &mut Parsed) -> bool {
+        match self {
+            Self::Uuid => match uuid(text) {
+                None => false,
+                Some(value) => {
+                    *parsed = Parsed::Uuid(value);
+                    true
+                }
+            },
+            Self::DateTime(reference) => match time::parse(text) {
+                // Leap seconds and the year 0 are where the two differ.
+                Some(time) if text.get(17..19) != Some(b"60") => {
+                    *parsed = Parsed::Time(time);
+                    true
+                }
+                _ => judged(reference, text),
+            },
+        }
+    }
+}
+
+fn judged(reference: &Validator, text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| reference.is_valid(&Value::from(text)))
+}
+
+/// A UUID in the usual hyphenated form, in either letter case.
+pub(in crate::core) fn uuid(text: &[u8]) -> Option<u128> {
+    // Of its length only the hyphenated form is no UUID in other clothes (braces, urn:).
+    if text.len() != 36 {
+        return None;
+    }
+    Uuid::try_parse_ascii(text).ok().map(|uuid| uuid.as_u128())
+}
