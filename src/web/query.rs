@@ -30,6 +30,8 @@ const WINDOWS_MAX: u32 = 10_000;
 const BODIES_MAX: u32 = 1_000;
 /// Newest rows of each window that `GET /data` looks through for the newest of each group.
 const DATA_ROWS_MAX: u32 = 1_000;
+/// Newest events among which `q` looks for a text.
+const EVENTS_SEARCHED: u32 = 20_000;
 /// Newest dead letters among which `GET /events/{id}` looks for an id; they are not indexed by it.
 const DEAD_LETTERS_SEARCHED: u32 = 1_000;
 
@@ -69,13 +71,16 @@ pub async fn window_events(State(web): Shared, path: Segment, uri: Uri) -> Resul
 pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["limit", "topic", "q", "before"])?;
     let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
-    let query = EventQuery {
-        topic: topic(&params, &web)?,
-        contains: params.get("q").filter(|q| !q.is_empty()).map(str::to_owned),
-        before: params.number("before")?.map(Offset),
-        limit: limit + 1,
-    };
-    let mut events = web.readers.ask(move |r| r.events(&query)).await?;
+    let query =
+        EventQuery { topic: topic(&params, &web)?, before: params.number("before")?.map(Offset), limit: limit + 1 };
+    let text = params.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
+    let mut events = web
+        .readers
+        .ask(move |r| match text {
+            None => r.events(&query),
+            Some(text) => search(r, query, text.as_bytes()),
+        })
+        .await?;
     let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
     let mut response = if wants_html(&headers) {
         Html(html::events(&events)).into_response()
@@ -84,6 +89,22 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
     };
     response.headers_mut().insert(VARY, ACCEPT.into());
     Ok(response)
+}
+
+/// The newest events whose body holds the text, letter for letter, among the `EVENTS_SEARCHED` newest: bodies are not indexed.
+fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result<Vec<AuditEvent>, StoreError> {
+    let finder = memchr::memmem::Finder::new(text);
+    let wanted = query.limit as usize;
+    let mut found = Vec::new();
+    query.limit = BODIES_MAX;
+    for _ in 0..EVENTS_SEARCHED / BODIES_MAX {
+        let page = reader.events(&query)?;
+        let Some(last) = page.last().filter(|_| found.len() < wanted) else { break };
+        query.before = Some(last.offset);
+        found.extend(page.into_iter().filter(|event| finder.find(&event.body).is_some()));
+    }
+    found.truncate(wanted);
+    Ok(found)
 }
 
 /// An event by its id (several where topics share an id): counted ones from the audit, refused and late ones from the newest dead letters.
