@@ -1,13 +1,17 @@
-//! Where results stand: PostgreSQL, SQLite (the default) or memory, behind one trait with one conformance suite.
+//! Where results stand: PostgreSQL or SQLite (the default), behind one trait with one conformance suite.
 //!
 //! A commit is one transaction: take the generation row's lock, move `progress`, write absolute values. Applying a commit twice, or
 //! half of it, is impossible: `progress` moves from exactly `Commit::after` to `Commit::to`, in the same transaction.
 
+pub mod writer;
 pub mod target;
 pub mod sqlite;
 pub mod postgres;
-pub mod memory;
-pub mod writer;
+mod schema;
+mod apply;
+mod read;
+mod sql;
+pub mod text;
 
 use uuid::Uuid;
 

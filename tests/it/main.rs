@@ -3,6 +3,7 @@
 mod support;
 mod model;
 mod sim_disk;
+mod memory_store;
 mod architecture;
 mod log;
 mod decode;

@@ -1,1 +1,3 @@
 //! What several tests share: private ports and directories, a real PostgreSQL started by the tests, a job under mpirun, a small HTTP client.
+
+pub mod postgres;
