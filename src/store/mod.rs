@@ -137,8 +137,6 @@ pub struct DeadLetterQuery {
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
     pub topic: Option<String>,
-    /// Only those whose body holds this text, letter for letter.
-    pub contains: Option<String>,
     /// Only those with a lower offset.
     pub before: Option<Offset>,
     pub limit: u32,

@@ -10,7 +10,7 @@ use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::units::{Epoch, Offset};
 use crate::store::sql::{Ask, Param, Query, Row};
 use crate::store::text::readings;
-use crate::store::{DeadLetterQuery, Reader, StoreError, StoredRow, WindowQuery};
+use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, WindowQuery};
 
 const WINDOW_COLUMNS: &str = "metric_id, pipeline, window_name, window_start, window_end, group_key, metrics, event_count, revision, \
                               closed, digest, epoch";
@@ -75,6 +75,24 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
              WHERE e.event_id = $1 ORDER BY e.log_offset, t.metric_id LIMIT $2"
         );
         events(self.from.ask(&Query::with(sql, [Param::text(event_id), Param::Int(EVENT_ROWS_MAX)]))?)
+    }
+
+    fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError> {
+        let mut filter = Filter::new(format!("SELECT {EVENT_COLUMNS} FROM (SELECT log_offset FROM events_in"));
+        if let Some(topic) = &query.topic {
+            filter.and("topic = ").bind(Param::text(topic));
+        }
+        if let Some(before) = query.before {
+            filter.and("log_offset < ").bind(Param::int(before.0));
+        }
+        let mut sql = filter.query;
+        sql.push(" ORDER BY log_offset DESC LIMIT ").bind(Param::Int(i64::from(query.limit))).push(
+            ") AS page
+             JOIN events_in AS e ON e.log_offset = page.log_offset
+             LEFT JOIN trace AS t ON t.log_offset = e.log_offset
+             ORDER BY e.log_offset DESC, t.metric_id",
+        );
+        events(self.from.ask(&sql)?)
     }
 
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {

@@ -23,7 +23,7 @@ use crate::web::{Web, params};
 /// JSON bodies beyond this size are cut on a thread of their own, so that they hold up no other request. NDJSON is cut faster than it is received.
 const CUT_INLINE_BYTES_MAX: usize = 1 << 20;
 /// `?ack=applied` waits this long, a store that is away included.
-const APPLIED_MAX: Duration = Duration::from_secs(60);
+const APPLIED_MAX: Duration = Duration::from_mins(1);
 
 pub async fn to_topic(
     State(web): State<Arc<Web>>,

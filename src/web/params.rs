@@ -1,6 +1,8 @@
 //! Query strings and path segments, checked: an unknown name or a value that cannot be is refused, saying what is allowed.
 
 use axum::extract::Path;
+use std::fmt::Write;
+
 use axum::extract::Query;
 use axum::extract::rejection::PathRejection;
 use hyper::Uri;
@@ -62,7 +64,7 @@ impl Params {
     pub fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         match text.parse::<u64>() {
-            Ok(n) if n <= i64::MAX as u64 => Ok(Some(n)),
+            Ok(n) if i64::try_from(n).is_ok() => Ok(Some(n)),
             _ => {
                 Err(Problem::bad_request(format!("{name}={text:?}: allowed is a whole number from 0 to {}", i64::MAX)))
             }
@@ -122,7 +124,7 @@ pub fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
             out.push(byte as char);
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

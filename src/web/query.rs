@@ -1,5 +1,6 @@
 //! The calls that read results: windows, their lineage, events, dead letters.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -7,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Response};
 use hyper::Uri;
 use hyper::header::{ACCEPT, HeaderMap, VARY};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -15,10 +15,13 @@ use crate::core::columns::Reason;
 use crate::core::plan::{Audit, FieldPath, Plan};
 use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::units::{Micros, Offset};
-use crate::store::{DeadLetterQuery, EventQuery, StoredRow, WindowQuery};
+use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, WindowQuery};
 use crate::web::params::{Params, escape, segment};
 use crate::web::problem::Problem;
-use crate::web::views::{DeadLetterView, EventView, RowView};
+use crate::web::views::{
+    CountedView, DataView, DeadLetterView, DeadLettersView, DeadView, EventView, EventsView, FatesView, RowView,
+    WindowsView,
+};
 use crate::web::{Web, html, json_answer};
 
 const LIMIT_DEFAULT: u32 = 100;
@@ -27,6 +30,8 @@ const WINDOWS_MAX: u32 = 10_000;
 const BODIES_MAX: u32 = 1_000;
 /// Newest rows of each window that `GET /data` looks through for the newest of each group.
 const DATA_ROWS_MAX: u32 = 1_000;
+/// Newest events among which `q` looks for a text.
+const EVENTS_SEARCHED: u32 = 20_000;
 /// Newest dead letters among which `GET /events/{id}` looks for an id; they are not indexed by it.
 const DEAD_LETTERS_SEARCHED: u32 = 1_000;
 
@@ -36,20 +41,12 @@ type Segment = Result<Path<String>, PathRejection>;
 pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "window", "from", "to", "group.", "closed", "limit", "after"])?;
     let mut query = window_query(&params, &web.app.plan)?;
-    let limit = query.limit as usize;
+    let limit = query.limit;
     // One more tells whether there is a next page.
     query.limit += 1;
     let mut rows = web.readers.ask(move |r| r.windows(&query)).await?;
-    let next = (rows.len() > limit).then(|| {
-        rows.truncate(limit);
-        rows.last().map(|row| next_page(&uri, "after", &cursor(row)))
-    });
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        windows: Vec<RowView<'a>>,
-        next: Option<String>,
-    }
-    Ok(json_answer(&Answer { windows: rows.iter().map(RowView::of).collect(), next: next.flatten() }))
+    let next = cut_page(&mut rows, limit).map(|last| next_page(&uri, "after", &cursor(last)));
+    Ok(json_answer(&WindowsView { windows: rows.iter().map(RowView::of).collect(), next }))
 }
 
 pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
@@ -67,34 +64,47 @@ pub async fn window_events(State(web): Shared, path: Segment, uri: Uri) -> Resul
     let after = params.number("after")?.map(Offset);
     let (row, mut events) = web.readers.ask(move |r| Ok((r.window(id)?, r.lineage(id, after, limit + 1)?))).await?;
     row.ok_or_else(|| no_row(id))?;
-    let next = (events.len() > limit as usize).then(|| {
-        events.truncate(limit as usize);
-        events.last().map(|e| next_page(&uri, "after", &e.offset.to_string()))
-    });
-    Ok(event_list(&web, &events, next.flatten()))
+    let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "after", &last.offset.to_string()));
+    Ok(event_list(&web, &events, next))
 }
 
 pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["limit", "topic", "q", "before"])?;
     let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
-    let query = EventQuery {
-        topic: topic(&params, &web)?,
-        contains: params.get("q").filter(|q| !q.is_empty()).map(str::to_owned),
-        before: params.number("before")?.map(Offset),
-        limit: limit + 1,
-    };
-    let mut events = web.readers.ask(move |r| r.events(&query)).await?;
-    let next = (events.len() > limit as usize).then(|| {
-        events.truncate(limit as usize);
-        events.last().map(|e| next_page(&uri, "before", &e.offset.to_string()))
-    });
+    let query =
+        EventQuery { topic: topic(&params, &web)?, before: params.number("before")?.map(Offset), limit: limit + 1 };
+    let text = params.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
+    let mut events = web
+        .readers
+        .ask(move |r| match text {
+            None => r.events(&query),
+            Some(text) => search(r, query, text.as_bytes()),
+        })
+        .await?;
+    let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
     let mut response = if wants_html(&headers) {
         Html(html::events(&events)).into_response()
     } else {
-        event_list(&web, &events, next.flatten())
+        event_list(&web, &events, next)
     };
     response.headers_mut().insert(VARY, ACCEPT.into());
     Ok(response)
+}
+
+/// The newest events whose body holds the text, letter for letter, among the `EVENTS_SEARCHED` newest: bodies are not indexed.
+fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result<Vec<AuditEvent>, StoreError> {
+    let finder = memchr::memmem::Finder::new(text);
+    let wanted = query.limit as usize;
+    let mut found = Vec::new();
+    query.limit = BODIES_MAX;
+    for _ in 0..EVENTS_SEARCHED / BODIES_MAX {
+        let page = reader.events(&query)?;
+        let Some(last) = page.last().filter(|_| found.len() < wanted) else { break };
+        query.before = Some(last.offset);
+        found.extend(page.into_iter().filter(|event| finder.find(&event.body).is_some()));
+    }
+    found.truncate(wanted);
+    Ok(found)
 }
 
 /// An event by its id (several where topics share an id): counted ones from the audit, refused and late ones from the newest dead letters.
@@ -120,34 +130,10 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
         };
         return Err(Problem::not_found(format!("no event with the id {id:?} is kept here; {why}")));
     }
-    #[derive(Serialize)]
-    struct Counted<'a> {
-        fate: &'static str,
-        #[serde(flatten)]
-        event: EventView<'a>,
-    }
-    #[derive(Serialize)]
-    struct Dead<'a> {
-        fate: &'static str,
-        #[serde(flatten)]
-        letter: DeadLetterView<'a>,
-    }
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        event_id: &'a str,
-        events: Vec<Counted<'a>>,
-        dead_letters: Vec<Dead<'a>>,
-    }
-    Ok(json_answer(&Answer {
+    Ok(json_answer(&FatesView {
         event_id: &id,
-        events: events.iter().map(|e| Counted { fate: "counted", event: EventView::of(e) }).collect(),
-        dead_letters: letters
-            .iter()
-            .map(|l| Dead {
-                fate: if l.reason == Reason::Late { "late" } else { "invalid" },
-                letter: DeadLetterView::of(l),
-            })
-            .collect(),
+        events: events.iter().map(CountedView::of).collect(),
+        dead_letters: letters.iter().map(DeadView::of).collect(),
     }))
 }
 
@@ -162,16 +148,8 @@ pub async fn dead_letters(State(web): Shared, uri: Uri) -> Result<Response, Prob
         limit: limit + 1,
     };
     let mut letters = web.readers.ask(move |r| r.dead_letters(&query)).await?;
-    let next = (letters.len() > limit as usize).then(|| {
-        letters.truncate(limit as usize);
-        letters.last().map(|l| next_page(&uri, "before", &l.offset.to_string()))
-    });
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        dead_letters: Vec<DeadLetterView<'a>>,
-        next: Option<String>,
-    }
-    Ok(json_answer(&Answer { dead_letters: letters.iter().map(DeadLetterView::of).collect(), next: next.flatten() }))
+    let next = cut_page(&mut letters, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
+    Ok(json_answer(&DeadLettersView { dead_letters: letters.iter().map(DeadLetterView::of).collect(), next }))
 }
 
 /// The newest row of each group of each window.
@@ -179,26 +157,18 @@ pub async fn data(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let plan = Arc::clone(&web.app.plan);
     let rows = web.readers.ask(move |r| newest_rows(r, &plan, DATA_ROWS_MAX)).await?;
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        pipelines: std::collections::BTreeMap<&'a str, std::collections::BTreeMap<&'a str, Vec<RowView<'a>>>>,
-    }
-    let mut windows = std::collections::BTreeMap::new();
+    let mut windows = BTreeMap::new();
     for (window, rows) in web.app.plan.windows.iter().zip(&rows) {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let newest = rows.iter().filter(|row| seen.insert(row.group.as_str())).map(RowView::of).collect();
         windows.insert(window.name.as_str(), newest);
     }
-    let pipelines = std::collections::BTreeMap::from([(web.app.plan.pipeline.as_str(), windows)]);
-    Ok(json_answer(&Answer { pipelines }))
+    let pipelines = BTreeMap::from([(web.app.plan.pipeline.as_str(), windows)]);
+    Ok(json_answer(&DataView { pipelines }))
 }
 
 /// For each window of the plan its newest rows.
-pub fn newest_rows(
-    reader: &mut dyn crate::store::Reader,
-    plan: &Plan,
-    limit: u32,
-) -> Result<Vec<Vec<StoredRow>>, crate::store::StoreError> {
+pub fn newest_rows(reader: &mut dyn Reader, plan: &Plan, limit: u32) -> Result<Vec<Vec<StoredRow>>, StoreError> {
     let query =
         |name: &str| WindowQuery { window: Some(name.to_owned()), newest_first: true, limit, ..WindowQuery::default() };
     plan.windows.iter().map(|window| reader.windows(&query(&window.name))).collect()
@@ -273,6 +243,13 @@ fn read_cursor(text: &str) -> Result<(Micros, String, Uuid), Problem> {
     read.ok_or_else(|| Problem::bad_request(format!("after={text:?}: take it from `next` of the page before")))
 }
 
+/// Keeps `limit` of what was read; where there was more, gives the last one kept: the next page begins after it.
+fn cut_page<T>(read: &mut Vec<T>, limit: u32) -> Option<&T> {
+    let more = read.len() > limit as usize;
+    read.truncate(limit as usize);
+    read.last().filter(|_| more)
+}
+
 /// This call's path and query, with `name` set to `value`.
 fn next_page(uri: &Uri, name: &str, value: &str) -> String {
     let prefix = format!("{name}=");
@@ -283,17 +260,11 @@ fn next_page(uri: &Uri, name: &str, value: &str) -> String {
 }
 
 fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        audit: &'static str,
-        events: Vec<EventView<'a>>,
-        next: Option<String>,
-    }
     let audit = match web.app.plan.audit {
         Audit::None => "none",
         Audit::Full => "full",
     };
-    json_answer(&Answer { audit, events: events.iter().map(EventView::of).collect(), next })
+    json_answer(&EventsView { audit, events: events.iter().map(EventView::of).collect(), next })
 }
 
 fn topic(params: &Params, web: &Web) -> Result<Option<String>, Problem> {

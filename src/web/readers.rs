@@ -39,9 +39,9 @@ impl Readers {
         &self,
         question: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = match timeout(READER_WAIT_MAX, Arc::clone(&self.places).acquire_owned()).await {
-            Ok(Ok(place)) => place,
-            _ => return Err(Problem::unavailable("too many questions are being asked at once: ask again later", 1)),
+        let waiting = Arc::clone(&self.places).acquire_owned();
+        let Ok(Ok(place)) = timeout(READER_WAIT_MAX, waiting).await else {
+            return Err(Problem::unavailable("too many questions are being asked at once: ask again later", 1));
         };
         let inner = Arc::clone(&self.inner);
         let answer = tokio::task::spawn_blocking(move || {

@@ -47,15 +47,13 @@ pub async fn run(listener: TcpListener, router: Router, http: &Http, stop: impl 
     let (stopping, stopped) = watch::channel(false);
     let mut stop = pin!(stop);
     loop {
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
         };
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             tokio::spawn(connection(stream, router.clone(), http.header_timeout, stopped.clone(), place));

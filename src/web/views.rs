@@ -1,9 +1,13 @@
 //! What answers look like as JSON. The rows' own JSON (group, values) and events' bodies go in as they stand, digit for digit.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sonic_rs::LazyValue;
 
 use crate::coordinator::status::{Phase, RankStatus, Status};
+use crate::core::columns::Reason;
 use crate::core::ledger::Ledger;
 use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::time;
@@ -95,7 +99,7 @@ pub struct DeadLetterView<'a> {
     reason: &'static str,
     detail: &'a str,
     /// Text: it need not be JSON. What is no UTF-8 shows as U+FFFD.
-    body: std::borrow::Cow<'a, str>,
+    body: Cow<'a, str>,
     received_at: String,
 }
 
@@ -109,6 +113,66 @@ impl<'a> DeadLetterView<'a> {
             body: String::from_utf8_lossy(&letter.body),
             received_at: moment(letter.received),
         }
+    }
+}
+
+#[derive(Serialize)]
+pub struct WindowsView<'a> {
+    pub windows: Vec<RowView<'a>>,
+    pub next: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct EventsView<'a> {
+    pub audit: &'static str,
+    pub events: Vec<EventView<'a>>,
+    pub next: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct DeadLettersView<'a> {
+    pub dead_letters: Vec<DeadLetterView<'a>>,
+    pub next: Option<String>,
+}
+
+/// By pipeline and window.
+#[derive(Serialize)]
+pub struct DataView<'a> {
+    pub pipelines: BTreeMap<&'a str, BTreeMap<&'a str, Vec<RowView<'a>>>>,
+}
+
+/// What became of the events with one id.
+#[derive(Serialize)]
+pub struct FatesView<'a> {
+    pub event_id: &'a str,
+    pub events: Vec<CountedView<'a>>,
+    pub dead_letters: Vec<DeadView<'a>>,
+}
+
+#[derive(Serialize)]
+pub struct CountedView<'a> {
+    fate: &'static str,
+    #[serde(flatten)]
+    event: EventView<'a>,
+}
+
+impl<'a> CountedView<'a> {
+    pub fn of(event: &'a AuditEvent) -> Self {
+        Self { fate: "counted", event: EventView::of(event) }
+    }
+}
+
+#[derive(Serialize)]
+pub struct DeadView<'a> {
+    fate: &'static str,
+    #[serde(flatten)]
+    letter: DeadLetterView<'a>,
+}
+
+impl<'a> DeadView<'a> {
+    pub fn of(letter: &'a DeadLetter) -> Self {
+        let fate = if letter.reason == Reason::Late { "late" } else { "invalid" };
+        Self { fate, letter: DeadLetterView::of(letter) }
     }
 }
 
@@ -230,7 +294,7 @@ fn moment(at: Millis) -> String {
 #[serde(untagged)]
 pub enum Raw<'a> {
     Json(LazyValue<'a>),
-    Text(std::borrow::Cow<'a, str>),
+    Text(Cow<'a, str>),
 }
 
 impl<'a> Raw<'a> {
