@@ -130,17 +130,17 @@ attend() {
     local ended
     ready=0
     while :; do
+        # Bash drops a job that ended while it ran other commands: `wait -n` would then wait for the helpers alone.
+        if ! kill -0 "$job" 2>/dev/null; then
+            wait "$job" 2>/dev/null
+            code=$?
+            break
+        fi
         # shellcheck disable=SC2086
         { wait -n -p ended "$job" $watcher $timer; } 2>/dev/null
         code=$?
         case ${ended:-} in
-            '')
-                # A signal came; or bash no longer knows the job, since this script killed it.
-                if [ $code -eq 127 ]; then
-                    code=137
-                    break
-                fi
-                ;;
+            '') ;; # a signal came
             "$job") break ;;
             "$watcher")
                 watcher='' ready=1
