@@ -13,6 +13,7 @@ mod store;
 mod simulation;
 mod http;
 mod transport;
+mod run_mpi;
 mod mpi;
 mod page;
 mod generate;
