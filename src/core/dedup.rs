@@ -27,9 +27,14 @@ pub struct Memory {
 impl Memory {
     #[must_use]
     pub fn of(topic: &TopicPlan) -> Self {
-        let share = topic.remember.0.div_euclid(BUCKETS_IN_MEMORY)
-            + i64::from(topic.remember.0.rem_euclid(BUCKETS_IN_MEMORY) > 0);
-        Self { width: share.max(BUCKET_WIDTH_MIN), remember: topic.remember }
+        Self::lasting(topic.remember)
+    }
+
+    /// Of a topic whose ids are remembered so long.
+    #[must_use]
+    pub fn lasting(remember: Micros) -> Self {
+        let share = remember.0.div_euclid(BUCKETS_IN_MEMORY) + i64::from(remember.0.rem_euclid(BUCKETS_IN_MEMORY) > 0);
+        Self { width: share.max(BUCKET_WIDTH_MIN), remember }
     }
 
     /// The bucket of an event of this time.
