@@ -8,7 +8,7 @@ use crate::core::columns::Slab;
 use crate::core::units::{LogId, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{self, ALIGN, Frame, Place};
-use crate::log::segment::{self, Found, Segment, Segments, read_frame};
+use crate::log::segment::{self, Found, Segment, SegmentHeader, Segments, read_frame};
 use crate::log::{LogError, Record};
 
 /// Reads slabs in order. It is Send, and holds no lock on the writer.
@@ -22,12 +22,13 @@ pub struct Reader {
     ready: VecDeque<Slab>,
 }
 
-/// Where it stands: before the frame at `position`, whose first event is `end`.
+/// Where it stands: before the frame at `position`; the frames before it end with `end` and `crc`.
 struct Standing {
     segment: Arc<Segment>,
     file: Arc<dyn DiskFile>,
     position: u64,
     end: Offset,
+    crc: u32,
 }
 
 impl Reader {
@@ -61,7 +62,10 @@ impl Reader {
             };
             let synced = at.segment.synced();
             if at.position < synced {
-                return self.read(synced).map(Some);
+                match self.read(synced)? {
+                    Some(read) => return Ok(Some(read)),
+                    None => continue,
+                }
             }
             let number = at.segment.header.number + 1;
             let next = self.segments.numbered(number);
@@ -86,28 +90,36 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone(segment.header.first)),
             Err(error) => return Err(LogError::io(&*self.disk, &name, error)),
         };
-        let end = segment.header.first;
-        self.at = Some(Standing { segment, file, position: ALIGN, end });
+        let SegmentHeader { first: end, previous_crc: crc, .. } = segment.header;
+        self.at = Some(Standing { segment, file, position: ALIGN, end, crc });
         Ok(())
     }
 
-    /// Reads the frame that is known to be there.
-    fn read(&mut self, synced: u64) -> Result<(Place, Frame), LogError> {
+    /// Reads the frame here. None where a segment of which opening read the header alone turns out to have no more of them.
+    fn read(&mut self, synced: u64) -> Result<Option<(Place, Frame)>, LogError> {
         let Some(at) = &mut self.at else { panic!("the reader stands in a segment") };
         let number = at.segment.header.number;
         let place = Place { log: self.log, segment: number, at: at.position };
         let found =
             read_frame(&*at.file, place, synced).map_err(|e| LogError::io(&*self.disk, &segment::name(number), e))?;
-        match found {
-            Found::Frame(frame) if frame.header.first == at.end => {
+        let why = match found {
+            Found::Frame(frame) if (frame.header.first, frame.header.previous_crc) == (at.end, at.crc) => {
                 at.position += frame::padded(frame.bytes.len() as u64);
-                at.end = frame.end();
-                Ok((place, frame))
+                (at.end, at.crc) = (frame.end(), frame.crc);
+                return Ok(Some((place, frame)));
             }
-            Found::Frame(_) => Err(self.damaged(place, "a frame does not follow on the one before it")),
-            Found::End => Err(self.damaged(place, "a frame is missing")),
-            Found::Bad(why) => Err(self.damaged(place, why)),
-        }
+            Found::End => {
+                let next = self.segments.numbered(number + 1).map(|s| s.header);
+                if next.is_some_and(|next| (next.first, next.previous_crc) == (at.end, at.crc)) {
+                    at.position = synced;
+                    return Ok(None);
+                }
+                "a frame is missing"
+            }
+            Found::Frame(_) => "a frame does not follow on the one before it",
+            Found::Bad(why) => why,
+        };
+        Err(self.damaged(place, why))
     }
 
     fn damaged(&self, place: Place, why: &str) -> LogError {

@@ -145,7 +145,8 @@ pub(super) fn read_frame(file: &dyn DiskFile, place: Place, limit: u64) -> io::R
 #[derive(Debug)]
 pub(super) struct Segment {
     pub header: SegmentHeader,
-    /// Frames before this position are on disk. Only the writer moves it, and only the last segment's.
+    /// Frames before this position are on disk; in a segment of which only the header was read, the file's end. Only the writer moves it, and only the
+    /// last segment's.
     synced: AtomicU64,
 }
 
