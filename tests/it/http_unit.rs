@@ -18,8 +18,8 @@ use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::feed::{Waiting, feed};
 use caudal::ingest::writer::{Ingest, Note, queue, spawn};
 use caudal::ingest::{Fate, Refusal};
-use caudal::log::{Log, Options};
 use caudal::log::disk::FileDisk;
+use caudal::log::{Log, Options};
 use caudal::pipeline::Bundle;
 use caudal::store::target::Target;
 use caudal::store::{Commit, Progress};
@@ -49,7 +49,9 @@ impl Default for Setup {
             connections_max: 64,
             header_timeout: PATIENCE,
             body_timeout: PATIENCE,
-            fates: |waiting| Some((0..u64::from(waiting.count)).map(|i| Fate::counted(Offset(waiting.first.0 + i))).collect()),
+            fates: |waiting| {
+                Some((0..u64::from(waiting.count)).map(|i| Fate::counted(Offset(waiting.first.0 + i))).collect())
+            },
         }
     }
 }
@@ -77,7 +79,7 @@ impl Server {
         let target = Target::Sqlite(directory.path().join("store.sqlite"));
         target.store(&plan).unwrap();
 
-        let disk = Arc::new(FileDisk::open(directory.path().join("log")).unwrap());
+        let disk = Arc::new(FileDisk::open(&directory.path().join("log")).unwrap());
         let options = Options { segment_bytes: 8 << 20, bytes_max: 1 << 30, low_water_bytes: 0 };
         let (log, _) = Log::open(disk, options, LogId(1), None, Offset(0)).unwrap();
         let (ingest, cutter, waiting) = queue(1000, 64 << 20);
@@ -101,7 +103,7 @@ impl Server {
                         s.ledger.in_flight = end.0;
                         s.log_bytes = bytes;
                     });
-                    while feed.next_slab().unwrap().is_some() {}
+                    while feed.next().unwrap().is_some() {}
                     for waiting in feed.waiting() {
                         match fates(&waiting) {
                             Some(fates) => drop(waiting.to.send(fates)),
@@ -144,7 +146,8 @@ impl Server {
             let thread = std::thread::spawn(move || {
                 // The writer's thread lives as long as its queue's ends.
                 let _cutter = cutter;
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
                 runtime.block_on(async {
                     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
                     tell.send(listener.local_addr().unwrap()).unwrap();
@@ -154,7 +157,17 @@ impl Server {
             });
             (told.recv().unwrap(), thread)
         };
-        Self { address, ingest, status, target, app, unanswered, stop: Some(stop), thread: Some(thread), _directory: directory }
+        Self {
+            address,
+            ingest,
+            status,
+            target,
+            app,
+            unanswered,
+            stop: Some(stop),
+            thread: Some(thread),
+            _directory: directory,
+        }
     }
 
     fn usual() -> Self {
@@ -339,7 +352,14 @@ fn refused_requests_say_why_and_leave_nothing() {
         ("POST", "/generator", &[("Content-Type", JSON)], b"{\"rate\":1e9}", 400, "200000"),
         ("POST", "/generator", &[("Content-Type", JSON)], b"{\"late\":2}", 400, "probability"),
         ("POST", "/generator", &[("Content-Type", JSON)], b"{\"speed\":2}", 400, "rate"),
-        ("POST", "/generator", &[("Content-Type", JSON)], b"{\"burst\":{\"topic\":\"x\",\"probability\":1,\"size\":1}}", 400, "security.incident"),
+        (
+            "POST",
+            "/generator",
+            &[("Content-Type", JSON)],
+            b"{\"burst\":{\"topic\":\"x\",\"probability\":1,\"size\":1}}",
+            400,
+            "security.incident",
+        ),
     ];
     for (method, path, headers, body, status, says) in cases {
         eprintln!("{method} {path} {headers:?}");
@@ -359,35 +379,64 @@ fn broken_http_is_refused_and_others_are_served() {
         write!(all, "X-{i}: y\r\n").unwrap();
         all
     });
-    let extensions = format!("{post}Transfer-Encoding: chunked\r\n\r\n2;{}\r\n{{}}\r\n0\r\n\r\n", "e=1;".repeat(200_000));
-    let chunks = format!("{post}Transfer-Encoding: chunked\r\n\r\n{}", format!("10000\r\n{}\r\n", " ".repeat(0x10000)).repeat(20));
+    let extensions =
+        format!("{post}Transfer-Encoding: chunked\r\n\r\n2;{}\r\n{{}}\r\n0\r\n\r\n", "e=1;".repeat(200_000));
+    let chunks = format!(
+        "{post}Transfer-Encoding: chunked\r\n\r\n{}",
+        format!("10000\r\n{}\r\n", " ".repeat(0x10000)).repeat(20)
+    );
     let cases: &[(&str, String, &[u16])] = &[
         ("no HTTP", "\x16\x03\x01\x02\r\n\r\n".into(), &[400]),
         ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), &[400]),
         ("a space in the path", "GET /led ger HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), &[400]),
-        ("both lengths", format!("{post}Content-Length: 2\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"), &[400]),
+        (
+            "both lengths",
+            format!("{post}Content-Length: 2\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"),
+            &[400],
+        ),
         ("two lengths", format!("{post}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}} "), &[400]),
         ("a negative length", format!("{post}Content-Length: -1\r\n\r\n{{}}"), &[400]),
         ("a length that is none", format!("{post}Content-Length: 2x\r\n\r\n{{}}"), &[400]),
         ("an enormous length", format!("{post}Content-Length: 9223372036854775807\r\n\r\n{{}}"), &[413]),
-        ("a chunk size that is none", format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n0\r\n\r\n"), &[400]),
-        ("a chunk size past 64 bits", format!("{post}Transfer-Encoding: chunked\r\n\r\n{}\r\n", "f".repeat(17)), &[400]),
+        (
+            "a chunk size that is none",
+            format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n0\r\n\r\n"),
+            &[400],
+        ),
+        (
+            "a chunk size past 64 bits",
+            format!("{post}Transfer-Encoding: chunked\r\n\r\n{}\r\n", "f".repeat(17)),
+            &[400],
+        ),
         ("a flood of chunk extensions", extensions, &[400]),
         ("chunks beyond BODY_BYTES_MAX", chunks, &[413]),
         ("an unknown transfer encoding", format!("{post}Transfer-Encoding: gzip\r\n\r\n{{}}"), &[400, 501]),
         ("1,000 headers", format!("GET /ledger HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), &[431]),
-        ("a long header", format!("GET /ledger HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "y".repeat(100_000)), &[431]),
+        (
+            "a long header",
+            format!("GET /ledger HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "y".repeat(100_000)),
+            &[431],
+        ),
         ("a long path", format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "y".repeat(100_000)), &[414, 431]),
         ("a foreign host", "GET /ledger HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".into(), &[421]),
-        ("a host that only begins right", "GET /ledger HTTP/1.1\r\nHost: localhost.evil.example\r\nConnection: close\r\n\r\n".into(), &[421]),
-        ("two hosts", "GET /ledger HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n".into(), &[400]),
+        (
+            "a host that only begins right",
+            "GET /ledger HTTP/1.1\r\nHost: localhost.evil.example\r\nConnection: close\r\n\r\n".into(),
+            &[421],
+        ),
+        (
+            "two hosts",
+            "GET /ledger HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n".into(),
+            &[400],
+        ),
     ];
     for (name, request, expected) in cases {
         let answer = server.raw(request.as_bytes());
         assert!(expected.contains(&answer.status), "{name}: {answer:?}");
     }
     for host in ["localhost:5000", "127.0.0.1", "127.0.0.1:1", "[::1]:5000", "LOCALHOST"] {
-        let answer = server.raw(format!("GET /ledger HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes());
+        let answer =
+            server.raw(format!("GET /ledger HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 200, "{host}: {answer:?}");
     }
     assert_eq!(server.get("/ledger").json()["accepted"], 0);
@@ -415,7 +464,11 @@ fn slow_clients_are_cut_off() {
     let cases: &[(&str, &[u8], &[u8])] = &[
         ("silent", b"", b""),
         ("a byte at a time in the header", b"GET /ledger HTTP/1.1\r\nX: ", b"y"),
-        ("a byte at a time in the body", b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{", b" "),
+        (
+            "a byte at a time in the body",
+            b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
+            b" ",
+        ),
     ];
     for (name, begin, trickle) in cases {
         let mut stream = server.connect();
@@ -560,7 +613,10 @@ const SECOND: i64 = 1_000_000;
 /// One epoch's results: 25 rows of by_region, a counted event that holds markup, a dead letter.
 fn commit_results(server: &Server) -> Vec<WindowRow> {
     let window = |i: i64| {
-        let group = vec![GroupValue::Text("security.incident".into()), GroupValue::Text(if i % 2 == 0 { "RM" } else { "VA" }.into())];
+        let group = vec![
+            GroupValue::Text("security.incident".into()),
+            GroupValue::Text(if i % 2 == 0 { "RM" } else { "VA" }.into()),
+        ];
         let start = Micros(1_800_000_000 * SECOND + i * 5 * SECOND);
         WindowRow {
             metric_id: metric_id("civic_safety", "by_region", start, &group),
@@ -598,7 +654,9 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     store.claim(Generation(1)).unwrap();
     let counts = Counts { counted: 4, invalid: 1, ..Counts::default() };
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
-    store.commit(&Commit { after: None, to, rows: rows.clone(), dead_letters: vec![letter], events: vec![event] }).unwrap();
+    store
+        .commit(&Commit { after: None, to, rows: rows.clone(), dead_letters: vec![letter], events: vec![event] })
+        .unwrap();
     rows
 }
 
@@ -612,7 +670,9 @@ fn results_are_read_by_page_and_filter() {
     let mut path = Some("/windows?window=by_region&limit=10".to_owned());
     while let Some(page) = path {
         let answer = server.get(&page).json();
-        seen.extend(answer["windows"].as_array().unwrap().iter().map(|row| row["metric_id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            answer["windows"].as_array().unwrap().iter().map(|row| row["metric_id"].as_str().unwrap().to_owned()),
+        );
         path = answer["next"].as_str().map(str::to_owned);
     }
     assert_eq!(seen, rows.iter().map(|row| row.metric_id.to_string()).collect::<Vec<_>>());
@@ -677,11 +737,15 @@ fn an_event_is_found_by_its_id_and_shown_as_text() {
     let none = server.get(&format!("/windows/{}/events?after=3", rows[0].metric_id)).json();
     assert_eq!(none["events"], json!([]));
 
-    for (query, expected) in [("", 1), ("?q=alert(1)", 1), ("?q=ALERT", 0), ("?q=%25", 0), ("?topic=migration.case", 0), ("?before=3", 0)] {
+    for (query, expected) in
+        [("", 1), ("?q=alert(1)", 1), ("?q=ALERT", 0), ("?q=%25", 0), ("?topic=migration.case", 0), ("?before=3", 0)]
+    {
         let events = server.get(&format!("/events{query}")).json();
         assert_eq!(events["events"].as_array().unwrap().len(), expected, "{query}");
     }
-    for (query, expected) in [("", 1), ("?reason=late", 0), ("?reason=schema&topic=security.incident", 1), ("?before=4", 0)] {
+    for (query, expected) in
+        [("", 1), ("?reason=late", 0), ("?reason=schema&topic=security.incident", 1), ("?before=4", 0)]
+    {
         let letters = server.get(&format!("/dead-letters{query}")).json();
         assert_eq!(letters["dead_letters"].as_array().unwrap().len(), expected, "{query}");
     }
@@ -693,7 +757,9 @@ fn an_event_is_found_by_its_id_and_shown_as_text() {
 #[test]
 fn the_page_and_the_metrics() {
     let server = Server::usual();
-    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css"), ("/favicon.svg", "image/svg")] {
+    for (path, kind) in
+        [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css"), ("/favicon.svg", "image/svg")]
+    {
         let answer = server.get(path);
         assert_eq!(answer.status, 200);
         assert!(answer.header("content-type").unwrap().starts_with(kind), "{answer:?}");
@@ -712,7 +778,12 @@ fn the_page_and_the_metrics() {
     server.post("/events", JSON, b"{}");
     server.get("/no/such");
     let metrics = server.get("/metrics").body;
-    for line in ["caudal_events_accepted_total 1", "caudal_events_in_flight 1", "caudal_events_fate_total{fate=\"late\"} 0", "caudal_http_requests_total{status=\"4xx\"} 1"] {
+    for line in [
+        "caudal_events_accepted_total 1",
+        "caudal_events_in_flight 1",
+        "caudal_events_fate_total{fate=\"late\"} 0",
+        "caudal_http_requests_total{status=\"4xx\"} 1",
+    ] {
         assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
     }
     assert!(metrics.ends_with("# EOF\n"));
