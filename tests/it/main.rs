@@ -12,6 +12,7 @@ mod pipeline;
 mod store;
 mod simulation;
 mod http;
+mod http_unit;
 mod transport;
 mod run_mpi;
 mod mpi;

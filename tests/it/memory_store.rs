@@ -8,7 +8,7 @@ use caudal::core::plan::Plan;
 use caudal::core::row::{AuditEvent, DeadLetter, WindowRow};
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
-use caudal::store::{Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
+use caudal::store::{Commit, DeadLetterQuery, EventQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
 use uuid::Uuid;
 
 /// Everything that is stored, for comparison. `generation` and `progress.generation` tell how often a job was started; the rest is a
@@ -183,6 +183,14 @@ impl Reader for MemoryStore {
         let shared = self.lock();
         let events = shared.tables.events.values().map(stored_event);
         Ok(events.filter(|e| e.event_id == clean(event_id)).collect())
+    }
+
+    fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError> {
+        let shared = self.lock();
+        let events = shared.tables.events.values().rev().filter(|e| {
+            query.topic.as_ref().is_none_or(|t| *t == e.topic) && query.before.is_none_or(|b| e.offset < b)
+        });
+        Ok(events.take(query.limit as usize).map(stored_event).collect())
     }
 
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
