@@ -161,16 +161,10 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The frame's length as its first bytes claim it; None where they do not reach. 0: no frame begins here.
-pub(super) fn claimed_len(bytes: &[u8]) -> Option<u64> {
-    Fields(bytes).u32().map(u64::from)
-}
-
-/// The frame in exactly these bytes, if it is whole and in its place.
-pub(super) fn check(place: Place, bytes: Bytes) -> Option<Frame> {
-    let mut fields = Fields(&bytes);
+/// What a frame's first bytes claim: its length, its CRC and its header. None where they do not reach; a length of 0 is no frame.
+pub(super) fn claims(bytes: &[u8]) -> Option<(u64, u32, FrameHeader)> {
+    let mut fields = Fields(bytes);
     let (len, crc) = (fields.u32()?, fields.u32()?);
-    let covered = fields.0;
     let header = FrameHeader {
         generation: Generation(fields.u64()?),
         first: Offset(fields.u64()?),
@@ -179,16 +173,31 @@ pub(super) fn check(place: Place, bytes: Bytes) -> Option<Frame> {
         synced_up_to: fields.u64()?,
         ingest: Millis(fields.u64()?),
     };
-    let found = crc32c::crc32c_append(place.seed(), &len.to_le_bytes());
-    let whole = len as usize == bytes.len() && crc32c::crc32c_append(found, covered) == crc;
+    Some((u64::from(len), crc, header))
+}
+
+/// The frame in exactly these bytes, if it is whole and in its place.
+pub(super) fn check(place: Place, bytes: Bytes) -> Option<Frame> {
+    let (len, crc, header) = claims(&bytes)?;
+    let (len_bytes, covered) = (bytes.get(..4)?, bytes.get(8..)?);
+    let found = crc32c::crc32c_append(place.seed(), len_bytes);
+    let whole = len == bytes.len() as u64 && crc32c::crc32c_append(found, covered) == crc;
     whole.then_some(Frame { header, crc, bytes })
 }
 
-impl Frame {
-    pub(super) fn end(&self) -> Offset {
-        Offset(self.header.first.0 + u64::from(self.header.count))
+impl FrameHeader {
+    /// Whether it follows on the frame that left the log with so many events, and has this CRC.
+    pub(super) fn follows(&self, end: Offset, crc: u32) -> bool {
+        (self.first, self.previous_crc) == (end, crc)
     }
 
+    /// The number of events after it; as far as it goes where the header is no good.
+    pub(super) fn end(&self) -> Offset {
+        Offset(self.first.0.saturating_add(u64::from(self.count)))
+    }
+}
+
+impl Frame {
     /// Its records, the slabs' bytes being slices of the frame's. None where they are not such as this version writes.
     pub(super) fn records(&self) -> Option<Vec<Record>> {
         let mut rest = self.bytes.slice(FRAME_HEADER_BYTES..);
@@ -219,7 +228,7 @@ impl Frame {
                 _ => return None,
             });
         }
-        (first == self.end()).then_some(records)
+        (first == self.header.end()).then_some(records)
     }
 }
 

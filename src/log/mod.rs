@@ -185,7 +185,7 @@ impl Log {
     /// Reads from the segment that holds `from`, beside the writer, up to what has been appended so far.
     #[must_use]
     pub fn reader(&self, from: Offset) -> Reader {
-        Reader::new(self.disk.clone(), self.segments.clone(), self.id, from)
+        Reader::new(self.disk.clone(), self.segments.clone(), self.id, from, self.end)
     }
 
     /// Deletes whole segments whose events all lie before `needed_from` and, if `keep_since` is given, whose last frame was taken in before it. One in which

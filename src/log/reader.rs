@@ -17,6 +17,8 @@ pub struct Reader {
     segments: Arc<Segments>,
     log: LogId,
     from: Offset,
+    /// The log's end when the reader was made.
+    made_at: Offset,
     at: Option<Standing>,
     /// Slabs of the frame read last that were not asked for yet.
     ready: VecDeque<Slab>,
@@ -32,8 +34,26 @@ struct Standing {
 }
 
 impl Reader {
-    pub(super) fn new(disk: Arc<dyn Disk>, segments: Arc<Segments>, log: LogId, from: Offset) -> Self {
-        Self { disk, segments, log, from, at: None, ready: VecDeque::new() }
+    pub(super) fn new(disk: Arc<dyn Disk>, segments: Arc<Segments>, log: LogId, from: Offset, made_at: Offset) -> Self {
+        Self { disk, segments, log, from, made_at, at: None, ready: VecDeque::new() }
+    }
+
+    /// The number of events in the log when the reader was made.
+    #[must_use]
+    pub fn made_at(&self) -> Offset {
+        self.made_at
+    }
+
+    /// Passes over the slabs that end at or before `from`, which is not before what was asked for until now.
+    pub fn skip_to(&mut self, from: Offset) {
+        assert!(from >= self.from, "a reader does not go back from {} to {from}", self.from);
+        self.from = from;
+        self.ready.retain(|s| s.first_offset.0 + u64::from(s.count) > from.0);
+        // If it is in a segment before that one, it need not go through those between them.
+        let holding = self.segments.holding(from);
+        if self.at.as_ref().zip(holding).is_some_and(|(at, holding)| at.segment.header.number < holding.header.number) {
+            self.at = None;
+        }
     }
 
     /// The next slab with events from `from` on; None where the log, as appended so far, ends. A later call sees what was appended since.
@@ -95,18 +115,24 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads the frame here. None where a segment of which opening read the header alone turns out to have no more of them.
+    /// Goes over the frame that must be here. None if it was passed over, or if a segment of which opening read the header alone turns out to have no
+    /// more of them.
     fn read(&mut self, synced: u64) -> Result<Option<(Place, Frame)>, LogError> {
         let Some(at) = &mut self.at else { panic!("the reader stands in a segment") };
         let number = at.segment.header.number;
         let place = Place { log: self.log, segment: number, at: at.position };
-        let found =
-            read_frame(&*at.file, place, synced).map_err(|e| LogError::io(&*self.disk, &segment::name(number), e))?;
+        let found = read_frame(&*at.file, place, synced, Some(self.from));
+        let found = found.map_err(|e| LogError::io(&*self.disk, &segment::name(number), e))?;
         let why = match found {
-            Found::Frame(frame) if (frame.header.first, frame.header.previous_crc) == (at.end, at.crc) => {
+            Found::Frame(frame) if frame.header.follows(at.end, at.crc) => {
                 at.position += frame::padded(frame.bytes.len() as u64);
-                (at.end, at.crc) = (frame.end(), frame.crc);
+                (at.end, at.crc) = (frame.header.end(), frame.crc);
                 return Ok(Some((place, frame)));
+            }
+            Found::Passed(len, header, crc) if header.follows(at.end, at.crc) => {
+                at.position += frame::padded(len);
+                (at.end, at.crc) = (header.end(), crc);
+                return Ok(None);
             }
             Found::End => {
                 let next = self.segments.numbered(number + 1).map(|s| s.header);
@@ -116,7 +142,7 @@ impl Reader {
                 }
                 "a frame is missing"
             }
-            Found::Frame(_) => "a frame does not follow on the one before it",
+            Found::Frame(_) | Found::Passed(..) => "a frame does not follow on the one before it",
             Found::Bad(why) => why,
         };
         Err(self.damaged(place, why))

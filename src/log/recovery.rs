@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::core::epoch::Cut;
 use crate::core::units::{Generation, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
-use crate::log::frame::{self, ALIGN, FRAME_HEADER_BYTES, Frame, Place};
+use crate::log::frame::{self, ALIGN, Frame, Place};
 use crate::log::segment::{self, COPY, Found, HeaderFault, NEXT, Segment, SegmentHeader, VERSION, read_frame};
 use crate::log::{LogError, Proof, Record, Recovered, Start};
 
@@ -171,7 +171,7 @@ impl Walk {
     /// Takes in a good frame; an answer says why it cannot stand there.
     fn follow(&mut self, place: Place, frame: &Frame) -> Result<(), &'static str> {
         let header = frame.header;
-        let follows = header.first == self.end && header.previous_crc == self.crc && header.ingest >= self.ingest;
+        let follows = header.follows(self.end, self.crc) && header.ingest >= self.ingest;
         if !follows || header.synced_up_to != place.at || header.generation < self.generation {
             return Err("a frame does not follow on the one before it");
         }
@@ -182,7 +182,7 @@ impl Walk {
                 Record::Start(start) => self.start = Some(start),
             }
         }
-        (self.end, self.crc) = (frame.end(), frame.crc);
+        (self.end, self.crc) = (header.end(), frame.crc);
         (self.ingest, self.generation) = (header.ingest, header.generation);
         Ok(())
     }
@@ -193,13 +193,14 @@ impl Walk {
         let file = disk.open(&name).map_err(|e| LogError::io(disk, &name, e))?;
         let mut place = Place { log: header.log, segment: header.number, at: ALIGN };
         loop {
-            let found = read_frame(&*file, place, header.bytes).map_err(|e| LogError::io(disk, &name, e))?;
+            let found = read_frame(&*file, place, header.bytes, None).map_err(|e| LogError::io(disk, &name, e))?;
             let fault = match found {
                 Found::Frame(frame) => {
                     let followed = self.follow(place, &frame);
                     place.at += if followed.is_ok() { frame::padded(frame.bytes.len() as u64) } else { 0 };
                     followed.err()
                 }
+                Found::Passed(..) => panic!("recovery passes over no frame"),
                 Found::End if (self.crc, self.end) == (next.previous_crc, next.first) => return Ok(place.at),
                 Found::End => Some("the segment's last frames are missing"),
                 Found::Bad(why) => Some(why),
@@ -221,12 +222,13 @@ impl Walk {
         header.write(&*file).map_err(copy_io)?;
         let mut place = Place { log: header.log, segment: header.number, at: ALIGN };
         let bad = loop {
-            match read_frame(&*old, place, header.bytes).map_err(io)? {
+            match read_frame(&*old, place, header.bytes, None).map_err(io)? {
                 Found::Frame(frame) => {
                     self.follow(place, &frame).map_err(|why| LogError::damaged(disk, &name, place.at, why))?;
                     file.write_at(place.at, &mut [IoSlice::new(&frame.bytes)]).map_err(copy_io)?;
                     place.at += frame::padded(frame.bytes.len() as u64);
                 }
+                Found::Passed(..) => panic!("recovery passes over no frame"),
                 Found::End => break None,
                 Found::Bad(why) => break Some(why),
             }
@@ -277,8 +279,7 @@ fn refuse_good_frame_after(disk: &dyn Disk, file: &dyn DiskFile, end: Place, lim
             if let Some(last) = last_filled(page) {
                 filled = at + last as u64 + 1;
                 let place = Place { at, ..end };
-                let claimed = frame::claimed_len(page).is_some_and(|len| len >= FRAME_HEADER_BYTES as u64);
-                if claimed && matches!(read_frame(file, place, limit).map_err(io)?, Found::Frame(_)) {
+                if matches!(read_frame(file, place, limit, None).map_err(io)?, Found::Frame(_)) {
                     let why = format!("no good frame is here, and one follows at byte {at}");
                     return Err(LogError::damaged(disk, &name, end.at, &why));
                 }

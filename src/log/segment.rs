@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::core::units::{Generation, LogId, Millis, Offset};
 use crate::log::disk::DiskFile;
-use crate::log::frame::{self, ALIGN, FRAME_HEADER_BYTES, Fields, Frame, Place};
+use crate::log::frame::{self, ALIGN, FRAME_HEADER_BYTES, Fields, Frame, FrameHeader, Place};
 
 /// Version of the format of headers and frames.
 pub(super) const VERSION: u32 = 1;
@@ -108,13 +108,16 @@ impl SegmentHeader {
 /// What stands where a frame may begin.
 pub(super) enum Found {
     Frame(Frame),
+    /// A frame whose events all lie before what is asked for: its length, and what it says of itself, unchecked.
+    Passed(u64, FrameHeader, u32),
     /// Zeros, or no room for a frame: the frames end here.
     End,
     Bad(&'static str),
 }
 
-/// Looks for a frame at a place. `limit` is where the segment ends, or what of it may be read.
-pub(super) fn read_frame(file: &dyn DiskFile, place: Place, limit: u64) -> io::Result<Found> {
+/// Looks for a frame at a place. `limit` is where the segment ends, or what of it may be read. Of a frame that ends at or before `from` only the
+/// header is read.
+pub(super) fn read_frame(file: &dyn DiskFile, place: Place, limit: u64, from: Option<Offset>) -> io::Result<Found> {
     if place.at >= limit {
         return Ok(Found::End);
     }
@@ -122,12 +125,15 @@ pub(super) fn read_frame(file: &dyn DiskFile, place: Place, limit: u64) -> io::R
     let got = file.read_at(place.at, &mut page)?;
     let page = page.get(..got).unwrap_or_default();
     let Some(head) = page.get(..FRAME_HEADER_BYTES) else { return Ok(Found::Bad("the file is cut off in a frame")) };
-    let Some(len) = frame::claimed_len(head) else { return Ok(Found::Bad("the file is cut off in a frame")) };
+    let Some((len, crc, header)) = frame::claims(head) else { return Ok(Found::Bad("the file is cut off in a frame")) };
     if head.iter().all(|&b| b == 0) {
         return Ok(Found::End);
     }
     if len < FRAME_HEADER_BYTES as u64 || len > limit - place.at {
         return Ok(Found::Bad("a frame has an impossible length"));
+    }
+    if from.is_some_and(|from| header.end() <= from) {
+        return Ok(Found::Passed(len, header, crc));
     }
     // Checked against the limit, so it fits a file and memory.
     let mut bytes = vec![0; len as usize];
