@@ -1,6 +1,6 @@
 //! What must hold at the end, whatever happened on the way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use caudal::coordinator::state::{Beginning, Limits, Now};
@@ -30,7 +30,7 @@ fn lines(log: &[Entry]) -> BTreeMap<u64, &[u8]> {
 }
 
 /// (a) Each acknowledged request is in the log once, where its receipt says; each other one is there once, or not at all.
-pub fn requests_are_logged_once(world: &World) {
+pub fn requests_are_logged_once(world: &mut World) {
     let lines = lines(&world.log);
     let places: BTreeMap<&[u8], u64> = lines.iter().map(|(&offset, &line)| (line, offset)).collect();
     assert_eq!(places.len(), lines.len(), "a line is in the log twice");
@@ -42,7 +42,13 @@ pub fn requests_are_logged_once(world: &World) {
         let whole = at.iter().zip(first..).all(|(&at, expected)| at == Some(expected));
         match request.answer {
             Answer::Accepted(receipt) => assert!(whole && first == receipt, "{receipt}: {at:?}"),
-            Answer::Lost => assert!(whole || there == 0, "a request is in the log by half: {at:?}"),
+            Answer::Lost => {
+                assert!(whole || there == 0, "a request is in the log by half: {at:?}");
+                world.seen.note(
+                    if whole { "requests without answer, logged" } else { "requests without answer, not logged" },
+                    1,
+                );
+            }
             Answer::Refused => assert_eq!(there, 0, "a refused request is in the log"),
             Answer::Waiting => panic!("a request was never answered"),
         }
@@ -52,7 +58,7 @@ pub fn requests_are_logged_once(world: &World) {
 }
 
 /// (b) The store has what the model makes of the log, to the bit.
-pub fn store_is_as_the_model_says(world: &World) -> Outcome {
+pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
     let plan = &world.pipeline.plan;
     let outcome = model::live(plan, &world.pipeline.schemas, &world.log);
     compare(plan, &outcome, &world.store.tables());
@@ -63,7 +69,29 @@ pub fn store_is_as_the_model_says(world: &World) -> Outcome {
             assert_eq!(*committed, totals, "after epoch {epoch}");
         }
     }
+    note(world, &outcome);
     outcome
+}
+
+fn note(world: &mut World, outcome: &Outcome) {
+    let seen = &mut world.seen;
+    let cuts: Vec<_> = world.log.iter().filter_map(cut_of).collect();
+    seen.note("epochs", cuts.len() as u64);
+    seen.note("TIME records", cuts.iter().filter(|c| c.idle.is_some()).count() as u64);
+    seen.note("empty epochs", cuts.windows(2).filter(|c| c[0].end == c[1].end).count() as u64);
+    for letter in outcome.dead_letters.values() {
+        seen.note(letter.reason.name(), 1);
+    }
+    seen.note("duplicate", outcome.duplicates.len() as u64);
+    seen.note("counted", outcome.counted.len() as u64);
+    let ids = outcome.counted.values().filter_map(|(topic, id, ..)| Some((topic, id.as_ref()?.to_lowercase())));
+    let distinct: HashSet<_> = ids.clone().collect();
+    seen.note("ids counted anew after they were forgotten", (ids.count() - distinct.len()) as u64);
+    let partly_late = outcome.counted.values().filter(|(_, _, _, keys)| keys.len() < world.pipeline.plan.windows.len());
+    seen.note("late for some windows", partly_late.count() as u64);
+    seen.note("rows closed", outcome.rows.values().filter(|r| r.closed).count() as u64);
+    seen.note("rows open", outcome.rows.values().filter(|r| !r.closed).count() as u64);
+    seen.note("rows revised", outcome.rows.values().filter(|r| r.revision > 0).count() as u64);
 }
 
 fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
@@ -133,6 +161,7 @@ pub fn applied_answers_are_true(world: &mut World, outcome: &Outcome) {
     for request in &mut world.client.requests {
         let Some(fates) = request.fates.as_mut().and_then(|f| f.try_recv().ok()) else { continue };
         let Answer::Accepted(first) = request.answer else { continue };
+        world.seen.note("requests that waited for their fates", 1);
         let offsets: Vec<u64> = (first..first + request.lines.len() as u64).collect();
         assert_eq!(fates.iter().map(|f| f.offset.0).collect::<Vec<_>>(), offsets);
         for Fate { offset, status, reason } in fates {

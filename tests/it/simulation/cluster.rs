@@ -50,7 +50,17 @@ pub struct World {
     pub totals: BTreeMap<u64, Counts>,
     requests_left: u32,
     pub crashes: u32,
-    pub events: u64,
+    pub seen: Seen,
+}
+
+/// What happened how often: a simulation in which something never happens proves nothing about it.
+#[derive(Default)]
+pub struct Seen(pub BTreeMap<&'static str, u64>);
+
+impl Seen {
+    pub fn note(&mut self, what: &'static str, times: u64) {
+        *self.0.entry(what).or_default() += times;
+    }
 }
 
 /// The job from one start to one end.
@@ -101,7 +111,7 @@ impl World {
             totals: BTreeMap::new(),
             requests_left: rng.random_range(60..140),
             crashes: 0,
-            events: 0,
+            seen: Seen::default(),
             rng,
         }
     }
@@ -214,6 +224,13 @@ impl<'w> Life<'w> {
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
         let first = LogStart { generation, bundle: "a pipeline".to_owned() };
         log.append(&[Record::Start(first)], ingest).map_err(died)?;
+        world.seen.note("starts", 1);
+        world.seen.note("starts from a checkpoint", u64::from(beginning.checkpoint.0 > Epoch(0)));
+        world.seen.note("starts that replay epochs", u64::from(!beginning.cuts.is_empty()));
+        let recomputed = beginning.cuts.iter().filter(|c| c.epoch <= beginning.progress.epoch).count();
+        world.seen.note("epochs recomputed and not written", recomputed as u64);
+        world.seen.note("starts with a cut-off tail", u64::from(recovered.truncated_bytes > 0));
+        world.seen.note("starts of a log without its beginning", u64::from(recovered.begin > Offset(0)));
         let counts = beginning.progress.counts;
         let ledger =
             Ledger { accepted: recovered.end.0, counts, in_flight: recovered.end.0 - beginning.progress.end.0 };
@@ -333,6 +350,7 @@ impl<'w> Life<'w> {
         match self.append(&entries, ingest) {
             Err(LogError::Full | LogError::DiskFull) => {
                 // Refused; the cuts go in nevertheless.
+                self.world.seen.note("requests refused", taken.len() as u64);
                 for (request, _) in &taken {
                     self.world.client.requests[*request].answer = Answer::Refused;
                 }
@@ -406,11 +424,13 @@ impl<'w> Life<'w> {
         let Some(commit) = &self.committing else { return };
         match commit_once(&mut self.world.store, self.generation, commit).unwrap() {
             Outcome::Committed => {
+                self.world.seen.note("commits", 1);
+
                 self.world.totals.insert(commit.to.epoch.0, commit.to.counts);
                 self.committed.push_back(commit.to);
                 self.committing = None;
             }
-            Outcome::Away(_) => {}
+            Outcome::Away(_) => self.world.seen.note("commits to be tried again", 1),
         }
     }
 
@@ -427,9 +447,10 @@ impl<'w> Life<'w> {
 
     fn checkpoint(&mut self) -> Result<(), Died> {
         let Some(draft) = self.net.drafts.pop_front() else { return Ok(()) };
-        match self.checkpoints.write(draft) {
-            Ok(false) => {}
-            Ok(true) | Err(_) => self.net.coordinator.want_full_checkpoint(),
+        let written = self.checkpoints.write(draft);
+        self.world.seen.note(if written.is_ok() { "checkpoints" } else { "checkpoints that failed" }, 1);
+        if !matches!(written, Ok(false)) {
+            self.net.coordinator.want_full_checkpoint();
         }
         Ok(())
     }
@@ -502,6 +523,8 @@ impl World {
         let last_cut = recovered.cuts.last().copied();
         let whole = recovered.end.0 == certain + end_of(&doubtful)
             && cuts_of(&doubtful).last().is_none_or(|c| last_cut == Some(*c));
+        self.seen
+            .note(if whole { "frames in doubt kept" } else { "frames in doubt lost" }, u64::from(!doubtful.is_empty()));
         if whole {
             self.log.extend(doubtful);
         }
