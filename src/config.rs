@@ -177,7 +177,7 @@ fn read_dotenv(path: &Path) -> Result<Variables, ConfigError> {
         let why = match &error {
             dotenvy::Error::LineParse(entry, _) => {
                 let name = entry.split('=').next().unwrap_or_default().trim();
-                let shown = VARIABLES.contains(&name).then(|| format!(" (at {name})")).unwrap_or_default();
+                let shown = if VARIABLES.contains(&name) { format!(" (at {name})") } else { String::new() };
                 format!("an entry is not NAME=VALUE, or its quotes do not match{shown}")
             }
             other => other.to_string(),
@@ -209,13 +209,10 @@ impl<'a> Given<'a> {
     /// The value, or the default where none is given or (having noted that) a wrong one.
     fn read<T>(&mut self, name: &str, default: T, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> T {
         let Some(text) = self.text(name) else { return default };
-        match parse(text) {
-            Some(value) => value,
-            None => {
-                self.wrong.push(format!("{name}={text:?}: allowed is {allowed}"));
-                default
-            }
-        }
+        parse(text).unwrap_or_else(|| {
+            self.wrong.push(format!("{name}={text:?}: allowed is {allowed}"));
+            default
+        })
     }
 
     fn bytes(&mut self, name: &str, default: u64, (least, most): (u64, u64)) -> u64 {
@@ -245,7 +242,7 @@ fn http(given: &mut Given) -> Http {
         tokens: tokens(given),
         connections_max: given.count("HTTP_CONNECTIONS_MAX", 1_024, (1, 1_000_000)) as usize,
         header_timeout: given.span("HTTP_HEADER_TIMEOUT", Duration::from_secs(10)),
-        body_timeout: given.span("HTTP_BODY_TIMEOUT", Duration::from_secs(60)),
+        body_timeout: given.span("HTTP_BODY_TIMEOUT", Duration::from_mins(1)),
     }
 }
 

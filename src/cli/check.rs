@@ -26,7 +26,8 @@ pub struct Args {
 /// # Errors
 /// If the output cannot be written.
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let checked: Vec<_> = args.files.iter().map(|file| (file, check(file))).collect();
+    let checked: Vec<_> =
+        args.files.into_iter().map(|file| (check(&file), file)).map(|(result, file)| (file, result)).collect();
     let bad = checked.iter().any(|(_, result)| result.is_err());
     let mut out = io::stdout().lock();
     if args.json {

@@ -96,7 +96,8 @@ struct Summary {
 }
 
 /// # Errors
-/// If a file cannot be written, or the job refuses the events for good.
+/// If a file cannot be written.
+#[expect(clippy::needless_pass_by_value, reason = "a subcommand owns its arguments")]
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let pipeline = match Bundle::read(&args.pipeline).and_then(|bundle| bundle.pipeline()) {
         Ok(pipeline) => pipeline,

@@ -432,13 +432,11 @@ fn is_topic_name(text: &str) -> bool {
 
 fn top_level_name(node: &Node, faults: &mut Faulty) -> Option<String> {
     let path = path(node, faults)?;
-    match path.it.0.as_slice() {
-        [name] => Some(name.clone()),
-        _ => {
-            faults.note(node.place, "topic_field: a name at the top of the event is allowed, no path");
-            None
-        }
+    if let [name] = path.it.0.as_slice() {
+        return Some(name.clone());
     }
+    faults.note(node.place, "topic_field: a name at the top of the event is allowed, no path");
+    None
 }
 
 fn path(node: &Node, faults: &mut Faulty) -> Option<At<FieldPath>> {

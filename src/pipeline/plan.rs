@@ -152,7 +152,7 @@ fn check_topic(topic: &Topic, about: &Described, faults: &mut Faulty) {
                 ),
             ),
             Some(_) => {
-                faults.note(*place, format!("{what}: {field} is no string in {name}, and only a string is allowed"))
+                faults.note(*place, format!("{what}: {field} is no string in {name}, and only a string is allowed"));
             }
             None => {
                 let hint = hint(&path.to_string(), about.paths.iter().map(String::as_str));

@@ -90,7 +90,7 @@ fn every_event_is_what_it_claims_to_be() {
 
 #[test]
 fn time_advances_by_the_rate_and_set_time_moves_it_forward_only() {
-    let mut generator = Generator::new(&civic_safety(), Settings { burst: burst(0.0, 1), ..plain(1) }).unwrap();
+    let mut generator = Generator::new(&civic_safety(), Settings { burst: Some(burst(0.0, 1)), ..plain(1) }).unwrap();
     let start = plain(1).start.0;
     let times: Vec<i64> = (0..1_000).map(|_| time_of(&generator.generate()) - start).collect();
     assert_eq!((times[0], times[1], times[999]), (1_000, 2_000, 1_000_000));
@@ -100,14 +100,14 @@ fn time_advances_by_the_rate_and_set_time_moves_it_forward_only() {
     assert_eq!(time_of(&generator.generate()) - start, 9_001_000);
 }
 
-fn burst(probability: f64, size: u32) -> Option<BurstHint> {
-    Some(BurstHint { topic: 1, probability, size })
+fn burst(probability: f64, size: u32) -> BurstHint {
+    BurstHint { topic: 1, probability, size }
 }
 
 #[test]
 fn a_burst_is_a_volley_of_one_topic_at_one_moment() {
     let pipeline = civic_safety();
-    let stream = events(&pipeline, Settings { burst: burst(0.01, 40), ..plain(3) }, 20_000);
+    let stream = events(&pipeline, Settings { burst: Some(burst(0.01, 40)), ..plain(3) }, 20_000);
     let mut volleys = 0;
     for moment in stream.chunk_by(|a, b| time_of(a) == time_of(b)).filter(|moment| moment.len() > 1) {
         // The event that set it off, and the volley; the stream may end within it.
@@ -122,9 +122,9 @@ fn a_burst_is_a_volley_of_one_topic_at_one_moment() {
 fn weights_share_out_the_topics() {
     let pipeline = civic_safety();
     let mut counts = [0u32; 3];
-    events(&pipeline, Settings { burst: burst(0.0, 1), ..plain(5) }, 20_000)
-        .iter()
-        .for_each(|event| counts[usize::from(event.topic.0)] += 1);
+    for event in events(&pipeline, Settings { burst: Some(burst(0.0, 1)), ..plain(5) }, 20_000) {
+        counts[usize::from(event.topic.0)] += 1;
+    }
     let expected = [9_500..10_500, 5_500..6_500, 3_600..4_400];
     assert!(counts.iter().zip(&expected).all(|(count, range)| range.contains(count)), "{counts:?}");
 }
@@ -238,7 +238,7 @@ fn a_file_is_the_same_on_every_run() {
             std::fs::read(file).unwrap()
         })
         .into();
-    assert_eq!(written[0].iter().filter(|&&b| b == b'\n').count(), 500);
+    assert_eq!(written[0].split_inclusive(|&b| b == b'\n').count(), 500);
     assert_eq!(written[0], written[1]);
 }
 
@@ -311,7 +311,7 @@ fn a_batch_is_sent_until_it_is_acknowledged_and_then_recorded() {
     assert_eq!(bodies.len(), 6);
     assert!(bodies[1..5].iter().all(|body| *body == bodies[1]), "the same batch until it is acknowledged");
     let acknowledged = [&bodies[0][..], &bodies[4], &bodies[5]].concat();
-    assert_eq!(acknowledged.iter().filter(|&&b| b == b'\n').count(), 3500);
+    assert_eq!(acknowledged.split_inclusive(|&b| b == b'\n').count(), 3500);
     assert_eq!(std::fs::read(record).unwrap(), acknowledged);
 }
 

@@ -25,11 +25,11 @@ const BATCH_BYTES: usize = 512 * 1024;
 const BATCH_EVENTS: u64 = 4_096;
 const BATCH_SPAN: Duration = Duration::from_millis(20);
 /// However low the rate: a clock cannot count further.
-const PAUSE_MAX: Duration = Duration::from_secs(365 * 86_400);
+const PAUSE_MAX: Duration = Duration::from_hours(365 * 24);
 /// A job that is down for longer is not coming back by itself.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
 /// An acknowledgement means a write to disk; a job that takes longer has lost the request.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Waits between tries: doubled from the first to the last, unless the job says how long.
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_LAST: Duration = Duration::from_secs(5);
