@@ -13,7 +13,7 @@ use crate::pipeline::{BurstHint, Hints, Pipeline};
 /// Columns that every window's SQL view and CSV file has; metrics and group fields need other names.
 const ROW_COLUMNS: [&str; 6] = ["metric_id", "window_start", "window_end", "event_count", "revision", "closed"];
 /// Names that the store's tables have: no window's view may be called so.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "events_in",
     "metrics_out",
     "trace",
@@ -24,6 +24,8 @@ const TABLES: [&str; 10] = [
     "outbox",
     "progress",
     "generation",
+    "schema_version",
+    "window_views",
 ];
 /// A pattern longer than this costs more to compile than any schema is worth.
 const PATTERN_BYTES_MAX: usize = 4_096;
