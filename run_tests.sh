@@ -75,9 +75,9 @@ dependencies() {
 tests() {
     local code left
     if command -v cargo-nextest >/dev/null; then
-        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo nextest run --locked --release --all-targets --no-fail-fast --status-level slow
+        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo nextest run --locked --release --lib --bins --tests --no-fail-fast --status-level slow
     else
-        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo test --locked --release --all-targets --no-fail-fast
+        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo test --locked --release --lib --bins --tests --no-fail-fast
     fi
     code=$?
     left=$(grep -lzsx "CAUDAL_TEST_RUN=$$" /proc/[0-9]*/environ | cut -d/ -f3)
