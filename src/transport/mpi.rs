@@ -19,7 +19,7 @@ use mpi::ffi::{self, MPI_Comm, MPI_Request};
 use mpi::raw::AsRaw;
 use mpi::topology::{Communicator, SimpleCommunicator};
 
-use crate::transport::{Channel, MESSAGE_BYTES_MAX, Received, Transport, TransportError};
+use crate::transport::{Channel, MESSAGE_BYTES_MAX, Received, Transport, TransportError, process};
 
 /// Messages matched in one call of `receive`: enough to make a probe's price small, few enough that the caller soon sees the first of them.
 const MATCHES_MAX: usize = 64;
@@ -75,12 +75,18 @@ struct Receiving {
     buffer: Vec<u8>,
 }
 
-/// Joins the job that this process was launched into; alone, a job of one rank. Call it once, from the thread that will own the transport.
+/// Joins the job that this process was launched into, to die with its launcher; alone, it is a job of one rank. Call it once, from the thread
+/// that will own the transport.
 ///
 /// # Errors
 /// If the MPI library lacks the thread level, or was built against another MPI than the one that launched this process.
 pub fn init() -> Result<MpiTransport, TransportError> {
     let refuse = |why: String| TransportError::Mpi { call: "MPI_Init_thread", why };
+    let announced = announced_size();
+    if announced.is_some() {
+        // Before MPI starts, which fails if the launcher is gone by then.
+        process::die_with_parent();
+    }
     let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Funneled) else {
         return Err(refuse("MPI was started before in this process".to_owned()));
     };
@@ -95,7 +101,7 @@ pub fn init() -> Result<MpiTransport, TransportError> {
     }
     let world = universe.world();
     let size = world.size() as usize;
-    if let Some((name, announced)) = announced_size().filter(|&(_, announced)| size == 1 && announced > 1) {
+    if let Some((name, announced)) = announced.filter(|&(_, announced)| size == 1 && announced > 1) {
         return Err(refuse(format!(
             "the launcher started {announced} ranks ({name}), but the MPI library in this binary sees only this process: it was built against \
              one MPI and launched with another. Launch it with the mpirun of {}, or build it anew with the mpicc that belongs to your mpirun",

@@ -14,6 +14,7 @@ mod simulation;
 mod http;
 mod http_unit;
 mod transport;
+mod run_mpi;
 mod mpi;
 mod page;
 mod generate;

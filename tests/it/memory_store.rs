@@ -26,6 +26,7 @@ pub struct Tables {
 /// let store = MemoryStore::new(plan);
 /// store.lose_answer(true);             // the next commit is done, but its answer is lost: Indeterminate
 /// store.lose_answer(false);            // the next commit is not done, and its answer is lost: Indeterminate
+/// store.lose_answer_then_away(true, 2); // the same, and the 2 calls after that find it away
 /// store.away(3);                       // the next 3 calls of Store find it away: Unavailable
 /// commit_once(&mut store.clone(), generation, &commit)?;
 /// store.tables();                      // a copy of everything
@@ -42,11 +43,14 @@ pub struct MemoryStore {
 struct Shared {
     tables: Tables,
     away_calls: u32,
-    lose_answer: Option<Applied>,
+    lose_answer: Option<Lost>,
 }
 
 #[derive(Clone, Copy)]
-struct Applied(bool);
+struct Lost {
+    applied: bool,
+    then_away_calls: u32,
+}
 
 impl MemoryStore {
     pub fn new(plan: Arc<Plan>) -> Self {
@@ -55,7 +59,12 @@ impl MemoryStore {
 
     /// The next commit's answer is lost, whether the commit was `applied` or not.
     pub fn lose_answer(&self, applied: bool) {
-        self.lock().lose_answer = Some(Applied(applied));
+        self.lose_answer_then_away(applied, 0);
+    }
+
+    /// The same, and the `calls` after that commit find it away: so that nobody can ask at once what became of it.
+    pub fn lose_answer_then_away(&self, applied: bool, calls: u32) {
+        self.lock().lose_answer = Some(Lost { applied, then_away_calls: calls });
     }
 
     /// The next `calls` of claim, progress or commit find it away.
@@ -131,13 +140,12 @@ impl Store for MemoryStore {
         shared.arrive()?;
         shared.tables.check(commit)?;
         let lost = shared.lose_answer.take();
-        if lost.is_none_or(|Applied(applied)| applied) {
+        if lost.is_none_or(|lost| lost.applied) {
             shared.tables.apply(commit);
         }
-        match lost {
-            None => Ok(()),
-            Some(_) => Err(StoreError::Indeterminate("the answer was lost, as the test said".to_owned())),
-        }
+        let Some(lost) = lost else { return Ok(()) };
+        shared.away_calls = lost.then_away_calls;
+        Err(StoreError::Indeterminate("the answer was lost, as the test said".to_owned()))
     }
 }
 

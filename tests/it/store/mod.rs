@@ -1,4 +1,10 @@
-//! One conformance suite for every store, and what only PostgreSQL can do wrong.
+//! One conformance suite for every store; then the writer's thread, and what only one of the databases can do.
+
+mod cases;
+mod writer;
+mod sqlite;
+mod postgres;
+mod proxy;
 
 use std::sync::Arc;
 
@@ -8,11 +14,12 @@ use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Met
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
-use caudal::store::{Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
+use caudal::store::{Commit, Progress, Reader, Store, WindowQuery};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::memory_store::MemoryStore;
+use crate::store::cases::CASES;
 use crate::support::postgres::Cluster;
 
 const LOG: LogId = LogId(0x00c0_ffee);
@@ -24,13 +31,12 @@ struct Bed {
     reader: Box<dyn Fn() -> Box<dyn Reader>>,
 }
 
-fn over(target: Target) -> Bed {
-    let (plan, other) = (plan(), target.clone());
-    let store = {
-        let plan = plan.clone();
-        move || target.store(&plan).expect("the store opens")
-    };
-    Bed { store: Box::new(store), reader: Box::new(move || other.reader(&plan).expect("the reader opens")) }
+fn bed(target: Target) -> Bed {
+    let other = target.clone();
+    Bed {
+        store: Box::new(move || target.store(&plan()).expect("the store opens")),
+        reader: Box::new(move || other.reader(&plan()).expect("a reader is made")),
+    }
 }
 
 #[test]
@@ -51,7 +57,7 @@ fn sqlite_keeps_the_contract() {
     for (name, case) in CASES {
         println!("{name}");
         let directory = TempDir::new().unwrap();
-        case(&over(Target::Sqlite(directory.path().join("caudal.db"))));
+        case(&bed(Target::Sqlite(directory.path().join("caudal.db"))));
     }
 }
 
@@ -60,38 +66,8 @@ fn postgres_keeps_the_contract() {
     let cluster = Cluster::start();
     for (name, case) in CASES {
         println!("{name}");
-        case(&over(Target::Postgres(cluster.create_database())));
+        case(&bed(Target::Postgres(cluster.create_database())));
     }
-}
-
-type Case = (&'static str, fn(&Bed));
-
-const CASES: &[Case] = &[("an empty store has no progress", empty), ("what is committed is read back", read_back)];
-
-fn empty(bed: &Bed) {
-    let mut store = (bed.store)();
-    assert_eq!(store.progress().unwrap(), None);
-    assert_eq!(store.claim(Generation(1)).unwrap(), None);
-    let mut reader = (bed.reader)();
-    assert_eq!(reader.windows(&all()).unwrap(), []);
-    assert_eq!(reader.window(Uuid::from_u128(1)).unwrap(), None);
-    assert_eq!(reader.lineage(Uuid::from_u128(1), None, 10).unwrap(), []);
-    assert_eq!(reader.event("nobody").unwrap(), []);
-    assert_eq!(reader.dead_letters(&DeadLetterQuery { limit: 10, ..DeadLetterQuery::default() }).unwrap(), []);
-}
-
-fn read_back(bed: &Bed) {
-    let mut store = (bed.store)();
-    let row = row(1, 0, "RM");
-    let commit = Commit { rows: vec![row.clone()], ..commit(None, 1) };
-    store.commit(&commit).unwrap();
-    assert_eq!(store.progress().unwrap(), Some(commit.to));
-    let mut reader = (bed.reader)();
-    let stored = StoredRow::of(&plan(), &row);
-    assert_eq!(stored.group, r#"{"region":"RM","code":7}"#);
-    assert_eq!(stored.values, r#"{"n":3,"total":-12,"mean_age":1.5}"#);
-    assert_eq!(reader.windows(&all()).unwrap(), [stored.clone()]);
-    assert_eq!(reader.window(row.metric_id).unwrap(), Some(stored));
 }
 
 fn all() -> WindowQuery {
@@ -100,6 +76,15 @@ fn all() -> WindowQuery {
 
 /// Two windows: `by_region` (groups region and code; metrics of each type) and `daily` (one group, one metric).
 fn plan() -> Arc<Plan> {
+    Arc::new(plan_with(&[
+        ("n", Metric::Count),
+        ("total", Metric::Sum(ColumnId(2))),
+        ("mean_age", Metric::Mean(ColumnId(3))),
+    ]))
+}
+
+/// With these metrics for `by_region`: column 2 is an integer, column 3 a double.
+fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
     let column = |name: &str, kind| ColumnPlan { path: FieldPath(vec![name.to_owned()]), kind };
     let window = |name: &str, group: &[(&str, usize)], metrics: &[(&str, Metric)]| WindowPlan {
         name: name.to_owned(),
@@ -109,7 +94,7 @@ fn plan() -> Arc<Plan> {
         emit: Micros(1_000_000),
         metrics: metrics.iter().map(|&(name, metric)| (name.to_owned(), metric)).collect(),
     };
-    Arc::new(Plan {
+    Plan {
         pipeline: "civic_safety".to_owned(),
         topic_field: "source".to_owned(),
         topics: Vec::new(),
@@ -120,15 +105,15 @@ fn plan() -> Arc<Plan> {
             column("age", ColumnKind::Number),
         ],
         windows: vec![
-            window(
-                "by_region",
-                &[("region", 0), ("code", 1)],
-                &[("n", Metric::Count), ("total", Metric::Sum(ColumnId(2))), ("mean_age", Metric::Mean(ColumnId(3)))],
-            ),
+            window("by_region", &[("region", 0), ("code", 1)], metrics),
             window("daily", &[("region", 0)], &[("n", Metric::Count)]),
         ],
         audit: Audit::Full,
-    })
+    }
+}
+
+fn text(value: &str) -> GroupValue {
+    GroupValue::Text(value.into())
 }
 
 /// A closed row of `by_region` that starts `hour` hours after 1970 began.
@@ -138,7 +123,7 @@ fn row(id: u128, hour: i64, region: &str) -> WindowRow {
         window: 0,
         start: Micros(hour * HOUR),
         end: Micros((hour + 1) * HOUR),
-        group: vec![GroupValue::Text(region.into()), GroupValue::Integer(7)],
+        group: vec![text(region), GroupValue::Integer(7)],
         values: vec![Value::Integer(3), Value::Integer(-12), Value::Number(1.5)],
         event_count: 3,
         revision: 0,
@@ -148,8 +133,49 @@ fn row(id: u128, hour: i64, region: &str) -> WindowRow {
     }
 }
 
+/// An open row of `daily`.
+fn daily(id: u128, hour: i64, region: &str) -> WindowRow {
+    WindowRow {
+        window: 1,
+        group: vec![text(region)],
+        values: vec![Value::Integer(3)],
+        closed: false,
+        digest: 0,
+        ..row(id, hour, region)
+    }
+}
+
+fn dead_letter(offset: u64, reason: Reason) -> DeadLetter {
+    DeadLetter {
+        offset: Offset(offset),
+        topic: Some("security.incident".to_owned()),
+        reason,
+        detail: "/payload/age: is no number".to_owned(),
+        body: br#"{"payload":{"age":"x"}}"#.to_vec(),
+        received: Millis(1_764_000_000_123),
+    }
+}
+
+fn event(offset: u64, id: &str, metrics: &[u128]) -> AuditEvent {
+    AuditEvent {
+        offset: Offset(offset),
+        topic: "security.incident".to_owned(),
+        event_id: id.to_owned(),
+        time: Micros(1_764_000_000_123_456),
+        received: Millis(1_764_000_000_789),
+        body: br#"{"event_id":"x","region":"RM"}"#.to_vec(),
+        metrics: metrics.iter().copied().map(Uuid::from_u128).collect(),
+    }
+}
+
+/// From one epoch (None: an empty store) to another, by generation 1, with nothing in it.
 fn commit(after: Option<u64>, to: u64) -> Commit {
     let counts = Counts { counted: to * 10, duplicate: 4, filtered: 0, invalid: 2, late: 1 };
     let to = Progress { log: LOG, generation: Generation(1), epoch: Epoch(to), end: Offset(to * 10 + 7), counts };
     Commit { after: after.map(Epoch), to, rows: Vec::new(), dead_letters: Vec::new(), events: Vec::new() }
+}
+
+/// The first commit, with these rows.
+fn first(rows: Vec<WindowRow>) -> Commit {
+    Commit { rows, ..commit(None, 1) }
 }
