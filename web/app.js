@@ -78,12 +78,12 @@ const eventCells = (e) => [e.offset, clock(e.time), e.topic, text(e.event)];
 const FATES = ["accepted", "counted", "duplicate", "filtered", "invalid", "late", "in_flight"];
 
 function render({ cluster, ledger, rows, events, dead_letters, store_problem }) {
-  const mark = cluster.watermark ? `, watermark ${clock(cluster.watermark)}` : "";
-  state(`${cluster.phase}, generation ${cluster.generation}${mark}${store_problem ? `. ${store_problem}` : ""}`);
+  state(`${cluster.phase}, generation ${cluster.generation}${store_problem ? `. ${store_problem}` : ""}`);
+  $("watermark").textContent = cluster.watermark ? cluster.watermark.slice(11, 19) : "–";
+  $("watermark").title = cluster.watermark ?? "";
   $("accepted-rate").textContent = show(cluster.accepted_per_second);
   $("committed-rate").textContent = show(cluster.committed_per_second);
-  $("p50").textContent = cluster.latency_p50_ms === null ? "–" : `${show(cluster.latency_p50_ms)} ms`;
-  $("p99").textContent = cluster.latency_p99_ms === null ? "–" : `${show(cluster.latency_p99_ms)} ms`;
+  for (const p of ["p50", "p99"]) $(p).textContent = `${show(cluster[`latency_${p}_ms`])} ms`;
   $("in-flight").textContent = show(ledger.in_flight);
 
   for (const fate of FATES) {

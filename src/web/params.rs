@@ -26,8 +26,10 @@ impl Params {
             return Err(Problem::bad_request(format!("more than {PARAMS_MAX} query parameters")));
         }
         for (at, (name, value)) in pairs.iter().enumerate() {
-            let known =
-                allowed.iter().any(|a| name == a || (a.ends_with('.') && name.starts_with(a) && name.len() > a.len()));
+            let known = allowed.iter().any(|a| match a.strip_suffix('.') {
+                None => name == a,
+                Some(_) => name.strip_prefix(a).is_some_and(|key| !key.is_empty()),
+            });
             if !known {
                 let detail = if allowed.is_empty() {
                     format!("unknown query parameter {name:?}: this call has none")

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -85,13 +85,17 @@ async fn connection(
 ) {
     // Without it an answer may wait 40 ms for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let asked = Arc::new(AtomicBool::new(false));
+    // The status of the newest answer; 0: none was asked for yet.
+    let newest = Arc::new(AtomicU16::new(0));
     let service = {
-        let asked = Arc::clone(&asked);
+        let newest = Arc::clone(&newest);
         service_fn(move |request: hyper::Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            let answer = router.clone().oneshot(request);
-            Box::pin(async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) })
+            let (answer, newest) = (router.clone().oneshot(request), Arc::clone(&newest));
+            Box::pin(async move {
+                let answer = answer.await.unwrap_or_else(|never| match never {});
+                newest.store(answer.status().as_u16(), Ordering::Relaxed);
+                Ok::<_, Infallible>(answer)
+            })
         })
     };
     let mut http = http1::Builder::new();
@@ -114,11 +118,13 @@ async fn connection(
     };
     let timed_out = result.is_err_and(|error| error.is_timeout());
     let stream = connection.into_parts().io.into_inner().stream;
-    // An idle connection that was served before just ends; its client awaits no answer.
-    if timed_out && !asked.load(Ordering::Relaxed) {
-        end(stream, &raw("408 Request Timeout", "the request's headers came too slowly: send them again")).await;
-    } else {
-        end(stream, "").await;
+    match newest.load(Ordering::Relaxed) {
+        0 if timed_out => {
+            end(stream, &raw("408 Request Timeout", "the request's headers came too slowly: send them again")).await
+        }
+        // All was read, or the client is gone, or idle and awaits no answer.
+        200..400 => {}
+        _ => end(stream, "").await,
     }
     drop(place);
 }
