@@ -39,20 +39,49 @@ pub enum Message {
     /// Batch: a byte range of an input for the worker to read itself; it then counts as a slab.
     Split(Split),
     /// `base`: the offset before which the epochs before it ended.
-    EndEpoch { cut: WireCut, base: u64, checkpoint: Option<Ids> },
+    EndEpoch {
+        cut: WireCut,
+        base: u64,
+        checkpoint: Option<Ids>,
+    },
     Close,
 
     /// `newest`: per topic the largest time among the sender's valid events of the epoch.
-    Ids { epoch: u64, newest: Vec<Option<i64>>, entries: Vec<u8> },
-    Verdicts { epoch: u64, duplicates: Vec<u8> },
-    Panes { epoch: u64, panes: Vec<u8> },
+    Ids {
+        epoch: u64,
+        newest: Vec<Option<i64>>,
+        entries: Vec<u8>,
+    },
+    Verdicts {
+        epoch: u64,
+        duplicates: Vec<u8>,
+    },
+    Panes {
+        epoch: u64,
+        panes: Vec<u8>,
+    },
 
-    Ready { pid: u32, host: String, facts: Facts },
-    Consumed { bytes: u64, events: u64 },
+    Ready {
+        pid: u32,
+        host: String,
+        facts: Facts,
+    },
+    Consumed {
+        bytes: u64,
+        events: u64,
+    },
     Report(Box<Report>),
-    CheckpointPart { epoch: u64, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool },
+    CheckpointPart {
+        epoch: u64,
+        common: Vec<u8>,
+        panes: Vec<Section>,
+        ids: Vec<Section>,
+        last: bool,
+    },
     /// The worker cannot go on, through no fault of its code (an input file that cannot be read).
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
 
     /// On the control channel: rank 0 is there.
     Heartbeat,

@@ -14,11 +14,11 @@ use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
-use crate::core::row::{DeadLetter, WindowRow};
+use crate::core::row::DeadLetter;
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
-use crate::wire::{Facts, Ids, Message, WireCounts, WireError};
+use crate::wire::{Facts, Ids, Message, WireError};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -142,7 +142,8 @@ pub struct State {
     draft: Option<Draft>,
     bytes_since_checkpoint: u64,
     checkpoint_at: Millis,
-    full_checkpoint: bool,
+    /// Which ids the next checkpoint is to bring.
+    next_checkpoint: Ids,
     draining: bool,
     waiters: VecDeque<Waiter>,
     late_by_window: Vec<u64>,
@@ -154,6 +155,14 @@ struct Worker {
     queued: u64,
     events: u64,
     facts: Facts,
+}
+
+/// A cut that is due.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Epoch,
+    /// A TIME record with this silence.
+    Time(Millis),
 }
 
 /// One worker as the status page shows it: (bytes queued, events decoded, facts).
@@ -187,7 +196,7 @@ impl State {
             draft: None,
             bytes_since_checkpoint: 0,
             checkpoint_at: Millis(0),
-            full_checkpoint: false,
+            next_checkpoint: Ids::Fresh,
             draining: false,
             waiters: VecDeque::new(),
         }
@@ -242,7 +251,11 @@ impl State {
             self.replay.pop_front();
             return self.end_epoch(cut, now);
         }
-        let Some(idle) = self.due(now, idle_log) else { return Vec::new() };
+        let idle = match self.due(now, idle_log) {
+            None => return Vec::new(),
+            Some(Due::Epoch) => None,
+            Some(Due::Time(idle)) => Some(idle),
+        };
         let ingest = self.ingest.max(now.unix);
         let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest, up: now.up, idle };
         let mut actions = vec![Action::Log(cut)];
@@ -250,12 +263,12 @@ impl State {
         actions
     }
 
-    /// Whether a new cut is due, and then its `idle`.
-    fn due(&mut self, now: Now, idle_log: bool) -> Option<Option<Millis>> {
+    /// Whether a new cut is due, and of which kind.
+    fn due(&mut self, now: Now, idle_log: bool) -> Option<Due> {
         if self.dispatched > self.ended.1 {
             let age = now.awake.0.saturating_sub(self.opened.0);
             let full = self.filled_bytes >= self.limits.epoch_bytes;
-            return (full || self.draining || age >= self.limits.epoch_age.0).then_some(None);
+            return (full || self.draining || age >= self.limits.epoch_age.0).then_some(Due::Epoch);
         }
         if !idle_log || !self.in_flight.is_empty() {
             return None;
@@ -263,19 +276,19 @@ impl State {
         if self.draining {
             // One more epoch, empty, takes the last checkpoint.
             let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
-            return (settled && self.bytes_since_checkpoint > 0).then_some(None);
+            return (settled && self.bytes_since_checkpoint > 0).then_some(Due::Epoch);
         }
         let closes = self.facts.next_close_us?;
         if closes <= self.facts.watermark_us {
             // The watermark has passed a window's end; windows close one epoch behind it.
-            return Some(None);
+            return Some(Due::Epoch);
         }
         let idle = self.silence(now)?;
         if !self.timed || self.watermark_after(idle) >= Micros(closes) {
             self.timed = true;
-            return Some(Some(idle));
+            return Some(Due::Time(idle));
         }
-        self.facts.next_emit_ms.is_some_and(|at| now.unix.0 >= at).then_some(None)
+        self.facts.next_emit_ms.is_some_and(|at| now.unix.0 >= at).then_some(Due::Epoch)
     }
 
     /// How long nothing valid has come, once that is long enough to count.
@@ -296,7 +309,7 @@ impl State {
         let checkpoint = self.checkpoint_due(cut, now);
         if let Some(which) = checkpoint {
             self.draft = Some(Draft::new(cut, which, self.workers.len()));
-            (self.bytes_since_checkpoint, self.checkpoint_at, self.full_checkpoint) = (0, now.awake, false);
+            (self.bytes_since_checkpoint, self.checkpoint_at, self.next_checkpoint) = (0, now.awake, Ids::Fresh);
         }
         if cut.end > base {
             self.timed = false;
@@ -314,7 +327,7 @@ impl State {
         let behind =
             self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
         let due = self.draft.is_none() && !behind && (large || (something && old));
-        due.then_some(if self.full_checkpoint { Ids::All } else { Ids::Fresh })
+        due.then_some(self.next_checkpoint)
     }
 
     /// Takes a worker's message.
@@ -460,7 +473,7 @@ impl State {
 
     /// The next checkpoint is to bring all ids: the sealed files have become too many.
     pub fn want_full_checkpoint(&mut self) {
-        self.full_checkpoint = true;
+        self.next_checkpoint = Ids::All;
     }
 
     /// Whether the log's cuts have all been followed and the results up to the last are finished.

@@ -86,7 +86,11 @@ pub fn settle(
         let Some(window) = plan.windows.get(index) else { break };
         let numbers: Vec<i64> = rows.time.iter().map(|&t| window_number(window, t)).collect();
         trace.add(plan, window, &rows, &numbers, late.as_deref());
-        panes.append(&mut preaggregate(plan, index, &Rows { numbers: &numbers, fields: &rows.fields, skip: late.as_deref() }));
+        panes.append(&mut preaggregate(
+            plan,
+            index,
+            &Rows { numbers: &numbers, fields: &rows.fields, skip: late.as_deref() },
+        ));
     }
     let events = trace.events(plan, decoder, slabs, &rows);
     let dead_letters = dead_letters.into_iter().map(WireDeadLetter::from).collect();

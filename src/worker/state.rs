@@ -46,10 +46,13 @@ struct Sent {
     verdicts: Vec<Option<Vec<u8>>>,
 }
 
+/// By topic the newest time; the entries.
+type SentIds = (Vec<Option<Micros>>, Vec<u8>);
+
 /// What an owner has been told of one epoch.
 #[derive(Debug)]
 struct Inbox {
-    ids: Vec<Option<(Vec<Option<Micros>>, Vec<u8>)>>,
+    ids: Vec<Option<SentIds>>,
     panes: Vec<Option<Vec<u8>>>,
 }
 
@@ -131,7 +134,8 @@ impl State {
     /// there; the end of an epoch does it anyway.
     pub fn decode(&mut self) -> Vec<(To, Message)> {
         let waiting = std::mem::take(&mut self.waiting);
-        let (bytes, events) = waiting.iter().fold((0, 0), |(b, e), s| (b + s.bytes.len() as u64, e + u64::from(s.count)));
+        let (bytes, events) =
+            waiting.iter().fold((0, 0), |(b, e), s| (b + s.bytes.len() as u64, e + u64::from(s.count)));
         let decoder = &self.decoder;
         let decode = |slab: Slab| DecodedSlab { decoded: decoder.decode(&slab), slab };
         if waiting.len() > 1 && rayon::current_num_threads() > 1 {
@@ -197,9 +201,7 @@ impl State {
 
     fn inbox(&mut self, epoch: u64) -> &mut Inbox {
         let workers = self.owners.workers();
-        self.inbox
-            .entry(Epoch(epoch))
-            .or_insert_with(|| Inbox { ids: vec![None; workers], panes: vec![None; workers] })
+        self.inbox.entry(Epoch(epoch)).or_insert_with(|| Inbox { ids: vec![None; workers], panes: vec![None; workers] })
     }
 
     fn send(&mut self, worker: usize, message: Message) {
@@ -284,7 +286,10 @@ impl State {
     fn aggregate(&mut self) {
         while self.sent.front().is_some_and(|s| s.verdicts.iter().all(Option::is_some)) {
             let Some(sent) = self.sent.pop_front() else { return };
-            assert_eq!(sent.epoch, self.decided, "an epoch is aggregated when it was decided here, and before the next one is");
+            assert_eq!(
+                sent.epoch, self.decided,
+                "an epoch is aggregated when it was decided here, and before the next one is"
+            );
             let verdicts = sent.verdicts.into_iter().flatten();
             let duplicate = fates::duplicates(sent.rows.len(), &sent.order, verdicts);
             let lateness = if self.batch { Micros::MIN } else { self.watermark.lateness() };
@@ -329,7 +334,9 @@ impl State {
     }
 
     fn report(&mut self, epoch: Epoch, rows: Vec<WireRow>) {
-        let Some(fates) = self.fates.remove(&epoch) else { panic!("epoch {epoch} is finished before its fates are settled") };
+        let Some(fates) = self.fates.remove(&epoch) else {
+            panic!("epoch {epoch} is finished before its fates are settled")
+        };
         let report = Report {
             epoch: epoch.0,
             rows,

@@ -235,14 +235,11 @@ impl<'a> Model<'a> {
     /// Rules 1 to 7.
     fn validate(&self, ingest_ms: u64, topic: Option<usize>, line: &[u8]) -> Result<Valid, (Option<usize>, Reason)> {
         let event = json(line).filter(Value::is_object).ok_or((topic, Reason::Json))?;
-        let topic = match topic {
-            Some(topic) => topic,
-            None => {
-                let name = event.get(&self.plan.topic_field).and_then(Value::as_str);
-                let found = self.plan.topics.iter().position(|t| Some(t.name.as_str()) == name);
-                found.ok_or((None, Reason::Topic))?
-            }
+        let named = || {
+            let name = event.get(&self.plan.topic_field).and_then(Value::as_str);
+            self.plan.topics.iter().position(|t| Some(t.name.as_str()) == name)
         };
+        let topic = topic.or_else(named).ok_or((None, Reason::Topic))?;
         let refused = |reason| (Some(topic), reason);
         let plan = &self.plan.topics[topic];
         if !self.schemas[topic].is_valid(&event) {
@@ -453,18 +450,13 @@ fn value(metric: Metric, events: usize, numbers: &[Number]) -> Metered {
         Metric::Mean(_) => rounded(&(sum() / BigInt::from(numbers.len()))),
         Metric::Min(_) | Metric::Max(_) => {
             let least = matches!(metric, Metric::Min(_));
-            match integers {
-                Some(i) => Metered::Integer(i128::from(if least {
-                    *i.iter().min().unwrap()
-                } else {
-                    *i.iter().max().unwrap()
-                })),
-                None => {
-                    let fold = |a: f64, b: f64| if (b < a) == least { b } else { a };
-                    // Adding +0 makes −0 to +0.
-                    Metered::Number(doubles.into_iter().reduce(fold).unwrap() + 0.0)
-                }
+            if let Some(integers) = integers {
+                let found = if least { integers.iter().min() } else { integers.iter().max() };
+                return Metered::Integer(i128::from(*found.unwrap()));
             }
+            let fold = |a: f64, b: f64| if (b < a) == least { b } else { a };
+            // Adding +0 makes −0 to +0.
+            Metered::Number(doubles.into_iter().reduce(fold).unwrap() + 0.0)
         }
     }
 }

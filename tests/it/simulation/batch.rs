@@ -102,6 +102,6 @@ fn a_batch_is_as_the_model_says() {
         let outcome = model::batch(&pipeline.plan, &pipeline.schemas, None, lines);
         let results = run(&pipeline, &bytes, &mut rng);
         eprintln!("batch, seed {seed}");
-        check::batch(&pipeline.plan, &outcome, results);
+        check::batch(&pipeline.plan, &outcome, &results);
     }
 }

@@ -102,12 +102,12 @@ fn id(plan: &Plan, key: &Key) -> Uuid {
 
 /// Rows as the model has them; their names and digests are checked on the way.
 fn rows<'r>(plan: &Plan, rows: impl Iterator<Item = &'r WindowRow>) -> BTreeMap<Key, Row> {
-    let plain = |row: &WindowRow| {
+    let modelled = |row: &WindowRow| {
         let key = (row.window, row.start.0, row.group.clone());
         assert_eq!(row.metric_id, id(plan, &key));
         let expected = if row.closed { digest(row.metric_id, &row.values, row.event_count) } else { 0 };
         assert_eq!(row.digest, expected);
-        let row = Row {
+        let plain = Row {
             end: row.end.0,
             values: row.values.clone(),
             event_count: row.event_count,
@@ -115,9 +115,9 @@ fn rows<'r>(plan: &Plan, rows: impl Iterator<Item = &'r WindowRow>) -> BTreeMap<
             closed: row.closed,
             epoch: row.epoch.0,
         };
-        (key, row)
+        (key, plain)
     };
-    rows.map(plain).collect()
+    rows.map(modelled).collect()
 }
 
 fn letters<'l>(letters: impl Iterator<Item = &'l DeadLetter>) -> BTreeMap<u64, Letter> {
@@ -161,7 +161,7 @@ fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
 }
 
 /// A batch's rounds together have what the model has; a row's epoch means nothing there.
-pub fn batch(plan: &Plan, outcome: &Outcome, results: Vec<Results>) {
+pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
     let without_epoch = |rows: BTreeMap<Key, Row>| -> BTreeMap<Key, Row> {
         rows.into_iter().map(|(key, row)| (key, Row { epoch: 0, ..row })).collect()
     };
@@ -173,7 +173,9 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: Vec<Results>) {
     duplicates.sort_unstable();
     assert_eq!(duplicates, outcome.duplicates);
     let mut counts = Counts::default();
-    results.iter().for_each(|r| counts += r.counts);
+    for round in results {
+        counts += round.counts;
+    }
     assert_eq!(vec![counts], outcome.epochs);
 }
 

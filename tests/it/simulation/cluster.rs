@@ -68,9 +68,7 @@ struct Life<'w> {
     world: &'w mut World,
     net: Net,
     log: Log,
-    log_ingest: Millis,
     feed: Reader,
-    peeked: Option<Slab>,
     checkpoints: Checkpoints,
     generation: Generation,
     up_ms: u64,
@@ -239,9 +237,7 @@ impl<'w> Life<'w> {
         Ok(Self {
             net,
             feed: log.reader(read_from),
-            peeked: None,
             log,
-            log_ingest: ingest,
             checkpoints,
             generation,
             up_ms: up.0,
@@ -266,7 +262,7 @@ impl<'w> Life<'w> {
         assert!(self.ledger.balances(), "{:?}", self.ledger);
         let mut events = self.possible(*requests > 0);
         if events.is_empty() {
-            return Ok(self.coordinate()?);
+            return self.coordinate();
         }
         events.extend([Event::Coordinate, Event::Coordinate, Event::Time]);
         if self.world.rng.random_bool(0.02) {
@@ -296,7 +292,7 @@ impl<'w> Life<'w> {
             Event::Decode(worker) => self.net.ranks.decode(worker),
             Event::Commit => self.commit(),
             Event::Committed => self.take_committed(),
-            Event::Checkpoint => self.checkpoint()?,
+            Event::Checkpoint => self.checkpoint(),
             Event::Time => self.pass_time(),
             Event::Fault => self.fault(),
         }
@@ -445,14 +441,13 @@ impl<'w> Life<'w> {
         }
     }
 
-    fn checkpoint(&mut self) -> Result<(), Died> {
-        let Some(draft) = self.net.drafts.pop_front() else { return Ok(()) };
+    fn checkpoint(&mut self) {
+        let Some(draft) = self.net.drafts.pop_front() else { return };
         let written = self.checkpoints.write(draft);
         self.world.seen.note(if written.is_ok() { "checkpoints" } else { "checkpoints that failed" }, 1);
         if !matches!(written, Ok(false)) {
             self.net.coordinator.want_full_checkpoint();
         }
-        Ok(())
     }
 
     fn retain(&mut self) {
@@ -497,8 +492,10 @@ impl<'w> Life<'w> {
 
 /// The disk died in a call; anything else is a fault of the log.
 fn died(error: LogError) -> Died {
-    assert!(matches!(error, LogError::Io { .. }), "{error}");
-    Died
+    match error {
+        LogError::Io { .. } => Died,
+        error => panic!("{error}"),
+    }
 }
 
 fn slab(first: Offset, submission: &Submission, ingest: Millis) -> Slab {

@@ -8,7 +8,6 @@ use caudal::coordinator::start::{StartError, prepare};
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::Counts;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset};
-use caudal::log::disk::Disk;
 use caudal::log::{Recovered, Start as LogStart};
 use caudal::store::Progress;
 use caudal::wire::{Ids, Section};
