@@ -129,7 +129,7 @@ on_stop() {
         clear_job
     elif [ -n "$job" ]; then
         say "draining: what was accepted is finished first (once more to kill)"
-        remind &
+        remind >/dev/null 2>&1 3<&- &
         timer=$!
         # Last, since bash forgets a signal that comes while it still handles the same one.
         kill -USR1 "$job" 2>/dev/null
@@ -182,7 +182,7 @@ supervise() {
     exec 3</dev/null
     while :; do
         launch "${mpirun[@]}" "$caudal" "$@"
-        await_ready "$host" "$port" 3<&- &
+        await_ready "$host" "$port" >/dev/null 2>&1 3<&- &
         watcher=$!
         attend
         if [ $stops -gt 0 ]; then
