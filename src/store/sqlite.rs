@@ -196,3 +196,54 @@ fn error(error: rusqlite::Error) -> StoreError {
         _ => StoreError::Broken(why),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::columns::Reason;
+    use crate::core::ledger::Counts;
+    use crate::core::plan::Audit;
+    use crate::core::row::DeadLetter;
+    use crate::core::units::{Epoch, LogId, Millis, Offset};
+
+    fn commit(after: Option<Epoch>, to: Epoch, letters: u64) -> Commit {
+        let letter = |offset| DeadLetter {
+            offset: Offset(offset),
+            topic: None,
+            reason: Reason::Json,
+            detail: String::new(),
+            body: vec![7; 1 << 20],
+            received: Millis(0),
+        };
+        let to =
+            Progress { log: LogId(1), generation: Generation(1), epoch: to, end: Offset(9), counts: Counts::default() };
+        Commit { after, to, rows: Vec::new(), dead_letters: (0..letters).map(letter).collect(), events: Vec::new() }
+    }
+
+    /// The database's own bound on its size fails in the same place and with the same error as a full disk.
+    #[test]
+    fn a_full_disk_is_tried_again() {
+        let plan = Plan {
+            pipeline: "p".to_owned(),
+            topic_field: "source".to_owned(),
+            topics: Vec::new(),
+            columns: Vec::new(),
+            windows: Vec::new(),
+            audit: Audit::None,
+        };
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut store = SqliteStore::open(&directory.path().join("caudal.db"), Arc::new(plan)).unwrap();
+        store.commit(&commit(None, Epoch(1), 0)).unwrap();
+        let bound = |store: &SqliteStore, pages: u32| {
+            store.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+        };
+        bound(&store, 100);
+        let large = commit(Some(Epoch(1)), Epoch(2), 8);
+        let refused = store.commit(&large);
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert_eq!(store.progress().unwrap(), Some(commit(None, Epoch(1), 0).to));
+        bound(&store, 1_000_000);
+        store.commit(&large).unwrap();
+        assert_eq!(store.progress().unwrap(), Some(large.to));
+    }
+}
