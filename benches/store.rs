@@ -10,7 +10,7 @@ use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Met
 use caudal::core::row::{AuditEvent, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
-use caudal::store::{Commit, Progress, Store};
+use caudal::store::{Commit, Progress};
 use criterion::{BatchSize, Criterion, Throughput};
 use uuid::Uuid;
 
@@ -103,7 +103,7 @@ fn commit(epoch: u64, events: u64) -> Commit {
             time: Micros(START),
             received: Millis(1_763_812_800_123),
             body: body.into_bytes(),
-            metrics: vec![id(epoch * ROWS / 2 + n % ROWS), id(1 << 60 | n % 16)],
+            metrics: vec![id(epoch * ROWS / 2 + n % ROWS), id((1 << 60) + n % 16)],
         }
     };
     let to = Progress {

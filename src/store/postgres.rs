@@ -1,5 +1,5 @@
-//! PostgreSQL: binary COPY into staging tables, then upserts, all in one transaction a commit. Every wait has an end, so that a server that hangs counts
-//! as away.
+//! PostgreSQL: binary COPY into staging tables, then upserts, all in one transaction a commit. A silent network and a statement that takes too long
+//! count as away; a server whose processes are frozen while its kernel answers is waited for.
 
 mod tls;
 
@@ -345,7 +345,7 @@ fn is_our_fault(error: &postgres::Error) -> bool {
     let mut cause = error.source();
     while let Some(current) = cause {
         if let Some(io) = current.downcast_ref::<std::io::Error>() {
-            return io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            return io.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
         }
         cause = current.source();
     }

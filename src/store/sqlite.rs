@@ -19,6 +19,9 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Statements kept prepared by a connection: all that are ever written with, and the common shapes of queries.
 const STATEMENTS_MAX: usize = 64;
 
+/// Pages that the writer keeps in memory, in KiB: so that a large commit, whose keys fall all over the indexes, writes each page once.
+const CACHE_KIB: i64 = 32 << 10;
+
 /// Bytes that the write-ahead log keeps after a checkpoint; a larger one is cut back.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
 
@@ -45,6 +48,7 @@ impl SqliteStore {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(error)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT).map_err(error)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(error)?;
         let mut tx = begin(&mut connection)?;
         schema::prepare(&mut tx, &plan)?;
         tx.commit().map_err(error)?;

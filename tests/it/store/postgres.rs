@@ -4,35 +4,23 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use caudal::core::columns::Reason;
 use caudal::core::plan::{ColumnId, Metric};
 use caudal::core::row::{Value, WindowRow};
 use caudal::core::units::{Epoch, Generation};
 use caudal::store::target::{PostgresConfig, SslMode, Target};
 use caudal::store::writer::{Note, Outcome, commit_once, spawn};
-use caudal::store::{Commit, Store, StoreError};
+use caudal::store::{Store, StoreError};
 use uuid::Uuid;
 
 use super::proxy::{ANSWER_BYTES, COMMIT, Cut, Proxy};
-use super::{all, commit, dead_letter, event, first, plan, plan_with, row};
+use super::{all, first, numbered, plan, plan_with, row};
 use crate::support::postgres::{Cluster, Stop};
 
 /// Far longer than anything here takes: a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn open(config: &PostgresConfig) -> Result<Box<dyn Store>, StoreError> {
     Target::Postgres(config.clone()).store(&plan())
-}
-
-/// The commit of an epoch: row 1 as of this epoch, a row, a dead letter and an event of its own.
-fn numbered(epoch: u64) -> Commit {
-    let row_as_of = |id, at| WindowRow { event_count: epoch, epoch: Epoch(epoch), ..row(id, at, "RM") };
-    Commit {
-        rows: vec![row_as_of(1, 0), row_as_of(1000 + u128::from(epoch), 1)],
-        dead_letters: vec![dead_letter(epoch, Reason::Late)],
-        events: vec![event(epoch, &format!("id {epoch}"), &[1])],
-        ..commit((epoch > 1).then(|| epoch - 1), epoch)
-    }
 }
 
 /// All epochs up to this one are in it, once, and nothing else.
@@ -69,7 +57,7 @@ fn cut_at_every_byte_of_commit_and_of_its_answer() {
         let progress = store.claim(Generation(1)).unwrap().map(|p| p.epoch);
         match cut {
             Cut::Commit(kept) if kept < COMMIT.len() => {
-                assert_eq!(progress, (epoch > 1).then(|| Epoch(epoch - 1)), "{cut:?}")
+                assert_eq!(progress, (epoch > 1).then(|| Epoch(epoch - 1)), "{cut:?}");
             }
             // The server may find the connection lost before it comes to COMMIT.
             Cut::Commit(_) => {}
