@@ -34,8 +34,8 @@ const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
 
-/// Held while tables are made, so that two jobs that start at once do not both make them. (Any fixed number: \"caudal\" in ASCII.)
-const PREPARE_LOCK: &str = "SELECT pg_advisory_xact_lock(109270221218156)";
+/// Held while tables are made, so that two jobs that start at once do not both make them. (Any fixed number: "caudal" in ASCII.)
+const PREPARE_LOCK: &str = "SELECT pg_advisory_xact_lock(109270232490348)";
 
 /// Statements kept prepared by a connection: all that are ever written with, and the common shapes of queries.
 const STATEMENTS_MAX: usize = 64;
@@ -352,7 +352,7 @@ fn is_our_fault(error: &postgres::Error) -> bool {
     !error.is_closed()
 }
 
-/// The driver's message and what is beneath it: by itself it says little more than \"db error\".
+/// The driver's message and what is beneath it: by itself it says little more than "db error".
 fn message(error: &postgres::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();

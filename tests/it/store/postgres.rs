@@ -340,3 +340,30 @@ fn two_jobs_may_make_the_tables_at_once() {
         }
     });
 }
+
+/// A commit whose connection was lost may still be at work in the server: whoever asks what became of it must wait for it.
+#[test]
+fn a_claim_waits_for_the_transaction_of_the_one_before() {
+    let cluster = Cluster::start();
+    let config = cluster.create_database();
+    let mut store = open(&config).unwrap();
+    store.commit(&numbered(1)).unwrap();
+    let (mut before, mut watcher) = (cluster.client(&config.name), cluster.client(&config.name));
+    let mut tx = before.transaction().unwrap();
+    tx.execute("SELECT generation FROM generation FOR UPDATE", &[]).unwrap();
+    std::thread::scope(|scope| {
+        let claim = scope.spawn(|| store.claim(Generation(2)));
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'caudal' AND wait_event_type = 'Lock'";
+        while watcher.query_one(waiting, &[]).unwrap().get::<_, i64>(0) == 0 {
+            assert!(!claim.is_finished(), "it did not wait");
+            std::thread::yield_now();
+        }
+        tx.execute("UPDATE progress SET epoch = 2", &[]).unwrap();
+        tx.commit().unwrap();
+        let progress = claim.join().unwrap().unwrap();
+        assert_eq!(progress.map(|p| p.epoch), Some(Epoch(2)));
+    });
+    let fenced = open(&config).unwrap().commit(&numbered(3));
+    assert!(matches!(fenced, Err(StoreError::Fenced { mine: Generation(1), theirs: Generation(2) })), "{fenced:?}");
+}
