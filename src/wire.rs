@@ -53,6 +53,9 @@ pub enum Message {
     CheckpointPart { epoch: u64, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool },
     /// The worker cannot go on, through no fault of its code (an input file that cannot be read).
     Failed { why: String },
+
+    /// On the control channel: rank 0 is there.
+    Heartbeat,
 }
 
 /// Begins a worker's life.

@@ -1,4 +1,58 @@
-//! The command line: one file per subcommand.
+//! The command line: one file per subcommand. It ties the rooms together and is known by none.
 
+pub mod exit;
+pub mod data_dir;
+pub mod ranks;
+pub mod run;
+pub mod batch;
+pub mod verify;
 pub mod check;
 pub mod generate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::cli::exit::Failure;
+
+/// An event stream and batch processor that runs as an MPI job and counts every acknowledged event exactly once.
+#[derive(Parser, Debug)]
+#[command(name = "caudal", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Take events over HTTP and count them (under mpirun).
+    Run,
+    /// Count the events of files (under mpirun).
+    Batch(batch::Args),
+    /// Replay the log and compare the results with the store's.
+    Verify(verify::Args),
+}
+
+/// Runs a subcommand; gives the process's exit code. A rank that fails ends its whole job.
+#[must_use]
+pub fn main(cli: &Cli) -> ExitCode {
+    let (done, ranked) = match &cli.command {
+        Command::Run => (run::run(), true),
+        Command::Batch(args) => (batch::run(args), true),
+        Command::Verify(args) => (verify::run(args), false),
+    };
+    let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };
+    eprintln!("caudal: {why}");
+    if ranked {
+        ranks::end_all(exit);
+    }
+    ExitCode::from(exit as u8)
+}
+
+/// What the process has to say goes to stderr, one line each; RUST_LOG chooses how much.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

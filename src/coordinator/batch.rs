@@ -151,7 +151,7 @@ impl Run<'_> {
         for worker in 0..workers {
             send(self.transport, worker, &Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint: None })?;
         }
-        self.in_flight.push_back(InFlight::new(cut, base, Vec::new(), workers));
+        self.in_flight.push_back(InFlight::new(cut, base, workers));
         self.ended = (cut.epoch, end);
         Ok(())
     }

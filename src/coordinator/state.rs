@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::coordinator::gather::{Draft, InFlight, facts_of_all};
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::row::{DeadLetter, WindowRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
-use crate::coordinator::gather::{Draft, InFlight, facts_of_all};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
 use crate::wire::{Facts, Ids, Message, WireCounts, WireError};
@@ -59,7 +59,7 @@ impl Default for Limits {
 /// Where a life of the job begins: what the store and the checkpoint say, and what is left of the log.
 #[derive(Clone, Debug)]
 pub struct Beginning {
-    /// What the store has; its counts are the ledger's.
+    /// What the store has, under this life's generation; its counts are the ledger's.
     pub progress: Progress,
     /// Whether the store has any progress row.
     pub stored: bool,
@@ -67,6 +67,8 @@ pub struct Beginning {
     pub checkpoint: (Epoch, Offset),
     /// The log's cuts after the checkpoint.
     pub cuts: VecDeque<Cut>,
+    /// The newest `ingest` in the log.
+    pub ingest: Millis,
 }
 
 /// The time, as the caller's clock has it.
@@ -75,6 +77,8 @@ pub struct Now {
     pub unix: Millis,
     /// Up and willing to take events, over all generations.
     pub up: Millis,
+    /// Since this life began; runs on while events are refused.
+    pub awake: Millis,
 }
 
 /// What is to be done.
@@ -115,8 +119,9 @@ pub struct State {
     /// The end of the slabs handed out.
     dispatched: Offset,
     filled_bytes: u64,
-    filled: VecDeque<Millis>,
     opened: Millis,
+    /// The newest `ingest` of a slab or cut.
+    ingest: Millis,
 
     in_flight: VecDeque<InFlight>,
     /// Finished, waiting for their cut to be durable.
@@ -132,6 +137,8 @@ pub struct State {
     facts: Facts,
     /// Whether this silence has had its TIME record.
     timed: bool,
+    /// The checkpoint in the making. It is written when the store has come past it: a checkpoint ahead of the store would be no use to a start, and one of a cut
+    /// that never came to the disk would be wrong.
     draft: Option<Draft>,
     bytes_since_checkpoint: u64,
     checkpoint_at: Millis,
@@ -165,8 +172,8 @@ impl State {
             ended: beginning.checkpoint,
             dispatched: beginning.checkpoint.1,
             filled_bytes: 0,
-            filled: VecDeque::new(),
             opened: Millis(0),
+            ingest: beginning.ingest,
             in_flight: VecDeque::new(),
             finished: VecDeque::new(),
             committing: VecDeque::new(),
@@ -205,14 +212,14 @@ impl State {
     pub fn dispatch(&mut self, slab: &Slab, now: Now) -> Action {
         assert_eq!(slab.first_offset, self.dispatched, "slabs come in the log's order, without a gap");
         if self.dispatched == self.ended.1 {
-            self.opened = now.up;
+            self.opened = now.awake;
         }
         self.dispatched = Offset(slab.first_offset.0 + u64::from(slab.count));
         assert!(self.replay.front().is_none_or(|c| self.dispatched <= c.end), "a logged cut falls into a slab");
         let bytes = slab.bytes.len() as u64;
         self.filled_bytes += bytes;
         self.bytes_since_checkpoint += bytes;
-        self.filled.push_back(slab.ingest);
+        self.ingest = self.ingest.max(slab.ingest);
         let (index, worker) = self.emptiest_worker();
         worker.queued += bytes;
         Action::Send(index, Message::Slab(slab.into()))
@@ -236,7 +243,8 @@ impl State {
             return self.end_epoch(cut, now);
         }
         let Some(idle) = self.due(now, idle_log) else { return Vec::new() };
-        let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest: now.unix, up: now.up, idle };
+        let ingest = self.ingest.max(now.unix);
+        let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest, up: now.up, idle };
         let mut actions = vec![Action::Log(cut)];
         actions.extend(self.end_epoch(cut, now));
         actions
@@ -245,12 +253,17 @@ impl State {
     /// Whether a new cut is due, and then its `idle`.
     fn due(&mut self, now: Now, idle_log: bool) -> Option<Option<Millis>> {
         if self.dispatched > self.ended.1 {
-            let age = now.up.0.saturating_sub(self.opened.0);
+            let age = now.awake.0.saturating_sub(self.opened.0);
             let full = self.filled_bytes >= self.limits.epoch_bytes;
             return (full || self.draining || age >= self.limits.epoch_age.0).then_some(None);
         }
         if !idle_log || !self.in_flight.is_empty() {
             return None;
+        }
+        if self.draining {
+            // One more epoch, empty, takes the last checkpoint.
+            let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
+            return (settled && self.bytes_since_checkpoint > 0).then_some(None);
         }
         let closes = self.facts.next_close_us?;
         if closes <= self.facts.watermark_us {
@@ -279,16 +292,16 @@ impl State {
     fn end_epoch(&mut self, cut: Cut, now: Now) -> Vec<Action> {
         assert_eq!(cut.epoch, self.ended.0.next(), "epochs are dense");
         let base = self.ended.1;
+        self.ingest = self.ingest.max(cut.ingest);
         let checkpoint = self.checkpoint_due(cut, now);
         if let Some(which) = checkpoint {
             self.draft = Some(Draft::new(cut, which, self.workers.len()));
-            (self.bytes_since_checkpoint, self.checkpoint_at, self.full_checkpoint) = (0, now.up, false);
+            (self.bytes_since_checkpoint, self.checkpoint_at, self.full_checkpoint) = (0, now.awake, false);
         }
         if cut.end > base {
             self.timed = false;
         }
-        let ingests = std::mem::take(&mut self.filled).into();
-        self.in_flight.push_back(InFlight::new(cut, base, ingests, self.workers.len()));
+        self.in_flight.push_back(InFlight::new(cut, base, self.workers.len()));
         (self.ended, self.filled_bytes) = ((cut.epoch, cut.end), 0);
         let to_all = 0..self.workers.len();
         to_all.map(|w| Action::Send(w, Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })).collect()
@@ -296,9 +309,10 @@ impl State {
 
     fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
         let something = self.bytes_since_checkpoint > 0;
-        let old = now.up.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
+        let old = self.draining || now.awake.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
         let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
-        let behind = self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
+        let behind =
+            self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
         let due = self.draft.is_none() && !behind && (large || (something && old));
         due.then_some(if self.full_checkpoint { Ids::All } else { Ids::Fresh })
     }
@@ -322,16 +336,17 @@ impl State {
             Message::Report(report) => {
                 self.workers[worker].facts = report.facts;
                 let in_flight = self.in_flight.iter_mut().find(|f| f.cut.epoch.0 == report.epoch);
-                let Some(in_flight) = in_flight else { panic!("a report on epoch {}, which is not in flight", report.epoch) };
+                let Some(in_flight) = in_flight else {
+                    panic!("a report on epoch {}, which is not in flight", report.epoch)
+                };
                 in_flight.take(worker, *report);
                 self.finish(&mut actions)?;
             }
             Message::CheckpointPart { epoch, common, panes, ids, last } => {
                 let draft = self.draft.as_mut().filter(|d| d.cut.epoch.0 == epoch);
                 let Some(draft) = draft else { panic!("a part of checkpoint {epoch}, which was not asked for") };
-                if draft.take(common, panes, ids, last) {
-                    actions.extend(self.draft.take().map(|d| Action::Checkpoint(Box::new(d))));
-                }
+                draft.take(common, panes, ids, last);
+                self.release_checkpoint(&mut actions);
             }
             other => panic!("a coordinator is not sent {other:?}"),
         }
@@ -386,6 +401,11 @@ impl State {
         }
     }
 
+    fn release_checkpoint(&mut self, actions: &mut Vec<Action>) {
+        let whole = self.draft.take_if(|d| d.complete() && d.cut.epoch <= self.committed.epoch);
+        actions.extend(whole.map(|d| Action::Checkpoint(Box::new(d))));
+    }
+
     /// The log has this cut, and all before it, on disk.
     pub fn durable(&mut self, epoch: Epoch) -> Vec<Action> {
         self.durable = self.durable.max(epoch);
@@ -401,6 +421,7 @@ impl State {
         }
         self.committed = to;
         let mut actions = Vec::new();
+        self.release_checkpoint(&mut actions);
         while self.waiters.front().is_some_and(|w| w.end <= to.end) {
             actions.extend(self.waiters.pop_front().map(Waiter::answer));
         }
@@ -467,6 +488,11 @@ impl State {
     #[must_use]
     pub fn late_by_window(&self) -> &[u64] {
         &self.late_by_window
+    }
+
+    /// By worker, whether it has no credit left.
+    pub fn without_credit(&self) -> impl Iterator<Item = bool> {
+        self.workers.iter().map(|w| w.queued >= self.limits.credit_bytes)
     }
 
     pub fn workers(&self) -> impl Iterator<Item = WorkerView> {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::core::plan::Plan;
 use crate::pipeline::file::File;
@@ -51,7 +52,7 @@ pub struct Faults(pub Vec<Fault>);
 /// What a pipeline file means.
 #[derive(Debug)]
 pub struct Pipeline {
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Each topic's schema as JSON text, in the order of `plan.topics`: for the page's forms and the generator.
     pub schemas: Vec<String>,
     pub hints: Hints,

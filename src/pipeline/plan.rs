@@ -77,7 +77,7 @@ pub fn plan(file: File, texts: &Texts, faults: &mut Faulty) -> Option<Pipeline> 
     }
     let plan =
         Plan { pipeline: file.pipeline, topic_field: file.topic_field, topics, columns, windows, audit: file.audit };
-    Some(Pipeline { plan, schemas: texts, hints })
+    Some(Pipeline { plan: Arc::new(plan), schemas: texts, hints })
 }
 
 fn describe(topic: &Topic, texts: &Texts, faults: &mut Faulty) -> Option<Described> {

@@ -1,13 +1,17 @@
-//! Where results stand: PostgreSQL, SQLite (the default) or memory, behind one trait with one conformance suite.
+//! Where results stand: PostgreSQL or SQLite (the default), behind one trait with one conformance suite.
 //!
 //! A commit is one transaction: take the generation row's lock, move `progress`, write absolute values. Applying a commit twice, or
 //! half of it, is impossible: `progress` moves from exactly `Commit::after` to `Commit::to`, in the same transaction.
 
+pub mod writer;
 pub mod target;
 pub mod sqlite;
 pub mod postgres;
-pub mod memory;
-pub mod writer;
+mod schema;
+mod apply;
+mod read;
+mod sql;
+pub mod text;
 
 use uuid::Uuid;
 
@@ -129,6 +133,15 @@ pub struct DeadLetterQuery {
     pub limit: u32,
 }
 
+/// Which audited events, newest (highest offset) first.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    pub topic: Option<String>,
+    /// Only those with a lower offset.
+    pub before: Option<Offset>,
+    pub limit: u32,
+}
+
 /// Answers questions; many may be open beside the one writer.
 pub trait Reader: Send {
     /// # Errors
@@ -139,5 +152,7 @@ pub trait Reader: Send {
     fn lineage(&mut self, id: Uuid, after: Option<Offset>, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
     /// Every event with this id (one a topic at most is counted), with the rows it went into; only with `audit: full`.
     fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError>;
+    /// The newest events; empty with `audit: none`.
+    fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError>;
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
 }

@@ -189,7 +189,8 @@ impl State {
             | Message::Consumed { .. }
             | Message::Report(_)
             | Message::CheckpointPart { .. }
-            | Message::Failed { .. } => panic!("a worker's state is not sent {message:?}"),
+            | Message::Failed { .. }
+            | Message::Heartbeat => panic!("a worker's state is not sent {message:?}"),
         }
         self.advance();
     }
