@@ -34,11 +34,11 @@ fn bench_panes(c: &mut Criterion) {
             for (name, metric) in [("count", None), ("integer mean", Some(INTEGER)), ("number mean", Some(NUMBER))] {
                 let plan = plan(metric);
                 group.bench_function(BenchmarkId::new(name, &case), |b| {
-                    b.iter(|| preaggregate(&plan, 0, black_box(&rows)))
+                    b.iter(|| preaggregate(&plan, 0, black_box(&rows)));
                 });
             }
             group.bench_function(BenchmarkId::new("number mean, hash map", &case), |b| {
-                b.iter(|| hash_map(black_box(&rows)))
+                b.iter(|| hash_map(black_box(&rows)));
             });
         }
     }
@@ -120,7 +120,9 @@ fn bench_sums(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("add", name), |b| {
             b.iter(|| {
                 let mut sum = ExactSum::default();
-                black_box(values).iter().for_each(|&v| sum.add(v));
+                for &value in black_box(values) {
+                    sum.add(value);
+                }
                 sum
             });
         });
@@ -128,7 +130,9 @@ fn bench_sums(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (name, values) in [("ordinary", &ordinary), ("wide", &wide)] {
         let mut sum = ExactSum::default();
-        values.iter().for_each(|&v| sum.add(v));
+        for &value in values {
+            sum.add(value);
+        }
         group.bench_function(BenchmarkId::new("value", name), |b| b.iter(|| black_box(&sum).value()));
         group.bench_function(BenchmarkId::new("mean", name), |b| b.iter(|| black_box(&sum).mean(VALUES as u64)));
     }

@@ -11,7 +11,7 @@ use crate::pipeline::duration;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 /// Every variable there is, in the order of `.env.example`.
-pub const VARIABLES: [&str; 25] = [
+pub const VARIABLES: [&str; 24] = [
     "PIPELINES",
     "DATA_DIR",
     "RANKS",
@@ -36,7 +36,6 @@ pub const VARIABLES: [&str; 25] = [
     "INGEST_QUEUE_MAX",
     "INGEST_QUEUE_BYTES_MAX",
     "IDS_MAX",
-    "LOG_LEVEL",
 ];
 
 const KIB: u64 = 1 << 10;
@@ -59,17 +58,6 @@ pub struct Config {
     pub target: Target,
     pub log: LogConfig,
     pub limits: Limits,
-    pub log_level: LogLevel,
-}
-
-/// How much is told on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
 }
 
 #[derive(Clone, Debug)]
@@ -149,7 +137,6 @@ impl Config {
             target: target(&mut given),
             log: log(&mut given),
             limits: limits(&mut given),
-            log_level: given.read("LOG_LEVEL", LogLevel::Info, "error, warn, info, debug or trace", log_level),
         };
         // Only run_mpi.sh uses it, but a wrong one is told here with the rest.
         let ranks = 1..=KEY_GROUPS as u64 + 1;
@@ -177,7 +164,7 @@ fn read_dotenv(path: &Path) -> Result<Variables, ConfigError> {
         let why = match &error {
             dotenvy::Error::LineParse(entry, _) => {
                 let name = entry.split('=').next().unwrap_or_default().trim();
-                let shown = VARIABLES.contains(&name).then(|| format!(" (at {name})")).unwrap_or_default();
+                let shown = if VARIABLES.contains(&name) { format!(" (at {name})") } else { String::new() };
                 format!("an entry is not NAME=VALUE, or its quotes do not match{shown}")
             }
             other => other.to_string(),
@@ -200,7 +187,7 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     fn text(&self, name: &str) -> Option<&'a str> {
-        debug_assert!(VARIABLES.contains(&name), "{name} is not listed");
+        assert!(VARIABLES.contains(&name), "{name} is not listed");
         // An empty value in the environment hides the one in .env: that is how a person switches it off for one run.
         let value = self.environment.get(name).or_else(|| self.dotenv.get(name))?;
         Some(value.trim()).filter(|v| !v.is_empty())
@@ -209,13 +196,10 @@ impl<'a> Given<'a> {
     /// The value, or the default where none is given or (having noted that) a wrong one.
     fn read<T>(&mut self, name: &str, default: T, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> T {
         let Some(text) = self.text(name) else { return default };
-        match parse(text) {
-            Some(value) => value,
-            None => {
-                self.wrong.push(format!("{name}={text:?}: allowed is {allowed}"));
-                default
-            }
-        }
+        parse(text).unwrap_or_else(|| {
+            self.wrong.push(format!("{name}={text:?}: allowed is {allowed}"));
+            default
+        })
     }
 
     fn bytes(&mut self, name: &str, default: u64, (least, most): (u64, u64)) -> u64 {
@@ -245,7 +229,7 @@ fn http(given: &mut Given) -> Http {
         tokens: tokens(given),
         connections_max: given.count("HTTP_CONNECTIONS_MAX", 1_024, (1, 1_000_000)) as usize,
         header_timeout: given.span("HTTP_HEADER_TIMEOUT", Duration::from_secs(10)),
-        body_timeout: given.span("HTTP_BODY_TIMEOUT", Duration::from_secs(60)),
+        body_timeout: given.span("HTTP_BODY_TIMEOUT", Duration::from_mins(1)),
     }
 }
 
@@ -393,17 +377,6 @@ fn ssl_mode(text: &str) -> Option<SslMode> {
     })
 }
 
-fn log_level(text: &str) -> Option<LogLevel> {
-    Some(match text {
-        "error" => LogLevel::Error,
-        "warn" => LogLevel::Warn,
-        "info" => LogLevel::Info,
-        "debug" => LogLevel::Debug,
-        "trace" => LogLevel::Trace,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -471,7 +444,6 @@ mod tests {
             ("HTTP_BODY_TIMEOUT", "10", "a whole number and one of ms"),
             ("PIPELINES", "pipelines/***", "is no glob"),
             ("PIPELINES", "Cargo.toml,clippy.toml", "runs exactly one"),
-            ("LOG_LEVEL", "loud", "error, warn, info"),
         ] {
             let error = config(&[(name, value)]).unwrap_err();
             assert!(error.contains(part), "{name}={value}: {error}");

@@ -7,5 +7,5 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     cli::log_to_stderr();
-    cli::main(&Cli::parse())
+    cli::main(Cli::parse())
 }

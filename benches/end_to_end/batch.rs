@@ -6,11 +6,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use caudal::generate::{Generator, Settings};
+use caudal::generate::Generator;
 use caudal::pipeline::Pipeline;
 use serde::Deserialize;
 
 use crate::job::run_mpi;
+use crate::load::orderly;
 
 const EVENTS: u64 = 2_000_000;
 /// Both are run so often, in turn.
@@ -55,8 +56,7 @@ pub fn run(dir: &Path, pipeline_file: &Path, pipeline: &Pipeline) {
 }
 
 fn generate(path: &Path, pipeline: &Pipeline) -> u64 {
-    let settings = Settings { seed: 1, rate: 10_000.0, ..Settings::default() };
-    let mut generator = Generator::new(pipeline, settings).expect("the pipeline's events can be generated");
+    let mut generator = Generator::new(pipeline, orderly(10_000.0)).expect("the pipeline's events can be generated");
     let mut file = BufWriter::new(File::create(path).expect("a file"));
     let mut bytes = 0;
     for _ in 0..EVENTS {

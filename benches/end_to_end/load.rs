@@ -48,7 +48,7 @@ pub struct Sent {
 impl Load {
     /// Renders bodies of about `body_bytes` each.
     pub fn render(pipeline: &Pipeline, body_bytes: usize) -> Self {
-        let settings = Settings { seed: 1, rate: 1e6, ..Settings::default() };
+        let settings = orderly(1e6);
         let mut generator = Generator::new(pipeline, settings).expect("the pipeline's events can be generated");
         let topic = &pipeline.plan.topics[0];
         let id = topic.id.as_ref().expect("the topic has an id");
@@ -116,6 +116,13 @@ impl Load {
         }
         applied_us
     }
+}
+
+/// Nothing but new and valid events, in order.
+pub fn orderly(rate: f64) -> Settings {
+    let none = Micros(0);
+    let start = Micros(1_795_500_000_000_000);
+    Settings { seed: 1, start, rate, duplicates: 0.0, invalid: 0.0, late: 0.0, late_by: none, out_of_order: none, burst: None }
 }
 
 pub fn histogram() -> Histogram<u64> {

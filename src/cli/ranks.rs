@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::pipeline::Bundle;
 use crate::transport::idle::Idle;
@@ -24,6 +26,7 @@ pub fn run(coordinate: Coordinate) -> Result<(), Failure> {
     process::die_with_parent();
     let mut mpi = mpi::init().or_exit(Exit::Unavailable)?;
     abort_on_panic();
+    outlive_signals().or_exit(Exit::TryAgain)?;
     let (mut idle, waker) = Idle::new();
     match (mpi.rank(), mpi.size()) {
         (_, 1) => alone(coordinate, &mut idle, waker)?,
@@ -69,6 +72,18 @@ fn work(transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
         pipeline.map(|p| p.plan).map_err(|faults| faults.to_string())
     };
     worker::run::run(transport, idle, plan).or_exit(Exit::TryAgain)
+}
+
+/// The launcher passes signals on to every rank, but only rank 0 acts on them: the others end when it says so.
+fn outlive_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        for kind in [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()] {
+            // Once one was listened for, a signal has lost its default effect for good.
+            signal(kind)?;
+        }
+        Ok(())
+    })
 }
 
 /// A panic in any thread ends the whole job at once: what it left behind cannot be trusted.

@@ -192,7 +192,7 @@ impl ExactSum {
             let magnitude =
                 exact.digits.iter().rev().fold(0u128, |m, &d| m << DIGIT_BITS | u128::from(d)) << (above * DIGIT_BITS);
             if let Ok(magnitude) = i128::try_from(magnitude) {
-                return Self::of_units(sign as i128 * magnitude);
+                return Self::of_units(i128::from(sign) * magnitude);
             }
         }
         let digits = exact.digits.iter().map(|&d| sign * i64::from(d)).collect();
@@ -279,13 +279,11 @@ impl Wide {
             self.digits.splice(0..0, std::iter::repeat_n(0, self.first - first));
             self.first = first;
         }
-        let mut at = first - self.first;
-        for digit in digits {
+        for (at, digit) in (first - self.first..).zip(digits) {
             if at >= self.digits.len() {
                 self.digits.resize(at + 1, 0);
             }
             self.digits[at] += digit;
-            at += 1;
         }
         self.uncarried += 1;
         if self.uncarried == UNCARRIED_MAX {
@@ -381,4 +379,34 @@ fn nearest(negative: bool, digits: &[u32], exponent: i32, more: bool) -> Option<
         return None;
     }
     Some(if negative && bits != 0 { -value } else { value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million panes of some sums each fit into memory.
+    #[test]
+    fn an_ordinary_sum_is_small() {
+        assert!(size_of::<ExactSum>() <= 24, "{} bytes", size_of::<ExactSum>());
+    }
+
+    /// After 2^30 additions, which no other test makes.
+    #[test]
+    fn digits_are_carried_before_they_overflow() {
+        for sign in [1, -1] {
+            let digits = vec![sign * (i64::MAX - (1 << 32)); 3];
+            let full = ExactSum(Form::Wide(Box::new(Wide { first: 40, digits, uncarried: UNCARRIED_MAX - 1 })));
+            let mut sum = full.clone();
+            // The mantissa's bits, all set, over digits 40 and 41: in one of them, bits 0 to 31.
+            let term =
+                f64::from_bits(((1075 + LOWEST_EXPONENT + 40 * 32) as u64) << 52 | ((1 << 52) - 1)) * sign as f64;
+            sum.add(term);
+            let Form::Wide(wide) = &sum.0 else { panic!("it was wide") };
+            assert_eq!(wide.uncarried, 1, "it was carried");
+            assert!(wide.digits.iter().all(|d| d.unsigned_abs() <= 1 << 32), "{:x?}", wide.digits);
+            sum.add(-term);
+            assert_eq!(sum, full);
+        }
+    }
 }

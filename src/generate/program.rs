@@ -213,7 +213,7 @@ impl Decimal {
                 to -= 1.0;
             }
             let exact = from.abs() < 9e15 && to.abs() < 9e15;
-            let wide = to - from >= 10.0 || (from <= to && least == most);
+            let wide = to - from >= 10.0 || (from <= to && most <= least);
             (exact && wide).then_some(Self { least: from as i64, most: to as i64, digits })
         })
     }
@@ -327,8 +327,8 @@ impl Compiler<'_> {
 
     fn object(&self, schema: &Value, path: &mut Vec<String>) -> Result<Node, String> {
         let required: Vec<&str> = list(schema, "required").filter_map(Value::as_str).collect();
-        let none = serde_json::Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+        let nothing = serde_json::Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&nothing);
         if let Some(name) = required.iter().find(|name| !properties.contains_key(**name)) {
             return Err(format!("/{}: {name:?} is required but not described", path.join("/")));
         }

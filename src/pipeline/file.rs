@@ -59,7 +59,6 @@ const WINDOW: Keys = Keys {
     known: &["every", "group", "late", "emit", "metrics"],
     later: &["size", "gap", "topic", "filter", "derive"],
 };
-const EVERY: Keys = Keys { section: "every (a duration)", known: &[], later: &["size", "every", "gap"] };
 const LATE: Keys = Keys { section: "late", known: &["allow"], later: &[] };
 const GENERATE: Keys = Keys { section: "generate", known: &["weights", "burst"], later: &[] };
 const BURST: Keys = Keys { section: "burst", known: &["topic", "probability", "size"], later: &[] };
@@ -143,7 +142,7 @@ impl File {
         let section = Section::read(root, &FILE, faults);
         let pipeline = match section.get("pipeline") {
             Some(node) => name(node, "pipeline", faults).unwrap_or_default(),
-            None => missing(section.place, "pipeline: NAME", "names the pipeline", faults),
+            None => section.missing("pipeline: NAME", "names the pipeline", faults),
         };
         let topic_field = section.get("topic_field").and_then(|node| top_level_name(node, faults));
         let facts = TopicFacts {
@@ -157,13 +156,11 @@ impl File {
         let facts = facts.overridden(&section, faults);
         let topics = match section.get("topics") {
             Some(node) => topics(node, &facts, faults),
-            None => {
-                missing(section.place, "topics: {NAME: {schema: FILE}}", "names the topics and their schemas", faults)
-            }
+            None => section.missing("topics: {NAME: {schema: FILE}}", "names the topics and their schemas", faults),
         };
         let windows = match section.get("windows") {
             Some(node) => windows(node, faults),
-            None => missing(section.place, "windows: {NAME: {…}}", "says what is counted", faults),
+            None => section.missing("windows: {NAME: {…}}", "says what is counted", faults),
         };
         let audit = section.get("audit").map_or(Audit::Full, |node| audit(node, faults));
         let (weights, burst) = section.get("generate").map(|node| generate(node, faults)).unwrap_or_default();
@@ -177,11 +174,6 @@ impl File {
             burst,
         }
     }
-}
-
-fn missing<T: Default>(place: Place, key: &str, meaning: &str, faults: &mut Faulty) -> T {
-    faults.note(place, format!("`{key}` is missing: it {meaning}"));
-    T::default()
 }
 
 impl TopicFacts {
@@ -225,10 +217,10 @@ fn topics(node: &Node, facts: &TopicFacts, faults: &mut Faulty) -> Vec<Topic> {
         let section = Section::read(node, &TOPIC, faults);
         let schema = match section.get("schema") {
             Some(node) => schema_path(node, faults),
-            None => missing(section.place, "schema: FILE", "names the topic's JSON Schema", faults),
+            None => section.missing("schema: FILE", "names the topic's JSON Schema", faults),
         };
         let own = facts.clone().overridden(&section, faults);
-        if own.time.is_none() && section.get("time").is_none_or(|t| !says_field(t)) {
+        if own.time.is_none() && !section.get("time").is_some_and(says_field) {
             faults.note(
                 key.place,
                 format!(
@@ -274,10 +266,11 @@ fn windows(node: &Node, faults: &mut Faulty) -> Vec<Window> {
         };
         match section.get("every") {
             Some(node @ Node { value: Value::Map(_), .. }) => {
-                Section::read(node, &EVERY, faults);
+                let message = "every: this version of Caudal does not have hopping and session windows yet; a duration is allowed";
+                faults.note(node.place, message);
             }
             Some(_) => set_span(&mut window.every, &section, "every", MILLISECOND, faults),
-            None => missing(section.place, "every: DURATION", "is the window's size", faults),
+            None => section.missing("every: DURATION", "is the window's size", faults),
         }
         if let Some(node) = section.get("late") {
             let late = Section::read(node, &LATE, faults);
@@ -286,7 +279,7 @@ fn windows(node: &Node, faults: &mut Faulty) -> Vec<Window> {
         set_span(&mut window.emit, &section, "emit", MILLISECOND, faults);
         window.metrics = match section.get("metrics") {
             Some(node) => metrics(node, faults),
-            None => missing(section.place, "metrics: {NAME: FUNCTION}", "says what is computed", faults),
+            None => section.missing("metrics: {NAME: FUNCTION}", "says what is computed", faults),
         };
         windows.push(window);
     }
@@ -350,7 +343,7 @@ fn metric(node: &Node, faults: &mut Faulty) -> Option<(Function, Option<At<Field
         }
         _ => {
             let hint = hint(name, ["count", "sum", "mean", "min", "max"].into_iter());
-            faults.note(node.place, format!("unknown function {}{hint}; there is {METRIC_ALLOWED}", quote(name)));
+            faults.note(node.place, format!("unknown function {}; there is {METRIC_ALLOWED}{hint}", quote(name)));
             return None;
         }
     };
@@ -405,7 +398,7 @@ fn burst(node: &Node, faults: &mut Faulty) -> Option<Burst> {
         faults.note(node.place, "burst: size is a whole number");
     }
     for key in ["topic", "probability", "size"].into_iter().filter(|key| section.get(key).is_none()) {
-        faults.note(section.place, format!("burst: `{key}` is missing; it has topic, probability and size"));
+        section.missing::<()>(key, "belongs to a burst, like topic, probability and size", faults);
     }
     Some(Burst { topic: topic?, probability: probability?, size: size.filter(whole)? as u32 })
 }
@@ -439,13 +432,11 @@ fn is_topic_name(text: &str) -> bool {
 
 fn top_level_name(node: &Node, faults: &mut Faulty) -> Option<String> {
     let path = path(node, faults)?;
-    match path.it.0.as_slice() {
-        [name] => Some(name.clone()),
-        _ => {
-            faults.note(node.place, "topic_field: a name at the top of the event is allowed, no path");
-            None
-        }
+    if let [name] = path.it.0.as_slice() {
+        return Some(name.clone());
     }
+    faults.note(node.place, "topic_field: a name at the top of the event is allowed, no path");
+    None
 }
 
 fn path(node: &Node, faults: &mut Faulty) -> Option<At<FieldPath>> {

@@ -161,7 +161,7 @@ impl Faults {
 
     /// In the order of the file; what a file's defaults say for several topics is said once.
     fn sorted(mut faults: Vec<Fault>) -> Self {
-        faults.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+        faults.sort_by_key(|fault| (fault.line, fault.column));
         faults.dedup();
         Self(faults)
     }

@@ -13,7 +13,7 @@ use crate::pipeline::{BurstHint, Hints, Pipeline};
 /// Columns that every window's SQL view and CSV file has; metrics and group fields need other names.
 const ROW_COLUMNS: [&str; 6] = ["metric_id", "window_start", "window_end", "event_count", "revision", "closed"];
 /// Names that the store's tables have: no window's view may be called so.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "events_in",
     "metrics_out",
     "trace",
@@ -24,6 +24,8 @@ const TABLES: [&str; 10] = [
     "outbox",
     "progress",
     "generation",
+    "schema_version",
+    "window_views",
 ];
 /// A pattern longer than this costs more to compile than any schema is worth.
 const PATTERN_BYTES_MAX: usize = 4_096;
@@ -138,6 +140,10 @@ fn list_paths(schema: &serde_json::Value, prefix: &str, depth: usize, into: &mut
 fn check_topic(topic: &Topic, about: &Described, faults: &mut Faulty) {
     for (what, field) in [("id", &topic.id), ("time", &topic.time)] {
         let Some(At { place, it: path }) = field else { continue };
+        // What the file says for all topics is told of the first that it does not fit.
+        if faults.has(*place) {
+            continue;
+        }
         let (field, name) = (quote(&path.to_string()), quote(&topic.name.it));
         match about.schema.field(path) {
             Some(FieldType::String | FieldType::Other) => {}
@@ -148,7 +154,7 @@ fn check_topic(topic: &Topic, about: &Described, faults: &mut Faulty) {
                 ),
             ),
             Some(_) => {
-                faults.note(*place, format!("{what}: {field} is no string in {name}, and only a string is allowed"))
+                faults.note(*place, format!("{what}: {field} is no string in {name}, and only a string is allowed"));
             }
             None => {
                 let hint = hint(&path.to_string(), about.paths.iter().map(String::as_str));

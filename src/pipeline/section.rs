@@ -22,6 +22,11 @@ impl Faulty<'_> {
             message: message.into(),
         });
     }
+
+    /// Whether something is noted at this place.
+    pub fn has(&self, place: Place) -> bool {
+        self.found.iter().any(|fault| (fault.line, fault.column) == (place.line, place.column))
+    }
 }
 
 /// What a mapping may hold.
@@ -37,7 +42,8 @@ pub struct Keys {
 /// A mapping whose keys are known, each at most once.
 #[derive(Debug)]
 pub struct Section<'a> {
-    pub place: Place,
+    place: Place,
+    is_mapping: bool,
     entries: Vec<(&'a Key, &'a Node)>,
 }
 
@@ -58,10 +64,18 @@ impl<'a> Section<'a> {
                 entries.push((key, value));
             } else {
                 let hint = hint(&key.name, keys.known.iter().copied());
-                faults.note(key.place, format!("unknown key {}{hint}; {} has {known}", quote(&key.name), keys.section));
+                faults.note(key.place, format!("unknown key {}; {} has {known}{hint}", quote(&key.name), keys.section));
             }
         }
-        Self { place: node.place, entries }
+        Self { place: node.place, is_mapping: matches!(node.value, Value::Map(_)), entries }
+    }
+
+    /// Notes that a key is missing; where there is no mapping at all, that has been said.
+    pub fn missing<T: Default>(&self, key: &str, meaning: &str, faults: &mut Faulty) -> T {
+        if self.is_mapping {
+            faults.note(self.place, format!("`{key}` is missing: it {meaning}"));
+        }
+        T::default()
     }
 
     /// The value under this key.
@@ -88,7 +102,7 @@ pub fn mapping<'a>(node: &'a Node, allowed: &str, faults: &mut Faulty) -> Vec<(&
     once
 }
 
-/// `, did you mean "x"?` where one of the names is near.
+/// `; did you mean "x"?` where one of the names is near.
 pub fn hint<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
     /// A name longer than this is no slip of the finger, and comparing costs its square.
     const COMPARED_MAX: usize = 100;
@@ -100,7 +114,7 @@ pub fn hint<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
     let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
     let nearest = names.map(|name| (likeness(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
-        Some((likeness, name)) if likeness >= LIKENESS_MIN => format!(", did you mean {}?", quote(name)),
+        Some((likeness, name)) if likeness >= LIKENESS_MIN => format!("; did you mean {}?", quote(name)),
         _ => String::new(),
     }
 }

@@ -78,6 +78,9 @@ pub fn parse(text: &str) -> Result<Node, (Place, String)> {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         strict_booleans: true,
+        // `007` and `1_000` are names as they stand.
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
         with_snippet: false,
     };
     match serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use num_bigint::{BigInt, Sign};
-use num_traits::{Signed, Zero};
+use num_traits::Signed;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use uuid::{Uuid, Variant};
@@ -52,7 +52,9 @@ fn bits(value: Option<f64>) -> Option<u64> {
 
 fn exact(values: &[f64]) -> ExactSum {
     let mut sum = ExactSum::default();
-    values.iter().for_each(|&v| sum.add(v));
+    for &value in values {
+        sum.add(value);
+    }
     sum
 }
 
@@ -129,7 +131,9 @@ proptest! {
         // gives infinity and -0 where a sum here is none and +0.
         let sign = if reference.is_negative() { -1.0 } else { 1.0 };
         let mut other = XsumSmall::new();
-        values.iter().for_each(|v| other.add(v * sign));
+        for value in &values {
+            other.add(value * sign);
+        }
         let other = Some(other.sum() * sign + 0.0).filter(|v| v.is_finite());
         prop_assert_eq!(bits(sum.value()), bits(other));
     }
@@ -462,7 +466,7 @@ proptest! {
             prop_assert!(change.is_some(), "a pane with its end cut off was read");
             let mut twice = partial.clone();
             twice.merge(&partial);
-            twice.values(&plan.windows[0]);
+            prop_assert_eq!(twice.values(&plan.windows[0]).len(), plan.windows[0].metrics.len());
         }
     }
 }
@@ -490,6 +494,33 @@ fn no_events_make_no_panes() {
     assert_eq!(aggregate(&plan(1, &[0]), &[]), []);
     let skipped = Event { number: 1, group: [const { GroupValue::Null }; 3], integer: None, value: None, skip: true };
     assert_eq!(aggregate(&plan(1, &[0]), &[skipped]), []);
+}
+
+/// What would merge wrongly, or has another form already.
+#[test]
+fn accumulators_that_no_rows_make_are_refused() {
+    let plan = plan(1, &[]);
+    let event =
+        Event { number: 0, group: [const { GroupValue::Null }; 3], integer: Some(1), value: Some(0.0), skip: false };
+    let [(_, partial)] = aggregate(&plan, &[event]).try_into().expect("one pane");
+    let mut good = Vec::new();
+    partial.encode(&mut good);
+    let refused = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        Partial::decode(&plan, &plan.windows[0], &mut bytes.as_slice()).is_err()
+    };
+    assert!(!refused(0, 1));
+    // The event count stands at 0, an integer sum's count at 1 and its highest byte at 17, the last max in the last 9 bytes.
+    assert!(refused(0, 0), "more values than events");
+    assert!(refused(1, 2), "more values than events");
+    assert!(refused(17, 0x7f), "a sum of one integer over 64 bits");
+    assert!(refused(good.len() - 1, 0x80), "-0");
+    assert!(refused(good.len() - 9, 2), "neither a value nor none");
+    for (at, byte) in [(good.len() - 1, 0x7f), (good.len() - 2, 0xf0)] {
+        good[at] = byte;
+    }
+    assert!(Partial::decode(&plan, &plan.windows[0], &mut good.as_slice()).is_err(), "infinity");
 }
 
 #[test]
@@ -534,7 +565,7 @@ fn the_bytes_of_a_pane_never_change() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"))
 }
 
 // ---- Names of rows

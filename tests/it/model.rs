@@ -4,12 +4,15 @@
 //! It knows the plan's and the rows' types, and nothing of how the engine works.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use caudal::core::columns::{GroupValue, Reason, Slab};
+use caudal::core::columns::{GroupValue, Numbering, Reason, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{ColumnKind, FieldPath, Metric, Plan, TopicPlan, WindowPlan};
+use caudal::core::plan::{Audit, ColumnKind, FieldPath, Metric, Plan, TopicPlan, WindowPlan};
 use caudal::core::row::Value as Metered;
+use caudal::core::schema::Schema;
+use caudal::core::units::{Epoch, Micros, Millis, Offset, TopicId};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive};
@@ -85,7 +88,6 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
 
 /// What a batch makes of lines: (offset, line), blank ones left out.
 pub fn batch(plan: &Plan, schemas: &[String], topic: Option<usize>, lines: Vec<(u64, Vec<u8>)>) -> Outcome {
-    use caudal::core::units::{Epoch, Millis, Offset};
     let mut model = Model::new(plan, schemas, true);
     let events: Vec<_> = lines.into_iter().map(|(offset, line)| (offset, 0, topic, line)).collect();
     let cut = Cut { epoch: Epoch(1), end: Offset(u64::MAX), ingest: Millis(0), up: Millis(0), idle: None };
@@ -258,10 +260,12 @@ impl<'a> Model<'a> {
         };
         let time = field(&event, &plan.time).and_then(Value::as_str).and_then(rfc3339).ok_or(refused(Reason::Time))?;
         for column in &self.plan.columns {
-            let number = field(&event, &column.path).filter(|v| v.is_number());
-            let integral = |v: &Value| v.as_f64().is_some_and(|d| d.fract() == 0.0);
-            let outside = number.is_some_and(|v| integral(v) && integer(v).is_none());
-            if outside && column.kind != ColumnKind::Number {
+            let readable = match (column.kind, field(&event, &column.path)) {
+                (_, None | Some(Value::Null)) | (ColumnKind::Group, Some(Value::String(_) | Value::Bool(_))) => true,
+                (ColumnKind::Number, Some(value)) => value.is_number(),
+                (ColumnKind::Integer | ColumnKind::Group, Some(value)) => integer(value).is_some(),
+            };
+            if !readable {
                 return Err(refused(Reason::Number));
             }
         }
@@ -783,4 +787,96 @@ fn strict_json() {
         check(wrong.as_bytes(), false);
     }
     check(b"\"\xff\"", false);
+}
+
+/// A log small enough to be followed by hand: lateness at its exact boundary, a revision, silence, a forgotten id.
+#[test]
+fn a_log_by_hand() {
+    let (plan, schemas) = hand_made();
+    let mut log = Vec::new();
+    let (mut offset, mut epoch) = (0, 0);
+    let mut add = |id: Option<(&str, u64)>, up_ms: u64, idle_ms: Option<u64>| {
+        if let Some((id, time_ms)) = id {
+            let (second, ms) = (time_ms / 1000, time_ms % 1000);
+            let line =
+                format!(r#"{{"id":"{id}","at":"1970-01-01T00:{:02}:{:02}.{ms:03}Z"}}"#, second / 60, second % 60);
+            log.push(Entry::Slab(Slab {
+                first_offset: Offset(offset),
+                count: 1,
+                ingest: Millis(900_000 + up_ms),
+                topic: Some(TopicId(0)),
+                bytes: (line + "\n").into(),
+                numbering: Numbering::Dense,
+            }));
+            offset += 1;
+        }
+        epoch += 1;
+        let (ingest, up) = (Millis(900_000 + up_ms), Millis(up_ms));
+        log.push(Entry::Cut(Cut { epoch: Epoch(epoch), end: Offset(offset), ingest, up, idle: idle_ms.map(Millis) }));
+    };
+    add(Some(("a", 4_900)), 0, None); // W = 2.9
+    add(Some(("b", 8_000)), 1, None); // W = 6
+    add(Some(("c", 1_000)), 2, None); // [0, 5) closes by W(2) = 6; `exact` forgets it, for 5 + 1 <= 6
+    add(Some(("d", 2_000)), 3, None); // late for `exact`, revises `loose`
+    add(Some(("d", 3_000)), 4, None); // a duplicate
+    add(None, 5_004, Some(5_000)); // W = 8 - 2 + 5 = 11
+    add(None, 5_005, None); // [5, 10) closes
+    add(Some(("e", 600_000)), 7_000, None); // W = 598; shown open
+    add(Some(("d", 600_001)), 7_001, None); // forgotten: its bucket ended at 120, a second longer is before 598
+    let outcome = live(&plan, &schemas, &log);
+
+    let row = |start: i64, n: i128, revision: u32, closed: bool, epoch: u64| {
+        let row = Row {
+            end: start + 5_000_000,
+            values: vec![Metered::Integer(n)],
+            event_count: n as u64,
+            revision,
+            closed,
+            epoch,
+        };
+        (start, row)
+    };
+    let of_window = |window: usize| -> Vec<(i64, Row)> {
+        outcome.rows.iter().filter(|(key, _)| key.0 == window).map(|(key, row)| (key.1, row.clone())).collect()
+    };
+    let newest = row(600_000_000, 1, 0, false, 8);
+    assert_eq!(of_window(0), [row(0, 2, 0, true, 3), row(5_000_000, 1, 0, true, 7), newest.clone()], "exact");
+    assert_eq!(of_window(1), [row(0, 3, 1, true, 4), row(5_000_000, 1, 0, true, 7), newest], "loose");
+    assert_eq!(outcome.duplicates, [4]);
+    assert!(outcome.dead_letters.is_empty());
+    let counted: Vec<u64> = outcome.epochs.iter().map(|c| c.counted).collect();
+    assert_eq!(counted, [1, 1, 1, 1, 0, 0, 0, 1, 1]);
+}
+
+/// One topic; two windows of 5 s, which differ in what they allow.
+fn hand_made() -> (Plan, Vec<String>) {
+    let schema = r#"{"type": "object"}"#;
+    let path = |name: &str| FieldPath(vec![name.to_owned()]);
+    let window = |name: &str, late_allow: i64| WindowPlan {
+        name: name.to_owned(),
+        every: Micros(5_000_000),
+        group: Vec::new(),
+        late_allow: Micros(late_allow),
+        emit: Micros(1_000_000),
+        metrics: vec![("n".to_owned(), Metric::Count)],
+    };
+    let topic = TopicPlan {
+        name: "t".to_owned(),
+        schema: Arc::new(Schema::compile(schema).unwrap()),
+        id: Some(path("id")),
+        time: path("at"),
+        out_of_order: Micros(2_000_000),
+        max_future: Micros(60_000_000),
+        idle_after: Micros(5_000_000),
+        remember: Micros(1_000_000),
+    };
+    let plan = Plan {
+        pipeline: "by_hand".to_owned(),
+        topic_field: "source".to_owned(),
+        topics: vec![topic],
+        columns: Vec::new(),
+        windows: vec![window("exact", 1_000_000), window("loose", 2_000_000)],
+        audit: Audit::None,
+    };
+    (plan, vec![schema.to_owned()])
 }

@@ -90,6 +90,7 @@ impl Client {
             }
         };
         field(0.98, format!(r#""event_id":"{id}""#), rng);
+        field(0.01, r#""event_id":7"#.to_owned(), rng);
         field(0.99, format!(r#""timestamp":"{}""#, rfc3339(time, rng)), rng);
         let region = REGIONS.choose(rng).unwrap();
         field(0.95, format!(r#""region":"{region}""#), rng);
@@ -158,10 +159,14 @@ fn payload(rng: &mut ChaCha8Rng) -> String {
         fields.push(format!(r#""score":{score}"#));
     }
     if rng.random_bool(0.6) {
-        fields.push(format!(r#""flag":{}"#, ["true", "false", "null"].choose(rng).unwrap()));
+        fields.push(format!(
+            r#""flag":{}"#,
+            ["true", "false", "true", "false", "true", "false", "null", "7"].choose(rng).unwrap()
+        ));
     }
     if rng.random_bool(0.6) {
-        fields.push(format!(r#""level":{}"#, ["1", "2", "2.0", "-3", "null"].choose(rng).unwrap()));
+        fields
+            .push(format!(r#""level":{}"#, ["1", "2", "2.0", "-3", "1", "2", "null", "\"high\""].choose(rng).unwrap()));
     }
     format!("{{{}}}", fields.join(","))
 }
