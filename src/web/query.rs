@@ -19,8 +19,8 @@ use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, W
 use crate::web::params::{Params, escape, segment};
 use crate::web::problem::Problem;
 use crate::web::views::{
-    CountedView, DataView, DeadLetterView, DeadLettersView, DeadView, EventView, EventsView, FatesView, RowView,
-    WindowsView,
+    CountedView, DataView, DeadLetterView, DeadLettersView, DeadView, EventView, EventsView, FatesView, Raw, RowView,
+    TopicView, TopicsView, WindowsView,
 };
 use crate::web::{Web, html, json_answer};
 
