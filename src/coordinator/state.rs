@@ -507,3 +507,139 @@ impl Waiter {
         Action::Answer(self.to, fates)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::plan::{Audit, FieldPath, TopicPlan};
+    use crate::core::schema::Schema;
+    use crate::core::units::{Generation, LogId};
+    use crate::wire::Report;
+
+    fn plan() -> Plan {
+        let topic = TopicPlan {
+            name: String::new(),
+            schema: Arc::new(Schema::compile("{}").expect("a schema")),
+            id: None,
+            time: FieldPath(Vec::new()),
+            out_of_order: Micros(0),
+            max_future: Micros(0),
+            idle_after: Micros(5_000_000),
+            remember: Micros(0),
+        };
+        Plan {
+            pipeline: String::new(),
+            topic_field: String::new(),
+            topics: vec![topic],
+            columns: Vec::new(),
+            windows: Vec::new(),
+            audit: Audit::None,
+        }
+    }
+
+    fn state() -> State {
+        let (epoch, end) = (Epoch(0), Offset(0));
+        let progress = Progress { log: LogId(0), generation: Generation(1), epoch, end, counts: Counts::default() };
+        let cuts = VecDeque::new();
+        let beginning = Beginning { progress, stored: false, checkpoint: (epoch, end), cuts, ingest: Millis(0) };
+        State::new(Arc::new(plan()), 1, Limits::default(), beginning)
+    }
+
+    fn at(up: u64) -> Now {
+        Now { unix: Millis(up), up: Millis(up), awake: Millis(up) }
+    }
+
+    fn logged(actions: &[Action]) -> Option<Cut> {
+        actions.iter().find_map(|a| if let Action::Log(cut) = a { Some(*cut) } else { None })
+    }
+
+    fn report(epoch: u64, facts: Facts) -> Message {
+        Message::Report(Box::new(Report {
+            epoch,
+            counts: [0; 5],
+            rows: Vec::new(),
+            dead_letters: Vec::new(),
+            events: Vec::new(),
+            duplicates: Vec::new(),
+            late_by_window: Vec::new(),
+            facts,
+        }))
+    }
+
+    /// The clock ticks through a silence; only these moments have a cut, and none while an epoch is in flight or the log has more to hand out.
+    #[test]
+    fn a_silence_has_a_time_record_then_one_at_the_windows_deadline() {
+        let mut state = state();
+        let facts = |watermark_us: i64, next_close_us: Option<i64>| Facts {
+            watermark_us,
+            idle_base_us: Some(0),
+            last_up_ms: Some(0),
+            next_close_us,
+            ..Facts::default()
+        };
+        let open = Some(10_000_000);
+        let ready = Message::Ready { pid: 0, host: String::new(), facts: facts(0, open) };
+        state.message(0, ready).expect("a message");
+        let mut epoch = 0;
+        let mut check = |up: u64, cut: Option<Option<u64>>, then: Facts| {
+            assert!(state.tick(at(up), false).is_empty(), "the log is not idle");
+            let logged = logged(&state.tick(at(up), true));
+            assert_eq!(logged.map(|c| c.idle), cut.map(|idle| idle.map(Millis)), "at {up}");
+            if logged.is_some() {
+                epoch += 1;
+                assert!(state.tick(at(up), true).is_empty(), "one is in flight");
+                state.message(0, report(epoch, then)).expect("a message");
+            }
+        };
+        check(4_999, None, facts(0, open));
+        check(5_000, Some(Some(5_000)), facts(5_000_000, open));
+        check(9_999, None, facts(0, open));
+        check(10_000, Some(Some(10_000)), facts(10_000_000, open));
+        // The watermark has passed the end; the window closes an epoch later.
+        check(10_001, Some(None), facts(10_000_000, None));
+        check(1_000_000, None, facts(0, None));
+    }
+
+    /// What a start may build upon is never ahead of the store.
+    #[test]
+    fn a_checkpoint_is_written_when_the_store_has_come_past_it() {
+        let mut state = state();
+        let slab = Slab {
+            first_offset: Offset(0),
+            count: 1,
+            ingest: Millis(0),
+            topic: None,
+            bytes: bytes::Bytes::from_static(b"{}\n"),
+            numbering: crate::core::columns::Numbering::Dense,
+        };
+        state.dispatch(&slab, at(40_000));
+        let cut = logged(&state.tick(at(50_000), true)).expect("an old epoch is cut");
+        let part =
+            Message::CheckpointPart { epoch: 1, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), last: true };
+        let Message::Report(mut report) = report(1, Facts::default()) else { unreachable!() };
+        report.counts[0] = 1;
+        assert!(state.message(0, Message::Report(report)).expect("a message").is_empty(), "its cut is not on disk");
+        assert!(state.message(0, part).expect("a message").is_empty(), "nor is it stored");
+        let [Action::Commit(commit)] = &state.durable(cut.epoch)[..] else { panic!("now it may be stored") };
+        let to = commit.to;
+        assert!(!state.at_rest());
+        let [Action::Checkpoint(draft)] = &state.committed(to)[..] else { panic!("and then be built upon") };
+        assert_eq!(draft.cut, cut);
+    }
+
+    #[test]
+    fn a_cut_is_not_taken_in_before_its_slabs() {
+        let mut state = state();
+        let slab = Slab {
+            first_offset: Offset(0),
+            count: 1,
+            ingest: Millis(90_000),
+            topic: None,
+            bytes: bytes::Bytes::from_static(b"{}\n"),
+            numbering: crate::core::columns::Numbering::Dense,
+        };
+        state.dispatch(&slab, at(40_000));
+        // The clock went back after the slab was taken in.
+        assert_eq!(logged(&state.tick(at(50_000), true)).map(|c| c.ingest), Some(Millis(90_000)));
+    }
+}

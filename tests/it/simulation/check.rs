@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use caudal::coordinator::gather::Results;
 use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Reason, Slab};
 use caudal::core::ledger::Counts;
 use caudal::core::plan::{Audit, Plan};
-use caudal::core::row::{digest, metric_id};
+use caudal::core::row::{DeadLetter, WindowRow, digest, metric_id};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::{Fate, FateStatus};
 use caudal::store::{Progress, Store};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use uuid::Uuid;
 
 use super::cluster::{World, cut_of, slab_of};
 use super::net::Net;
@@ -94,12 +96,15 @@ fn note(world: &mut World, outcome: &Outcome) {
     seen.note("rows revised", outcome.rows.values().filter(|r| r.revision > 0).count() as u64);
 }
 
-fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
-    let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
-    let id = |key: &Key| metric_id(&plan.pipeline, &plan.windows[key.0].name, Micros(key.1), &key.2);
-    for (metric_id, row) in &tables.rows {
+fn id(plan: &Plan, key: &Key) -> Uuid {
+    metric_id(&plan.pipeline, &plan.windows[key.0].name, Micros(key.1), &key.2)
+}
+
+/// Rows as the model has them; their names and digests are checked on the way.
+fn rows<'r>(plan: &Plan, rows: impl Iterator<Item = &'r WindowRow>) -> BTreeMap<Key, Row> {
+    let plain = |row: &WindowRow| {
         let key = (row.window, row.start.0, row.group.clone());
-        assert_eq!((*metric_id, row.metric_id), (id(&key), id(&key)));
+        assert_eq!(row.metric_id, id(plan, &key));
         let expected = if row.closed { digest(row.metric_id, &row.values, row.event_count) } else { 0 };
         assert_eq!(row.digest, expected);
         let row = Row {
@@ -110,20 +115,29 @@ fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
             closed: row.closed,
             epoch: row.epoch.0,
         };
-        rows.insert(key, row);
-    }
-    same("rows", &outcome.rows, &rows);
+        (key, row)
+    };
+    rows.map(plain).collect()
+}
 
-    let letters = tables.dead_letters.iter().map(|(offset, letter)| {
+fn letters<'l>(letters: impl Iterator<Item = &'l DeadLetter>) -> BTreeMap<u64, Letter> {
+    let plain = |letter: &DeadLetter| {
         let found = Letter {
             topic: letter.topic.clone(),
             reason: letter.reason,
             body: letter.body.clone(),
             received_ms: letter.received.0,
         };
-        (offset.0, found)
-    });
-    same("dead letters", &outcome.dead_letters, &letters.collect());
+        (letter.offset.0, found)
+    };
+    letters.map(plain).collect()
+}
+
+fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
+    assert!(tables.rows.iter().all(|(id, row)| *id == row.metric_id));
+    same("rows", &outcome.rows, &rows(plan, tables.rows.values()));
+
+    same("dead letters", &outcome.dead_letters, &letters(tables.dead_letters.values()));
 
     let events = tables.events.iter().map(|(offset, event)| {
         let mut metrics = event.metrics.clone();
@@ -132,7 +146,7 @@ fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
     });
     let expected = outcome.counted.iter().filter(|_| plan.audit == Audit::Full).map(|(offset, event)| {
         let (topic, text, time, keys) = event;
-        let mut metrics: Vec<_> = keys.iter().map(id).collect();
+        let mut metrics: Vec<_> = keys.iter().map(|key| id(plan, key)).collect();
         metrics.sort_unstable();
         (*offset, (topic.clone(), text.clone().unwrap_or_else(|| offset.to_string()), *time, metrics))
     });
@@ -144,6 +158,23 @@ fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
     });
     let progress = tables.progress.unwrap_or_else(|| panic!("a store without progress"));
     assert_eq!((progress.epoch.0, progress.counts), (outcome.epochs.len() as u64, total));
+}
+
+/// A batch's rounds together have what the model has; a row's epoch means nothing there.
+pub fn batch(plan: &Plan, outcome: &Outcome, results: Vec<Results>) {
+    let without_epoch = |rows: BTreeMap<Key, Row>| -> BTreeMap<Key, Row> {
+        rows.into_iter().map(|(key, row)| (key, Row { epoch: 0, ..row })).collect()
+    };
+    let found = rows(plan, results.iter().flat_map(|r| &r.rows));
+    assert_eq!(found.len(), results.iter().map(|r| r.rows.len()).sum::<usize>(), "a row came twice");
+    same("rows", &without_epoch(outcome.rows.clone()), &without_epoch(found));
+    same("dead letters", &outcome.dead_letters, &letters(results.iter().flat_map(|r| &r.dead_letters)));
+    let mut duplicates: Vec<u64> = results.iter().flat_map(|r| r.duplicates.clone()).collect();
+    duplicates.sort_unstable();
+    assert_eq!(duplicates, outcome.duplicates);
+    let mut counts = Counts::default();
+    results.iter().for_each(|r| counts += r.counts);
+    assert_eq!(vec![counts], outcome.epochs);
 }
 
 /// Compares to the bit, −0 with +0 too, and shows the first difference.
@@ -208,13 +239,13 @@ fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &
     let mut store = MemoryStore::new(plan.clone());
     let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
     loop {
-        let edges = net.busy_edges();
+        let edges = net.ranks.busy_edges();
         if !edges.is_empty() && rng.random_bool(0.8) {
             net.deliver(edges[rng.random_range(0..edges.len())]);
             continue;
         }
-        for worker in net.undecoded().into_iter().filter(|_| rng.random_bool(0.5)) {
-            net.decode(worker);
+        for worker in net.ranks.undecoded().into_iter().filter(|_| rng.random_bool(0.5)) {
+            net.ranks.decode(worker);
         }
         let slab = if net.coordinator.wants_slab() { slabs.next() } else { None };
         if let Some(slab) = slab {
@@ -226,7 +257,11 @@ fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &
             store.commit(&commit).unwrap();
             net.committed(commit.to);
         }
-        if edges.is_empty() && net.busy_edges().is_empty() && net.undecoded().is_empty() && net.coordinator.at_rest() {
+        if edges.is_empty()
+            && net.ranks.busy_edges().is_empty()
+            && net.ranks.undecoded().is_empty()
+            && net.coordinator.at_rest()
+        {
             return store;
         }
     }

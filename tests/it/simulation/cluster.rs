@@ -293,7 +293,7 @@ impl<'w> Life<'w> {
                 self.coordinate()?;
             }
             Event::Deliver(edge) => self.net.deliver(edge),
-            Event::Decode(worker) => self.net.decode(worker),
+            Event::Decode(worker) => self.net.ranks.decode(worker),
             Event::Commit => self.commit(),
             Event::Committed => self.take_committed(),
             Event::Checkpoint => self.checkpoint()?,
@@ -317,8 +317,8 @@ impl<'w> Life<'w> {
         may(self.committing.is_some() || !self.net.commits.is_empty(), Event::Commit);
         may(!self.committed.is_empty(), Event::Committed);
         may(!self.net.drafts.is_empty(), Event::Checkpoint);
-        events.extend(self.net.busy_edges().into_iter().map(Event::Deliver));
-        events.extend(self.net.undecoded().into_iter().map(Event::Decode));
+        events.extend(self.net.ranks.busy_edges().into_iter().map(Event::Deliver));
+        events.extend(self.net.ranks.undecoded().into_iter().map(Event::Decode));
         events
     }
 
@@ -410,10 +410,10 @@ impl<'w> Life<'w> {
             let now = self.now();
             self.net.dispatch(&slab, now);
         }
-        let before = (self.net.cuts.len(), self.net.busy_edges().len());
+        let before = (self.net.cuts.len(), self.net.ranks.busy_edges().len());
         let now = self.now();
         self.net.tick(now, idle_log);
-        Ok(busy || before != (self.net.cuts.len(), self.net.busy_edges().len()))
+        Ok(busy || before != (self.net.cuts.len(), self.net.ranks.busy_edges().len()))
     }
 
     fn commit(&mut self) {

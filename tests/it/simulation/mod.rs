@@ -9,6 +9,8 @@ mod traffic;
 mod net;
 mod cluster;
 mod check;
+mod batch;
+mod start;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
