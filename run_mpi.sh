@@ -110,7 +110,18 @@ await_ready() {
     done
 }
 
-# A stop was asked for: the first time the job drains, told by SIGUSR1, which mpirun forwards to its ranks; the second time it is killed.
+# Tells the job every second that it is to drain, until it has had its time: mpirun forwards a signal to the ranks it has already started, and
+# to no others. Ends if the script that started it is gone.
+remind() {
+    local second
+    for ((second = 0; second < DRAIN_SECONDS; second++)); do
+        sleep 1
+        kill -0 $$ 2>/dev/null || return 0
+        kill -USR1 "$job" 2>/dev/null
+    done
+}
+
+# A stop was asked for. The first time the job drains, told by SIGUSR1, which mpirun forwards to its ranks; the second time it is killed.
 on_stop() {
     stops=$((stops + 1))
     if [ $stops -gt 1 ]; then
@@ -118,7 +129,7 @@ on_stop() {
         clear_job
     elif [ -n "$job" ]; then
         say "draining: what was accepted is finished first (once more to kill)"
-        sleep $DRAIN_SECONDS &
+        remind >/dev/null 2>&1 3<&- &
         timer=$!
         # Last, since bash forgets a signal that comes while it still handles the same one.
         kill -USR1 "$job" 2>/dev/null
@@ -171,7 +182,7 @@ supervise() {
     exec 3</dev/null
     while :; do
         launch "${mpirun[@]}" "$caudal" "$@"
-        await_ready "$host" "$port" 3<&- &
+        await_ready "$host" "$port" >/dev/null 2>&1 3<&- &
         watcher=$!
         attend
         if [ $stops -gt 0 ]; then

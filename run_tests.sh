@@ -19,7 +19,7 @@ TESTS_MAX=30m
 
 missing_to_test() {
     missing_to_run
-    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || printf '%s\n' postgresql
+    any '/usr/lib/postgresql/*/bin/initdb' || printf '%s\n' postgresql
     command -v chromium >/dev/null || printf '%s\n' chromium
     command -v chromedriver >/dev/null || printf '%s\n' chromium-driver
     command -v curl >/dev/null || printf '%s\n' curl

@@ -35,9 +35,21 @@ require_rust() {
     fi
 }
 
+# The library, which is not libclang-cpp, and the compiler's own headers, which come with libclang-dev only.
 has_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
-        compgen -G '/usr/lib*/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*-linux-gnu/libclang*.so*' >/dev/null
+    [ -n "${LIBCLANG_PATH:-}" ] || {
+        any '/usr/lib/llvm-*/lib/libclang.so*' '/usr/lib*/libclang.so*' '/usr/lib/*-linux-gnu/libclang-[0-9]*.so*' &&
+            any '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' '/usr/lib*/clang/*/include/stddef.h'
+    }
+}
+
+# any PATTERN…: whether a file of any of these names is there.
+any() {
+    local pattern
+    for pattern in "$@"; do
+        ! compgen -G "$pattern" >/dev/null || return 0
+    done
+    return 1
 }
 
 # The Debian packages that building and starting need and that are not there, one a line.

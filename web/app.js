@@ -43,7 +43,7 @@ $("token-form").addEventListener("submit", (event) => {
 
 // ---- tables: a row stays the same element while its key is there, so that focus and clicks are not lost ----
 
-const CODE = new Set(["Event", "Body"]);
+const CODE = new Set(["Event", "Body", "Detail"]);
 
 function fill(table, items, key, cells) {
   const body = table.tBodies[0];
@@ -83,7 +83,10 @@ function render({ cluster, ledger, rows, events, dead_letters, store_problem }) 
   $("watermark").title = cluster.watermark ?? "";
   $("accepted-rate").textContent = show(cluster.accepted_per_second);
   $("committed-rate").textContent = show(cluster.committed_per_second);
-  for (const p of ["p50", "p99"]) $(p).textContent = `${show(cluster[`latency_${p}_ms`])} ms`;
+  for (const p of ["p50", "p99"]) {
+    const ms = cluster[`latency_${p}_ms`];
+    $(p).textContent = ms === null ? "–" : `${show(ms)} ms`;
+  }
   $("in-flight").textContent = show(ledger.in_flight);
 
   for (const fate of FATES) {

@@ -19,11 +19,7 @@ use crate::pipeline::{Bundle, BurstHint, Pipeline, duration};
 
 /// Bad usage or a bad pipeline file.
 const EXIT_USAGE: u8 = 2;
-/// Event time of the first event of a file: the same command then writes the same bytes on any day.
-const START_OF_FILES: &[u8] = b"2026-01-01T00:00:00Z";
-/// Events in a second of event time where `--rate` does not say.
-const RATE_DEFAULT: f64 = 1_000.0;
-/// The same where events are posted as fast as they go: their times are those of sending.
+/// Events in a second of event time where they are posted as fast as they go: their times are those of sending.
 const RATE_OF_NOW: f64 = 1e9;
 /// Written to a file at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -138,9 +134,9 @@ fn generator(args: &Args, mut pipeline: Pipeline, clock: &dyn Clock) -> anyhow::
     let start = match (args.start, &args.url) {
         (Some(start), _) => start,
         (None, Some(_)) => clock.unix().micros(),
-        (None, None) => time::parse(START_OF_FILES).context("the start of files is a time")?,
+        (None, None) => Settings::default().start,
     };
-    let rate_default = if args.url.is_some() && args.start.is_none() { RATE_OF_NOW } else { RATE_DEFAULT };
+    let rate_default = if args.url.is_some() && args.start.is_none() { RATE_OF_NOW } else { Settings::default().rate };
     let settings = Settings {
         seed: args.seed,
         start,

@@ -80,7 +80,7 @@ fn outlive_signals() -> std::io::Result<()> {
     runtime.block_on(async {
         for kind in [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()] {
             // Once one was listened for, a signal has lost its default effect for good.
-            signal(kind)?;
+            drop(signal(kind)?);
         }
         Ok(())
     })

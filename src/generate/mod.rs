@@ -38,6 +38,23 @@ pub struct Settings {
     pub burst: Option<BurstHint>,
 }
 
+impl Default for Settings {
+    /// Undisturbed, a thousand events a second from 2026-01-01T00:00:00Z on: a fixed moment, so that the bytes are the same on any day.
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            start: Micros(1_767_225_600_000_000),
+            rate: 1_000.0,
+            duplicates: 0.0,
+            invalid: 0.0,
+            late: 0.0,
+            late_by: Micros(3_600_000_000),
+            out_of_order: Micros(0),
+            burst: None,
+        }
+    }
+}
+
 /// One event of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {

@@ -48,10 +48,10 @@ pub struct Commit {
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It did not happen, and may be tried again later: the store is away, or busy.
+    /// It did not happen, and may be tried again later: the store is away, busy, or its disk is full.
     #[error("the store is not available: {0}; it is tried again")]
     Unavailable(String),
-    /// It may have happened or not: the answer to COMMIT was lost. Open a new connection and ask `progress`, which reads under the generation row's lock.
+    /// It may have happened or not: the answer to COMMIT was lost. Open a new connection and ask `claim`, which reads under the generation row's lock.
     #[error("the answer to COMMIT was lost: {0}")]
     Indeterminate(String),
     /// A newer generation writes here. Exit 77.
@@ -60,7 +60,7 @@ pub enum StoreError {
     /// The store's progress is not what the commit or this log expects. Exit 78.
     #[error("the store does not fit this log: {0}")]
     Mismatch(String),
-    /// It will never work: a broken statement, a full disk, no permission.
+    /// It will never work: a broken statement, a damaged file, no permission.
     #[error("the store refused: {0}")]
     Broken(String),
 }

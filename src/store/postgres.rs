@@ -1,5 +1,5 @@
-//! PostgreSQL: binary COPY into staging tables, then upserts, all in one transaction a commit. Every wait has an end, so that a server that hangs counts
-//! as away.
+//! PostgreSQL: binary COPY into staging tables, then upserts, all in one transaction a commit. A silent network and a statement that takes too long
+//! count as away; a server whose processes are frozen while its kernel answers is waited for.
 
 mod tls;
 
@@ -34,8 +34,8 @@ const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 ";
 
-/// Held while tables are made, so that two jobs that start at once do not both make them. (Any fixed number: \"caudal\" in ASCII.)
-const PREPARE_LOCK: &str = "SELECT pg_advisory_xact_lock(109270221218156)";
+/// Held while tables are made, so that two jobs that start at once do not both make them. (Any fixed number: "caudal" in ASCII.)
+const PREPARE_LOCK: &str = "SELECT pg_advisory_xact_lock(109270232490348)";
 
 /// Statements kept prepared by a connection: all that are ever written with, and the common shapes of queries.
 const STATEMENTS_MAX: usize = 64;
@@ -345,14 +345,14 @@ fn is_our_fault(error: &postgres::Error) -> bool {
     let mut cause = error.source();
     while let Some(current) = cause {
         if let Some(io) = current.downcast_ref::<std::io::Error>() {
-            return io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            return io.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
         }
         cause = current.source();
     }
     !error.is_closed()
 }
 
-/// The driver's message and what is beneath it: by itself it says little more than \"db error\".
+/// The driver's message and what is beneath it: by itself it says little more than "db error".
 fn message(error: &postgres::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();

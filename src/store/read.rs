@@ -205,13 +205,11 @@ fn events(rows: Vec<Row>) -> Result<Vec<AuditEvent>, StoreError> {
             body: row.bytes()?,
             metrics: Vec::new(),
         };
-        let metric = row.uuid_or_null()?;
-        match events.last_mut().filter(|last| last.offset == event.offset) {
-            Some(last) => last.metrics.extend(metric),
-            None => {
-                event.metrics.extend(metric);
-                events.push(event);
-            }
+        event.metrics.extend(row.uuid_or_null()?);
+        if let Some(last) = events.last_mut().filter(|last| last.offset == event.offset) {
+            last.metrics.append(&mut event.metrics);
+        } else {
+            events.push(event);
         }
     }
     Ok(events)

@@ -19,6 +19,9 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Statements kept prepared by a connection: all that are ever written with, and the common shapes of queries.
 const STATEMENTS_MAX: usize = 64;
 
+/// Pages that the writer keeps in memory, in KiB: so that a large commit, whose keys fall all over the indexes, writes each page once.
+const CACHE_KIB: i64 = 32 << 10;
+
 /// Bytes that the write-ahead log keeps after a checkpoint; a larger one is cut back.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
 
@@ -45,6 +48,7 @@ impl SqliteStore {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(error)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT).map_err(error)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(error)?;
         let mut tx = begin(&mut connection)?;
         schema::prepare(&mut tx, &plan)?;
         tx.commit().map_err(error)?;
@@ -194,5 +198,56 @@ fn error(error: rusqlite::Error) -> StoreError {
         // A reader that is there before the writer's first transaction.
         Some(ErrorCode::Unknown) if why.contains("no such table") => StoreError::Unavailable(why),
         _ => StoreError::Broken(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::columns::Reason;
+    use crate::core::ledger::Counts;
+    use crate::core::plan::Audit;
+    use crate::core::row::DeadLetter;
+    use crate::core::units::{Epoch, LogId, Millis, Offset};
+
+    fn commit(after: Option<Epoch>, to: Epoch, letters: u64) -> Commit {
+        let letter = |offset| DeadLetter {
+            offset: Offset(offset),
+            topic: None,
+            reason: Reason::Json,
+            detail: String::new(),
+            body: vec![7; 1 << 20],
+            received: Millis(0),
+        };
+        let to =
+            Progress { log: LogId(1), generation: Generation(1), epoch: to, end: Offset(9), counts: Counts::default() };
+        Commit { after, to, rows: Vec::new(), dead_letters: (0..letters).map(letter).collect(), events: Vec::new() }
+    }
+
+    /// The database's own bound on its size fails in the same place and with the same error as a full disk.
+    #[test]
+    fn a_full_disk_is_tried_again() {
+        let plan = Plan {
+            pipeline: "p".to_owned(),
+            topic_field: "source".to_owned(),
+            topics: Vec::new(),
+            columns: Vec::new(),
+            windows: Vec::new(),
+            audit: Audit::None,
+        };
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut store = SqliteStore::open(&directory.path().join("caudal.db"), Arc::new(plan)).unwrap();
+        store.commit(&commit(None, Epoch(1), 0)).unwrap();
+        let bound = |store: &SqliteStore, pages: u32| {
+            store.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+        };
+        bound(&store, 100);
+        let large = commit(Some(Epoch(1)), Epoch(2), 8);
+        let refused = store.commit(&large);
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert_eq!(store.progress().unwrap(), Some(commit(None, Epoch(1), 0).to));
+        bound(&store, 1_000_000);
+        store.commit(&large).unwrap();
+        assert_eq!(store.progress().unwrap(), Some(large.to));
     }
 }

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn no_wake_up_is_lost() {
         const TURNS: u32 = 20_000;
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let (mine, my_waker) = Idle::new();
         let (theirs, their_waker) = Idle::new();
         let (to_them, from_me) = channel();

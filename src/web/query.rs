@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Response};
 use hyper::Uri;
 use hyper::header::{ACCEPT, HeaderMap, VARY};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::core::columns::Reason;
@@ -19,8 +19,8 @@ use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, W
 use crate::web::params::{Params, escape, segment};
 use crate::web::problem::Problem;
 use crate::web::views::{
-    CountedView, DataView, DeadLetterView, DeadLettersView, DeadView, EventView, EventsView, FatesView, RowView,
-    WindowsView,
+    CountedView, DataView, DeadLetterView, DeadLettersView, DeadView, EventView, EventsView, FatesView, Raw, RowView,
+    TopicView, TopicsView, WindowsView,
 };
 use crate::web::{Web, html, json_answer};
 
@@ -177,21 +177,14 @@ pub fn newest_rows(reader: &mut dyn Reader, plan: &Plan, limit: u32) -> Result<V
 pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let plan = &web.app.plan;
-    let topics: Vec<Value> = plan
-        .topics
-        .iter()
-        .zip(&web.app.pipeline.schemas)
-        .map(|(topic, schema)| {
-            json!({
-                "name": topic.name,
-                "id": topic.id.as_ref().map(FieldPath::to_string),
-                "time": topic.time.to_string(),
-                "post": format!("/topics/{}/events", escape(&topic.name)),
-                "schema": serde_json::from_str::<Value>(schema).unwrap_or(Value::Null),
-            })
-        })
-        .collect();
-    Ok(json_answer(&json!({"topics": topics, "topic_field": plan.topic_field})))
+    let topics = plan.topics.iter().zip(&web.app.pipeline.schemas).map(|(topic, schema)| TopicView {
+        name: &topic.name,
+        id: topic.id.as_ref().map(FieldPath::to_string),
+        time: topic.time.to_string(),
+        post: format!("/topics/{}/events", escape(&topic.name)),
+        schema: Raw::of(schema.as_bytes()),
+    });
+    Ok(json_answer(&TopicsView { topics: topics.collect(), topic_field: &plan.topic_field }))
 }
 
 fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {

@@ -120,7 +120,7 @@ async fn connection(
     let stream = connection.into_parts().io.into_inner().stream;
     match newest.load(Ordering::Relaxed) {
         0 if timed_out => {
-            end(stream, &raw("408 Request Timeout", "the request's headers came too slowly: send them again")).await
+            end(stream, &raw("408 Request Timeout", "the request's headers came too slowly: send them again")).await;
         }
         // All was read, or the client is gone, or idle and awaits no answer.
         200..400 => {}

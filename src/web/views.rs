@@ -135,6 +135,26 @@ pub struct DeadLettersView<'a> {
     pub next: Option<String>,
 }
 
+#[derive(Serialize)]
+pub struct TopicsView<'a> {
+    pub topics: Vec<TopicView<'a>>,
+    /// By which events of `POST /events` name their topic.
+    pub topic_field: &'a str,
+}
+
+/// What a form for a topic's events needs.
+#[derive(Serialize)]
+pub struct TopicView<'a> {
+    pub name: &'a str,
+    /// Paths of the fields.
+    pub id: Option<String>,
+    pub time: String,
+    /// Where its events are posted.
+    pub post: String,
+    /// As it was written, its fields in their order.
+    pub schema: Raw<'a>,
+}
+
 /// By pipeline and window.
 #[derive(Serialize)]
 pub struct DataView<'a> {

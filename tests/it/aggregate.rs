@@ -216,6 +216,11 @@ fn sums_round_once_and_to_even() {
     assert_eq!(ExactSum::default().mean(0), None);
     assert_eq!(integer_mean(0, 0), None);
     assert_eq!(integer_mean(-7, 2), Some(-3.5));
+    // The count divides 2^108 - 1: the quotient is 2^-108 times 9,057,938,296,374,513, which needs 54 bits, and some 2^-55 more. What tells
+    // it from a tie stands 163 bits after the point.
+    let count = 35_826_977_733_809_135;
+    assert_eq!(bits(integer_mean(1, count)), bits(Some(9_057_938_296_374_514.0 / 2f64.powi(108))));
+    assert_eq!(bits(integer_mean(1, count)), bits(nearest(&(BigInt::from(1) << 1074), count)));
 }
 
 // ---- Panes

@@ -15,17 +15,7 @@ fn civic_safety() -> Pipeline {
 
 /// Nothing is disturbed.
 fn plain(seed: u64) -> Settings {
-    Settings {
-        seed,
-        start: time::parse(b"2026-11-22T12:00:00Z").unwrap(),
-        rate: 1_000.0,
-        duplicates: 0.0,
-        invalid: 0.0,
-        late: 0.0,
-        late_by: Micros(3_600_000_000),
-        out_of_order: Micros(0),
-        burst: None,
-    }
+    Settings { seed, start: time::parse(b"2026-11-22T12:00:00Z").unwrap(), ..Settings::default() }
 }
 
 fn disturbed(seed: u64) -> Settings {

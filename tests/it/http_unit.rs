@@ -265,6 +265,12 @@ impl Answer {
     }
 }
 
+/// A request's headers beside those that every one has.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// Method, path, headers, body; the answer's status and what its detail says.
+type Refused<'a> = (&'a str, &'a str, Headers<'a>, &'a [u8], u16, &'a str);
+
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const INCIDENTS: &str = "/topics/security.incident/events";
@@ -273,7 +279,7 @@ const INCIDENTS: &str = "/topics/security.incident/events";
 fn bodies_become_events_with_dense_offsets() {
     let server = Server::usual();
     let mut next = 0;
-    let cases: &[(&str, &[(&str, &str)], &[u8], u64)] = &[
+    let cases: &[(&str, Headers, &[u8], u64)] = &[
         (INCIDENTS, &[("Content-Type", JSON)], br#"{"a":1}"#, 1),
         (INCIDENTS, &[("Content-Type", "Application/JSON; charset=utf-8")], b"[{\"a\":1},\n {\"b\":2}]", 2),
         (INCIDENTS, &[("Content-Type", NDJSON)], b"{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}", 3),
@@ -299,7 +305,7 @@ fn refused_requests_say_why_and_leave_nothing() {
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(EVENT_BYTES_MAX));
     let large = vec![b' '; BODY_BYTES_MAX + 1];
     let form = "application/x-www-form-urlencoded";
-    let cases: &[(&str, &str, &[(&str, &str)], &[u8], u16, &str)] = &[
+    let cases: &[Refused] = &[
         ("POST", INCIDENTS, &[("Content-Type", "text/plain")], b"{}", 415, "application/json"),
         ("POST", INCIDENTS, &[("Content-Type", JSON), ("Content-Encoding", "gzip")], b"{}", 415, "Content-Encoding"),
         ("POST", INCIDENTS, &[("Content-Type", form), ("Origin", "http://localhost")], b"{}", 415, "application/json"),
@@ -504,14 +510,14 @@ fn connections_beyond_the_limit_are_told_so() {
     server.get("/ledger").assert_problem(503, "too many connections");
     drop(held);
     // The places are free as soon as the server has seen the ends.
-    let served = (0..1000).any(|_| server.get("/ledger").status == 200);
-    assert!(served);
+    let free = (0..1000).any(|_| server.get("/ledger").status == 200);
+    assert!(free);
 }
 
 #[test]
 fn tokens_are_asked_for() {
     let server = Server::start(Setup { tokens: vec!["first-token".into(), "second-token".into()], ..Setup::default() });
-    let cases: &[(&str, &[(&str, &str)], u16)] = &[
+    let cases: &[(&str, Headers, u16)] = &[
         ("/", &[], 200),
         ("/app.js", &[], 200),
         ("/healthz", &[], 200),
@@ -774,6 +780,7 @@ fn the_page_and_the_metrics() {
     assert_eq!(topics["topics"][0]["name"], "security.incident");
     assert_eq!(topics["topics"][0]["id"], "event_id");
     assert_eq!(topics["topics"][0]["schema"]["type"], "object");
+    assert_eq!(topics["topic_field"], "source");
 
     server.post("/events", JSON, b"{}");
     server.get("/no/such");

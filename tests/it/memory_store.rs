@@ -217,6 +217,9 @@ fn reads_as(group: &str, name: &str, value: &str) -> bool {
     match group.get(name) {
         None | Some(serde_json::Value::Null) => false,
         Some(serde_json::Value::String(text)) => *text == clean(value),
-        Some(other) => other.to_string() == value,
+        Some(other) => {
+            let shown = other.to_string();
+            shown == value
+        }
     }
 }

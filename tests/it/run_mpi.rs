@@ -22,7 +22,7 @@ use tempfile::TempDir;
 const PIDS: &str = "CAUDAL_TEST_PIDS";
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `what` gives something.
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -196,7 +196,6 @@ fn a_rank_that_aborts_ends_the_job_with_its_code() {
 /// A launcher of another MPI announces itself in the environment and is not understood by the library.
 #[test]
 fn a_library_that_does_not_see_the_launcher_is_refused() {
-    // Safe: read by the child only, through `Command`.
     let this = env::current_exe().unwrap();
     for name in ["OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"] {
         let mut command = Command::new(&this);

@@ -1,10 +1,10 @@
 //! What every store must do.
 
 use caudal::core::columns::{GroupValue, Reason};
-use caudal::core::row::{AuditEvent, Value, WindowRow};
+use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
-use caudal::store::{Commit, DeadLetterQuery, Progress, Reader, StoreError, StoredRow, WindowQuery};
+use caudal::store::{Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
 use uuid::Uuid;
 
 use super::{Bed, HOUR, LOG, all, commit, daily, dead_letter, event, first, plan, row, text};
@@ -52,8 +52,7 @@ fn empty(bed: &Bed) {
 fn read_back(bed: &Bed) {
     let mut store = (bed.store)();
     let row = row(1, 0, "RM");
-    let topicless =
-        caudal::core::row::DeadLetter { topic: None, body: vec![0, 255, 10], ..dead_letter(4, Reason::Json) };
+    let topicless = DeadLetter { topic: None, body: vec![0, 255, 10], ..dead_letter(4, Reason::Json) };
     let events = vec![event(2, "a", &[1]), event(3, "b", &[])];
     let commit = Commit { dead_letters: vec![topicless.clone()], events: events.clone(), ..first(vec![row.clone()]) };
     store.commit(&commit).unwrap();
@@ -73,7 +72,7 @@ fn read_back(bed: &Bed) {
 
 fn mismatch(bed: &Bed) {
     let mut store = (bed.store)();
-    let try_all = |store: &mut dyn caudal::store::Store, fits: &[Option<u64>]| {
+    let try_all = |store: &mut dyn Store, fits: &[Option<u64>]| {
         for after in [None, Some(0), Some(1), Some(2), Some(7)] {
             if !fits.contains(&after) {
                 let refused = store.commit(&commit(after, 9));
@@ -220,7 +219,7 @@ fn hostile_text(bed: &Bed) {
     let numbered = || texts.iter().zip(1u64..);
     let commit = Commit {
         dead_letters: numbered()
-            .map(|(text, n)| caudal::core::row::DeadLetter {
+            .map(|(text, n)| DeadLetter {
                 detail: (*text).to_owned(),
                 body: text.as_bytes().to_vec(),
                 ..dead_letter(n, Reason::Schema)

@@ -179,3 +179,14 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
 fn first(rows: Vec<WindowRow>) -> Commit {
     Commit { rows, ..commit(None, 1) }
 }
+
+/// The commit of an epoch: row 1 as of this epoch, a row, a dead letter and an event of its own.
+fn numbered(epoch: u64) -> Commit {
+    let row_as_of = |id, at| WindowRow { event_count: epoch, epoch: Epoch(epoch), ..row(id, at, "RM") };
+    Commit {
+        rows: vec![row_as_of(1, 0), row_as_of(1000 + u128::from(epoch), 1)],
+        dead_letters: vec![dead_letter(epoch, Reason::Late)],
+        events: vec![event(epoch, &format!("id {epoch}"), &[1])],
+        ..commit((epoch > 1).then(|| epoch - 1), epoch)
+    }
+}

@@ -3,27 +3,15 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use caudal::core::row::WindowRow;
 use caudal::core::units::{Epoch, Generation};
 use caudal::store::writer::{Commits, Note, Outcome, commit_once, merge, spawn};
-use caudal::store::{Commit, Store, StoreError};
+use caudal::store::{Store, StoreError};
 
-use super::{commit, dead_letter, event, plan, row};
+use super::{commit, numbered, plan};
 use crate::memory_store::MemoryStore;
 
 /// Far longer than anything here takes: a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The commit of an epoch: row 1 as of this epoch, a row, a dead letter and an event of its own.
-fn numbered(epoch: u64) -> Commit {
-    let row_as_of = |id, at| WindowRow { event_count: epoch, epoch: Epoch(epoch), ..row(id, at, "RM") };
-    Commit {
-        rows: vec![row_as_of(1, 0), row_as_of(1000 + u128::from(epoch), 1)],
-        dead_letters: vec![dead_letter(epoch, caudal::core::columns::Reason::Late)],
-        events: vec![event(epoch, &format!("id {epoch}"), &[1])],
-        ..commit((epoch > 1).then(|| epoch - 1), epoch)
-    }
-}
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
 fn merging_keeps_the_last_state_of_each_row_and_everything_else() {

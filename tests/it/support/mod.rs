@@ -3,3 +3,4 @@
 pub mod client;
 pub mod job;
 pub mod postgres;
+pub mod traffic;

@@ -36,7 +36,7 @@ impl Cluster {
         Self::start_with("")
     }
 
-    /// Makes a cluster, adds lines to its postgresql.conf, and starts it. `certificate` makes it offer TLS.
+    /// Makes a cluster, adds lines to its postgresql.conf, and starts it.
     pub fn start_with(settings: &str) -> Self {
         let cluster = Self { directory: directory(), bin: bin(), port: free_port(), databases: Cell::new(0) };
         let password = cluster.path("password");
@@ -46,8 +46,9 @@ impl Cluster {
             "initdb",
             &["-D", &data, "-U", USER, "-A", "scram-sha-256", "--pwfile", &password, "-E", "UTF8", "--no-sync"],
         );
+        // Processes are killed here, never the machine: what was written is there after a kill without any fsync.
         let own = format!(
-            "port = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\n{settings}\n",
+            "fsync = off\nport = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\n{settings}\n",
             cluster.port,
             cluster.directory.path().display()
         );
@@ -113,7 +114,8 @@ impl Cluster {
         let (key, certificate) = (self.path("data/server.key"), self.path("data/server.crt"));
         let made = as_server("openssl")
             .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-            .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &certificate])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=DNS:localhost"])
+            .args(["-keyout", &key, "-out", &certificate])
             .stdin(Stdio::null())
             .output()
             .expect("openssl is there: apt-get install openssl");
