@@ -105,7 +105,6 @@ impl Rank0 {
         let app = App {
             ingest: ingest.clone(),
             pipeline: pipeline.clone(),
-            plan: pipeline.plan.clone(),
             status: status.clone(),
             target: config.target.clone(),
             http: config.http.clone(),
@@ -325,7 +324,7 @@ impl Server {
 
     fn stop(self) -> Result<(), Failure> {
         // The receiver is gone only if the server has ended already.
-        drop(self.stop.send(()));
+        let _ = self.stop.send(());
         let ended = self.runtime.block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
         self.runtime.shutdown_background();
         match ended {

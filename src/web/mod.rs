@@ -32,7 +32,6 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::{Http, Limits};
 use crate::coordinator::status::SharedStatus;
-use crate::core::plan::Plan;
 use crate::core::units::TopicId;
 use crate::ingest::writer::Ingest;
 use crate::pipeline::Pipeline;
@@ -44,8 +43,6 @@ use crate::web::problem::Problem;
 pub struct App {
     pub ingest: Ingest,
     pub pipeline: Arc<Pipeline>,
-    /// The pipeline's plan, as the other rooms share it.
-    pub plan: Arc<Plan>,
     pub status: Arc<SharedStatus>,
     pub target: Target,
     pub http: Http,
@@ -73,7 +70,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
     listener.local_addr()?;
     let web = Arc::new(Web {
         budget: body::Budget::new(app.limits.body_bytes, app.http.body_timeout),
-        readers: readers::Readers::new(app.target.clone(), Arc::clone(&app.plan)),
+        readers: readers::Readers::new(app.target.clone(), Arc::clone(&app.pipeline.plan)),
         requests: job::Requests::default(),
         live: live::Live::default(),
         generator: generator::Control::default(),
@@ -124,8 +121,8 @@ fn router(web: Arc<Web>) -> Router {
 
 impl Web {
     fn topic(&self, name: &str) -> Result<TopicId, Problem> {
-        self.app.plan.topic(name).ok_or_else(|| {
-            let names: Vec<&str> = self.app.plan.topics.iter().map(|t| t.name.as_str()).collect();
+        self.app.pipeline.plan.topic(name).ok_or_else(|| {
+            let names: Vec<&str> = self.app.pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
             Problem::not_found(format!("there is no topic {name:?}: the pipeline has {}", names.join(", ")))
         })
     }

@@ -40,7 +40,7 @@ type Segment = Result<Path<String>, PathRejection>;
 
 pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "window", "from", "to", "group.", "closed", "limit", "after"])?;
-    let mut query = window_query(&params, &web.app.plan)?;
+    let mut query = window_query(&params, &web.app.pipeline.plan)?;
     let limit = query.limit;
     // One more tells whether there is a next page.
     query.limit += 1;
@@ -111,7 +111,7 @@ fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result
 pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let id = segment(path)?;
-    let plan = Arc::clone(&web.app.plan);
+    let plan = Arc::clone(&web.app.pipeline.plan);
     let wanted = id.clone();
     let (events, letters) = web
         .readers
@@ -124,7 +124,7 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
         })
         .await?;
     if events.is_empty() && letters.is_empty() {
-        let why = match web.app.plan.audit {
+        let why = match web.app.pipeline.plan.audit {
             Audit::Full => "if it was accepted just now, its epoch is not committed yet: ask again",
             Audit::None => "this pipeline keeps no counted events (audit: none), only dead letters",
         };
@@ -155,15 +155,15 @@ pub async fn dead_letters(State(web): Shared, uri: Uri) -> Result<Response, Prob
 /// The newest row of each group of each window.
 pub async fn data(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    let plan = Arc::clone(&web.app.plan);
+    let plan = Arc::clone(&web.app.pipeline.plan);
     let rows = web.readers.ask(move |r| newest_rows(r, &plan, DATA_ROWS_MAX)).await?;
     let mut windows = BTreeMap::new();
-    for (window, rows) in web.app.plan.windows.iter().zip(&rows) {
+    for (window, rows) in web.app.pipeline.plan.windows.iter().zip(&rows) {
         let mut seen = HashSet::new();
         let newest = rows.iter().filter(|row| seen.insert(row.group.as_str())).map(RowView::of).collect();
         windows.insert(window.name.as_str(), newest);
     }
-    let pipelines = BTreeMap::from([(web.app.plan.pipeline.as_str(), windows)]);
+    let pipelines = BTreeMap::from([(web.app.pipeline.plan.pipeline.as_str(), windows)]);
     Ok(json_answer(&DataView { pipelines }))
 }
 
@@ -176,7 +176,7 @@ pub fn newest_rows(reader: &mut dyn Reader, plan: &Plan, limit: u32) -> Result<V
 
 pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    let plan = &web.app.plan;
+    let plan = &web.app.pipeline.plan;
     let topics = plan.topics.iter().zip(&web.app.pipeline.schemas).map(|(topic, schema)| TopicView {
         name: &topic.name,
         id: topic.id.as_ref().map(FieldPath::to_string),
@@ -253,7 +253,7 @@ fn next_page(uri: &Uri, name: &str, value: &str) -> String {
 }
 
 fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
-    let audit = match web.app.plan.audit {
+    let audit = match web.app.pipeline.plan.audit {
         Audit::None => "none",
         Audit::Full => "full",
     };
@@ -261,7 +261,7 @@ fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Respons
 }
 
 fn topic(params: &Params, web: &Web) -> Result<Option<String>, Problem> {
-    let names: Vec<&str> = web.app.plan.topics.iter().map(|t| t.name.as_str()).collect();
+    let names: Vec<&str> = web.app.pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
     Ok(params.word("topic", &names)?.map(str::to_owned))
 }
 

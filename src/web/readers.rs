@@ -61,6 +61,15 @@ impl Readers {
     }
 }
 
+/// A connection to PostgreSQL blocks while it is closed, which a thread that drives asynchronous tasks must not do, and such a thread may hold the
+/// last reference.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let idle = std::mem::take(&mut *self.idle());
+        std::thread::spawn(move || drop(idle));
+    }
+}
+
 impl Inner {
     fn open(&self) -> Result<Box<dyn Reader>, StoreError> {
         let idle = self.idle().pop();

@@ -118,7 +118,6 @@ impl Server {
 
         let app = App {
             ingest: ingest.clone(),
-            plan,
             pipeline,
             status: Arc::clone(&status),
             target: target.clone(),
@@ -656,7 +655,7 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
         body: br#"{"event_id":"bad-one"}"#.to_vec(),
         received: Millis(1_800_000_001_000),
     };
-    let mut store = server.target.store(&server.app.plan).unwrap();
+    let mut store = server.target.store(&server.app.pipeline.plan).unwrap();
     store.claim(Generation(1)).unwrap();
     let counts = Counts { counted: 4, invalid: 1, ..Counts::default() };
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };

@@ -54,8 +54,9 @@ fn finish(job: Job, bodies: &[Vec<u8>]) {
         rows.iter().filter_map(|row| row["event_count"].as_u64()).sum::<u64>() == shown
     });
     assert_counted(&job.client, &expected);
-    let (_dir, setup, status) = job.stop();
-    assert_eq!(status.code(), Some(0), "a drained job ends with 0");
+    let (dir, setup, status) = job.stop();
+    let output = fs::read_to_string(dir.path().join("output.txt")).unwrap_or_default();
+    assert_eq!(status.code(), Some(0), "a drained job ends with 0:\n{output}");
     assert_identical(&setup);
 }
 

@@ -208,8 +208,11 @@ impl Job {
     fn end(&mut self) -> ExitStatus {
         Self::signal(self.script(), Signal::TERM);
         let status = self.wait();
-        let left = self.processes();
-        assert!(left.is_empty(), "left behind: {:?}\n{}", left.iter().map(|(pid, _)| pid).collect::<Vec<_>>(), self.output());
+        let is_rank = |env: &[String]| env.iter().any(|v| v.starts_with("OMPI_COMM_WORLD_RANK="));
+        let left: Vec<i32> = self.processes().into_iter().filter(|(_, env)| is_rank(env)).map(|(pid, _)| pid).collect();
+        assert!(left.is_empty(), "ranks left behind: {left:?}\n{}", self.output());
+        // The script's own helpers go with it, not before it.
+        until("nothing of the job is left", || self.processes().is_empty());
         status
     }
 }
