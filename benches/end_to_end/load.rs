@@ -122,7 +122,17 @@ impl Load {
 pub fn orderly(rate: f64) -> Settings {
     let none = Micros(0);
     let start = Micros(1_795_500_000_000_000);
-    Settings { seed: 1, start, rate, duplicates: 0.0, invalid: 0.0, late: 0.0, late_by: none, out_of_order: none, burst: None }
+    Settings {
+        seed: 1,
+        start,
+        rate,
+        duplicates: 0.0,
+        invalid: 0.0,
+        late: 0.0,
+        late_by: none,
+        out_of_order: none,
+        burst: None,
+    }
 }
 
 pub fn histogram() -> Histogram<u64> {

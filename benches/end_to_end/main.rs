@@ -107,7 +107,11 @@ fn try_rate(dir: &Path, path: &Path, load: &mut Load, rate: Option<f64>) -> (boo
             u.peak_bytes as f64 / 1e6
         );
     }
-    println!("      backlog {before} -> {after} events, gone {:.2} s after the last; {} refused", settled.as_secs_f64(), sent.refused);
+    println!(
+        "      backlog {before} -> {after} events, gone {:.2} s after the last; {} refused",
+        settled.as_secs_f64(),
+        sent.refused
+    );
     let grown = after.saturating_sub(before) as f64 > got * BACKLOG_S;
     (!grown && rate.is_none_or(|rate| got > rate / PRECISION), got)
 }

@@ -74,7 +74,8 @@ fn inputs(patterns: &[String]) -> Result<Vec<Input>, Failure> {
             let facts = fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display())).or_exit(Exit::Input)?;
             if facts.is_file() {
                 // Workers may have another working directory.
-                let path = fs::canonicalize(&path).map_err(|e| format!("{}: {e}", path.display())).or_exit(Exit::Input)?;
+                let path =
+                    fs::canonicalize(&path).map_err(|e| format!("{}: {e}", path.display())).or_exit(Exit::Input)?;
                 let path = path.into_os_string().into_string();
                 let path = path.map_err(|p| format!("{}: not a UTF-8 name", p.display())).or_exit(Exit::Input)?;
                 inputs.push(Input { path, bytes: facts.len() });
@@ -108,7 +109,8 @@ impl Output {
     }
 
     fn finish(mut self, plan: &Plan, dir: &Path) -> Result<(), Failure> {
-        let written = |error: std::io::Error| Failure::new(Exit::Damaged, format!("--output {}: {error}", dir.display()));
+        let written =
+            |error: std::io::Error| Failure::new(Exit::Damaged, format!("--output {}: {error}", dir.display()));
         self.rejects.flush().map_err(written)?;
         self.rows.sort_by(|a, b| (a.window, a.start, &a.group).cmp(&(b.window, b.start, &b.group)));
         for (index, window) in plan.windows.iter().enumerate() {
@@ -176,6 +178,8 @@ fn print_summary(counts: Counts, seconds: f64, as_json: bool) {
         });
         println!("{summary}");
     } else {
-        println!("{events} events in {seconds:.2} s: {counted} counted, {duplicate} duplicate, {invalid} invalid, {late} late");
+        println!(
+            "{events} events in {seconds:.2} s: {counted} counted, {duplicate} duplicate, {invalid} invalid, {late} late"
+        );
     }
 }

@@ -20,14 +20,20 @@ impl DataDir {
     /// 78 if another job has it, 74 if it cannot be made.
     pub fn lock(path: &Path) -> Result<Self, Failure> {
         let log = path.join("log");
-        fs::create_dir_all(&log).map_err(|e| format!("DATA_DIR {} cannot be made: {e}", path.display())).or_exit(Exit::Damaged)?;
+        fs::create_dir_all(&log)
+            .map_err(|e| format!("DATA_DIR {} cannot be made: {e}", path.display()))
+            .or_exit(Exit::Damaged)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
-        let lock = lock.map_err(|e| format!("DATA_DIR {} cannot be written: {e}", path.display())).or_exit(Exit::Damaged)?;
+        let lock =
+            lock.map_err(|e| format!("DATA_DIR {} cannot be written: {e}", path.display())).or_exit(Exit::Damaged)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Failure::new(
                 Exit::Config,
-                format!("DATA_DIR {} is in use by another job: stop that one, or give this one a directory of its own", path.display()),
+                format!(
+                    "DATA_DIR {} is in use by another job: stop that one, or give this one a directory of its own",
+                    path.display()
+                ),
             )),
             Err(TryLockError::Error(error)) => {
                 Err(Failure::new(Exit::Damaged, format!("DATA_DIR {} cannot be locked: {error}", path.display())))

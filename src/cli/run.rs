@@ -112,7 +112,19 @@ impl Rank0 {
             clock: clock.clone(),
         };
         let server = Server::start(app, notifier.clone())?;
-        Ok(Self { config, bundle, pipeline, clock, status, ingest, cutter, queue, events: (notifier, received), data, server })
+        Ok(Self {
+            config,
+            bundle,
+            pipeline,
+            clock,
+            status,
+            ingest,
+            cutter,
+            queue,
+            events: (notifier, received),
+            data,
+            server,
+        })
     }
 
     fn run(self, transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
@@ -211,7 +223,9 @@ impl Rank0 {
             ingest_before: recovered.ingest,
         };
         if !coordinator.run().map_err(run_failure)? {
-            tracing::warn!("the store did not take all results; what is missing lies in the log, and the next start stores it");
+            tracing::warn!(
+                "the store did not take all results; what is missing lies in the log, and the next start stores it"
+            );
             return self.server.stop();
         }
         self.cutter.close();
@@ -288,7 +302,10 @@ fn open_workers(transport: &mut dyn Transport, bundle: &str, log: LogId, start: 
 }
 
 /// Writes checkpoints on a thread of its own: their syncs must not hold the loop up.
-fn checkpoint_writer(mut checkpoints: Checkpoints, notifier: Notifier) -> Result<(Sender<Draft>, JoinHandle<()>), Failure> {
+fn checkpoint_writer(
+    mut checkpoints: Checkpoints,
+    notifier: Notifier,
+) -> Result<(Sender<Draft>, JoinHandle<()>), Failure> {
     let (sender, drafts) = mpsc::channel::<Draft>();
     let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || {
         for draft in drafts {

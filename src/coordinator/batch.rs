@@ -99,8 +99,7 @@ pub fn run(
         send(transport, worker as usize, &Message::Open(open))?;
     }
     let splits = Splits::new(inputs);
-    let mut run =
-        Run { transport, splits, in_flight: VecDeque::new(), ended: (Epoch(0), Offset(0)), closing: false };
+    let mut run = Run { transport, splits, in_flight: VecDeque::new(), ended: (Epoch(0), Offset(0)), closing: false };
     while !(run.closing && run.in_flight.is_empty()) {
         let mut busy = run.transport.progress()?;
         while !run.closing && run.in_flight.len() < ROUNDS_IN_FLIGHT {

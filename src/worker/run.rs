@@ -58,7 +58,9 @@ pub fn run(
                 Message::Close => return leave(transport),
                 Message::Heartbeat => {}
                 message => {
-                    let Some(state) = state.as_mut() else { panic!("a worker's first message is Open, not {message:?}") };
+                    let Some(state) = state.as_mut() else {
+                        panic!("a worker's first message is Open, not {message:?}")
+                    };
                     let from = received.from.checked_sub(1).map_or(To::Coordinator, To::Worker);
                     let out = match message {
                         Message::Begin => vec![(To::Coordinator, ready(state))],

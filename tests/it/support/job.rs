@@ -69,7 +69,8 @@ impl Setup {
     pub fn command(&self, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new("bash");
         command.arg(root().join("run_mpi.sh")).arg("-n").arg(self.ranks.to_string()).args(args).current_dir(dir);
-        for key in ["DB_HOST", "DB_USER", "DB_PASSWORD", "DB_PORT", "DB_NAME", "DB_SSLMODE", "API_TOKENS", "HTTP_ADDR"] {
+        for key in ["DB_HOST", "DB_USER", "DB_PASSWORD", "DB_PORT", "DB_NAME", "DB_SSLMODE", "API_TOKENS", "HTTP_ADDR"]
+        {
             command.env_remove(key);
         }
         command.env("CAUDAL_BIN", caudal()).env("DATA_DIR", &self.data).env("HTTP_PORT", self.port.to_string());
@@ -148,7 +149,9 @@ impl Job {
 
     /// The launcher's process, if it runs now.
     pub fn mpirun(&self) -> Option<i32> {
-        let is_mpirun = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "mpirun" || c.trim() == "orterun");
+        let is_mpirun = |pid: i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "mpirun" || c.trim() == "orterun")
+        };
         self.processes().into_iter().map(|(pid, _)| pid).find(|&pid| is_mpirun(pid))
     }
 

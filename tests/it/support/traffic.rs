@@ -111,7 +111,12 @@ pub fn assert_counted(client: &Client, expected: &Rows) {
     for (key, row) in expected {
         assert_eq!(counted.get(key), Some(row), "{key:?}");
     }
-    assert_eq!(counted.len(), expected.len(), "rows that nobody expected: {:?}", counted.keys().find(|k| !expected.contains_key(*k)));
+    assert_eq!(
+        counted.len(),
+        expected.len(),
+        "rows that nobody expected: {:?}",
+        counted.keys().find(|k| !expected.contains_key(*k))
+    );
 }
 
 /// Watches the ledger from another thread until dropped: it must balance every time it answers, and nothing of it may go back.
