@@ -5,6 +5,7 @@
 #     ./run_mpi.sh -n 2                     two ranks of it
 #     ./run_mpi.sh -n 2 batch --pipeline …  two ranks of another subcommand; its exit code and its last line of stdout are the script's
 #     ./run_mpi.sh check FILE…              a subcommand that needs no MPI is run without
+#     ./run_mpi.sh bench [live|batch|idle]  measures jobs end to end on this machine
 #
 # On a fresh Debian or Ubuntu machine with a Rust toolchain it installs what is missing (or says which packages to ask for), builds, starts the
 # job and prints the page's address when events are accepted. It may be called from any directory; relative paths, `.env` and DATA_DIR are
@@ -258,6 +259,12 @@ fi
 
 case $1 in
     run | batch) ;;
+    bench)
+        # Not a subcommand of the program: it starts whole jobs, by this script, and loads them from a process of its own.
+        shift
+        allow_mpirun
+        cd "$repository" && exec cargo bench --bench end_to_end -- "$@"
+        ;;
     *) exec "$caudal" "$@" ;;
 esac
 

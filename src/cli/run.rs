@@ -70,6 +70,13 @@ struct Rank0 {
     server: Server,
 }
 
+/// What the store had when it was asked at the start.
+enum Stored {
+    Progress(Option<Progress>),
+    /// It was away until the job was told to stop.
+    Drained,
+}
+
 /// Reports to rank 0's loop, and wakes it.
 #[derive(Clone)]
 struct Notifier {
@@ -128,7 +135,13 @@ impl Rank0 {
     }
 
     fn run(self, transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
-        let Some(progress) = self.progress()? else { return self.server.stop() };
+        let progress = match self.progress()? {
+            Stored::Progress(progress) => progress,
+            Stored::Drained => {
+                close_workers(transport)?;
+                return self.server.stop();
+            }
+        };
         let disk = Arc::new(FileDisk::open(&self.data.log()).or_exit(Exit::Damaged)?);
         let prepared = start::prepare(disk.clone(), progress).or_exit(Exit::Damaged)?;
         let new_id = random_log_id().or_exit(Exit::TryAgain)?;
@@ -151,20 +164,19 @@ impl Rank0 {
         self.coordinate(transport, idle, log, &recovered, start)
     }
 
-    /// What the store has. While it is away nothing can be known of it, and the job waits; None if it is to stop meanwhile.
-    fn progress(&self) -> Result<Option<Option<Progress>>, Failure> {
+    /// What the store has. While it is away nothing can be known of it, and the job waits.
+    fn progress(&self) -> Result<Stored, Failure> {
         let plan = &self.pipeline.plan;
         loop {
             let away = match self.config.target.store(plan).and_then(|mut store| store.progress()) {
-                Ok(progress) => return Ok(Some(progress)),
+                Ok(progress) => return Ok(Stored::Progress(progress)),
                 Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => why,
                 Err(error) => return Err(store_failure(&error)),
             };
             tracing::warn!(%away, "the store is away; it is tried again");
             self.status.update(|s| s.store_away_since = s.store_away_since.or(Some(self.clock.unix())));
-            match self.events.1.recv_timeout(STORE_RETRY) {
-                Ok(Event::Drain) => return Ok(None),
-                _ => continue,
+            if let Ok(Event::Drain) = self.events.1.recv_timeout(STORE_RETRY) {
+                return Ok(Stored::Drained);
             }
         }
     }
@@ -301,6 +313,14 @@ fn open_workers(transport: &mut dyn Transport, bundle: &str, log: LogId, start: 
     (0..workers).try_for_each(|worker| send(worker, &Message::Begin))
 }
 
+/// Ends workers that have not been given anything.
+fn close_workers(transport: &mut dyn Transport) -> Result<(), Failure> {
+    for rank in 1..transport.size() {
+        transport.send(rank, Channel::Data, wire::encode(&Message::Close)).or_exit(Exit::TryAgain)?;
+    }
+    Ok(())
+}
+
 /// Writes checkpoints on a thread of its own: their syncs must not hold the loop up.
 fn checkpoint_writer(
     mut checkpoints: Checkpoints,
@@ -335,7 +355,7 @@ impl Server {
             // A sender that is gone stops the server too.
             drop(stopped.await);
         }));
-        runtime.block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
+        runtime.block_on(async { drain_on_signals(&notifier) }).or_exit(Exit::TryAgain)?;
         Ok(Self { runtime, stop, done })
     }
 
@@ -352,7 +372,7 @@ impl Server {
 }
 
 /// mpirun forwards SIGUSR1; the others reach a job that was started without it.
-fn drain_on_signals(notifier: Notifier) -> std::io::Result<()> {
+fn drain_on_signals(notifier: &Notifier) -> std::io::Result<()> {
     for kind in [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind)?;
         let notifier = notifier.clone();

@@ -114,10 +114,10 @@ impl Replayed {
                 match self.rows.remove(&stored.metric_id) {
                     Some(row) if is_same(&row, stored) => verdict.alike += 1,
                     Some(row) => {
-                        verdict.differ(format!("{}: the store has {stored:?}, the log gives {row:?}", row.metric_id))
+                        verdict.differ(format!("{}: the store has {stored:?}, the log gives {row:?}", row.metric_id));
                     }
                     None if self.whole => {
-                        verdict.differ(format!("{}: only in the store: {stored:?}", stored.metric_id))
+                        verdict.differ(format!("{}: only in the store: {stored:?}", stored.metric_id));
                     }
                     None => verdict.not_covered += 1,
                 }

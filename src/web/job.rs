@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use crate::coordinator::status::{Phase, Status};
+use crate::core::units::Generation;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::views::{ClusterView, LedgerView, phase};
@@ -23,9 +24,14 @@ use crate::web::{Web, json_answer};
 
 type Shared = State<Arc<Web>>;
 
+/// Before the log is open nothing can be said of it.
 pub async fn ledger(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    Ok(json_answer(&LedgerView::of(&web.app.status.get().ledger)))
+    let status = web.app.status.get();
+    if status.generation == Generation(0) {
+        return Err(Problem::unavailable("the job is starting: its log is not open yet", 1));
+    }
+    Ok(json_answer(&LedgerView::of(&status.ledger)))
 }
 
 pub async fn cluster(State(web): Shared, uri: Uri) -> Result<Response, Problem> {

@@ -78,7 +78,8 @@ pub fn run(
         if busy {
             idle.worked();
         } else {
-            if heard.elapsed() > HEARTBEAT_MAX {
+            // Until it opens its workers, rank 0 may be waiting for the store, or reading a long log.
+            if state.is_some() && heard.elapsed() > HEARTBEAT_MAX {
                 return Err(WorkerError::Silent);
             }
             idle.rest(transport.under_way());

@@ -14,7 +14,7 @@ use crate::core::decode::Decoder;
 use crate::core::dedup::{Memory, Seen};
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Owners;
-use crate::core::plan::Plan;
+use crate::core::plan::{Audit, Plan};
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::watermark::Watermark;
 use crate::core::window::Panes;
@@ -293,7 +293,8 @@ impl State {
             let verdicts = sent.verdicts.into_iter().flatten();
             let duplicate = fates::duplicates(sent.rows.len(), &sent.order, verdicts);
             let lateness = if self.batch { Micros::MIN } else { self.watermark.lateness() };
-            let settled = fates::settle(&self.plan, &self.decoder, &sent.slabs, sent.rows, &duplicate, lateness);
+            let audit = if self.batch { Audit::None } else { self.plan.audit };
+            let settled = fates::settle(&self.plan, &self.decoder, &sent.slabs, sent.rows, &duplicate, lateness, audit);
             let panes = snapshot::pack_panes(settled.panes, self.owners);
             self.fates.insert(sent.epoch, settled.fates);
             for (owner, panes) in panes.into_iter().enumerate() {

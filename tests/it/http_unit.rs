@@ -91,7 +91,7 @@ impl Server {
         });
 
         let status = Arc::new(SharedStatus::default());
-        status.update(|s| s.phase = Phase::Serving);
+        status.update(|s| (s.phase, s.generation) = (Phase::Serving, Generation(1)));
         let unanswered = Arc::new(Mutex::new(Vec::new()));
         let coordinator = {
             let (status, unanswered, fates) = (Arc::clone(&status), Arc::clone(&unanswered), setup.fates);
