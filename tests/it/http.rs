@@ -54,6 +54,8 @@ use Fate::{Counted, Duplicate, Refused, Status};
 /// A job of the pipeline above, and what has been sent to it.
 struct Things {
     job: Job,
+    /// The time of nearly all events: the minute in which the test began, so that none is late by how long it takes.
+    base: Micros,
     /// Names things that are sent only to see that the job still counts.
     good: u64,
     /// Accepted, counted, duplicate, invalid, late.
@@ -65,7 +67,8 @@ impl Things {
         let dir = TempDir::new().expect("a directory");
         write_pipeline(dir.path());
         let setup = Setup::new(3, dir.path()).with("PIPELINES", &pipeline_file(dir.path()));
-        Self { job: Job::start_in(dir, setup), good: 0, sent: [0; 5] }
+        let base = Micros(now().0.div_euclid(60 * SECOND) * 60 * SECOND);
+        Self { job: Job::start_in(dir, setup), base, good: 0, sent: [0; 5] }
     }
 
     /// Posts a body of one event and compares its fate; a refused event must be a dead letter, kept whole.
@@ -120,7 +123,7 @@ impl Things {
     /// The job still counts.
     fn counts(&mut self, case: &str) {
         self.good += 1;
-        let line = thing(&format!("good {}", self.good), now(), r#","g":"good""#);
+        let line = thing(&format!("good {}", self.good), self.base, r#","g":"good""#);
         self.line(&format!("after {case}"), line.as_bytes(), &Counted);
     }
 
@@ -189,8 +192,8 @@ enum AsJson {
 use AsJson::{BadRequest, Same};
 
 /// (name, the line, what becomes of it, and of it as a JSON body).
-fn json_cases() -> Vec<(&'static str, Vec<u8>, Fate, AsJson)> {
-    let at = format!(r#""at":"{}""#, time::format(now()));
+fn json_cases(base: Micros) -> Vec<(&'static str, Vec<u8>, Fate, AsJson)> {
+    let at = format!(r#""at":"{}""#, time::format(base));
     let at = &at;
     let with = |id: &str, more: &str| format!(r#"{{"id":"{id}",{at},{more}}}"#).into_bytes();
     let nested = |depth: usize| {
@@ -281,11 +284,11 @@ fn json_cases() -> Vec<(&'static str, Vec<u8>, Fate, AsJson)> {
 }
 
 /// (name, id, time, what becomes of it).
-fn meaning_cases() -> Vec<(&'static str, String, String, Fate)> {
-    let at = time::format(now());
-    let ahead = |seconds: i64| time::format(now().plus(Micros(seconds * SECOND)));
-    let minute = time::format(Micros(now().0.div_euclid(60 * SECOND) * 60 * SECOND));
-    let second_60 = minute.replace(":00Z", ":60Z");
+fn meaning_cases(base: Micros) -> Vec<(&'static str, String, String, Fate)> {
+    let at = time::format(base);
+    let ahead = |seconds: i64| time::format(base.plus(Micros(seconds * SECOND)));
+    let minute_before = ahead(-60);
+    let second_60 = minute_before.replace(":00Z", ":60Z");
     vec![
         ("an empty id", String::new(), at.clone(), Refused("id: /id: empty")),
         ("an id of 1,024 bytes", "i".repeat(1_024), at.clone(), Counted),
@@ -306,7 +309,7 @@ fn meaning_cases() -> Vec<(&'static str, String, String, Fate)> {
         ("year 9999", "year 9999".into(), "9999-12-31T23:59:59.999999Z".into(), Refused("future: /at")),
         ("beyond year 9999", "year 10000".into(), "9999-12-31T23:59:59-00:01".into(), Refused("time: /at")),
         ("second 60", "second 60".into(), second_60, Counted),
-        ("second 61", "second 61".into(), minute.replace(":00Z", ":61Z"), Refused("time: /at")),
+        ("second 61", "second 61".into(), minute_before.replace(":00Z", ":61Z"), Refused("time: /at")),
         ("30 February", "February".into(), "2026-02-30T00:00:00Z".into(), Refused("time: /at")),
         ("no zone", "zone".into(), at.replace('Z', ""), Refused("time: /at")),
         ("Unix time", "unix".into(), "1764000000".into(), Refused("time: /at")),
@@ -321,7 +324,7 @@ fn meaning_cases() -> Vec<(&'static str, String, String, Fate)> {
 fn whatever_an_event_holds_it_is_counted_or_kept_with_its_reason() {
     let mut things = Things::start();
     things.counts("nothing");
-    for (case, line, fate, as_json) in json_cases() {
+    for (case, line, fate, as_json) in json_cases(things.base) {
         things.line(case, &line, &fate);
         let as_json = match (as_json, &fate) {
             (BadRequest, _) => Status(400),
@@ -349,7 +352,7 @@ fn whatever_an_event_holds_it_is_counted_or_kept_with_its_reason() {
         assert_eq!(things.row(group)["values"][name].to_string(), value.to_string(), "{group}");
     }
 
-    for (case, id, at, fate) in meaning_cases() {
+    for (case, id, at, fate) in meaning_cases(things.base) {
         let line = json!({"id": id, "at": at, "g": case}).to_string();
         things.line(case, line.as_bytes(), &fate);
         things.counts(case);
@@ -361,7 +364,8 @@ fn whatever_an_event_holds_it_is_counted_or_kept_with_its_reason() {
 
 /// Bodies of several lines.
 fn ndjson(things: &mut Things) {
-    let event = |id: &str| thing(id, now(), r#","g":"lines""#);
+    let base = things.base;
+    let event = |id: &str| thing(id, base, r#","g":"lines""#);
     let one_bad = |bad: usize| {
         let line = |n: usize| if n == bad { "{".to_owned() } else { event(&format!("many {n}")) };
         (0..10_000).map(|n| line(n) + "\n").collect::<String>()
@@ -375,7 +379,7 @@ fn ndjson(things: &mut Things) {
         ("CR alone parts nothing", format!("{}\r{}\n", event("cr 1"), event("cr 2")), &[Refused("json")]),
         ("CR alone is white space", event("cr").replace(',', "\r,\r"), &[Counted]),
         ("blank lines", format!("\n \n{}\n\n\t\r\n{}\n\n", event("blank 1"), event("blank 2")), &[Counted, Counted]),
-        ("U+2028 ends no line", thing("u2028", now(), ",\"g\":\"\u{2028}\",\"\u{85}\":\"\u{2029}\""), &[Counted]),
+        ("U+2028 ends no line", thing("u2028", base, ",\"g\":\"\u{2028}\",\"\u{85}\":\"\u{2029}\""), &[Counted]),
         ("cut in a line", format!("{}\n{}", event("before"), &whole[..whole.len() - 5]), &[Counted, Refused("json")]),
         ("one bad line in 10,000", one_bad(5_000), &fates),
     ] {
@@ -383,8 +387,8 @@ fn ndjson(things: &mut Things) {
         things.counts(case);
     }
     let long = |bytes: usize| {
-        let rest = thing("long event", now(), r#","s":"""#).len();
-        thing("long event", now(), &format!(r#","s":"{}""#, "s".repeat(bytes - rest)))
+        let rest = thing("long event", base, r#","s":"""#).len();
+        thing("long event", base, &format!(r#","s":"{}""#, "s".repeat(bytes - rest)))
     };
     // One line too long and nothing of the request is taken.
     let body = format!("{}\n{}\n", event("beside"), long(EVENT_BYTES_MAX + 1));
@@ -396,7 +400,7 @@ fn ndjson(things: &mut Things) {
 /// Exactly at the edges. An event of epoch e is late by W(e − 2), so between two steps another request passes.
 fn lateness(things: &mut Things) {
     // Ahead of everything sent so far.
-    let edge = Micros((now().0 + 600 * SECOND).div_euclid(10 * SECOND) * 10 * SECOND);
+    let edge = things.base.plus(Micros(600 * SECOND));
     let at = |micros: i64| edge.plus(Micros(micros));
     // Windows that end at the edge are late once the watermark is 5 s after it, so once 6 s after it was seen.
     let mut send = |id: &str, micros: i64, expected: Fate| {

@@ -779,6 +779,7 @@ fn the_page_and_the_metrics() {
     assert_eq!(topics["topics"][0]["name"], "security.incident");
     assert_eq!(topics["topics"][0]["id"], "event_id");
     assert_eq!(topics["topics"][0]["schema"]["type"], "object");
+    assert_eq!(topics["topics"][0]["example"]["source"], "security.incident");
     assert_eq!(topics["topic_field"], "source");
 
     server.post("/events", JSON, b"{}");
