@@ -236,37 +236,26 @@ function leaves(schema, root, topic, path = [], required = true, depth = 0) {
 
 const kind = (schema) => [schema.type].flat().find((t) => t && t !== "null") || "string";
 
-function sample({ schema, required, auto }) {
+// What a field holds at first: as in the topic's example event, where the server could make one.
+function sample({ path, schema, auto }, topic) {
   if (auto) return auto();
-  if (schema.const !== undefined) return schema.const;
-  if (schema.examples?.length) return schema.examples[0];
-  if (schema.default !== undefined) return schema.default;
-  if (!required) return "";
-  const least = schema.minimum ?? (schema.exclusiveMinimum !== undefined ? schema.exclusiveMinimum + 1 : undefined);
-  switch (kind(schema)) {
-    case "integer": case "number": return Math.max(least ?? 1, Math.min(1, schema.maximum ?? 1));
-    case "array": return "[]";
-    case "object": return "{}";
-    default: {
-      const tries = ["1.0", "1", "a", "A", "AA", "RM", "1.0.0", "a@example.org", "example"];
-      const fits = (s) => (!schema.pattern || new RegExp(schema.pattern, "u").test(s)) && s.length >= (schema.minLength ?? 0);
-      return tries.find((s) => schema.pattern && fits(s)) ?? "example".padEnd(schema.minLength ?? 0, "x").slice(0, schema.maxLength);
-    }
-  }
+  const example = path.reduce((at, name) => at?.[name], topic.example);
+  return example ?? schema.const ?? schema.examples?.[0] ?? schema.default;
 }
 
-function control(field, id) {
+function control(field, id, topic) {
   const { schema, required } = field;
-  const value = sample(field);
+  const value = sample(field, topic);
   const choices = schema.enum || (schema.const !== undefined ? [schema.const] : kind(schema) === "boolean" ? [true, false] : null);
   if (choices) {
     const select = element("select", { id });
     if (!required) select.append(element("option", { value: "", textContent: "(left out)" }));
     for (const choice of choices) select.append(element("option", { value: JSON.stringify(choice), textContent: text(choice) }));
+    if (value !== undefined) select.value = JSON.stringify(value);
     return select;
   }
   const numeric = kind(schema) === "integer" || kind(schema) === "number";
-  const input = element("input", { id, type: numeric ? "number" : "text", required, value });
+  const input = element("input", { id, type: numeric ? "number" : "text", required, value: value === undefined ? "" : text(value) });
   if (numeric) Object.assign(input, { min: schema.minimum ?? "", max: schema.maximum ?? "", step: kind(schema) === "integer" ? 1 : "any" });
   return input;
 }
@@ -300,7 +289,7 @@ function makeForm() {
   fields = topic ? leaves(topic.schema, topic.schema, topic) : [];
   $("trigger-fields").replaceChildren(...fields.map((field, i) => {
     const id = `trigger-field-${i}`;
-    field.input = control(field, id);
+    field.input = control(field, id, topic);
     field.input.dataset.path = field.name;
     field.input.addEventListener("input", writeJson);
     return element("div", {}, element("label", { htmlFor: id, textContent: field.name + (field.required ? "" : " (optional)") }), field.input);

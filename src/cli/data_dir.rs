@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::exit::{Exit, Failure};
 use crate::core::units::LogId;
 
 /// Held for as long as the process uses the directory.
@@ -17,15 +17,19 @@ impl DataDir {
     /// Makes the directory if it is missing, and locks it.
     ///
     /// # Errors
-    /// 78 if another job has it, 74 if it cannot be made.
+    /// 78 if another job has it, or if it cannot be made or written; 74 if it cannot be locked.
     pub fn lock(path: &Path) -> Result<Self, Failure> {
         let log = path.join("log");
-        fs::create_dir_all(&log)
-            .map_err(|e| format!("DATA_DIR {} cannot be made: {e}", path.display()))
-            .or_exit(Exit::Damaged)?;
+        let refuse = |what: &str, e: io::Error| {
+            let path = path.display();
+            Failure::new(
+                Exit::Config,
+                format!("DATA_DIR {path} cannot be {what}: {e}; name a directory that this user may write to"),
+            )
+        };
+        fs::create_dir_all(&log).map_err(|e| refuse("made", e))?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
-        let lock =
-            lock.map_err(|e| format!("DATA_DIR {} cannot be written: {e}", path.display())).or_exit(Exit::Damaged)?;
+        let lock = lock.map_err(|e| refuse("written", e))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Failure::new(

@@ -118,7 +118,7 @@ impl Rank0 {
             limits: config.limits.clone(),
             clock: clock.clone(),
         };
-        let server = Server::start(app, notifier.clone())?;
+        let server = Server::start(app, &notifier)?;
         Ok(Self {
             config,
             bundle,
@@ -342,7 +342,7 @@ fn checkpoint_writer(
 }
 
 impl Server {
-    fn start(app: App, notifier: Notifier) -> Result<Self, Failure> {
+    fn start(app: App, notifier: &Notifier) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build();
         let runtime = runtime.or_exit(Exit::TryAgain)?;
         let at = (app.http.addr, app.http.port);
@@ -355,7 +355,7 @@ impl Server {
             // A sender that is gone stops the server too.
             drop(stopped.await);
         }));
-        runtime.block_on(async { drain_on_signals(&notifier) }).or_exit(Exit::TryAgain)?;
+        runtime.block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
         Ok(Self { runtime, stop, done })
     }
 

@@ -256,7 +256,7 @@ impl Coordinator<'_> {
             self.state.wait_for(waiting.first, waiting.count, waiting.to);
         }
         while self.state.wants_slab() {
-            let Some(slab) = self.feed.next()? else { return Ok(true) };
+            let Some(slab) = self.feed.next_slab()? else { return Ok(true) };
             *busy = true;
             let count = u64::from(slab.count);
             if turn.phase != Phase::Replaying {

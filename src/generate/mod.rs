@@ -215,6 +215,16 @@ impl Generator {
         (topic, if late { Kind::Late } else { Kind::Valid })
     }
 
+    /// An event that the topic's schema accepts, the same one for the same seed; it is none of the stream. None: the plan has no such topic.
+    #[must_use]
+    pub fn example(&self, topic: TopicId) -> Option<Vec<u8>> {
+        let mut random = Random::seeded(self.settings.seed);
+        let mut line = Vec::new();
+        let mut pen = Pen { random: &mut random, dates: &mut Dates::default(), time: self.settings.start };
+        self.topics.get(usize::from(topic.0))?.program.write(&mut pen, &mut line);
+        Some(line)
+    }
+
     /// Event time from now on: for a generator that follows the clock. Moves forward only.
     pub fn set_time(&mut self, time: Micros) {
         if time > self.time() {

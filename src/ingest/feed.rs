@@ -93,7 +93,7 @@ impl Feed {
     ///
     /// # Errors
     /// As the log's reader says.
-    pub fn next(&mut self) -> Result<Option<Slab>, LogError> {
+    pub fn next_slab(&mut self) -> Result<Option<Slab>, LogError> {
         let slab = match self.in_memory() {
             Memory::End => return Ok(None),
             Memory::Slab(slab) => slab,
@@ -200,7 +200,7 @@ mod tests {
                     feed_in.push(slabs, vec![Waiting { first: at, count: 1, to: oneshot::channel().0 }]);
                 } else {
                     for _ in 0..rng.random_range(0..20) {
-                        given.extend(feed.next().unwrap().as_ref().map(show));
+                        given.extend(feed.next_slab().unwrap().as_ref().map(show));
                         waiting.extend(feed.waiting().iter().map(|w| w.first));
                         let seen =
                             given.last().map_or(Offset(0), |&(first, count, _)| Offset(first.0 + u64::from(count)));
@@ -212,7 +212,7 @@ mod tests {
                 }
                 assert!(lock(&feed.shared).bytes <= FEED_BYTES_MAX, "seed {seed}");
             }
-            while let Some(slab) = feed.next().unwrap() {
+            while let Some(slab) = feed.next_slab().unwrap() {
                 given.push(show(&slab));
             }
             waiting.extend(feed.waiting().iter().map(|w| w.first));
@@ -228,9 +228,9 @@ mod tests {
         let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
         let slab = slab(0, 1, 10);
         log.append(&[Record::Slab(slab.clone())], Millis(0)).unwrap();
-        assert!(feed.next().unwrap().is_none());
+        assert!(feed.next_slab().unwrap().is_none());
         feed_in.push(vec![slab.clone()], Vec::new());
-        assert_eq!(feed.next().unwrap().as_ref().map(show), Some(show(&slab)));
-        assert!(feed.next().unwrap().is_none());
+        assert_eq!(feed.next_slab().unwrap().as_ref().map(show), Some(show(&slab)));
+        assert!(feed.next_slab().unwrap().is_none());
     }
 }

@@ -259,8 +259,10 @@ mod tests {
         Err(Some(at))
     }
 
-    /// `expected`: the lines, or where it is not JSON, or None for the body without events.
-    fn check(form: Form, cases: &[(&[u8], Result<&[u8], Option<usize>>)]) {
+    /// A body and what is expected of it: the lines, or where it is not JSON, or None for a body without events.
+    type Case<'a> = (&'a [u8], Result<&'a [u8], Option<usize>>);
+
+    fn check(form: Form, cases: &[Case]) {
         for &(body, expected) in cases {
             let found = cut(Bytes::copy_from_slice(body), form, MAX);
             let shown = String::from_utf8_lossy(body);

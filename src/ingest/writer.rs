@@ -404,7 +404,9 @@ fn slabs(pieces: Vec<Piece>, mut first: Offset, ingest: Millis) -> Vec<Slab> {
             Ok([one]) => one.lines,
             Err(several) => {
                 let mut bytes = BytesMut::with_capacity(size);
-                several.iter().for_each(|p| bytes.extend_from_slice(&p.lines));
+                for piece in &several {
+                    bytes.extend_from_slice(&piece.lines);
+                }
                 bytes.freeze()
             }
         };

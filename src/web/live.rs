@@ -152,8 +152,8 @@ fn snapshot(status: &Status, rates: Rates, results: &Results, problem: Option<&s
         cluster: ClusterView::of(status, rates),
         ledger: LedgerView::of(&status.ledger),
         rows: results.rows.iter().flatten().map(RowView::of).collect(),
-        events: results.events.iter().map(EventView::of).collect(),
-        dead_letters: results.dead_letters.iter().map(DeadLetterView::of).collect(),
+        events: results.events.iter().map(EventView::short).collect(),
+        dead_letters: results.dead_letters.iter().map(DeadLetterView::short).collect(),
         store_problem: problem,
     };
     // The views hold nothing that JSON cannot say; an event's own JSON keeps no raw line end.

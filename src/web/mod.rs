@@ -17,7 +17,7 @@ mod generator;
 mod page;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -58,6 +58,8 @@ struct Web {
     requests: job::Requests,
     live: live::Live,
     generator: generator::Control,
+    /// Of each topic; made when they are first asked for.
+    examples: OnceLock<Vec<Option<Vec<u8>>>>,
     /// True once the server stops: streams end.
     stopping: watch::Sender<bool>,
 }
@@ -74,6 +76,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         requests: job::Requests::default(),
         live: live::Live::default(),
         generator: generator::Control::default(),
+        examples: OnceLock::new(),
         stopping: watch::Sender::new(false),
         app,
     });

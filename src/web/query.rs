@@ -14,7 +14,9 @@ use uuid::Uuid;
 use crate::core::columns::Reason;
 use crate::core::plan::{Audit, FieldPath, Plan};
 use crate::core::row::{AuditEvent, DeadLetter};
-use crate::core::units::{Micros, Offset};
+use crate::core::units::{Micros, Offset, TopicId};
+use crate::generate::{Generator, Settings};
+use crate::pipeline::Pipeline;
 use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, WindowQuery};
 use crate::web::params::{Params, escape, segment};
 use crate::web::problem::Problem;
@@ -177,14 +179,24 @@ pub fn newest_rows(reader: &mut dyn Reader, plan: &Plan, limit: u32) -> Result<V
 pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let plan = &web.app.pipeline.plan;
-    let topics = plan.topics.iter().zip(&web.app.pipeline.schemas).map(|(topic, schema)| TopicView {
-        name: &topic.name,
-        id: topic.id.as_ref().map(FieldPath::to_string),
-        time: topic.time.to_string(),
-        post: format!("/topics/{}/events", escape(&topic.name)),
-        schema: Raw::of(schema.as_bytes()),
-    });
+    let examples = web.examples.get_or_init(|| examples(&web.app.pipeline));
+    let topics =
+        plan.topics.iter().zip(&web.app.pipeline.schemas).zip(examples).map(|((topic, schema), example)| TopicView {
+            name: &topic.name,
+            id: topic.id.as_ref().map(FieldPath::to_string),
+            time: topic.time.to_string(),
+            post: format!("/topics/{}/events", escape(&topic.name)),
+            schema: Raw::of(schema.as_bytes()),
+            example: example.as_deref().map(Raw::of),
+        });
     Ok(json_answer(&TopicsView { topics: topics.collect(), topic_field: &plan.topic_field }))
+}
+
+/// An event of each topic, if the generator can make them.
+fn examples(pipeline: &Pipeline) -> Vec<Option<Vec<u8>>> {
+    let generator = Generator::new(pipeline, Settings::default()).ok();
+    let topics = (0..).map(TopicId).take(pipeline.plan.topics.len());
+    topics.map(|topic| generator.as_ref()?.example(topic)).collect()
 }
 
 fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {

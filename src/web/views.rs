@@ -90,6 +90,13 @@ impl<'a> EventView<'a> {
             metrics: event.metrics.iter().map(ToString::to_string).collect(),
         }
     }
+
+    /// The beginning of a large one, as text, for a table.
+    pub fn short(event: &'a AuditEvent) -> Self {
+        let whole = event.body.len() <= SHORT_BYTES_MAX;
+        let Some(bytes) = event.body.get(..SHORT_BYTES_MAX).filter(|_| !whole) else { return Self::of(event) };
+        Self { event: Raw::Text(Cow::Owned(format!("{}…", String::from_utf8_lossy(bytes)))), ..Self::of(event) }
+    }
 }
 
 #[derive(Serialize)]
@@ -97,7 +104,7 @@ pub struct DeadLetterView<'a> {
     offset: u64,
     topic: Option<&'a str>,
     reason: &'static str,
-    detail: &'a str,
+    detail: Cow<'a, str>,
     /// Text: it need not be JSON. What is no UTF-8 shows as U+FFFD.
     body: Cow<'a, str>,
     received_at: String,
@@ -109,11 +116,30 @@ impl<'a> DeadLetterView<'a> {
             offset: letter.offset.0,
             topic: letter.topic.as_deref(),
             reason: letter.reason.name(),
-            detail: &letter.detail,
+            detail: Cow::Borrowed(&letter.detail),
             body: String::from_utf8_lossy(&letter.body),
             received_at: moment(letter.received),
         }
     }
+
+    /// The beginning of what it holds, for a table.
+    pub fn short(letter: &'a DeadLetter) -> Self {
+        let bytes = letter.body.get(..SHORT_BYTES_MAX).unwrap_or(&letter.body);
+        let body = String::from_utf8_lossy(bytes);
+        let body = if bytes.len() < letter.body.len() { Cow::Owned(format!("{body}…")) } else { body };
+        Self { detail: beginning(&letter.detail), body, ..Self::of(letter) }
+    }
+}
+
+/// What a live snapshot shows of one event: snapshots go out each second, and events may be large.
+const SHORT_BYTES_MAX: usize = 2 << 10;
+
+fn beginning(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHORT_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(SHORT_BYTES_MAX);
+    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
 }
 
 #[derive(Serialize)]
@@ -153,6 +179,8 @@ pub struct TopicView<'a> {
     pub post: String,
     /// As it was written, its fields in their order.
     pub schema: Raw<'a>,
+    /// An event that the schema accepts; null where none can be made from it.
+    pub example: Option<Raw<'a>>,
 }
 
 /// By pipeline and window.

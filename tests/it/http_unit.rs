@@ -103,7 +103,7 @@ impl Server {
                         s.ledger.in_flight = end.0;
                         s.log_bytes = bytes;
                     });
-                    while feed.next().unwrap().is_some() {}
+                    while feed.next_slab().unwrap().is_some() {}
                     for waiting in feed.waiting() {
                         match fates(&waiting) {
                             Some(fates) => drop(waiting.to.send(fates)),
@@ -779,6 +779,7 @@ fn the_page_and_the_metrics() {
     assert_eq!(topics["topics"][0]["name"], "security.incident");
     assert_eq!(topics["topics"][0]["id"], "event_id");
     assert_eq!(topics["topics"][0]["schema"]["type"], "object");
+    assert_eq!(topics["topics"][0]["example"]["source"], "security.incident");
     assert_eq!(topics["topic_field"], "source");
 
     server.post("/events", JSON, b"{}");

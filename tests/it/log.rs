@@ -7,7 +7,7 @@ use bytes::Bytes;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
-use caudal::log::disk::{Disk, FileDisk};
+use caudal::log::disk::FileDisk;
 use caudal::log::{Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

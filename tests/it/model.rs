@@ -417,9 +417,9 @@ fn integer(value: &Value) -> Option<i64> {
     if let Some(exact) = value.as_i64() {
         return Some(exact);
     }
-    // Below 2⁶³, which is itself no integer of 64 bits.
+    // −2⁶³ counts only where it is written as an integer, 2⁶³ never.
     let double = value.as_f64().filter(|d| value.is_f64() && d.fract() == 0.0)?;
-    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&double).then_some(double as i64)
+    (double.abs() < 9_223_372_036_854_775_808.0).then_some(double as i64)
 }
 
 /// A metric over an exact list.
