@@ -582,7 +582,7 @@ mod tests {
         assert_eq!(notes.iter().flatten().last(), Some(Epoch(20)));
 
         let mut fed = Vec::new();
-        while let Some(slab) = feed.next().unwrap() {
+        while let Some(slab) = feed.next_slab().unwrap() {
             fed.extend((slab.first_offset.0..).zip(lines_of(&slab)));
         }
         assert_eq!(fed, expected);

@@ -16,6 +16,14 @@ use crate::support::traffic::{LedgerWatch, assert_counted, civic_safety, events,
 const SMALL: usize = 20_000;
 /// Enough to be under way while ranks are killed.
 const LARGE: usize = 60_000;
+/// Every rank once, and the launcher.
+const KILLS: usize = 5;
+
+/// `CAUDAL_TEST_EVENTS=2000000 CAUDAL_TEST_KILLS=10` make the kills' tests a soak.
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name)
+        .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is \"{value}\", no number")))
+}
 
 fn on_postgres(setup: Setup, database: &PostgresConfig) -> Setup {
     let port = database.port.to_string();
@@ -108,12 +116,13 @@ fn a_batch_counts_what_the_model_counts_with_every_number_of_ranks() {
 
 /// Kills each rank and the launcher, in turn, while events are sent.
 fn kills_change_no_number(setup: Setup, dir: TempDir) {
-    let bodies = events(&civic_safety(), 9, LARGE);
+    let bodies = events(&civic_safety(), 9, setting("CAUDAL_TEST_EVENTS", LARGE));
     let job = Job::start_in(dir, setup);
     let watch = LedgerWatch::start(job.client.clone());
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| send_all(&job.client, &bodies));
-        for victim in [0, 1, 2, 3, 4] {
+        for kill in 0..setting("CAUDAL_TEST_KILLS", KILLS) {
+            let victim = kill % (job.setup.ranks + 1);
             if victim < job.setup.ranks {
                 job.kill_rank(victim);
             } else {
@@ -126,7 +135,9 @@ fn kills_change_no_number(setup: Setup, dir: TempDir) {
         }
         sender.join().expect("the sender");
     });
-    assert!(watch.end() > 0, "the ledger was never seen");
+    let answers = watch.end();
+    assert!(answers > 0, "the ledger was never seen");
+    println!("the ledger balanced {answers} times");
     finish(job, &bodies);
 }
 

@@ -18,8 +18,9 @@ use crate::model;
 use crate::support::client::Client;
 use crate::support::job::root;
 
-/// Events of one request.
-const BATCH: usize = 500;
+/// Requests that a load is sent in, and the events of one at least.
+const BATCHES: usize = 400;
+const BATCH_MIN: usize = 50;
 
 /// The shipped civic-safety pipeline.
 pub fn civic_safety() -> Pipeline {
@@ -44,7 +45,7 @@ pub fn events(pipeline: &Pipeline, seed: u64, count: usize) -> Vec<Vec<u8>> {
     };
     let mut generator = Generator::new(pipeline, settings).expect("the pipeline's events can be generated");
     let lines: Vec<Vec<u8>> = (0..count).map(|_| generator.generate().line).collect();
-    lines.chunks(BATCH).map(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat()).collect()
+    lines.chunks(BATCH_MIN.max(count / BATCHES)).map(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat()).collect()
 }
 
 /// Sends every body until it is acknowledged, in order. A body whose answer was lost is sent again: ids make that harmless.
