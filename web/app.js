@@ -174,29 +174,38 @@ function lineageButton(id, label) {
   return element("button", { type: "button", textContent: label, onclick: () => lineage(id) });
 }
 
+// An event names its rows before those of open windows are shown for the first time: then the row is asked for again.
+const LINEAGE_TRIES = 15;
+
 async function lineage(id) {
   const section = $("lineage");
   section.hidden = false;
   section.dataset.metricId = id;
   $("lineage-note").textContent = "…";
+  $("lineage-more").hidden = true;
+  fill(section.querySelector("table"), [], () => 0, () => []);
   $("h-lineage").focus();
-  try {
-    const row = await json(`/windows/${id}`);
-    const title = `${row.window}, ${group(row.group)}, from ${clock(row.window_start)}: ${show(row.event_count)} events`;
-    await lineagePage(`/windows/${id}/events`, [], title);
-  } catch (error) {
-    $("lineage-note").textContent = error.message;
-    fill(section.querySelector("table"), [], () => 0, () => []);
+  for (let tries = 0; tries < LINEAGE_TRIES && section.dataset.metricId === id; tries++) {
+    try {
+      const row = await json(`/windows/${id}`);
+      const title = `${row.window}, ${group(row.group)}, from ${clock(row.window_start)}: ${events(row.event_count)}`;
+      return await lineagePage(`/windows/${id}/events`, [], title);
+    } catch (error) {
+      $("lineage-note").textContent = error.message;
+      await sleep(1000);
+    }
   }
 }
 
+const events = (n) => (n === 1 ? "1 event" : `${show(n)} events`);
+
 async function lineagePage(path, before, title) {
-  const { audit, events, next } = await json(path);
-  const all = before.concat(events);
-  $("lineage-note").textContent = title + (audit === "none" ? " (this pipeline keeps no lineage: audit: none)" : "");
+  const page = await json(path);
+  const all = before.concat(page.events);
+  $("lineage-note").textContent = title + (page.audit === "none" ? " (this pipeline keeps no lineage: audit: none)" : "");
   fill($("lineage").querySelector("table"), all, (e) => e.offset, eventCells);
-  $("lineage-more").hidden = !next;
-  $("lineage-more").onclick = () => lineagePage(next, all, title);
+  $("lineage-more").hidden = !page.next;
+  $("lineage-more").onclick = () => lineagePage(page.next, all, title);
 }
 
 // ---- trigger: a form from a topic's JSON Schema ----
@@ -349,8 +358,8 @@ async function wentInto(body) {
   if (!id) return;
   const answer = await ask(`/events/${encodeURIComponent(id)}`);
   if (!answer.ok) return;
-  const { events } = await answer.json();
-  const metrics = events.filter((e) => e.topic === topic.name).flatMap((e) => e.metrics);
+  const fates = await answer.json();
+  const metrics = fates.events.filter((e) => e.topic === topic.name).flatMap((e) => e.metrics);
   $("trigger-metrics").replaceChildren(...metrics.map((m) => element("li", {}, "in ", lineageButton(m, m))));
 }
 

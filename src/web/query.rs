@@ -283,7 +283,9 @@ fn metric_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 fn no_row(id: Uuid) -> Problem {
-    Problem::not_found(format!("no row has the metric_id {id}: take one from GET /windows"))
+    Problem::not_found(format!(
+        "no row has the metric_id {id}; a row of an open window is there once it is shown, which `emit` says how often: GET /windows has them all"
+    ))
 }
 
 /// Whether a dead letter's body names this id where its topic has it; any topic's place will do where the topic is not known.

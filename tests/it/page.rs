@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::Agent;
 
-use crate::support::job::{Job, free_port, until};
+use crate::support::job::{Job, free_port, root, until};
 
 /// No command of the browser takes nearly as long.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
@@ -187,22 +187,26 @@ fn a_person_sends_events_and_sees_where_they_went() {
         let offset = format!("counted at offset {sent} ");
         browser.until_text("#trigger-result", |result| result.starts_with(&offset));
         // It leads to its row, and the row back to it.
+        let id = id.as_str().expect("an id");
         until("its rows are named", || {
             browser.script("return document.querySelectorAll('#trigger-metrics button').length", &[]) == 2
         });
-        let fates = job.client.json(&format!("/events/{}", id.as_str().expect("an id")));
-        let metric = fates["events"][0]["metrics"]
-            .as_array()
-            .expect("metrics")
-            .iter()
-            .map(|m| m.as_str().expect("an id"))
-            .find(|m| job.client.json(&format!("/windows/{m}"))["window"] == "by_region");
-        let row = format!("#windows tr[data-metric-id=\"{}\"]", metric.expect("a row by region"));
+        if sent == 0 {
+            // The row need not be shown yet: the page waits for it.
+            browser.click("#trigger-metrics button");
+            browser.until_text("#lineage tbody", |events| events.contains(id));
+        }
+        let mut metric = String::new();
+        until("its row by region is shown", || {
+            let rows = job.client.windows(&format!("&window=by_region&group.source={topic}"));
+            rows.first().map(|row| metric = row["metric_id"].as_str().expect("an id").to_owned()).is_some()
+        });
+        let row = format!("#windows tr[data-metric-id=\"{metric}\"]");
         browser.until_text(&format!("{row} td:nth-child(5)"), |count| count == "1");
         browser.until_text(&format!("{row} td:nth-child(3)"), |group| group.starts_with(topic));
         browser.click(&format!("{row} button"));
-        browser.until_text("#lineage td:nth-child(4)", |event| event.contains(id.as_str().expect("an id")));
-        assert!(browser.text("#lineage-note").ends_with(": 1 events"), "{}", browser.text("#lineage-note"));
+        browser.until_text("#lineage-note", |note| note.starts_with("by_region, ") && note.ends_with(": 1 event"));
+        browser.until_text("#lineage tbody", |event| event.contains(id));
     }
     let counts: Vec<Vec<String>> = browser.rows("#counts");
     assert!(topics.iter().all(|topic| counts.iter().any(|row| row[1].starts_with(topic))), "{counts:?}");
@@ -215,7 +219,9 @@ fn a_person_sends_events_and_sees_where_they_went() {
     assert_eq!(browser.text("#balances"), "balances ✓");
     generator_is_started_and_stopped(&browser);
     browser.screenshot(&browser.dir.path().join("page.png"));
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    let not_yet_shown = |c: &String| c.contains("/windows/") && c.contains("404");
+    let complaints: Vec<String> = browser.complaints().into_iter().filter(|c| !not_yet_shown(c)).collect();
+    assert_eq!(complaints, Vec::<String>::new());
     drop(browser);
     let (.., status) = job.stop();
     assert_eq!(status.code(), Some(0));
@@ -242,4 +248,24 @@ fn generator_is_started_and_stopped(browser: &Browser) {
     browser.until_text("#generator-state", |state| state.starts_with("stopped"));
     browser.until_text("#in-flight", |count| count == "0");
     browser.until_text("#balances", |balances| balances == "balances ✓");
+}
+
+/// Makes `docs/page.png` anew: `cargo test --release --test it the_picture -- --ignored`.
+#[test]
+#[ignore = "it changes a file of the repository"]
+fn the_picture_of_the_page() {
+    let job = Job::start(4);
+    let browser = Browser::start();
+    browser.open(&format!("{}/", job.client.base));
+    let settings =
+        json!({"rate": 200, "seed": 11, "duplicates": 0.02, "invalid": 0.004, "late": 0.002, "out_of_order_ms": 1_000});
+    let (status, answer) = job.client.post_json("/generator", &settings.to_string());
+    assert_eq!(status, 200, "{answer}");
+    browser.open(&format!("{}/", job.client.base));
+    browser.until_text("#generator-state", |state| state.contains("running at 200/s"));
+    until("some windows are closed", || job.client.json("/ledger")["counted"].as_u64() > Some(4_000));
+    browser.click("#trigger-send");
+    browser.until_text("#trigger-result", |result| result.starts_with("counted"));
+    browser.script("window.scrollTo(0, 0); document.activeElement.blur()", &[]);
+    browser.screenshot(&root().join("docs/page.png"));
 }
