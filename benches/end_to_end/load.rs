@@ -17,6 +17,10 @@ use hdrhistogram::Histogram;
 const CONNECTIONS: usize = 4;
 /// Bodies rendered for each connection, sent in turn.
 const BODIES: usize = 24;
+/// Connections on which commits are waited for, one event at a time.
+const PROBES: u32 = 16;
+/// The probes' ids begin where the load's never come.
+const PROBE_SENDINGS: u32 = 1 << 31;
 const TIME_BYTES: usize = "2026-11-22T12:00:00.123Z".len();
 
 /// One request's events, with the places in it that differ from sending to sending.
@@ -97,24 +101,35 @@ impl Load {
         total
     }
 
-    /// From the time one event was meant to be sent to the answer that it is committed: microseconds, one event every `pause`.
-    pub fn probe(&self, pipeline: &Pipeline, port: u16, pause: Duration, span: Duration) -> Histogram<u64> {
-        let mut probe = Self::render(pipeline, 1);
-        let mut connection = Connection::open(port);
-        let mut applied_us = histogram();
+    /// From the time one event was meant to be sent to the answer that it is committed: microseconds, one event every `pause` on each of some
+    /// connections.
+    pub fn probe(pipeline: &Pipeline, port: u16, pause: Duration, span: Duration) -> Histogram<u64> {
+        let sendings = AtomicU32::new(PROBE_SENDINGS);
         let begun = Instant::now();
-        for turn in 0.. {
-            let intended = begun + pause * turn;
-            if intended >= begun + span {
-                break;
+        let mut total = histogram();
+        let probe = |first: Duration| {
+            let mut body = Self::render(pipeline, 1).bodies.swap_remove(0).swap_remove(0);
+            let (mut connection, mut applied_us) = (Connection::open(port), histogram());
+            for turn in 0.. {
+                let intended = begun + first + pause * turn;
+                if intended >= begun + span {
+                    break;
+                }
+                std::thread::sleep(intended.saturating_duration_since(Instant::now()));
+                body.renew(sendings.fetch_add(1, Ordering::Relaxed));
+                connection.post("/events?ack=applied", &body.bytes, 200);
+                applied_us.saturating_record(intended.elapsed().as_micros() as u64);
             }
-            std::thread::sleep(intended.saturating_duration_since(Instant::now()));
-            let body = &mut probe.bodies[0][0];
-            body.renew(self.sendings.fetch_add(1, Ordering::Relaxed));
-            connection.post("/events?ack=applied", &body.bytes, 200);
-            applied_us.saturating_record(intended.elapsed().as_micros() as u64);
-        }
-        applied_us
+            applied_us
+        };
+        std::thread::scope(|scope| {
+            let firsts = (0..PROBES).map(|n| pause * n / PROBES);
+            let probes: Vec<_> = firsts.map(|first| scope.spawn(move || probe(first))).collect();
+            for probe in probes {
+                total.add(probe.join().expect("the probe")).expect("the same bounds");
+            }
+        });
+        total
     }
 }
 

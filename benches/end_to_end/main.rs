@@ -24,6 +24,8 @@ const SPAN_S: u64 = 30;
 const BACKLOG_S: f64 = 0.5;
 /// The rate is found to within this factor.
 const PRECISION: f64 = 1.05;
+/// Each probe sends so often; it must be answered sooner, or it measures its own queue.
+const PROBE_EVERY: Duration = Duration::from_millis(400);
 const BODY_BYTES: usize = 256 << 10;
 
 fn main() {
@@ -121,9 +123,8 @@ fn half_load(dir: &Path, path: &Path, pipeline: &Pipeline, load: &mut Load, rate
     let job = Job::start(3, fresh.path(), path);
     let port = job.port;
     load.send(port, Some(rate), span() / 10);
-    let probe = Load::render(pipeline, 1);
     let (sent, applied, synced) = std::thread::scope(|scope| {
-        let applied = scope.spawn(|| probe.probe(pipeline, port, Duration::from_millis(10), span()));
+        let applied = scope.spawn(|| Load::probe(pipeline, port, PROBE_EVERY, span()));
         let synced = scope.spawn(|| bare_sync(fresh.path(), span()));
         let sent = load.send(port, Some(rate), span());
         (sent, applied.join().expect("the probe"), synced.join().expect("the syncs"))

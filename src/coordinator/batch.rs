@@ -108,7 +108,7 @@ pub fn run(
         }
         while let Some(received) = run.transport.receive()? {
             busy = true;
-            run.take(received.from - 1, wire::decode(&received.message)?)?;
+            run.take(received.from - 1, wire::decode(received.message)?)?;
         }
         while run.in_flight.front().is_some_and(InFlight::complete) {
             let Some(round) = run.in_flight.pop_front() else { break };

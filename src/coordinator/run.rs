@@ -174,7 +174,7 @@ impl Coordinator<'_> {
         while let Some(received) = self.transport.receive()? {
             busy = true;
             let worker = received.from - 1;
-            let message = wire::decode(&received.message)?;
+            let message = wire::decode(received.message)?;
             if let Message::Ready { pid, host, .. } = &message {
                 turn.hosts[worker] = (*pid, host.clone());
             }

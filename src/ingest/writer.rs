@@ -21,6 +21,8 @@ use crate::log::{Log, LogError, Record};
 
 /// A slab is at most this large, unless one event is larger: the unit of dispatch, small enough to spread over workers.
 const SLAB_BYTES_MAX: usize = 1 << 20;
+/// Where two pieces are both as large as this, each is a slab of its own: copying them together would cost more than it saves.
+const SHARED_BYTES_MAX: usize = 128 << 10;
 /// A frame takes no further submission beyond this: one sync's worth, so that those at its front do not wait for long.
 const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Cuts for which there was no room are tried again after this time.
@@ -383,13 +385,17 @@ fn split(whole: Piece, pieces: &mut Vec<Piece>) {
     }
 }
 
-/// Neighbours of one topic share a slab as far as they fit; only they are copied.
+/// Small neighbours of one topic share a slab as far as they fit; only they are copied.
 fn slabs(pieces: Vec<Piece>, mut first: Offset, ingest: Millis) -> Vec<Slab> {
     let mut groups: Vec<(usize, Vec<Piece>)> = Vec::new();
     for piece in pieces {
         let bytes = piece.lines.len();
         match groups.last_mut() {
-            Some((size, group)) if *size + bytes <= SLAB_BYTES_MAX && group.iter().all(|p| p.topic == piece.topic) => {
+            Some((size, group))
+                if *size + bytes <= SLAB_BYTES_MAX
+                    && (*size).min(bytes) < SHARED_BYTES_MAX
+                    && group.iter().all(|p| p.topic == piece.topic) =>
+            {
                 *size += bytes;
                 group.push(piece);
             }

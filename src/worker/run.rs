@@ -53,7 +53,7 @@ pub fn run(
             if received.from == 0 {
                 heard = Instant::now();
             }
-            match wire::decode(&received.message)? {
+            match wire::decode(received.message)? {
                 Message::Open(open) => state = Some(opened(&open, &plan)?),
                 Message::Close => return leave(transport),
                 Message::Heartbeat => {}

@@ -58,7 +58,7 @@ impl Ranks {
     /// Delivers the edge's oldest message; gives it if it is for the coordinator.
     pub fn deliver(&mut self, edge: Edge) -> Option<Message> {
         let bytes = self.edges.get_mut(&edge).and_then(VecDeque::pop_front).unwrap();
-        let message = wire::decode(&bytes).unwrap();
+        let message = wire::decode(bytes).unwrap();
         let (from, to) = edge;
         let Some(to) = to.checked_sub(1) else { return Some(message) };
         let worker = &mut self.workers[to];
