@@ -32,7 +32,7 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let all = wanted.is_empty();
     let runs = |name: &str| all || wanted.iter().any(|w| w == name);
-    let dir = tempfile::TempDir::new_in(".").expect("a directory");
+    let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let path = without_audit(dir.path());
     let bundle = Bundle::read(&path).expect("a pipeline file");
     let pipeline = bundle.pipeline().expect("a pipeline");
