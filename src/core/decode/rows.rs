@@ -131,7 +131,7 @@ impl<'a> Rows<'a> {
                 _ => None,
             }),
             Column::Number(values) => values.push(match capture {
-                Capture::Number(number) => Some(double(number)),
+                Capture::Number(number) => Some(number.double()),
                 _ => None,
             }),
             Column::Group { codes, dictionary } => {
@@ -166,20 +166,13 @@ fn readable(kind: ColumnKind, capture: Capture) -> Result<(), &'static str> {
 /// The number as an integer of 64 bits, if it is one.
 fn integer(number: Num) -> Option<i64> {
     match number {
-        Num::Integer(value) => i64::try_from(value).ok(),
+        Num::Integer(value) => Some(value),
+        Num::Large(_) => None,
         // Doubles from −2⁶³ up to, not including, 2⁶³ are exact here.
         Num::Float(value) => {
             let whole =
                 value.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value);
             whole.then_some(value as i64)
         }
-    }
-}
-
-/// The number as a double; −0 is +0.
-fn double(number: Num) -> f64 {
-    match number {
-        Num::Integer(value) => value as f64,
-        Num::Float(value) => value + 0.0,
     }
 }

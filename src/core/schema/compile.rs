@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::check::{Format, Literals, Num, Pattern, Shape, Types};
+use super::names::Names;
 use super::reference;
 
 /// A schema nested deeper is left to the reference; events nest no deeper than this either.
@@ -83,16 +84,20 @@ fn types(value: &Value) -> Option<Types> {
 /// None if one of the values is an array or an object.
 fn literals(values: &[Value]) -> Option<Literals> {
     let mut set = Literals::default();
+    let mut texts = Vec::new();
     for value in values {
         match value {
             Value::Null => set.null = true,
             Value::Bool(true) => set.yes = true,
             Value::Bool(false) => set.no = true,
             Value::Number(number) => set.numbers.push(Num::of(number)?),
-            Value::String(text) => set.texts.push(text.as_bytes().into()),
+            Value::String(text) => texts.push(text.as_str()),
             Value::Array(_) | Value::Object(_) => return None,
         }
     }
+    texts.sort_unstable();
+    texts.dedup();
+    set.texts = Names::new(&texts);
     Some(set)
 }
 
