@@ -1,1 +1,11 @@
-fn main(){}
+//! Arguments in, exit code out; what happens between is `cli`.
+
+use std::process::ExitCode;
+
+use caudal::cli::{self, Cli};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::log_to_stderr();
+    cli::main(Cli::parse())
+}

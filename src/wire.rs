@@ -1,6 +1,9 @@
 //! Messages between ranks: one enum and its grammar. Types of their own, so that core knows no encoding; bincode with fixed-width
 //! integers, and plain little-endian columns where a message is bulk (`Ids`, `Panes`, checkpoint sections).
 
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode, config};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -11,6 +14,9 @@ use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset, TopicId};
+
+/// Room for what stands before a message's bulk; other messages grow from it.
+const HEAD_BYTES: usize = 64;
 
 /// What ranks say to each other.
 ///
@@ -39,20 +45,52 @@ pub enum Message {
     /// Batch: a byte range of an input for the worker to read itself; it then counts as a slab.
     Split(Split),
     /// `base`: the offset before which the epochs before it ended.
-    EndEpoch { cut: WireCut, base: u64, checkpoint: Option<Ids> },
+    EndEpoch {
+        cut: WireCut,
+        base: u64,
+        checkpoint: Option<Ids>,
+    },
     Close,
 
     /// `newest`: per topic the largest time among the sender's valid events of the epoch.
-    Ids { epoch: u64, newest: Vec<Option<i64>>, entries: Vec<u8> },
-    Verdicts { epoch: u64, duplicates: Vec<u8> },
-    Panes { epoch: u64, panes: Vec<u8> },
+    Ids {
+        epoch: u64,
+        newest: Vec<Option<i64>>,
+        entries: Vec<u8>,
+    },
+    Verdicts {
+        epoch: u64,
+        duplicates: Vec<u8>,
+    },
+    Panes {
+        epoch: u64,
+        panes: Vec<u8>,
+    },
 
-    Ready { pid: u32, host: String, facts: Facts },
-    Consumed { bytes: u64, events: u64 },
+    Ready {
+        pid: u32,
+        host: String,
+        facts: Facts,
+    },
+    Consumed {
+        bytes: u64,
+        events: u64,
+    },
     Report(Box<Report>),
-    CheckpointPart { epoch: u64, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool },
+    CheckpointPart {
+        epoch: u64,
+        common: Vec<u8>,
+        panes: Vec<Section>,
+        ids: Vec<Section>,
+        last: bool,
+    },
     /// The worker cannot go on, through no fault of its code (an input file that cannot be read).
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
+
+    /// On the control channel: rank 0 is there.
+    Heartbeat,
 }
 
 /// Begins a worker's life.
@@ -97,8 +135,26 @@ pub struct WireSlab {
     ingest_ms: u64,
     topic: Option<u16>,
     by_bytes: bool,
-    bytes: Vec<u8>,
+    lines: Tail,
 }
+
+/// Bulk that stands behind the message, so that it is copied once when it is sent and not at all when it is received.
+#[derive(Debug)]
+struct Tail(Bytes);
+
+impl Encode for Tail {
+    fn encode<E: Encoder>(&self, _: &mut E) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+impl<Context> Decode<Context> for Tail {
+    fn decode<D: Decoder<Context = Context>>(_: &mut D) -> Result<Self, DecodeError> {
+        Ok(Self(Bytes::new()))
+    }
+}
+
+bincode::impl_borrow_decode!(Tail);
 
 /// Lines that begin in `[start, end)` of a file, whose first byte has the offset `base` in the inputs laid end to end.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -209,19 +265,27 @@ pub struct WireError(String);
 /// The message's bytes.
 #[must_use]
 pub fn encode(message: &Message) -> Vec<u8> {
-    match bincode::encode_to_vec(message, layout()) {
-        Ok(bytes) => bytes,
-        Err(error) => panic!("every message has an encoding: {error}"),
+    let tail = if let Message::Slab(slab) = message { slab.lines.0.as_ref() } else { &[] };
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + tail.len());
+    if let Err(error) = bincode::encode_into_std_write(message, &mut bytes, layout()) {
+        panic!("every message has an encoding: {error}");
     }
+    bytes.extend_from_slice(tail);
+    bytes
 }
 
 /// The message in these bytes.
 ///
 /// # Errors
 /// If they are no whole message.
-pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
-    let (message, read) = bincode::decode_from_slice(bytes, layout()).map_err(|e| WireError(e.to_string()))?;
-    if read == bytes.len() { Ok(message) } else { Err(WireError(format!("{} bytes too many", bytes.len() - read))) }
+pub fn decode(bytes: Vec<u8>) -> Result<Message, WireError> {
+    let (mut message, read) = bincode::decode_from_slice(&bytes, layout()).map_err(|e| WireError(e.to_string()))?;
+    if let Message::Slab(slab) = &mut message {
+        slab.lines = Tail(Bytes::from(bytes).slice(read..));
+    } else if read < bytes.len() {
+        return Err(WireError(format!("{} bytes too many", bytes.len() - read)));
+    }
+    Ok(message)
 }
 
 fn layout() -> impl config::Config {
@@ -236,7 +300,7 @@ impl From<&Slab> for WireSlab {
             ingest_ms: slab.ingest.0,
             topic: slab.topic.map(|t| t.0),
             by_bytes: slab.numbering == Numbering::Bytes,
-            bytes: slab.bytes.to_vec(),
+            lines: Tail(slab.bytes.clone()),
         }
     }
 }
@@ -248,7 +312,7 @@ impl From<WireSlab> for Slab {
             count: slab.count,
             ingest: Millis(slab.ingest_ms),
             topic: slab.topic.map(TopicId),
-            bytes: Bytes::from(slab.bytes),
+            bytes: slab.lines.0,
             numbering: if slab.by_bytes { Numbering::Bytes } else { Numbering::Dense },
         }
     }

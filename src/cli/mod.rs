@@ -1,1 +1,75 @@
-//! The command line: one file per subcommand.
+//! The command line: one file per subcommand. It ties the rooms together and is known by none.
+
+pub mod exit;
+pub mod data_dir;
+pub mod ranks;
+pub mod run;
+pub mod batch;
+pub mod verify;
+pub mod check;
+pub mod generate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::cli::exit::{Exit, Failure};
+
+/// An event stream and batch processor that runs as an MPI job and counts every acknowledged event exactly once.
+#[derive(Parser, Debug)]
+#[command(name = "caudal", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Take events over HTTP and count them (under mpirun).
+    Run,
+    /// Count the events of files (under mpirun).
+    Batch(batch::Args),
+    /// Replay the log and compare the results with the store's.
+    Verify(verify::Args),
+    /// Check pipeline files: every fault at once, with its place.
+    Check(check::Args),
+    /// Make events from a pipeline's schemas, to a file or a running job.
+    Generate(generate::Args),
+}
+
+/// Runs a subcommand; gives the process's exit code. A rank that fails ends its whole job.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    let (done, ranked) = match cli.command {
+        Command::Run => (run::run(), true),
+        Command::Batch(args) => (batch::run(&args), true),
+        Command::Verify(args) => (verify::run(&args), false),
+        Command::Check(args) => return told(check::run(args)),
+        Command::Generate(args) => return told(generate::run(args)),
+    };
+    let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };
+    eprintln!("caudal: {why}");
+    if ranked {
+        ranks::end_all(exit);
+    }
+    ExitCode::from(exit as u8)
+}
+
+/// Of a subcommand that has said itself what it found.
+fn told(code: anyhow::Result<u8>) -> ExitCode {
+    match code {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("caudal: {error:#}");
+            ExitCode::from(Exit::Damaged as u8)
+        }
+    }
+}
+
+/// What the process has to say goes to stderr, one line each; RUST_LOG chooses how much.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

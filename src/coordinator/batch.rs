@@ -99,8 +99,7 @@ pub fn run(
         send(transport, worker as usize, &Message::Open(open))?;
     }
     let splits = Splits::new(inputs);
-    let mut run =
-        Run { transport, splits, in_flight: VecDeque::new(), ended: (Epoch(0), Offset(0)), closing: false };
+    let mut run = Run { transport, splits, in_flight: VecDeque::new(), ended: (Epoch(0), Offset(0)), closing: false };
     while !(run.closing && run.in_flight.is_empty()) {
         let mut busy = run.transport.progress()?;
         while !run.closing && run.in_flight.len() < ROUNDS_IN_FLIGHT {
@@ -109,7 +108,7 @@ pub fn run(
         }
         while let Some(received) = run.transport.receive()? {
             busy = true;
-            run.take(received.from - 1, wire::decode(&received.message)?)?;
+            run.take(received.from - 1, wire::decode(received.message)?)?;
         }
         while run.in_flight.front().is_some_and(InFlight::complete) {
             let Some(round) = run.in_flight.pop_front() else { break };
@@ -151,7 +150,7 @@ impl Run<'_> {
         for worker in 0..workers {
             send(self.transport, worker, &Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint: None })?;
         }
-        self.in_flight.push_back(InFlight::new(cut, base, Vec::new(), workers));
+        self.in_flight.push_back(InFlight::new(cut, base, workers));
         self.ended = (cut.epoch, end);
         Ok(())
     }

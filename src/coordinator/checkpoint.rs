@@ -47,14 +47,23 @@ pub struct Checkpoint {
 pub struct Checkpoints {
     disk: Arc<dyn Disk>,
     log: LogId,
-    /// Of the newest checkpoint that was written or loaded.
+    /// Those that this life has loaded or written, oldest first; all other files are removed with the next one.
+    kept: Vec<Kept>,
+    /// A write failed, so that ids of its draft may stand in no file: the next checkpoint must bring all.
+    incomplete: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    epoch: u64,
+    end: u64,
     sealed: Vec<u64>,
 }
 
 impl Checkpoints {
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, log: LogId) -> Self {
-        Self { disk, log, sealed: Vec::new() }
+        Self { disk, log, kept: Vec::new(), incomplete: false }
     }
 
     /// The newest whole checkpoint of this log whose epoch is not after `newest`. One that cannot be read is passed over, with a warning: an older
@@ -68,7 +77,7 @@ impl Checkpoints {
         for epoch in epochs.into_iter().rev() {
             match self.read(epoch) {
                 Ok(checkpoint) => {
-                    self.sealed.clone_from(&checkpoint.manifest.sealed);
+                    self.kept = vec![Kept::of(&checkpoint.manifest)];
                     return Ok(Some(checkpoint));
                 }
                 Err(error) => tracing::warn!(epoch, %error, "a checkpoint cannot be used; an older one is"),
@@ -77,56 +86,69 @@ impl Checkpoints {
         Ok(None)
     }
 
+    /// The oldest whole checkpoint of this log.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed.
+    pub fn oldest(&self) -> io::Result<Option<Checkpoint>> {
+        let epochs = self.epochs(CHECKPOINT)?;
+        Ok(epochs.into_iter().find_map(|epoch| self.read(epoch).ok()))
+    }
+
     fn read(&self, epoch: u64) -> io::Result<Checkpoint> {
         let manifest: Manifest = self.read_file(&format!("{CHECKPOINT}{epoch:020}"))?;
         if manifest.log != self.log.0 {
             return Err(io::Error::other("it is of another log"));
         }
-        let ids = manifest.sealed.iter().map(|e| self.read_file(&format!("{SEALED}{e:020}"))).collect::<io::Result<_>>()?;
+        let ids =
+            manifest.sealed.iter().map(|e| self.read_file(&format!("{SEALED}{e:020}"))).collect::<io::Result<_>>()?;
         Ok(Checkpoint { manifest, ids })
     }
 
     /// Writes a checkpoint, keeps the last two and removes what they do not name. True if the next one is to bring all ids.
     ///
     /// # Errors
-    /// As the disk says; nothing that was there before is lost then.
+    /// As the disk says, or because a write failed before and this draft does not bring all ids. Nothing that was there before is lost then; the
+    /// coordinator must be told to make the next one full.
     pub fn write(&mut self, draft: Draft) -> io::Result<bool> {
-        let epoch = draft.cut.epoch.0;
-        if draft.which == Ids::All {
-            self.sealed.clear();
+        if self.incomplete && draft.which != Ids::All {
+            return Err(io::Error::other("ids of the checkpoint before it are missing"));
         }
+        self.incomplete = true;
+        let epoch = draft.cut.epoch.0;
+        let before = self.kept.last().filter(|_| draft.which == Ids::Fresh);
+        let mut sealed = before.map_or_else(Vec::new, |k| k.sealed.clone());
         if !draft.ids.is_empty() {
             self.write_file(&format!("{SEALED}{epoch:020}"), &draft.ids)?;
-            self.sealed.push(epoch);
+            sealed.push(epoch);
         }
-        let manifest = Manifest {
-            log: self.log.0,
-            epoch,
-            end: draft.cut.end.0,
-            common: draft.common,
-            panes: draft.panes,
-            sealed: self.sealed.clone(),
-        };
+        let manifest =
+            Manifest { log: self.log.0, epoch, end: draft.cut.end.0, common: draft.common, panes: draft.panes, sealed };
         self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
+        self.incomplete = false;
+        self.kept.push(Kept::of(&manifest));
         self.clean()?;
-        Ok(self.sealed.len() >= SEALED_FILES_MAX)
+        Ok(manifest.sealed.len() >= SEALED_FILES_MAX)
     }
 
-    fn clean(&self) -> io::Result<()> {
-        let mut kept = self.epochs(CHECKPOINT)?;
-        let old = kept.len().saturating_sub(KEPT);
-        for epoch in kept.drain(..old) {
+    fn clean(&mut self) -> io::Result<()> {
+        let old = self.kept.len().saturating_sub(KEPT);
+        self.kept.drain(..old);
+        for epoch in self.epochs(CHECKPOINT)?.into_iter().filter(|e| !self.kept.iter().any(|k| k.epoch == *e)) {
             self.disk.remove(&format!("{CHECKPOINT}{epoch:020}"))?;
         }
-        let mut named = Vec::new();
-        for epoch in kept {
-            let manifest: Manifest = self.read_file(&format!("{CHECKPOINT}{epoch:020}"))?;
-            named.extend(manifest.sealed);
-        }
-        for epoch in self.epochs(SEALED)?.into_iter().filter(|e| !named.contains(e)) {
+        for epoch in self.epochs(SEALED)?.into_iter().filter(|e| !self.kept.iter().any(|k| k.sealed.contains(e))) {
             self.disk.remove(&format!("{SEALED}{epoch:020}"))?;
         }
         Ok(())
+    }
+
+    /// The first offset that the log must keep: a start may fall back on the older of the two checkpoints, and the store may still be asked for what it has not
+    /// committed. While there are not two, the whole log is needed.
+    #[must_use]
+    pub fn needed_from(&self, committed: Offset) -> Offset {
+        let oldest = self.kept.first().filter(|_| self.kept.len() >= KEPT);
+        oldest.map_or(Offset(0), |k| needed_from(Offset(k.end).min(committed)))
     }
 
     /// The epochs in the names of this kind, oldest first.
@@ -157,13 +179,28 @@ impl Checkpoints {
         let (header, body) = bytes.get(..read).and_then(|b| b.split_at_checked(HEADER_BYTES)).ok_or_else(damaged)?;
         let (magic, rest) = header.split_first_chunk::<8>().ok_or_else(damaged)?;
         let (len, crc) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-        let whole = magic == MAGIC && u64::from_le_bytes(*len) == body.len() as u64 && crc == crc32c::crc32c(body).to_le_bytes();
+        let whole = magic == MAGIC
+            && u64::from_le_bytes(*len) == body.len() as u64
+            && crc == crc32c::crc32c(body).to_le_bytes();
         if !whole {
             return Err(damaged());
         }
         let (value, _) = bincode::decode_from_slice(body, layout()).map_err(|_| damaged())?;
         Ok(value)
     }
+}
+
+impl Kept {
+    fn of(manifest: &Manifest) -> Self {
+        Self { epoch: manifest.epoch, end: manifest.end, sealed: manifest.sealed.clone() }
+    }
+}
+
+/// The offset that must stay in the log so that a replay can follow on an epoch that ended with `end` events: its last event, because the cuts after it
+/// (there may be empty epochs) stand behind that event and may share its segment.
+#[must_use]
+pub fn needed_from(end: Offset) -> Offset {
+    Offset(end.0.saturating_sub(1))
 }
 
 fn layout() -> impl config::Config {

@@ -3,7 +3,7 @@
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::row::{AuditEvent, DeadLetter, WindowRow};
-use crate::core::units::{Millis, Offset};
+use crate::core::units::Offset;
 use crate::wire::{Facts, Ids, Report, Section, WireCounts, WireError};
 
 /// An epoch in the workers' hands.
@@ -12,8 +12,6 @@ pub struct InFlight {
     pub cut: Cut,
     /// Where the epoch before it ended.
     pub base: Offset,
-    /// When its slabs were taken in.
-    pub ingests: Vec<Millis>,
     reports: Vec<Option<Report>>,
 }
 
@@ -32,8 +30,8 @@ pub struct Results {
 
 impl InFlight {
     #[must_use]
-    pub fn new(cut: Cut, base: Offset, ingests: Vec<Millis>, workers: usize) -> Self {
-        Self { cut, base, ingests, reports: (0..workers).map(|_| None).collect() }
+    pub fn new(cut: Cut, base: Offset, workers: usize) -> Self {
+        Self { cut, base, reports: (0..workers).map(|_| None).collect() }
     }
 
     pub fn take(&mut self, worker: usize, report: Report) {
@@ -94,12 +92,17 @@ impl Draft {
         Self { cut, which, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), missing: workers }
     }
 
-    /// Takes a part; true once all workers have sent their last one.
-    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool) -> bool {
+    /// Takes a worker's part.
+    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool) {
         self.common = common;
         self.panes.extend(panes);
         self.ids.extend(ids);
         self.missing -= usize::from(last);
+    }
+
+    /// All workers have sent their last part.
+    #[must_use]
+    pub fn complete(&self) -> bool {
         self.missing == 0
     }
 }

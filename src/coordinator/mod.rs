@@ -4,4 +4,8 @@ pub mod status;
 pub mod gather;
 pub mod state;
 pub mod checkpoint;
+pub mod start;
 pub mod batch;
+pub mod latency;
+pub mod replay;
+pub mod run;

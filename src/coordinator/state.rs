@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::coordinator::gather::{Draft, InFlight, facts_of_all};
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
-use crate::core::row::{DeadLetter, WindowRow};
+use crate::core::row::DeadLetter;
 use crate::core::units::{Epoch, Micros, Millis, Offset};
-use crate::coordinator::gather::{Draft, InFlight, facts_of_all};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
-use crate::wire::{Facts, Ids, Message, WireCounts, WireError};
+use crate::wire::{Facts, Ids, Message, WireError};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -59,7 +59,7 @@ impl Default for Limits {
 /// Where a life of the job begins: what the store and the checkpoint say, and what is left of the log.
 #[derive(Clone, Debug)]
 pub struct Beginning {
-    /// What the store has; its counts are the ledger's.
+    /// What the store has, under this life's generation; its counts are the ledger's.
     pub progress: Progress,
     /// Whether the store has any progress row.
     pub stored: bool,
@@ -67,6 +67,8 @@ pub struct Beginning {
     pub checkpoint: (Epoch, Offset),
     /// The log's cuts after the checkpoint.
     pub cuts: VecDeque<Cut>,
+    /// The newest `ingest` in the log.
+    pub ingest: Millis,
 }
 
 /// The time, as the caller's clock has it.
@@ -75,6 +77,8 @@ pub struct Now {
     pub unix: Millis,
     /// Up and willing to take events, over all generations.
     pub up: Millis,
+    /// Since this life began; runs on while events are refused.
+    pub awake: Millis,
 }
 
 /// What is to be done.
@@ -115,8 +119,9 @@ pub struct State {
     /// The end of the slabs handed out.
     dispatched: Offset,
     filled_bytes: u64,
-    filled: VecDeque<Millis>,
     opened: Millis,
+    /// The newest `ingest` of a slab or cut.
+    ingest: Millis,
 
     in_flight: VecDeque<InFlight>,
     /// Finished, waiting for their cut to be durable.
@@ -132,10 +137,13 @@ pub struct State {
     facts: Facts,
     /// Whether this silence has had its TIME record.
     timed: bool,
+    /// The checkpoint in the making. It is written when the store has come past it: a checkpoint ahead of the store would be no use to a start, and one of a cut
+    /// that never came to the disk would be wrong.
     draft: Option<Draft>,
     bytes_since_checkpoint: u64,
     checkpoint_at: Millis,
-    full_checkpoint: bool,
+    /// Which ids the next checkpoint is to bring.
+    next_checkpoint: Ids,
     draining: bool,
     waiters: VecDeque<Waiter>,
     late_by_window: Vec<u64>,
@@ -147,6 +155,14 @@ struct Worker {
     queued: u64,
     events: u64,
     facts: Facts,
+}
+
+/// A cut that is due.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Epoch,
+    /// A TIME record with this silence.
+    Time(Millis),
 }
 
 /// One worker as the status page shows it: (bytes queued, events decoded, facts).
@@ -165,8 +181,8 @@ impl State {
             ended: beginning.checkpoint,
             dispatched: beginning.checkpoint.1,
             filled_bytes: 0,
-            filled: VecDeque::new(),
             opened: Millis(0),
+            ingest: beginning.ingest,
             in_flight: VecDeque::new(),
             finished: VecDeque::new(),
             committing: VecDeque::new(),
@@ -180,7 +196,7 @@ impl State {
             draft: None,
             bytes_since_checkpoint: 0,
             checkpoint_at: Millis(0),
-            full_checkpoint: false,
+            next_checkpoint: Ids::Fresh,
             draining: false,
             waiters: VecDeque::new(),
         }
@@ -205,14 +221,14 @@ impl State {
     pub fn dispatch(&mut self, slab: &Slab, now: Now) -> Action {
         assert_eq!(slab.first_offset, self.dispatched, "slabs come in the log's order, without a gap");
         if self.dispatched == self.ended.1 {
-            self.opened = now.up;
+            self.opened = now.awake;
         }
         self.dispatched = Offset(slab.first_offset.0 + u64::from(slab.count));
         assert!(self.replay.front().is_none_or(|c| self.dispatched <= c.end), "a logged cut falls into a slab");
         let bytes = slab.bytes.len() as u64;
         self.filled_bytes += bytes;
         self.bytes_since_checkpoint += bytes;
-        self.filled.push_back(slab.ingest);
+        self.ingest = self.ingest.max(slab.ingest);
         let (index, worker) = self.emptiest_worker();
         worker.queued += bytes;
         Action::Send(index, Message::Slab(slab.into()))
@@ -235,34 +251,44 @@ impl State {
             self.replay.pop_front();
             return self.end_epoch(cut, now);
         }
-        let Some(idle) = self.due(now, idle_log) else { return Vec::new() };
-        let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest: now.unix, up: now.up, idle };
+        let idle = match self.due(now, idle_log) {
+            None => return Vec::new(),
+            Some(Due::Epoch) => None,
+            Some(Due::Time(idle)) => Some(idle),
+        };
+        let ingest = self.ingest.max(now.unix);
+        let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest, up: now.up, idle };
         let mut actions = vec![Action::Log(cut)];
         actions.extend(self.end_epoch(cut, now));
         actions
     }
 
-    /// Whether a new cut is due, and then its `idle`.
-    fn due(&mut self, now: Now, idle_log: bool) -> Option<Option<Millis>> {
+    /// Whether a new cut is due, and of which kind.
+    fn due(&mut self, now: Now, idle_log: bool) -> Option<Due> {
         if self.dispatched > self.ended.1 {
-            let age = now.up.0.saturating_sub(self.opened.0);
+            let age = now.awake.0.saturating_sub(self.opened.0);
             let full = self.filled_bytes >= self.limits.epoch_bytes;
-            return (full || self.draining || age >= self.limits.epoch_age.0).then_some(None);
+            return (full || self.draining || age >= self.limits.epoch_age.0).then_some(Due::Epoch);
         }
         if !idle_log || !self.in_flight.is_empty() {
             return None;
         }
+        if self.draining {
+            // One more epoch, empty, takes the last checkpoint.
+            let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
+            return (settled && self.bytes_since_checkpoint > 0).then_some(Due::Epoch);
+        }
         let closes = self.facts.next_close_us?;
         if closes <= self.facts.watermark_us {
             // The watermark has passed a window's end; windows close one epoch behind it.
-            return Some(None);
+            return Some(Due::Epoch);
         }
         let idle = self.silence(now)?;
         if !self.timed || self.watermark_after(idle) >= Micros(closes) {
             self.timed = true;
-            return Some(Some(idle));
+            return Some(Due::Time(idle));
         }
-        self.facts.next_emit_ms.is_some_and(|at| now.unix.0 >= at).then_some(None)
+        self.facts.next_emit_ms.is_some_and(|at| now.unix.0 >= at).then_some(Due::Epoch)
     }
 
     /// How long nothing valid has come, once that is long enough to count.
@@ -279,16 +305,16 @@ impl State {
     fn end_epoch(&mut self, cut: Cut, now: Now) -> Vec<Action> {
         assert_eq!(cut.epoch, self.ended.0.next(), "epochs are dense");
         let base = self.ended.1;
+        self.ingest = self.ingest.max(cut.ingest);
         let checkpoint = self.checkpoint_due(cut, now);
         if let Some(which) = checkpoint {
             self.draft = Some(Draft::new(cut, which, self.workers.len()));
-            (self.bytes_since_checkpoint, self.checkpoint_at, self.full_checkpoint) = (0, now.up, false);
+            (self.bytes_since_checkpoint, self.checkpoint_at, self.next_checkpoint) = (0, now.awake, Ids::Fresh);
         }
         if cut.end > base {
             self.timed = false;
         }
-        let ingests = std::mem::take(&mut self.filled).into();
-        self.in_flight.push_back(InFlight::new(cut, base, ingests, self.workers.len()));
+        self.in_flight.push_back(InFlight::new(cut, base, self.workers.len()));
         (self.ended, self.filled_bytes) = ((cut.epoch, cut.end), 0);
         let to_all = 0..self.workers.len();
         to_all.map(|w| Action::Send(w, Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })).collect()
@@ -296,11 +322,12 @@ impl State {
 
     fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
         let something = self.bytes_since_checkpoint > 0;
-        let old = now.up.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
+        let old = self.draining || now.awake.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
         let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
-        let behind = self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
+        let behind =
+            self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
         let due = self.draft.is_none() && !behind && (large || (something && old));
-        due.then_some(if self.full_checkpoint { Ids::All } else { Ids::Fresh })
+        due.then_some(self.next_checkpoint)
     }
 
     /// Takes a worker's message.
@@ -322,16 +349,17 @@ impl State {
             Message::Report(report) => {
                 self.workers[worker].facts = report.facts;
                 let in_flight = self.in_flight.iter_mut().find(|f| f.cut.epoch.0 == report.epoch);
-                let Some(in_flight) = in_flight else { panic!("a report on epoch {}, which is not in flight", report.epoch) };
+                let Some(in_flight) = in_flight else {
+                    panic!("a report on epoch {}, which is not in flight", report.epoch)
+                };
                 in_flight.take(worker, *report);
                 self.finish(&mut actions)?;
             }
             Message::CheckpointPart { epoch, common, panes, ids, last } => {
                 let draft = self.draft.as_mut().filter(|d| d.cut.epoch.0 == epoch);
                 let Some(draft) = draft else { panic!("a part of checkpoint {epoch}, which was not asked for") };
-                if draft.take(common, panes, ids, last) {
-                    actions.extend(self.draft.take().map(|d| Action::Checkpoint(Box::new(d))));
-                }
+                draft.take(common, panes, ids, last);
+                self.release_checkpoint(&mut actions);
             }
             other => panic!("a coordinator is not sent {other:?}"),
         }
@@ -386,6 +414,11 @@ impl State {
         }
     }
 
+    fn release_checkpoint(&mut self, actions: &mut Vec<Action>) {
+        let whole = self.draft.take_if(|d| d.complete() && d.cut.epoch <= self.committed.epoch);
+        actions.extend(whole.map(|d| Action::Checkpoint(Box::new(d))));
+    }
+
     /// The log has this cut, and all before it, on disk.
     pub fn durable(&mut self, epoch: Epoch) -> Vec<Action> {
         self.durable = self.durable.max(epoch);
@@ -401,6 +434,7 @@ impl State {
         }
         self.committed = to;
         let mut actions = Vec::new();
+        self.release_checkpoint(&mut actions);
         while self.waiters.front().is_some_and(|w| w.end <= to.end) {
             actions.extend(self.waiters.pop_front().map(Waiter::answer));
         }
@@ -439,7 +473,7 @@ impl State {
 
     /// The next checkpoint is to bring all ids: the sealed files have become too many.
     pub fn want_full_checkpoint(&mut self) {
-        self.full_checkpoint = true;
+        self.next_checkpoint = Ids::All;
     }
 
     /// Whether the log's cuts have all been followed and the results up to the last are finished.
@@ -469,6 +503,11 @@ impl State {
         &self.late_by_window
     }
 
+    /// By worker, whether it has no credit left.
+    pub fn without_credit(&self) -> impl Iterator<Item = bool> {
+        self.workers.iter().map(|w| w.queued >= self.limits.credit_bytes)
+    }
+
     pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
         self.workers.iter().map(|w| (w.queued, w.events, w.facts))
     }
@@ -479,5 +518,141 @@ impl Waiter {
         let offsets = (self.first.0..self.end.0).map(Offset);
         let fates = offsets.map(|o| self.exceptions.remove(&o).unwrap_or_else(|| Fate::counted(o))).collect();
         Action::Answer(self.to, fates)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::plan::{Audit, FieldPath, TopicPlan};
+    use crate::core::schema::Schema;
+    use crate::core::units::{Generation, LogId};
+    use crate::wire::Report;
+
+    fn plan() -> Plan {
+        let topic = TopicPlan {
+            name: String::new(),
+            schema: Arc::new(Schema::compile("{}").expect("a schema")),
+            id: None,
+            time: FieldPath(Vec::new()),
+            out_of_order: Micros(0),
+            max_future: Micros(0),
+            idle_after: Micros(5_000_000),
+            remember: Micros(0),
+        };
+        Plan {
+            pipeline: String::new(),
+            topic_field: String::new(),
+            topics: vec![topic],
+            columns: Vec::new(),
+            windows: Vec::new(),
+            audit: Audit::None,
+        }
+    }
+
+    fn state() -> State {
+        let (epoch, end) = (Epoch(0), Offset(0));
+        let progress = Progress { log: LogId(0), generation: Generation(1), epoch, end, counts: Counts::default() };
+        let cuts = VecDeque::new();
+        let beginning = Beginning { progress, stored: false, checkpoint: (epoch, end), cuts, ingest: Millis(0) };
+        State::new(Arc::new(plan()), 1, Limits::default(), beginning)
+    }
+
+    fn at(up: u64) -> Now {
+        Now { unix: Millis(up), up: Millis(up), awake: Millis(up) }
+    }
+
+    fn logged(actions: &[Action]) -> Option<Cut> {
+        actions.iter().find_map(|a| if let Action::Log(cut) = a { Some(*cut) } else { None })
+    }
+
+    fn report(epoch: u64, facts: Facts) -> Message {
+        Message::Report(Box::new(Report {
+            epoch,
+            counts: [0; 5],
+            rows: Vec::new(),
+            dead_letters: Vec::new(),
+            events: Vec::new(),
+            duplicates: Vec::new(),
+            late_by_window: Vec::new(),
+            facts,
+        }))
+    }
+
+    /// The clock ticks through a silence; only these moments have a cut, and none while an epoch is in flight or the log has more to hand out.
+    #[test]
+    fn a_silence_has_a_time_record_then_one_at_the_windows_deadline() {
+        let mut state = state();
+        let facts = |watermark_us: i64, next_close_us: Option<i64>| Facts {
+            watermark_us,
+            idle_base_us: Some(0),
+            last_up_ms: Some(0),
+            next_close_us,
+            ..Facts::default()
+        };
+        let open = Some(10_000_000);
+        let ready = Message::Ready { pid: 0, host: String::new(), facts: facts(0, open) };
+        state.message(0, ready).expect("a message");
+        let mut epoch = 0;
+        let mut check = |up: u64, cut: Option<Option<u64>>, then: Facts| {
+            assert!(state.tick(at(up), false).is_empty(), "the log is not idle");
+            let logged = logged(&state.tick(at(up), true));
+            assert_eq!(logged.map(|c| c.idle), cut.map(|idle| idle.map(Millis)), "at {up}");
+            if logged.is_some() {
+                epoch += 1;
+                assert!(state.tick(at(up), true).is_empty(), "one is in flight");
+                state.message(0, report(epoch, then)).expect("a message");
+            }
+        };
+        check(4_999, None, facts(0, open));
+        check(5_000, Some(Some(5_000)), facts(5_000_000, open));
+        check(9_999, None, facts(0, open));
+        check(10_000, Some(Some(10_000)), facts(10_000_000, open));
+        // The watermark has passed the end; the window closes an epoch later.
+        check(10_001, Some(None), facts(10_000_000, None));
+        check(1_000_000, None, facts(0, None));
+    }
+
+    /// What a start may build upon is never ahead of the store.
+    #[test]
+    fn a_checkpoint_is_written_when_the_store_has_come_past_it() {
+        let mut state = state();
+        let slab = Slab {
+            first_offset: Offset(0),
+            count: 1,
+            ingest: Millis(0),
+            topic: None,
+            bytes: bytes::Bytes::from_static(b"{}\n"),
+            numbering: crate::core::columns::Numbering::Dense,
+        };
+        state.dispatch(&slab, at(40_000));
+        let cut = logged(&state.tick(at(50_000), true)).expect("an old epoch is cut");
+        let part =
+            Message::CheckpointPart { epoch: 1, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), last: true };
+        let Message::Report(mut report) = report(1, Facts::default()) else { unreachable!() };
+        report.counts[0] = 1;
+        assert!(state.message(0, Message::Report(report)).expect("a message").is_empty(), "its cut is not on disk");
+        assert!(state.message(0, part).expect("a message").is_empty(), "nor is it stored");
+        let [Action::Commit(commit)] = &state.durable(cut.epoch)[..] else { panic!("now it may be stored") };
+        let to = commit.to;
+        assert!(!state.at_rest());
+        let [Action::Checkpoint(draft)] = &state.committed(to)[..] else { panic!("and then be built upon") };
+        assert_eq!(draft.cut, cut);
+    }
+
+    #[test]
+    fn a_cut_is_not_taken_in_before_its_slabs() {
+        let mut state = state();
+        let slab = Slab {
+            first_offset: Offset(0),
+            count: 1,
+            ingest: Millis(90_000),
+            topic: None,
+            bytes: bytes::Bytes::from_static(b"{}\n"),
+            numbering: crate::core::columns::Numbering::Dense,
+        };
+        state.dispatch(&slab, at(40_000));
+        // The clock went back after the slab was taken in.
+        assert_eq!(logged(&state.tick(at(50_000), true)).map(|c| c.ingest), Some(Millis(90_000)));
     }
 }

@@ -52,7 +52,10 @@ pub struct EventId(pub u128);
 #[derive(Debug)]
 pub enum Column {
     /// Codes into this slab's dictionary.
-    Group { codes: Vec<u32>, dictionary: Vec<GroupValue> },
+    Group {
+        codes: Vec<u32>,
+        dictionary: Vec<GroupValue>,
+    },
     /// None: absent or null.
     Integer(Vec<Option<i64>>),
     Number(Vec<Option<f64>>),

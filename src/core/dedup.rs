@@ -14,7 +14,7 @@ const BUCKETS_IN_MEMORY: i64 = 32;
 const YEAR_ZERO: i64 = -62_167_219_200_000_000;
 
 /// Which bucket of its topic's time an id falls into, counted from the year 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(pub u32);
 
 /// How a topic's ids are put into buckets and when these are forgotten.
@@ -27,9 +27,14 @@ pub struct Memory {
 impl Memory {
     #[must_use]
     pub fn of(topic: &TopicPlan) -> Self {
-        let share = topic.remember.0.div_euclid(BUCKETS_IN_MEMORY)
-            + i64::from(topic.remember.0.rem_euclid(BUCKETS_IN_MEMORY) > 0);
-        Self { width: share.max(BUCKET_WIDTH_MIN), remember: topic.remember }
+        Self::lasting(topic.remember)
+    }
+
+    /// Of a topic whose ids are remembered so long.
+    #[must_use]
+    pub fn lasting(remember: Micros) -> Self {
+        let share = remember.0.div_euclid(BUCKETS_IN_MEMORY) + i64::from(remember.0.rem_euclid(BUCKETS_IN_MEMORY) > 0);
+        Self { width: share.max(BUCKET_WIDTH_MIN), remember }
     }
 
     /// The bucket of an event of this time.
@@ -102,7 +107,7 @@ impl Seen {
     pub fn forget(&mut self, topic: TopicId, first_remembered: Bucket) {
         let Some(tables) = self.tables.get_mut(usize::from(topic.0)) else { return };
         let mut forgotten = 0;
-        for table in tables.iter_mut().filter(|t| t.oldest < first_remembered) {
+        for table in tables.iter_mut().filter(|t| t.is_older(first_remembered)) {
             forgotten += table.forget(first_remembered);
         }
         self.len -= forgotten;
@@ -139,38 +144,45 @@ impl Seen {
 /// Slots a table begins with.
 const SLOTS_MIN: usize = 16;
 
-/// An open-addressing set of ids with their buckets: 20 bytes a slot, 5/8 to 4/5 of the slots in use once it has grown, so at most 32
-/// bytes an id. A general hash map grows by doubling and would pass the 40 bytes an id may cost.
-#[derive(Debug)]
+/// An open-addressing set of ids with their buckets: 20 bytes a slot, 64 to 80 % of the slots in use once it has grown. What is forgotten
+/// stays in its slot until the table is rebuilt, at the latest when it is more than a fifth of what is there: so at most 20 / (0.64 · 0.8)
+/// = 39 bytes an id, and an id is moved a few times in its life, not once for each bucket that is forgotten. A general hash map grows by
+/// doubling and would pass the 40 bytes an id may cost.
+#[derive(Debug, Default)]
 struct IdTable {
     ids: Vec<u128>,
     /// The id's bucket + 1; 0: the slot is free.
     buckets: Vec<u32>,
+    /// Slots that are not free, those of forgotten ids included.
+    used: usize,
+    /// Remembered ids.
     len: usize,
-    /// No id is in an older bucket.
-    oldest: Bucket,
-}
-
-impl Default for IdTable {
-    fn default() -> Self {
-        Self { ids: Vec::new(), buckets: Vec::new(), len: 0, oldest: Bucket(u32::MAX) }
-    }
+    /// Ids in older buckets are forgotten.
+    first_remembered: Bucket,
+    /// How many ids are remembered of each bucket, in order; never 0 of one.
+    by_bucket: Vec<(Bucket, usize)>,
 }
 
 impl IdTable {
     fn insert(&mut self, id: EventId, bucket: Bucket) -> bool {
-        if self.len * 5 >= self.ids.len() * 4 {
-            let slots = (self.ids.len() + self.ids.len() / 4).max(SLOTS_MIN);
-            self.rebuild(slots, Bucket(0));
+        if bucket < self.first_remembered {
+            // It is remembered until ids are forgotten the next time: what was forgotten before must be gone by then.
+            self.rebuild();
+            self.first_remembered = bucket;
+        }
+        if self.used * 5 >= self.ids.len() * 4 {
+            self.rebuild();
         }
         let slot = self.slot_of(id);
-        if self.buckets[slot] != 0 {
+        let before = self.buckets[slot];
+        if self.remembers(before) {
             return false;
         }
+        self.used += usize::from(before == 0);
         self.ids[slot] = id.0;
         self.buckets[slot] = bucket.0 + 1;
         self.len += 1;
-        self.oldest = self.oldest.min(bucket);
+        self.count(bucket);
         true
     }
 
@@ -178,10 +190,28 @@ impl IdTable {
         let new = self.insert(id, bucket);
         if !new {
             let slot = self.slot_of(id);
+            let before = Bucket(self.buckets[slot] - 1);
             self.buckets[slot] = bucket.0 + 1;
-            self.oldest = self.oldest.min(bucket);
+            self.count(bucket);
+            if let Some((_, count)) = self.by_bucket.iter_mut().find(|(b, _)| *b == before) {
+                *count -= 1;
+            }
+            self.by_bucket.retain(|&(_, count)| count > 0);
         }
         new
+    }
+
+    fn remembers(&self, slot: u32) -> bool {
+        slot > self.first_remembered.0
+    }
+
+    fn count(&mut self, bucket: Bucket) {
+        // Nearly always the newest.
+        let at = self.by_bucket.iter().rposition(|&(b, _)| b <= bucket);
+        match at.map(|at| &mut self.by_bucket[at]) {
+            Some((known, count)) if *known == bucket => *count += 1,
+            _ => self.by_bucket.insert(at.map_or(0, |at| at + 1), (bucket, 1)),
+        }
     }
 
     /// The slot that holds the id, or the free one where it belongs. There is always a free slot.
@@ -199,29 +229,41 @@ impl IdTable {
         slot
     }
 
-    fn forget(&mut self, first_remembered: Bucket) -> usize {
-        let before = self.len;
-        let left = self.iter().filter(|&(_, b)| b >= first_remembered).count();
-        self.rebuild((left + left / 3).max(SLOTS_MIN), first_remembered);
-        before - self.len
+    /// Whether an id is in an older bucket than this.
+    fn is_older(&self, first_remembered: Bucket) -> bool {
+        self.by_bucket.first().is_some_and(|&(oldest, _)| oldest < first_remembered)
     }
 
-    fn rebuild(&mut self, slots: usize, first_remembered: Bucket) {
-        let old = std::mem::replace(
-            self,
-            Self { ids: vec![0; slots], buckets: vec![0; slots], len: 0, oldest: Bucket(u32::MAX) },
-        );
-        for (id, bucket) in old.iter().filter(|&(_, b)| b >= first_remembered) {
-            let slot = self.slot_of(id);
-            self.ids[slot] = id.0;
-            self.buckets[slot] = bucket.0 + 1;
-            self.len += 1;
-            self.oldest = self.oldest.min(bucket);
+    fn forget(&mut self, first_remembered: Bucket) -> usize {
+        let buckets = self.by_bucket.partition_point(|&(b, _)| b < first_remembered);
+        let forgotten = self.by_bucket.drain(..buckets).map(|(_, count)| count).sum();
+        self.first_remembered = self.first_remembered.max(first_remembered);
+        self.len -= forgotten;
+        if self.len * 5 < self.used * 4 {
+            self.rebuild();
         }
+        forgotten
+    }
+
+    /// Drops what is forgotten and leaves 64 % of the slots in use.
+    fn rebuild(&mut self) {
+        let slots = (self.len * 25 / 16).max(SLOTS_MIN);
+        let ids = std::mem::replace(&mut self.ids, vec![0; slots]);
+        let buckets = std::mem::replace(&mut self.buckets, vec![0; slots]);
+        for (id, bucket) in ids.into_iter().zip(buckets) {
+            if !self.remembers(bucket) {
+                continue;
+            }
+            let slot = self.slot_of(EventId(id));
+            self.ids[slot] = id;
+            self.buckets[slot] = bucket;
+        }
+        self.used = self.len;
     }
 
     fn iter(&self) -> impl Iterator<Item = (EventId, Bucket)> + '_ {
-        self.ids.iter().zip(&self.buckets).filter(|&(_, &b)| b != 0).map(|(&id, &b)| (EventId(id), Bucket(b - 1)))
+        let slots = self.ids.iter().zip(&self.buckets).filter(|&(_, &b)| self.remembers(b));
+        slots.map(|(&id, &b)| (EventId(id), Bucket(b - 1)))
     }
 }
 
@@ -236,21 +278,25 @@ mod tests {
     proptest! {
         #[test]
         fn a_table_is_a_map_that_forgets_old_buckets(
-            steps in prop::collection::vec((0u128..400, 0u32..20, prop::bool::weighted(0.02)), 0..2000),
+            steps in prop::collection::vec((0u128..400, 0u32..20, prop::bool::weighted(0.02), prop::bool::weighted(0.05)), 0..2000),
         ) {
             let mut table = IdTable::default();
             let mut model: HashMap<u128, u32> = HashMap::new();
-            for (id, bucket, forget) in steps {
+            for (id, bucket, forget, restore) in steps {
                 if forget {
                     let gone = model.values().filter(|&&b| b < bucket).count();
                     model.retain(|_, b| *b >= bucket);
                     prop_assert_eq!(table.forget(Bucket(bucket)), gone);
+                } else if restore {
+                    let new = model.insert(id, bucket).is_none();
+                    prop_assert_eq!(table.replace(EventId(id), Bucket(bucket)), new);
                 } else {
                     let new = !model.contains_key(&id);
                     model.entry(id).or_insert(bucket);
                     prop_assert_eq!(table.insert(EventId(id), Bucket(bucket)), new);
                 }
                 prop_assert_eq!(table.len, model.len());
+                prop_assert_eq!(table.is_older(Bucket(7)), model.values().any(|&b| b < 7));
             }
             let mut left: Vec<_> = table.iter().map(|(i, b)| (i.0, b.0)).collect();
             left.sort_unstable();
@@ -273,11 +319,22 @@ mod tests {
     #[test]
     fn an_id_costs_at_most_forty_bytes() {
         let mut table = IdTable::default();
-        for n in 0..200_000u128 {
-            table.insert(EventId(n * 0x9e37_79b9_7f4a_7c15), Bucket(1));
+        let check = |table: &IdTable| {
             if table.len > 1000 {
                 assert!(table.ids.len() * 20 <= table.len * 40, "{} slots for {} ids", table.ids.len(), table.len);
             }
+        };
+        for n in 0..200_000u32 {
+            table.insert(EventId(u128::from(n) * 0x9e37_79b9_7f4a_7c15), Bucket(n / 1000));
+            check(&table);
+            if n % 1000 == 0 && n > 100_000 {
+                table.forget(Bucket(n / 1000 - 100));
+                check(&table);
+            }
+        }
+        for bucket in 100..200 {
+            table.forget(Bucket(bucket));
+            check(&table);
         }
     }
 }

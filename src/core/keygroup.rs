@@ -99,7 +99,7 @@ mod tests {
     fn time_ordered_ids_spread_over_all_key_groups() {
         let mut hits = [0u32; KEY_GROUPS];
         for n in 0..128_000u128 {
-            hits[usize::from(KeyGroup::of_id(EventId((n << 80) | (7 << 76) | 42)).0)] += 1;
+            hits[usize::from(KeyGroup::of_id(EventId((n << 80) + (7 << 76) + 42)).0)] += 1;
         }
         assert!(hits.iter().all(|&h| (700..1300).contains(&h)), "{hits:?}");
     }

@@ -115,3 +115,93 @@ impl Watermark {
         (self.topics, self.now, self.previous, self.before_previous) = (topics, now, previous, before_previous);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::plan::{Audit, FieldPath, TopicPlan};
+    use crate::core::schema::Schema;
+    use crate::core::units::{Epoch, Offset};
+
+    /// Topics by (out_of_order, idle_after in milliseconds).
+    fn plan(topics: &[(i64, i64)]) -> Plan {
+        let topic = |&(out_of_order, idle_after): &(i64, i64)| TopicPlan {
+            name: String::new(),
+            schema: Arc::new(Schema::compile("{}").expect("a schema")),
+            id: None,
+            time: FieldPath(Vec::new()),
+            out_of_order: Micros(out_of_order),
+            max_future: Micros(0),
+            idle_after: Micros(idle_after * 1000),
+            remember: Micros(0),
+        };
+        Plan {
+            pipeline: String::new(),
+            topic_field: String::new(),
+            topics: topics.iter().map(topic).collect(),
+            columns: Vec::new(),
+            windows: Vec::new(),
+            audit: Audit::None,
+        }
+    }
+
+    /// One epoch: newest times by topic, up, idle; and W(e) after it. None stands for minus infinity.
+    type Step<'a> = (&'a [Option<i64>], u64, Option<u64>, Option<i64>);
+
+    fn check(topics: &[(i64, i64)], steps: &[Step]) {
+        let mut watermark = Watermark::new(&plan(topics));
+        let mut so_far = vec![Micros::MIN, Micros::MIN];
+        for (epoch, &(newest, up, idle, expected)) in (1..).zip(steps) {
+            let (up, idle) = (Millis(up), idle.map(Millis));
+            let cut = Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up, idle };
+            watermark.advance(&cut, &newest.iter().map(|t| t.map(Micros)).collect::<Vec<_>>());
+            so_far.push(expected.map_or(Micros::MIN, Micros));
+            let [.., lateness, closing, now] = so_far[..] else { unreachable!() };
+            let found = (watermark.lateness(), watermark.closing(), watermark.now());
+            assert_eq!(found, (lateness, closing, now), "after epoch {epoch} of {steps:?}");
+        }
+    }
+
+    #[test]
+    fn it_follows_the_slowest_topic_that_is_not_idle() {
+        // It lags by what may be out of order, and never goes back.
+        let one = [(2, 5)];
+        check(&one, &[(&[None], 0, None, None), (&[Some(10)], 1, None, Some(8)), (&[Some(9)], 2, None, Some(8))]);
+        // A topic never seen is idle; a slower one that comes later does not take it back, and holds it from then on.
+        let two = [(2, 5), (0, 5)];
+        check(
+            &two,
+            &[
+                (&[Some(100), None], 0, None, Some(98)),
+                (&[Some(101), Some(50)], 1, None, Some(98)),
+                (&[Some(200), None], 2, None, Some(98)),
+                (&[Some(300), None], 5, None, Some(98)),
+                // Idle exactly `idle_after` after its last event.
+                (&[Some(400), None], 6, None, Some(398)),
+                (&[Some(500), Some(450)], 7, None, Some(450)),
+            ],
+        );
+    }
+
+    #[test]
+    fn silence_moves_it_on() {
+        let two = [(2, 5), (0, 10)];
+        check(
+            &two,
+            &[
+                (&[None, None], 0, Some(100), None),
+                (&[Some(1000), Some(900)], 1, None, Some(900)),
+                // The second topic is not idle yet: silence does not count.
+                (&[None, None], 7, Some(6), Some(900)),
+                // All are: the furthest topic's watermark and the silence.
+                (&[None, None], 11, Some(10), Some(998 + 10_000)),
+                (&[None, None], 12, Some(11), Some(998 + 11_000)),
+                // Without a TIME record nothing moves; nor does an older event.
+                (&[None, None], 13, None, Some(998 + 11_000)),
+                (&[Some(1001), None], 14, None, Some(998 + 11_000)),
+            ],
+        );
+    }
+}

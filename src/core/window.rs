@@ -66,7 +66,9 @@ impl Panes {
 
     /// Merges a partial aggregate into its pane.
     pub fn merge(&mut self, key: PaneKey, partial: Partial) {
-        let Some(window) = self.windows.get_mut(key.window) else { panic!("window {} is none of the plan's", key.window) };
+        let Some(window) = self.windows.get_mut(key.window) else {
+            panic!("window {} is none of the plan's", key.window)
+        };
         window.unpublished = true;
         let groups = window.by_start.entry(key.start).or_default();
         if let Some(pane) = groups.get_mut(&key.group) {
@@ -80,7 +82,9 @@ impl Panes {
 
     /// Puts a pane out of a checkpoint in its place.
     pub fn restore(&mut self, key: PaneKey, pane: Pane) {
-        let Some(window) = self.windows.get_mut(key.window) else { panic!("window {} is none of the plan's", key.window) };
+        let Some(window) = self.windows.get_mut(key.window) else {
+            panic!("window {} is none of the plan's", key.window)
+        };
         window.unpublished |= pane.changed;
         let before = window.by_start.entry(key.start).or_default().insert(key.group, pane);
         assert!(before.is_none(), "a checkpoint holds a pane twice");
@@ -130,7 +134,7 @@ impl Panes {
     #[must_use]
     pub fn next_emit(&self) -> Option<Millis> {
         let waiting = self.windows.iter().zip(&self.plan.windows).filter(|(panes, _)| panes.unpublished);
-        let emit_ms = |window: &WindowPlan| u64::try_from((window.emit.0.saturating_add(999) / 1000)).unwrap_or(0);
+        let emit_ms = |window: &WindowPlan| u64::try_from(window.emit.0.saturating_add(999) / 1000).unwrap_or(0);
         waiting.map(|(panes, window)| Millis(panes.last_emit.0.saturating_add(emit_ms(window)))).min()
     }
 

@@ -55,7 +55,9 @@ pub enum Refusal {
     Starting,
     #[error("the job is draining before it stops")]
     Draining,
-    #[error("the log has reached LOG_BYTES_MAX: results are not stored as fast as events come; it heals when the store catches up")]
+    #[error(
+        "the log has reached LOG_BYTES_MAX: results are not stored as fast as events come; it heals when the store catches up"
+    )]
     LogFull,
     #[error("the disk under DATA_DIR is nearly full; it heals when there is room")]
     DiskFull,

@@ -1,14 +1,32 @@
 //! The log's one writer: takes submissions and cuts, puts what waits into one frame, syncs it, then acknowledges.
+//!
+//! `Writer::commit` is the whole of a group commit and knows no thread; `spawn` runs it over the queue.
 
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr_iter, memrchr};
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::core::columns::{Numbering, Slab};
 use crate::core::epoch::Cut;
-use crate::core::units::{Epoch, Millis, Offset};
-use crate::ingest::feed::FeedIn;
+use crate::core::units::{Epoch, Millis, Offset, TopicId};
+use crate::ingest::feed::{FeedIn, Waiting};
 use crate::ingest::{Receipt, Refusal, Submission};
-use crate::log::{Log, LogError};
+use crate::log::{Log, LogError, Record};
+
+/// A slab is at most this large, unless one event is larger: the unit of dispatch, small enough to spread over workers.
+const SLAB_BYTES_MAX: usize = 1 << 20;
+/// Where two pieces are both as large as this, each is a slab of its own: copying them together would cost more than it saves.
+const SHARED_BYTES_MAX: usize = 128 << 10;
+/// A frame takes no further submission beyond this: one sync's worth, so that those at its front do not wait for long.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Cuts for which there was no room are tried again after this time.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What the writer tells the coordinator.
 #[derive(Debug)]
@@ -21,68 +39,566 @@ pub enum Note {
 
 /// The way in for HTTP and the generator. It exists before the log is open; until then it refuses.
 #[derive(Clone)]
-pub struct Ingest {}
+pub struct Ingest {
+    shared: Arc<Shared>,
+}
 
 /// The coordinator's way to the writer.
 #[derive(Clone)]
-pub struct Cutter {}
+pub struct Cutter {
+    shared: Arc<Shared>,
+}
 
 /// The writer's end of the queue.
-pub struct Queue {}
+pub struct Queue {
+    shared: Arc<Shared>,
+}
+
+/// A submission and the one who waits for its receipt.
+#[derive(Debug)]
+pub struct Request {
+    pub submission: Submission,
+    pub receipt: oneshot::Sender<Result<Receipt, Refusal>>,
+}
+
+/// What one group commit does.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub requests: Vec<Request>,
+    pub cuts: Vec<Cut>,
+    /// As `Log::retain` takes it.
+    pub retain: Option<(Offset, Option<Millis>)>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something waits for the writer.
+    filled: Condvar,
+    queue_max: usize,
+    queue_bytes_max: usize,
+}
+
+struct State {
+    gate: Option<Refusal>,
+    requests: VecDeque<Request>,
+    bytes: usize,
+    cuts: Vec<Cut>,
+    retain: Option<(Offset, Option<Millis>)>,
+    closed: bool,
+}
 
 /// At most `queue_max` submissions wait (INGEST_QUEUE_MAX), and `queue_bytes_max` of their bytes.
 #[must_use]
-pub fn queue(_queue_max: usize, _queue_bytes_max: usize) -> (Ingest, Cutter, Queue) {
-    unimplemented!()
+pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue) {
+    let state = State {
+        gate: Some(Refusal::Starting),
+        requests: VecDeque::new(),
+        bytes: 0,
+        cuts: Vec::new(),
+        retain: None,
+        closed: false,
+    };
+    let shared = Arc::new(Shared { state: Mutex::new(state), filled: Condvar::new(), queue_max, queue_bytes_max });
+    (Ingest { shared: shared.clone() }, Cutter { shared: shared.clone() }, Queue { shared })
+}
+
+impl Shared {
+    /// Each change of the state is whole, so a thread that died with the lock held has harmed nothing.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.filled.notify_one();
+    }
+
+    fn enter(&self, submission: Submission) -> Result<oneshot::Receiver<Result<Receipt, Refusal>>, Refusal> {
+        let bytes = submission.lines.len();
+        let mut state = self.lock();
+        if let Some(refusal) = state.gate {
+            return Err(refusal);
+        }
+        if state.closed {
+            return Err(Refusal::Draining);
+        }
+        // One that is larger than the queue goes in alone.
+        let full = state.bytes + bytes > self.queue_bytes_max && !state.requests.is_empty();
+        if full || state.requests.len() >= self.queue_max {
+            return Err(Refusal::Busy);
+        }
+        let (receipt, answer) = oneshot::channel();
+        state.bytes += bytes;
+        state.requests.push_back(Request { submission, receipt });
+        drop(state);
+        self.filled.notify_one();
+        Ok(answer)
+    }
 }
 
 impl Ingest {
-    /// Waits until the events are on disk.
+    /// Waits until the events are on disk. If the log fails there is no answer: the outcome is not known, and the process is being ended.
     ///
     /// # Errors
     /// The reason why nothing of it was taken.
-    pub async fn submit(&self, _submission: Submission) -> Result<Receipt, Refusal> {
-        unimplemented!()
+    pub async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        assert!(submission.count > 0, "a submission has events");
+        let answer = self.shared.enter(submission)?;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Refuses everything from now on with this reason, or with None nothing more. At first it is `Some(Refusal::Starting)`.
-    pub fn gate(&self, _closed: Option<Refusal>) {
-        unimplemented!()
+    pub fn gate(&self, closed: Option<Refusal>) {
+        self.shared.lock().gate = closed;
     }
 
     /// Why submissions are refused now, if they are.
     #[must_use]
     pub fn gated(&self) -> Option<Refusal> {
-        unimplemented!()
+        self.shared.lock().gate
     }
 }
 
 impl Cutter {
     /// Has this cut logged with the next frame; a `Note::Durable` tells when it is on disk.
-    pub fn cut(&self, _cut: Cut) {
-        unimplemented!()
+    pub fn cut(&self, cut: Cut) {
+        self.shared.change(|state| state.cuts.push(cut));
     }
 
     /// Deletes what `Log::retain` may.
-    pub fn retain(&self, _needed_from: Offset, _keep_since: Option<Millis>) {
-        unimplemented!()
+    pub fn retain(&self, needed_from: Offset, keep_since: Option<Millis>) {
+        self.shared.change(|state| state.retain = Some((needed_from, keep_since)));
     }
 
     /// Writes what still waits, then ends the thread.
     pub fn close(&self) {
-        unimplemented!()
+        self.shared.change(|state| state.closed = true);
     }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.cuts.is_empty() && self.retain.is_none()
+    }
+
+    fn take(&mut self) -> Batch {
+        let mut requests = Vec::new();
+        let mut bytes = 0;
+        while let Some(request) =
+            self.requests.pop_front_if(|r| bytes == 0 || bytes + r.submission.lines.len() <= FRAME_BYTES_MAX)
+        {
+            bytes += request.submission.lines.len();
+            requests.push(request);
+        }
+        self.bytes -= bytes;
+        Batch { requests, cuts: std::mem::take(&mut self.cuts), retain: self.retain.take() }
+    }
+}
+
+impl Queue {
+    /// What waits, as far as it fits into one frame; it may be nothing.
+    #[must_use]
+    pub fn take(&self) -> Batch {
+        self.shared.lock().take()
+    }
+
+    /// Waits until there is something, or for `at_most` if given. None once the queue is closed and empty.
+    fn wait(&self, at_most: Option<Duration>) -> Option<Batch> {
+        let mut state = self.shared.lock();
+        while state.is_idle() {
+            if state.closed {
+                return None;
+            }
+            match at_most {
+                None => state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => {
+                    let waited = self.shared.filled.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
+                    state = waited.0;
+                    if waited.1.timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        Some(state.take())
+    }
+}
+
+/// The group commit: owns the log, and says what became of what was submitted.
+pub struct Writer {
+    log: Log,
+    feed: FeedIn,
+    /// Cuts for which the disk had no room, and which are in no frame yet.
+    deferred: Vec<Cut>,
+}
+
+/// The log has failed, as the note said: commit nothing more.
+#[derive(Debug)]
+pub struct LogFailed;
+
+/// Slabs of one frame, and who is to be told of them.
+#[derive(Default)]
+struct Frame {
+    slabs: Vec<Slab>,
+    receipts: Vec<(oneshot::Sender<Result<Receipt, Refusal>>, Receipt)>,
+    waiting: Vec<Waiting>,
+}
+
+impl Writer {
+    #[must_use]
+    pub fn new(log: Log, feed: FeedIn) -> Self {
+        Self { log, feed, deferred: Vec::new() }
+    }
+
+    /// Puts the batch into one frame. When it is on disk: slabs and those who wait for them go into the feed, then the coordinator is told, then the receipts
+    /// are given out. Where there is no room the submissions are refused, and the cuts go in alone, as soon as they can.
+    ///
+    /// # Errors
+    /// The log has failed: `note` was told why, and nobody was given a receipt.
+    pub fn commit(&mut self, batch: Batch, now: Millis, note: &impl Fn(Note)) -> Result<(), LogFailed> {
+        let Batch { requests, mut cuts, retain } = batch;
+        cuts.splice(..0, self.deferred.drain(..));
+        let done = self.write(requests, cuts, now, note).and_then(|()| match retain {
+            Some((needed_from, keep_since)) => self.retain(needed_from, keep_since, note),
+            None => Ok(()),
+        });
+        done.map_err(|error| {
+            note(Note::Failed(error));
+            LogFailed
+        })
+    }
+
+    /// Cuts are waiting for room on the disk.
+    #[must_use]
+    pub fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    fn write(
+        &mut self,
+        requests: Vec<Request>,
+        cuts: Vec<Cut>,
+        now: Millis,
+        note: &impl Fn(Note),
+    ) -> Result<(), LogError> {
+        if requests.is_empty() && cuts.is_empty() {
+            return Ok(());
+        }
+        // The wall clock may go back; what the log says does not.
+        let ingest = now.max(self.log.ingest());
+        let frame = Frame::of(requests, self.log.end(), ingest);
+        let cut = cuts.last().map(|c| c.epoch);
+        // Cuts come first: they end epochs of events that are in the log already.
+        let records: Vec<Record> =
+            cuts.iter().copied().map(Record::Cut).chain(frame.slabs.iter().cloned().map(Record::Slab)).collect();
+        match self.log.append(&records, ingest) {
+            Ok(_) => {
+                self.feed.push(frame.slabs, frame.waiting);
+                note(Note::Durable { end: self.log.end(), cut, bytes: self.log.bytes() });
+                for (to, receipt) in frame.receipts {
+                    // Who went away in the meantime needs none; the events are in.
+                    let _ = to.send(Ok(receipt));
+                }
+                Ok(())
+            }
+            Err(LogError::Full) => self.write_cuts(frame, cuts, ingest, Refusal::LogFull, note),
+            Err(LogError::DiskFull) => self.write_cuts(frame, cuts, ingest, Refusal::DiskFull, note),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// There is no room for the slabs, but perhaps for the cuts: they let epochs end, and so room come.
+    fn write_cuts(
+        &mut self,
+        frame: Frame,
+        cuts: Vec<Cut>,
+        ingest: Millis,
+        refusal: Refusal,
+        note: &impl Fn(Note),
+    ) -> Result<(), LogError> {
+        let refused = !frame.receipts.is_empty();
+        for (to, _) in frame.receipts {
+            let _ = to.send(Err(refusal));
+        }
+        if refused && !cuts.is_empty() {
+            return self.write(Vec::new(), cuts, ingest, note);
+        }
+        self.deferred = cuts;
+        Ok(())
+    }
+
+    fn retain(
+        &mut self,
+        needed_from: Offset,
+        keep_since: Option<Millis>,
+        note: &impl Fn(Note),
+    ) -> Result<(), LogError> {
+        self.log.retain(needed_from, keep_since)?;
+        note(Note::Durable { end: self.log.end(), cut: None, bytes: self.log.bytes() });
+        Ok(())
+    }
+}
+
+impl Frame {
+    fn of(requests: Vec<Request>, first: Offset, ingest: Millis) -> Self {
+        let mut frame = Self::default();
+        let mut pieces = Vec::new();
+        let mut end = first;
+        for Request { submission, receipt } in requests {
+            let Submission { topic, lines, count, applied } = submission;
+            frame.waiting.extend(applied.map(|to| Waiting { first: end, count, to }));
+            frame.receipts.push((receipt, Receipt { first: end, count }));
+            end = Offset(end.0 + u64::from(count));
+            split(Piece { topic, lines, count }, &mut pieces);
+        }
+        frame.slabs = slabs(pieces, first, ingest);
+        frame
+    }
+}
+
+/// A slab or a part of one: some lines of one submission.
+struct Piece {
+    topic: Option<TopicId>,
+    lines: Bytes,
+    count: u32,
+}
+
+/// Cuts at line ends what is larger than a slab.
+fn split(whole: Piece, pieces: &mut Vec<Piece>) {
+    let Piece { topic, lines: mut rest, count } = whole;
+    let mut left = count;
+    while rest.len() > SLAB_BYTES_MAX {
+        let (window, beyond) = rest.split_at(SLAB_BYTES_MAX);
+        let end = memrchr(b'\n', window).or_else(|| memchr(b'\n', beyond).map(|at| SLAB_BYTES_MAX + at));
+        let lines = rest.split_to(end.map_or(rest.len(), |at| at + 1));
+        let count = memchr_iter(b'\n', &lines).count() as u32;
+        assert!(count <= left, "a submission has as many lines as it says");
+        left -= count;
+        pieces.push(Piece { topic, lines, count });
+    }
+    assert_eq!(left == 0, rest.is_empty(), "a submission has as many lines as it says");
+    if left > 0 {
+        pieces.push(Piece { topic, lines: rest, count: left });
+    }
+}
+
+/// Small neighbours of one topic share a slab as far as they fit; only they are copied.
+fn slabs(pieces: Vec<Piece>, mut first: Offset, ingest: Millis) -> Vec<Slab> {
+    let mut groups: Vec<(usize, Vec<Piece>)> = Vec::new();
+    for piece in pieces {
+        let bytes = piece.lines.len();
+        match groups.last_mut() {
+            Some((size, group))
+                if *size + bytes <= SLAB_BYTES_MAX
+                    && (*size).min(bytes) < SHARED_BYTES_MAX
+                    && group.iter().all(|p| p.topic == piece.topic) =>
+            {
+                *size += bytes;
+                group.push(piece);
+            }
+            _ => groups.push((bytes, vec![piece])),
+        }
+    }
+    let mut slabs = Vec::with_capacity(groups.len());
+    for (size, group) in groups {
+        let topic = group.first().and_then(|p| p.topic);
+        let count = group.iter().map(|p| p.count).sum();
+        let bytes = match <[Piece; 1]>::try_from(group) {
+            Ok([one]) => one.lines,
+            Err(several) => {
+                let mut bytes = BytesMut::with_capacity(size);
+                for piece in &several {
+                    bytes.extend_from_slice(&piece.lines);
+                }
+                bytes.freeze()
+            }
+        };
+        slabs.push(Slab { first_offset: first, count, ingest, topic, bytes, numbering: Numbering::Dense });
+        first = Offset(first.0 + u64::from(count));
+    }
+    slabs
 }
 
 /// Starts the writer's thread. `note` is called on it: after each sync and before the receipts are given out, so that whoever has a receipt finds
 /// the ledger raised.
 #[must_use]
 pub fn spawn(
-    _log: Log,
-    _queue: Queue,
-    _feed: FeedIn,
-    _clock: Arc<dyn Clock>,
-    _note: impl Fn(Note) + Send + 'static,
+    log: Log,
+    queue: Queue,
+    feed: FeedIn,
+    clock: Arc<dyn Clock>,
+    note: impl Fn(Note) + Send + 'static,
 ) -> JoinHandle<()> {
-    unimplemented!()
+    let run = move || {
+        let mut writer = Writer::new(log, feed);
+        while let Some(batch) = queue.wait(writer.has_deferred().then_some(RETRY_AFTER)) {
+            if writer.commit(batch, clock.unix(), &note).is_err() {
+                return;
+            }
+        }
+    };
+    match thread::Builder::new().name("log-writer".to_owned()).spawn(run) {
+        Ok(thread) => thread,
+        Err(error) => panic!("no thread for the log's writer: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::core::units::LogId;
+    use crate::ingest::feed::feed;
+    use crate::log::disk::FileDisk;
+    use crate::log::{Options, Recovered};
+
+    fn open(directory: &Path) -> (Log, Recovered) {
+        let disk = Arc::new(FileDisk::open(directory).unwrap());
+        let options = Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: 0 };
+        Log::open(disk, options, LogId(1), None, Offset(0)).unwrap()
+    }
+
+    fn submission(topic: Option<u16>, lines: &[String]) -> Submission {
+        let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
+        Submission { topic: topic.map(TopicId), lines: text.into(), count: lines.len() as u32, applied: None }
+    }
+
+    fn lines_of(slab: &Slab) -> Vec<String> {
+        let text = std::str::from_utf8(&slab.bytes).unwrap();
+        text.strip_suffix('\n').unwrap().split('\n').map(str::to_owned).collect()
+    }
+
+    /// (topic, kilobytes of each line) of submissions → (topic, lines, first offset) of slabs.
+    #[test]
+    fn submissions_become_slabs() {
+        type Case = (&'static [(Option<u16>, &'static [usize])], &'static [(Option<u16>, u32, u64)]);
+        let cases: &[Case] = &[
+            (&[(Some(1), &[1])], &[(Some(1), 1, 0)]),
+            (&[(Some(1), &[1, 2]), (Some(1), &[3])], &[(Some(1), 3, 0)]),
+            (
+                &[(Some(1), &[1]), (Some(2), &[1]), (Some(1), &[1])],
+                &[(Some(1), 1, 0), (Some(2), 1, 1), (Some(1), 1, 2)],
+            ),
+            (&[(None, &[1]), (None, &[1]), (Some(0), &[1])], &[(None, 2, 0), (Some(0), 1, 2)]),
+            (&[(Some(1), &[1000]), (Some(1), &[24]), (Some(1), &[1])], &[(Some(1), 1, 0), (Some(1), 2, 1)]),
+            (&[(Some(1), &[600, 600, 600])], &[(Some(1), 1, 0), (Some(1), 1, 1), (Some(1), 1, 2)]),
+            (&[(Some(1), &[400, 400, 400, 400]), (Some(1), &[1])], &[(Some(1), 2, 0), (Some(1), 3, 2)]),
+            // Larger than a slab, and not split.
+            (&[(Some(1), &[1, 3000, 1])], &[(Some(1), 1, 0), (Some(1), 1, 1), (Some(1), 1, 2)]),
+        ];
+        for &(submissions, expected) in cases {
+            let mut all = Vec::new();
+            let requests = submissions.iter().map(|&(topic, sizes)| {
+                let lines: Vec<String> = sizes.iter().map(|kb| "x".repeat(kb << 10)).collect();
+                all.extend(lines.clone());
+                Request { submission: submission(topic, &lines), receipt: oneshot::channel().0 }
+            });
+            let frame = Frame::of(requests.collect(), Offset(0), Millis(0));
+            let shapes: Vec<_> =
+                frame.slabs.iter().map(|s| (s.topic.map(|t| t.0), s.count, s.first_offset.0)).collect();
+            let name: Vec<_> = submissions.iter().map(|s| s.1).collect();
+            assert_eq!(shapes, expected, "{name:?}");
+            assert!(frame.slabs.iter().flat_map(lines_of).eq(all), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_way_in_is_bounded_and_gated() {
+        let (ingest, cutter, queue) = queue(2, 100);
+        let enter = |bytes: usize| {
+            let lines = "x".repeat(bytes - 1) + "\n";
+            ingest.shared.enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None }).err()
+        };
+        assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
+        ingest.gate(None);
+        assert_eq!([enter(1000), enter(1)], [None, Some(Refusal::Busy)], "a large one goes in alone");
+        assert_eq!(queue.take().requests.len(), 1);
+        assert_eq!([enter(50), enter(51), enter(50), enter(1)], [None, Some(Refusal::Busy), None, Some(Refusal::Busy)]);
+        ingest.gate(Some(Refusal::IdsFull));
+        assert_eq!(enter(1), Some(Refusal::IdsFull));
+        assert_eq!(queue.take().requests.len(), 2, "what was let in before is taken");
+        ingest.gate(None);
+        cutter.close();
+        assert_eq!(enter(1), Some(Refusal::Draining));
+        assert!(queue.wait(None).is_none());
+    }
+
+    #[test]
+    fn a_frame_takes_no_more_than_its_share() {
+        let (ingest, _cutter, queue) = queue(100, usize::MAX);
+        ingest.gate(None);
+        for megabytes in [20, 6, 10, 1] {
+            let lines = "x".repeat((megabytes << 20) - 1) + "\n";
+            let submission = Submission { topic: None, lines: lines.into(), count: 1, applied: None };
+            assert!(ingest.shared.enter(submission).is_ok());
+        }
+        let taken = [(); 4].map(|()| queue.take().requests.len());
+        assert_eq!(taken, [1, 2, 1, 0]);
+    }
+
+    /// Whoever has a receipt finds his events at its offsets after a restart; the offsets are dense; the notes have told of them before.
+    #[test]
+    fn receipts_name_what_the_log_holds() {
+        const CLIENTS: u64 = 8;
+        const REQUESTS: u64 = 40;
+        let directory = tempfile::tempdir().unwrap();
+        let (log, recovered) = open(directory.path());
+        let (ingest, cutter, queue) = queue(1000, 64 << 20);
+        let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
+        let (told, notes) = mpsc::channel();
+        let durable = Arc::new(Mutex::new(recovered.end));
+        let noted = durable.clone();
+        let writer = spawn(log, queue, feed_in, Arc::new(SystemClock::default()), move |note| {
+            let Note::Durable { end, cut, .. } = note else { panic!("{note:?}") };
+            *noted.lock().unwrap() = end;
+            told.send(cut).unwrap();
+        });
+        ingest.gate(None);
+        let client = |client: u64| {
+            let (ingest, durable) = (ingest.clone(), durable.clone());
+            thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let mut expected = Vec::new();
+                for request in 0..REQUESTS {
+                    let lines: Vec<String> = (0..=request % 5).map(|n| format!("{client} {request} {n}")).collect();
+                    let topic = (request % 3 > 0).then_some((client % 2) as u16);
+                    let receipt = runtime.block_on(ingest.submit(submission(topic, &lines))).unwrap();
+                    assert!(durable.lock().unwrap().0 >= receipt.first.0 + u64::from(receipt.count));
+                    assert_eq!(receipt.count as usize, lines.len());
+                    expected.extend((receipt.first.0..).zip(lines));
+                }
+                expected
+            })
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        let cuts: Vec<u64> = (1..=20).collect();
+        for &epoch in &cuts {
+            cutter.cut(Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None });
+        }
+        let mut expected: Vec<(u64, String)> = clients.into_iter().flat_map(|c| c.join().unwrap()).collect();
+        expected.sort();
+        cutter.close();
+        writer.join().unwrap();
+        assert_eq!(notes.iter().flatten().last(), Some(Epoch(20)));
+
+        let mut fed = Vec::new();
+        while let Some(slab) = feed.next_slab().unwrap() {
+            fed.extend((slab.first_offset.0..).zip(lines_of(&slab)));
+        }
+        assert_eq!(fed, expected);
+        let (log, recovered) = open(directory.path());
+        assert_eq!(recovered.end.0, expected.len() as u64);
+        assert_eq!(recovered.cuts.iter().map(|c| c.epoch.0).collect::<Vec<_>>(), cuts);
+        let (mut reader, mut read) = (log.reader(Offset(0)), Vec::new());
+        while let Some(slab) = reader.next_slab().unwrap() {
+            read.extend((slab.first_offset.0..).zip(lines_of(&slab)));
+        }
+        assert_eq!(read, expected);
+    }
 }

@@ -3,6 +3,10 @@
 //! It knows no thread and no clock: `ingest::writer` owns the one `Log` and calls `append`; readers read beside it.
 
 pub mod disk;
+mod frame;
+mod segment;
+mod recovery;
+mod reader;
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +14,11 @@ use std::sync::Arc;
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
 use crate::core::units::{Generation, LogId, Millis, Offset};
-use crate::log::disk::Disk;
+use crate::log::disk::{Disk, DiskFile};
+use crate::log::frame::{ALIGN, Draft, FrameHeader, Place, padded};
+use crate::log::segment::{NEXT, Segment, SegmentHeader, Segments};
+
+pub use crate::log::reader::Reader;
 
 /// What a frame holds, in order.
 #[derive(Clone, Debug)]
@@ -84,7 +92,32 @@ pub struct Recovered {
 }
 
 /// The one writer of a log.
-pub struct Log {}
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    id: LogId,
+    segments: Arc<Segments>,
+    current: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    /// Where the next frame goes in the current segment.
+    position: u64,
+    end: Offset,
+    /// Of the newest frame.
+    crc: u32,
+    ingest: Millis,
+    generation: Generation,
+    start: Option<Start>,
+    /// The next segment's file, allocated ahead; None where there was no room.
+    spare: Option<Spare>,
+    /// An I/O error was met: what is on the disk is not known any more.
+    failed: bool,
+}
+
+/// A file of zeros under the name `NEXT`.
+struct Spare {
+    file: Arc<dyn DiskFile>,
+    bytes: u64,
+}
 
 /// Where an appended frame stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,65 +132,298 @@ impl Log {
     /// that holds `verify_from` are only looked at by their headers.
     ///
     /// # Errors
-    /// `Damaged`, `Mismatch` (the proof is of another log, or lies before `begin` or after the end), `Io`.
+    /// `Damaged`, `Mismatch` (the proof is of another log, or lies before `begin` or after the end), `DiskFull` (no room for a segment), `Io`.
     pub fn open(
-        _disk: Arc<dyn Disk>,
-        _options: Options,
-        _new_id: LogId,
-        _proof: Option<Proof>,
-        _verify_from: Offset,
+        disk: Arc<dyn Disk>,
+        options: Options,
+        new_id: LogId,
+        proof: Option<Proof>,
+        verify_from: Offset,
     ) -> Result<(Self, Recovered), LogError> {
-        unimplemented!()
+        let mut numbers = recovery::segments(&*disk)?;
+        if numbers.is_empty() {
+            if let Some(proof) = proof {
+                let id = proof.log;
+                return Err(LogError::Mismatch(format!(
+                    "the store's results are of log {id}, and DATA_DIR holds no log"
+                )));
+            }
+            make_first_segment(&*disk, options, new_id)?;
+            numbers.push(1);
+        }
+        let found = recovery::recover(&*disk, &numbers, proof, verify_from)?;
+        let Some(current) = found.segments.back().cloned() else { panic!("a log has a segment") };
+        let mut log = Self {
+            disk,
+            options,
+            id: found.recovered.id,
+            segments: Segments::new(found.segments),
+            current,
+            file: found.file,
+            position: found.position,
+            end: found.recovered.end,
+            crc: found.crc,
+            ingest: found.recovered.ingest,
+            generation: found.generation,
+            start: found.recovered.start.clone(),
+            spare: None,
+            failed: false,
+        };
+        log.allocate_ahead()?;
+        Ok((log, found.recovered))
     }
 
-    /// Writes the records as one frame and syncs it: when it returns, they are on disk, whole. A slab's `first_offset` must follow on.
+    /// Writes the records as one frame and syncs it: when it returns, they are on disk, whole. A slab's `first_offset` must follow on, and its `ingest` be
+    /// the frame's: `ingest`, or the newest in the log if that is later.
     ///
     /// # Errors
-    /// `Full`, `DiskFull`: nothing happened. `Io`: abort the process.
-    pub fn append(&mut self, _records: &[Record], _ingest: Millis) -> Result<Appended, LogError> {
-        unimplemented!()
+    /// `Full`, `DiskFull`: nothing happened. `Io`: abort the process; whatever is asked after it is `Io` too.
+    pub fn append(&mut self, records: &[Record], ingest: Millis) -> Result<Appended, LogError> {
+        self.unless_failed(|log| log.append_frame(records, ingest.max(log.ingest)))
     }
 
     /// Reads from the segment that holds `from`, beside the writer, up to what has been appended so far.
     #[must_use]
-    pub fn reader(&self, _from: Offset) -> Reader {
-        unimplemented!()
+    pub fn reader(&self, from: Offset) -> Reader {
+        Reader::new(self.disk.clone(), self.segments.clone(), self.id, from, self.end)
     }
 
-    /// Deletes whole segments whose events all lie before `needed_from` and, if `keep_since` is given, whose last frame was taken in before it.
+    /// Deletes whole segments whose events all lie before `needed_from` and, if `keep_since` is given, whose last frame was taken in before it. One in which
+    /// a cut at `needed_from` itself may stand is kept.
     ///
     /// # Errors
     /// `Io`.
-    pub fn retain(&mut self, _needed_from: Offset, _keep_since: Option<Millis>) -> Result<(), LogError> {
-        unimplemented!()
+    pub fn retain(&mut self, needed_from: Offset, keep_since: Option<Millis>) -> Result<(), LogError> {
+        self.unless_failed(|log| log.delete_segments(needed_from, keep_since))
     }
 
     /// Bytes of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        unimplemented!()
+        self.segments.lock().iter().map(|s| s.header.bytes).sum()
     }
 
     #[must_use]
     pub fn begin(&self) -> Offset {
-        unimplemented!()
+        self.segments.lock().front().map_or(self.end, |s| s.header.first)
     }
 
     #[must_use]
     pub fn end(&self) -> Offset {
-        unimplemented!()
+        self.end
+    }
+
+    /// The newest `ingest` of any frame: what comes after it is not earlier.
+    #[must_use]
+    pub fn ingest(&self) -> Millis {
+        self.ingest
+    }
+
+    /// After a failed write or sync nothing is known of the file, and asking again would get an answer that is not true.
+    fn unless_failed<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, LogError>) -> Result<T, LogError> {
+        if self.failed {
+            let error = io::Error::other("an earlier write to the log failed");
+            return Err(self.io(&segment::name(self.current.header.number), error));
+        }
+        let done = act(self);
+        self.failed = matches!(done, Err(LogError::Io { .. }));
+        done
+    }
+
+    fn append_frame(&mut self, records: &[Record], ingest: Millis) -> Result<Appended, LogError> {
+        self.check_slabs(records, ingest);
+        let mut draft = Draft::new(records);
+        let rolls = self.position + draft.padded() > self.current.header.bytes;
+        let next_bytes = rolls.then(|| self.segment_bytes_for(&draft));
+        if draft.count() > 0 {
+            self.admit(next_bytes.unwrap_or(0))?;
+        }
+        if let Some(bytes) = next_bytes {
+            self.roll(bytes)?;
+        }
+        if let Some(start) = records.iter().rev().find_map(|r| if let Record::Start(s) = r { Some(s) } else { None }) {
+            self.generation = start.generation;
+            self.start = Some(start.clone());
+        }
+        let place = Place { log: self.id, segment: self.current.header.number, at: self.position };
+        let header = FrameHeader {
+            generation: self.generation,
+            first: self.end,
+            count: draft.count(),
+            previous_crc: self.crc,
+            synced_up_to: self.position,
+            ingest,
+        };
+        let crc = draft.seal(place, header);
+        let name = segment::name(place.segment);
+        self.file.write_at(place.at, &mut draft.slices()).map_err(|e| self.io(&name, e))?;
+        self.file.sync().map_err(|e| self.io(&name, e))?;
+        self.position += draft.padded();
+        self.end = Offset(self.end.0 + u64::from(draft.count()));
+        (self.crc, self.ingest) = (crc, ingest);
+        self.current.set_synced(self.position);
+        if rolls {
+            self.allocate_ahead()?;
+        }
+        Ok(Appended { end: self.end, bytes: draft.padded() })
+    }
+
+    fn check_slabs(&self, records: &[Record], ingest: Millis) {
+        assert!(!records.is_empty(), "a frame holds something");
+        let mut end = self.end;
+        for record in records {
+            if let Record::Slab(slab) = record {
+                assert_eq!(slab.first_offset, end, "a slab follows on the log's end");
+                assert_eq!(slab.ingest, ingest, "a slab has its frame's time");
+                assert!(slab.count > 0, "a slab holds an event");
+                end = Offset(end.0 + u64::from(slab.count));
+            }
+        }
+    }
+
+    /// The size of a new segment whose first frames are a copy of START and this one.
+    fn segment_bytes_for(&self, draft: &Draft<'_>) -> u64 {
+        let start = self.start.clone().map(|s| Draft::new(&[Record::Start(s)]).padded());
+        let needed = ALIGN + start.unwrap_or(0) + draft.padded();
+        padded(self.options.segment_bytes).max(needed)
+    }
+
+    /// Whether slabs may go in, with a new segment of `next_bytes` where they need one.
+    fn admit(&mut self, next_bytes: u64) -> Result<(), LogError> {
+        if self.bytes() + next_bytes > self.options.bytes_max {
+            return Err(LogError::Full);
+        }
+        let free = self.disk.free_bytes().map_err(|e| self.io("", e))?;
+        if free < self.options.low_water_bytes {
+            return Err(LogError::DiskFull);
+        }
+        self.allocate_ahead()?;
+        if self.spare.is_none() { Err(LogError::DiskFull) } else { Ok(()) }
+    }
+
+    /// Has the next segment's file ready, if there is room for it: what is already promised then never fails for want of space.
+    fn allocate_ahead(&mut self) -> Result<(), LogError> {
+        let bytes = padded(self.options.segment_bytes);
+        if self.spare.is_some() {
+            return Ok(());
+        }
+        match self.disk.create(NEXT, bytes) {
+            Ok(file) => self.spare = Some(Spare { file, bytes }),
+            Err(error) => match LogError::of_create(&*self.disk, NEXT, error) {
+                LogError::DiskFull => {}
+                error => return Err(error),
+            },
+        }
+        Ok(())
+    }
+
+    /// Goes on to a new segment.
+    fn roll(&mut self, bytes: u64) -> Result<(), LogError> {
+        let file = match self.spare.take() {
+            Some(spare) if spare.bytes == bytes => spare.file,
+            _ => self.disk.create(NEXT, bytes).map_err(|e| LogError::of_create(&*self.disk, NEXT, e))?,
+        };
+        let header = SegmentHeader {
+            log: self.id,
+            number: self.current.header.number + 1,
+            first: self.end,
+            generation: self.generation,
+            ingest: self.ingest,
+            bytes,
+            previous_crc: self.crc,
+        };
+        let head = self.start.clone().map(Record::Start);
+        (self.position, self.crc) = install(&*self.disk, &*file, header, head)?;
+        self.file = file;
+        self.current = Segment::new(header, self.position);
+        self.segments.lock().push_back(self.current.clone());
+        Ok(())
+    }
+
+    fn delete_segments(&mut self, needed_from: Offset, keep_since: Option<Millis>) -> Result<(), LogError> {
+        loop {
+            let oldest = {
+                let mut segments = self.segments.lock();
+                let unneeded = segments.get(1).is_some_and(|next| {
+                    next.header.first < needed_from && keep_since.is_none_or(|since| next.header.ingest < since)
+                });
+                if unneeded { segments.pop_front() } else { None }
+            };
+            let Some(oldest) = oldest else { return Ok(()) };
+            let name = segment::name(oldest.header.number);
+            self.disk.remove(&name).map_err(|e| self.io(&name, e))?;
+            // One by one: a crash must not bring an older segment back without the one after it.
+            self.disk.sync_directory().map_err(|e| self.io("", e))?;
+        }
+    }
+
+    fn io(&self, name: &str, error: io::Error) -> LogError {
+        LogError::io(&*self.disk, name, error)
     }
 }
 
-/// Reads slabs in order. It is Send, and holds no lock on the writer.
-pub struct Reader {}
+fn make_first_segment(disk: &dyn Disk, options: Options, id: LogId) -> Result<(), LogError> {
+    let bytes = padded(options.segment_bytes).max(2 * ALIGN);
+    let file = disk.create(NEXT, bytes).map_err(|e| LogError::of_create(disk, NEXT, e))?;
+    let header = SegmentHeader {
+        log: id,
+        number: 1,
+        first: Offset(0),
+        generation: Generation(0),
+        ingest: Millis(0),
+        bytes,
+        previous_crc: 0,
+    };
+    install(disk, &*file, header, None).map(|_| ())
+}
 
-impl Reader {
-    /// The next slab with events from `from` on; None where the log, as appended so far, ends. A later call sees what was appended since.
-    ///
-    /// # Errors
-    /// `Damaged`, `Io`; `Mismatch` where the offset is no longer retained.
-    pub fn next_slab(&mut self) -> Result<Option<Slab>, LogError> {
-        unimplemented!()
+/// Makes the file `NEXT` a segment: it gets its name once its header, and the copy of START after it, are on disk; and nothing goes into it before its
+/// name is. Gives the position after them and the CRC of the last frame.
+fn install(
+    disk: &dyn Disk,
+    file: &dyn DiskFile,
+    header: SegmentHeader,
+    head: Option<Record>,
+) -> Result<(u64, u32), LogError> {
+    let io = |error| LogError::io(disk, NEXT, error);
+    header.write(file).map_err(io)?;
+    let (mut position, mut crc) = (ALIGN, header.previous_crc);
+    if let Some(head) = head {
+        let records = [head];
+        let mut draft = Draft::new(&records);
+        let place = Place { log: header.log, segment: header.number, at: position };
+        let frame = FrameHeader {
+            generation: header.generation,
+            first: header.first,
+            count: 0,
+            previous_crc: crc,
+            synced_up_to: position,
+            ingest: header.ingest,
+        };
+        crc = draft.seal(place, frame);
+        file.write_at(position, &mut draft.slices()).map_err(io)?;
+        position += draft.padded();
+    }
+    file.sync().map_err(io)?;
+    disk.rename(NEXT, &segment::name(header.number)).map_err(io)?;
+    disk.sync_directory().map_err(io)?;
+    Ok((position, crc))
+}
+
+impl LogError {
+    fn io(disk: &dyn Disk, name: &str, error: io::Error) -> Self {
+        Self::Io { file: disk.path(name), error }
+    }
+
+    /// Of a file that could not be made: for want of space nothing is lost by it.
+    fn of_create(disk: &dyn Disk, name: &str, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::io(disk, name, error),
+        }
+    }
+
+    fn damaged(disk: &dyn Disk, name: &str, at: u64, why: &str) -> Self {
+        Self::Damaged { file: disk.path(name), at, why: why.to_owned() }
     }
 }

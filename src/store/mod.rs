@@ -1,13 +1,17 @@
-//! Where results stand: PostgreSQL, SQLite (the default) or memory, behind one trait with one conformance suite.
+//! Where results stand: PostgreSQL or SQLite (the default), behind one trait with one conformance suite.
 //!
 //! A commit is one transaction: take the generation row's lock, move `progress`, write absolute values. Applying a commit twice, or
 //! half of it, is impossible: `progress` moves from exactly `Commit::after` to `Commit::to`, in the same transaction.
 
+pub mod writer;
 pub mod target;
 pub mod sqlite;
 pub mod postgres;
-pub mod memory;
-pub mod writer;
+mod schema;
+mod apply;
+mod read;
+mod sql;
+pub mod text;
 
 use uuid::Uuid;
 
@@ -44,10 +48,10 @@ pub struct Commit {
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It did not happen, and may be tried again later: the store is away, or busy.
+    /// It did not happen, and may be tried again later: the store is away, busy, or its disk is full.
     #[error("the store is not available: {0}; it is tried again")]
     Unavailable(String),
-    /// It may have happened or not: the answer to COMMIT was lost. Open a new connection and ask `progress`, which reads under the generation row's lock.
+    /// It may have happened or not: the answer to COMMIT was lost. Open a new connection and ask `claim`, which reads under the generation row's lock.
     #[error("the answer to COMMIT was lost: {0}")]
     Indeterminate(String),
     /// A newer generation writes here. Exit 77.
@@ -56,7 +60,7 @@ pub enum StoreError {
     /// The store's progress is not what the commit or this log expects. Exit 78.
     #[error("the store does not fit this log: {0}")]
     Mismatch(String),
-    /// It will never work: a broken statement, a full disk, no permission.
+    /// It will never work: a broken statement, a damaged file, no permission.
     #[error("the store refused: {0}")]
     Broken(String),
 }
@@ -129,6 +133,15 @@ pub struct DeadLetterQuery {
     pub limit: u32,
 }
 
+/// Which audited events, newest (highest offset) first.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    pub topic: Option<String>,
+    /// Only those with a lower offset.
+    pub before: Option<Offset>,
+    pub limit: u32,
+}
+
 /// Answers questions; many may be open beside the one writer.
 pub trait Reader: Send {
     /// # Errors
@@ -139,5 +152,7 @@ pub trait Reader: Send {
     fn lineage(&mut self, id: Uuid, after: Option<Offset>, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
     /// Every event with this id (one a topic at most is counted), with the rows it went into; only with `audit: full`.
     fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError>;
+    /// The newest events; empty with `audit: none`.
+    fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError>;
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
 }

@@ -1,9 +1,27 @@
 //! The store's writer: takes every finished epoch that waits into one transaction, and finds out what happened when an answer is lost.
+//! It knows no database.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::core::units::Generation;
 use crate::store::{Commit, Progress, Store, StoreError};
+
+/// Commits taken into one transaction: as many as the coordinator lets wait.
+const MERGED_MAX: usize = 64;
+
+/// The wait after the first failure, doubled with each further one …
+const RETRY_WAIT: Duration = Duration::from_millis(20);
+
+/// … up to this: how long after its return a store may go unnoticed.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Tries that are left to a store that is away once the writer is closed: the log has everything, so the job may end without it.
+const TRIES_AFTER_CLOSE: u32 = 5;
 
 /// What the writer tells the coordinator.
 #[derive(Debug)]
@@ -12,22 +30,63 @@ pub enum Note {
     Committed(Progress),
     /// It is away and is tried again; the first failure since the last commit says so.
     Away(String),
-    /// It cannot go on: fenced, another log's store, broken.
+    /// It cannot go on: fenced, another log's store, broken, or still away when it was closed.
     Failed(StoreError),
 }
 
 /// Commits in order, handed over by the coordinator. What may wait is bounded by the coordinator.
 #[derive(Clone)]
-pub struct Commits {}
+pub struct Commits {
+    queue: Arc<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    commits: VecDeque<Commit>,
+    closed: bool,
+}
 
 impl Commits {
-    pub fn push(&self, _commit: Commit) {
-        unimplemented!()
+    pub fn push(&self, commit: Commit) {
+        self.queue.lock().commits.push_back(commit);
+        self.queue.changed.notify_all();
     }
 
     /// Commits what waits, then ends the thread.
     pub fn close(&self) {
-        unimplemented!()
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_all();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // A list and a flag: there is no state in between that a panic could leave.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that waits, as one; None when the queue is closed and empty.
+    fn take(&self) -> Option<Commit> {
+        let idle = |waiting: &mut Waiting| waiting.commits.is_empty() && !waiting.closed;
+        let mut waiting = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let taken = waiting.commits.len().min(MERGED_MAX);
+        let commits: Vec<Commit> = waiting.commits.drain(..taken).collect();
+        drop(waiting);
+        if commits.is_empty() { None } else { Some(merge(commits)) }
+    }
+
+    /// Waits; a wait that has begun ends when the queue is closed. Gives whether it is.
+    fn pause(&self, wait: Duration) -> bool {
+        let waiting = self.lock();
+        let before = waiting.closed;
+        let waited = self.changed.wait_timeout_while(waiting, wait, |waiting| waiting.closed == before);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 }
 
@@ -36,33 +95,139 @@ impl Commits {
 /// # Panics
 /// If they are none, or not consecutive.
 #[must_use]
-pub fn merge(_commits: Vec<Commit>) -> Commit {
-    unimplemented!()
+pub fn merge(commits: Vec<Commit>) -> Commit {
+    let mut commits = commits.into_iter();
+    let Some(mut merged) = commits.next() else { panic!("there is nothing to merge") };
+    let mut places: HashMap<Uuid, usize> = merged.rows.iter().zip(0..).map(|(row, at)| (row.metric_id, at)).collect();
+    for commit in commits {
+        assert_eq!(commit.after, Some(merged.to.epoch), "a commit continues the one before it");
+        assert_eq!(commit.to.log, merged.to.log, "commits are of one log");
+        merged.to = commit.to;
+        for row in commit.rows {
+            let place = *places.entry(row.metric_id).or_insert(merged.rows.len());
+            match merged.rows.get_mut(place) {
+                Some(before) => *before = row,
+                None => merged.rows.push(row),
+            }
+        }
+        merged.dead_letters.extend(commit.dead_letters);
+        merged.events.extend(commit.events);
+    }
+    merged
 }
 
-/// Commits this, whatever it takes: after `Unavailable` or `Indeterminate` it claims again and compares progress before it tries again. Gives the
-/// time to wait before another call where the store is away.
+/// One try to commit this. A commit whose answer was lost, now or in an earlier try, is known by the store's progress, read under the generation row's
+/// lock: so a commit may be tried again and again, and happens once.
 ///
 /// # Errors
 /// What cannot be mended by trying again.
-pub fn commit_once(_store: &mut dyn Store, _mine: Generation, _commit: &Commit) -> Result<Outcome, StoreError> {
-    unimplemented!()
+pub fn commit_once(store: &mut dyn Store, mine: Generation, commit: &Commit) -> Result<Outcome, StoreError> {
+    let (lost, unfit) = match store.commit(commit) {
+        Ok(()) => return Ok(Outcome::Committed),
+        Err(StoreError::Unavailable(why)) => return Ok(Outcome::Away(why)),
+        Err(StoreError::Indeterminate(why)) => (Some(why), None),
+        Err(unfit @ StoreError::Mismatch(_)) => (None, Some(unfit)),
+        Err(error) => return Err(error),
+    };
+    let progress = match store.claim(mine) {
+        Ok(progress) => progress,
+        Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => {
+            return Ok(Outcome::Away(lost.unwrap_or(why)));
+        }
+        Err(error) => return Err(error),
+    };
+    if progress == Some(commit.to) {
+        return Ok(Outcome::Committed);
+    }
+    match (lost, unfit) {
+        (_, Some(unfit)) => Err(unfit),
+        (lost, None) => Ok(Outcome::Away(lost.unwrap_or_default())),
+    }
 }
 
 /// How one try ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Committed,
-    /// Try again later.
+    /// Try again later, with the same commit.
     Away(String),
 }
 
-/// Starts the writer's thread. It opens its connection by `open`, again after each loss.
+/// Starts the writer's thread. It opens its connection by `open`, again after each loss, and claims the store for `mine` each time.
 #[must_use]
 pub fn spawn(
-    _open: impl Fn() -> Result<Box<dyn Store>, StoreError> + Send + 'static,
-    _mine: Generation,
-    _note: impl Fn(Note) + Send + 'static,
+    open: impl Fn() -> Result<Box<dyn Store>, StoreError> + Send + 'static,
+    mine: Generation,
+    note: impl Fn(Note) + Send + 'static,
 ) -> (Commits, JoinHandle<()>) {
-    unimplemented!()
+    let queue = Arc::new(Queue::default());
+    let commits = Commits { queue: queue.clone() };
+    let writer = Writer { queue, open, note, mine, store: None };
+    (commits, std::thread::spawn(move || writer.run()))
+}
+
+struct Writer<O, N> {
+    queue: Arc<Queue>,
+    open: O,
+    note: N,
+    mine: Generation,
+    store: Option<Box<dyn Store>>,
+}
+
+impl<O: Fn() -> Result<Box<dyn Store>, StoreError>, N: Fn(Note)> Writer<O, N> {
+    fn run(mut self) {
+        // Claimed before there is anything to write, so that an older generation is fenced off from now on.
+        let mut ended = self.insist(None);
+        while ended.is_ok() {
+            let Some(commit) = self.queue.take() else { return };
+            ended = self.insist(Some(&commit));
+            if ended.is_ok() {
+                (self.note)(Note::Committed(commit.to));
+            }
+        }
+        if let Err(error) = ended {
+            (self.note)(Note::Failed(error));
+        }
+    }
+
+    /// Tries until it is done, or cannot be done. Without a commit it is done as well when the queue is closed: nobody is to be fenced off any more.
+    fn insist(&mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
+        let (mut wait, mut tries_left, mut told) = (RETRY_WAIT, TRIES_AFTER_CLOSE, false);
+        loop {
+            let Outcome::Away(why) = self.attempt(commit)? else { return Ok(()) };
+            self.store = None;
+            if !told {
+                (self.note)(Note::Away(why.clone()));
+                told = true;
+            }
+            if self.queue.pause(wait) {
+                match (commit, tries_left) {
+                    (None, _) => return Ok(()),
+                    (Some(_), 0) => return Err(StoreError::Unavailable(why)),
+                    (Some(_), _) => tries_left -= 1,
+                }
+            }
+            wait = (wait * 2).min(RETRY_WAIT_MAX);
+        }
+    }
+
+    fn attempt(&mut self, commit: Option<&Commit>) -> Result<Outcome, StoreError> {
+        if self.store.is_none() {
+            match self.connect() {
+                Ok(store) => self.store = Some(store),
+                Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => return Ok(Outcome::Away(why)),
+                Err(error) => return Err(error),
+            }
+        }
+        match (self.store.as_mut(), commit) {
+            (Some(store), Some(commit)) => commit_once(store.as_mut(), self.mine, commit),
+            _ => Ok(Outcome::Committed),
+        }
+    }
+
+    fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
+        let mut store = (self.open)()?;
+        store.claim(self.mine)?;
+        Ok(store)
+    }
 }

@@ -46,11 +46,15 @@ impl Transport for LocalTransport {
     }
 
     fn send(&mut self, to: usize, channel: Channel, message: Vec<u8>) -> Result<(), TransportError> {
-        let Some(peer) = self.peers.get(to) else { return Err(TransportError::NoSuchRank { to, size: self.peers.len() }) };
+        let Some(peer) = self.peers.get(to) else {
+            return Err(TransportError::NoSuchRank { to, size: self.peers.len() });
+        };
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(TransportError::TooLong { to, bytes: message.len() });
         }
-        peer.sender.send(Received { from: self.rank, channel, message }).map_err(|_| TransportError::Gone { rank: to })?;
+        peer.sender
+            .send(Received { from: self.rank, channel, message })
+            .map_err(|_| TransportError::Gone { rank: to })?;
         if let Some(waker) = &peer.waker {
             waker.wake();
         }

@@ -1,18 +1,56 @@
 //! Facts about this process and ties to its parent.
 
+use std::fs;
+
+use rustix::process::Signal;
+
 /// The host's name.
 #[must_use]
 pub fn host() -> String {
-    unimplemented!()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Resident memory of this process.
+/// Resident memory of this process, in bytes; 0 where the kernel does not tell.
 #[must_use]
 pub fn memory_bytes() -> u64 {
-    unimplemented!()
+    resident(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// From the text of `/proc/PID/status`, which counts in KiB whatever the page size.
+fn resident(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 /// Has the kernel kill this process when its parent (the MPI launcher) dies, so that no rank is orphaned.
+///
+/// A parent that died before this call is not noticed here: a rank notices it when it starts MPI, which asks the launcher for its rank.
 pub fn die_with_parent() {
-    unimplemented!()
+    // It can fail only for a signal that does not exist.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_from_the_status() {
+        for (status, bytes) in [
+            ("Name:\tcaudal\nVmHWM:\t  9999 kB\nVmRSS:\t   1234 kB\nRssAnon:\t 1 kB\n", 1234 * 1024),
+            ("VmRSS:\t0 kB\n", 0),
+            ("VmRSS:\t12\n", 0),
+            ("Name:\tcaudal\n", 0),
+            ("", 0),
+        ] {
+            assert_eq!(resident(status), bytes, "{status:?}");
+        }
+        assert!(memory_bytes() > 1 << 20);
+    }
+
+    #[test]
+    fn the_host_has_a_name() {
+        assert_eq!(host(), fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim());
+    }
 }

@@ -1,16 +1,42 @@
 //! HTTP on rank 0: thin handlers over the ingest queue, the store's readers and the coordinator's status; the page.
+//! It knows nothing of MPI, SQL or the log's files, and decides nothing about events: what a call means is in the room it calls.
+
+mod server;
+mod guard;
+mod params;
+mod problem;
+mod body;
+mod events;
+mod readers;
+mod query;
+mod views;
+mod html;
+mod job;
+mod live;
+mod generator;
+mod page;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::{Http, Limits};
 use crate::coordinator::status::SharedStatus;
+use crate::core::units::TopicId;
 use crate::ingest::writer::Ingest;
 use crate::pipeline::Pipeline;
 use crate::store::target::Target;
+use crate::web::problem::Problem;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -24,10 +50,94 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Serves until `stop` is ready; then lets running requests end, `drain` at most.
+/// An `App` being served.
+struct Web {
+    app: App,
+    budget: body::Budget,
+    readers: readers::Readers,
+    requests: job::Requests,
+    live: live::Live,
+    generator: generator::Control,
+    /// Of each topic; made when they are first asked for.
+    examples: OnceLock<Vec<Option<Vec<u8>>>>,
+    /// True once the server stops: streams end.
+    stopping: watch::Sender<bool>,
+}
+
+/// Serves until `stop` is ready; then lets running requests end, ten seconds at most.
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(_listener: TcpListener, _app: App, _stop: impl Future<Output = ()> + Send) -> std::io::Result<()> {
-    unimplemented!()
+pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = ()> + Send) -> std::io::Result<()> {
+    listener.local_addr()?;
+    let web = Arc::new(Web {
+        budget: body::Budget::new(app.limits.body_bytes, app.http.body_timeout),
+        readers: readers::Readers::new(app.target.clone(), Arc::clone(&app.pipeline.plan)),
+        requests: job::Requests::default(),
+        live: live::Live::default(),
+        generator: generator::Control::default(),
+        examples: OnceLock::new(),
+        stopping: watch::Sender::new(false),
+        app,
+    });
+    let sampler = tokio::spawn(live::sample(Arc::clone(&web)));
+    let stop = async {
+        stop.await;
+        web.stopping.send_replace(true);
+        web.generator.stop().await;
+    };
+    server::run(listener, router(Arc::clone(&web)), &web.app.http, stop).await;
+    sampler.abort();
+    Ok(())
+}
+
+/// Every call there is.
+fn router(web: Arc<Web>) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/style.css", get(page::style))
+        .route("/app.js", get(page::script))
+        .route("/favicon.svg", get(page::icon))
+        .route("/healthz", get(job::healthz))
+        .route("/readyz", get(job::readyz))
+        .route("/metrics", get(job::metrics))
+        .route("/topics", get(query::topics))
+        .route("/topics/{topic}/events", post(events::to_topic))
+        .route("/events", get(query::events).post(events::mixed))
+        .route("/events/{id}", get(query::event))
+        .route("/data", get(query::data))
+        .route("/windows", get(query::windows))
+        .route("/windows/{id}", get(query::window))
+        .route("/windows/{id}/events", get(query::window_events))
+        .route("/dead-letters", get(query::dead_letters))
+        .route("/ledger", get(job::ledger))
+        .route("/cluster", get(job::cluster))
+        .route("/live", get(live::live))
+        .route("/generator", get(generator::status).post(generator::start).delete(generator::stop))
+        .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /events, /dead-letters, /ledger and /cluster are a start") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")
+        })
+        .layer(from_fn_with_state(Arc::clone(&web), guard::guard))
+        .with_state(web)
+}
+
+impl Web {
+    fn topic(&self, name: &str) -> Result<TopicId, Problem> {
+        self.app.pipeline.plan.topic(name).ok_or_else(|| {
+            let names: Vec<&str> = self.app.pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
+            Problem::not_found(format!("there is no topic {name:?}: the pipeline has {}", names.join(", ")))
+        })
+    }
+}
+
+/// 200 with JSON. sonic-rs writes embedded JSON as it stands.
+fn json_answer(value: &impl Serialize) -> Response {
+    match sonic_rs::to_string(value) {
+        Ok(text) => {
+            let kind = HeaderValue::from_static("application/json");
+            ([(CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written").into_response(),
+    }
 }

@@ -50,7 +50,7 @@ pub fn duplicates(rows: usize, order: &[Vec<u32>], verdicts: impl Iterator<Item 
     duplicate
 }
 
-/// Settles an epoch. `lateness` is the watermark by which its events are late.
+/// Settles an epoch. `lateness` is the watermark by which its events are late; `audit` is the plan's, or none where nobody asks for lineage.
 #[must_use]
 pub fn settle(
     plan: &Plan,
@@ -59,6 +59,7 @@ pub fn settle(
     mut rows: EpochRows,
     duplicate: &[bool],
     lateness: Micros,
+    audit: Audit,
 ) -> Settled {
     let mut dead_letters = rejects(plan, slabs);
     let mut counts = Counts { invalid: dead_letters.len() as u64, ..Counts::default() };
@@ -81,12 +82,16 @@ pub fn settle(
     counts.counted = rows.len() as u64 - counts.late;
 
     let mut panes = Vec::new();
-    let mut trace = Trace::new(plan, rows.len());
+    let mut trace = Trace::new(audit, rows.len());
     for (index, late) in late.iter().enumerate() {
         let Some(window) = plan.windows.get(index) else { break };
         let numbers: Vec<i64> = rows.time.iter().map(|&t| window_number(window, t)).collect();
         trace.add(plan, window, &rows, &numbers, late.as_deref());
-        panes.append(&mut preaggregate(plan, index, &Rows { numbers: &numbers, fields: &rows.fields, skip: late.as_deref() }));
+        panes.append(&mut preaggregate(
+            plan,
+            index,
+            &Rows { numbers: &numbers, fields: &rows.fields, skip: late.as_deref() },
+        ));
     }
     let events = trace.events(plan, decoder, slabs, &rows);
     let dead_letters = dead_letters.into_iter().map(WireDeadLetter::from).collect();
@@ -165,8 +170,8 @@ struct Trace {
 }
 
 impl Trace {
-    fn new(plan: &Plan, rows: usize) -> Self {
-        Self { metrics: if plan.audit == Audit::Full { vec![Vec::new(); rows] } else { Vec::new() } }
+    fn new(audit: Audit, rows: usize) -> Self {
+        Self { metrics: if audit == Audit::Full { vec![Vec::new(); rows] } else { Vec::new() } }
     }
 
     fn add(&mut self, plan: &Plan, window: &WindowPlan, rows: &EpochRows, numbers: &[i64], late: Option<&[bool]>) {

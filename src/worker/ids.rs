@@ -72,7 +72,9 @@ fn pack_owner(rows: &EpochRows, base: Offset, memories: &[Memory], counts: &[u32
     for &row in mine {
         let row = row as usize;
         let Some(EventId(id)) = rows.id[row] else { panic!("rows without id are not packed") };
-        let Ok(offset) = u32::try_from(rows.offset[row].0 - base.0) else { panic!("an epoch spans under 2^32 offsets") };
+        let Ok(offset) = u32::try_from(rows.offset[row].0 - base.0) else {
+            panic!("an epoch spans under 2^32 offsets")
+        };
         let bucket = memories[usize::from(rows.topic[row].0)].bucket(rows.time[row]);
         bytes.extend_from_slice(&id.to_le_bytes());
         bytes.extend_from_slice(&offset.to_le_bytes());
@@ -99,7 +101,7 @@ pub fn decide(entries: &[Vec<u8>], topics: usize, owners: Owners, owner: usize, 
                 merged.push((list.offset(at), worker as u32, at as u32));
             }
         }
-        // A merge of sorted runs, which this sort finds by itself.
+        #[expect(clippy::stable_sort_primitive, reason = "it finds the sorted runs and merges them")]
         merged.sort();
         for &(_, worker, at) in &merged {
             let (id, bucket) = lists[worker as usize].id(at as usize);
@@ -114,18 +116,18 @@ pub fn decide(entries: &[Vec<u8>], topics: usize, owners: Owners, owner: usize, 
 /// One worker's entries for one owner.
 struct Entries<'a> {
     counts: &'a [u8],
-    entries: &'a [u8],
+    packed: &'a [u8],
     next: usize,
 }
 
 impl<'a> Entries<'a> {
     fn new(bytes: &'a [u8], cells: usize) -> Self {
-        let (counts, entries) = bytes.split_at(cells * 4);
-        Self { counts, entries, next: 0 }
+        let (counts, packed) = bytes.split_at(cells * 4);
+        Self { counts, packed, next: 0 }
     }
 
     fn len(&self) -> usize {
-        self.entries.len() / ENTRY_BYTES
+        self.packed.len() / ENTRY_BYTES
     }
 
     /// The entries of the next cell; cells must be asked for in order.
@@ -136,13 +138,13 @@ impl<'a> Entries<'a> {
     }
 
     fn offset(&self, at: usize) -> u32 {
-        u32_at(self.entries, at * ENTRY_BYTES + 16)
+        u32_at(self.packed, at * ENTRY_BYTES + 16)
     }
 
     fn id(&self, at: usize) -> (EventId, Bucket) {
         let mut id = [0; 16];
-        id.copy_from_slice(&self.entries[at * ENTRY_BYTES..at * ENTRY_BYTES + 16]);
-        (EventId(u128::from_le_bytes(id)), Bucket(u32_at(self.entries, at * ENTRY_BYTES + 20)))
+        id.copy_from_slice(&self.packed[at * ENTRY_BYTES..at * ENTRY_BYTES + 16]);
+        (EventId(u128::from_le_bytes(id)), Bucket(u32_at(self.packed, at * ENTRY_BYTES + 20)))
     }
 }
 

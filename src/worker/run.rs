@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -18,6 +19,9 @@ use crate::worker::state::{State, To};
 /// How far past its end a split is read at a time to find the end of its last line.
 const TAIL_BYTES: usize = 64 << 10;
 
+/// A worker that hears nothing from rank 0 for so long ends itself: its job is gone, or is being replaced.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
+
 /// Why a worker's life ends other than by `Close`.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -27,6 +31,8 @@ pub enum WorkerError {
     Wire(#[from] WireError),
     #[error("the coordinator's pipeline cannot be read here: {0}; all ranks must run the same build of caudal")]
     Plan(String),
+    #[error("nothing was heard from rank 0 for {} s", HEARTBEAT_MAX.as_secs())]
+    Silent,
 }
 
 /// Works until the coordinator closes. `plan` makes the plan of a bundle's text.
@@ -36,18 +42,25 @@ pub enum WorkerError {
 pub fn run(
     transport: &mut dyn Transport,
     idle: &mut Idle,
-    plan: impl Fn(&str) -> Result<Plan, String>,
+    plan: impl Fn(&str) -> Result<Arc<Plan>, String>,
 ) -> Result<(), WorkerError> {
     let mut state: Option<State> = None;
+    let mut heard = Instant::now();
     loop {
         let mut busy = transport.progress()?;
         if let Some(received) = transport.receive()? {
             busy = true;
-            match wire::decode(&received.message)? {
+            if received.from == 0 {
+                heard = Instant::now();
+            }
+            match wire::decode(received.message)? {
                 Message::Open(open) => state = Some(opened(&open, &plan)?),
                 Message::Close => return leave(transport),
+                Message::Heartbeat => {}
                 message => {
-                    let Some(state) = state.as_mut() else { panic!("a worker's first message is Open, not {message:?}") };
+                    let Some(state) = state.as_mut() else {
+                        panic!("a worker's first message is Open, not {message:?}")
+                    };
                     let from = received.from.checked_sub(1).map_or(To::Coordinator, To::Worker);
                     let out = match message {
                         Message::Begin => vec![(To::Coordinator, ready(state))],
@@ -65,14 +78,18 @@ pub fn run(
         if busy {
             idle.worked();
         } else {
+            // Until it opens its workers, rank 0 may be waiting for the store, or reading a long log.
+            if state.is_some() && heard.elapsed() > HEARTBEAT_MAX {
+                return Err(WorkerError::Silent);
+            }
             idle.rest(transport.under_way());
         }
     }
 }
 
-fn opened(open: &Open, plan: impl Fn(&str) -> Result<Plan, String>) -> Result<State, WorkerError> {
+fn opened(open: &Open, plan: impl Fn(&str) -> Result<Arc<Plan>, String>) -> Result<State, WorkerError> {
     let plan = plan(&open.bundle).map_err(WorkerError::Plan)?;
-    Ok(State::new(open, Arc::new(plan)))
+    Ok(State::new(open, plan))
 }
 
 fn ready(state: &State) -> Message {

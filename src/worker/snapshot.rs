@@ -47,7 +47,8 @@ pub fn unpack_panes(bytes: &[u8], plan: &Plan) -> Vec<(PaneKey, Partial)> {
 fn take_pane(rest: &mut &[u8], plan: &Plan) -> (PaneKey, Partial) {
     let key = PaneKey::decode(rest).unwrap_or_else(|error| panic!("a pane between ranks of one build: {error}"));
     let Some(window) = plan.windows.get(key.window) else { panic!("window {} is none of the plan's", key.window) };
-    let partial = Partial::decode(plan, window, rest).unwrap_or_else(|error| panic!("a pane between ranks of one build: {error}"));
+    let partial = Partial::decode(plan, window, rest)
+        .unwrap_or_else(|error| panic!("a pane between ranks of one build: {error}"));
     (key, partial)
 }
 

@@ -14,7 +14,7 @@ use crate::core::decode::Decoder;
 use crate::core::dedup::{Memory, Seen};
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Owners;
-use crate::core::plan::Plan;
+use crate::core::plan::{Audit, Plan};
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::watermark::Watermark;
 use crate::core::window::Panes;
@@ -46,10 +46,13 @@ struct Sent {
     verdicts: Vec<Option<Vec<u8>>>,
 }
 
+/// By topic the newest time; the entries.
+type SentIds = (Vec<Option<Micros>>, Vec<u8>);
+
 /// What an owner has been told of one epoch.
 #[derive(Debug)]
 struct Inbox {
-    ids: Vec<Option<(Vec<Option<Micros>>, Vec<u8>)>>,
+    ids: Vec<Option<SentIds>>,
     panes: Vec<Option<Vec<u8>>>,
 }
 
@@ -131,7 +134,8 @@ impl State {
     /// there; the end of an epoch does it anyway.
     pub fn decode(&mut self) -> Vec<(To, Message)> {
         let waiting = std::mem::take(&mut self.waiting);
-        let (bytes, events) = waiting.iter().fold((0, 0), |(b, e), s| (b + s.bytes.len() as u64, e + u64::from(s.count)));
+        let (bytes, events) =
+            waiting.iter().fold((0, 0), |(b, e), s| (b + s.bytes.len() as u64, e + u64::from(s.count)));
         let decoder = &self.decoder;
         let decode = |slab: Slab| DecodedSlab { decoded: decoder.decode(&slab), slab };
         if waiting.len() > 1 && rayon::current_num_threads() > 1 {
@@ -189,16 +193,15 @@ impl State {
             | Message::Consumed { .. }
             | Message::Report(_)
             | Message::CheckpointPart { .. }
-            | Message::Failed { .. } => panic!("a worker's state is not sent {message:?}"),
+            | Message::Failed { .. }
+            | Message::Heartbeat => panic!("a worker's state is not sent {message:?}"),
         }
         self.advance();
     }
 
     fn inbox(&mut self, epoch: u64) -> &mut Inbox {
         let workers = self.owners.workers();
-        self.inbox
-            .entry(Epoch(epoch))
-            .or_insert_with(|| Inbox { ids: vec![None; workers], panes: vec![None; workers] })
+        self.inbox.entry(Epoch(epoch)).or_insert_with(|| Inbox { ids: vec![None; workers], panes: vec![None; workers] })
     }
 
     fn send(&mut self, worker: usize, message: Message) {
@@ -283,11 +286,15 @@ impl State {
     fn aggregate(&mut self) {
         while self.sent.front().is_some_and(|s| s.verdicts.iter().all(Option::is_some)) {
             let Some(sent) = self.sent.pop_front() else { return };
-            assert_eq!(sent.epoch, self.decided, "an epoch is aggregated when it was decided here, and before the next one is");
+            assert_eq!(
+                sent.epoch, self.decided,
+                "an epoch is aggregated when it was decided here, and before the next one is"
+            );
             let verdicts = sent.verdicts.into_iter().flatten();
             let duplicate = fates::duplicates(sent.rows.len(), &sent.order, verdicts);
             let lateness = if self.batch { Micros::MIN } else { self.watermark.lateness() };
-            let settled = fates::settle(&self.plan, &self.decoder, &sent.slabs, sent.rows, &duplicate, lateness);
+            let audit = if self.batch { Audit::None } else { self.plan.audit };
+            let settled = fates::settle(&self.plan, &self.decoder, &sent.slabs, sent.rows, &duplicate, lateness, audit);
             let panes = snapshot::pack_panes(settled.panes, self.owners);
             self.fates.insert(sent.epoch, settled.fates);
             for (owner, panes) in panes.into_iter().enumerate() {
@@ -328,7 +335,9 @@ impl State {
     }
 
     fn report(&mut self, epoch: Epoch, rows: Vec<WireRow>) {
-        let Some(fates) = self.fates.remove(&epoch) else { panic!("epoch {epoch} is finished before its fates are settled") };
+        let Some(fates) = self.fates.remove(&epoch) else {
+            panic!("epoch {epoch} is finished before its fates are settled")
+        };
         let report = Report {
             epoch: epoch.0,
             rows,

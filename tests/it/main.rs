@@ -3,6 +3,7 @@
 mod support;
 mod model;
 mod sim_disk;
+mod memory_store;
 mod architecture;
 mod log;
 mod decode;
@@ -11,6 +12,9 @@ mod pipeline;
 mod store;
 mod simulation;
 mod http;
+mod http_unit;
+mod transport;
+mod run_mpi;
 mod mpi;
 mod page;
 mod generate;

@@ -1,1 +1,232 @@
-//! Real jobs under mpirun, and what kills them.
+//! Real jobs under mpirun, and what kills them: whatever it is, the rows are those of the sequential model.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use caudal::store::target::PostgresConfig;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::job::{Job, Setup, caudal, until};
+use crate::support::postgres::{Cluster, Stop};
+use crate::support::traffic::{LedgerWatch, assert_counted, civic_safety, events, expected, send_all};
+
+/// Enough for some epochs and all windows of a small load.
+const SMALL: usize = 20_000;
+/// Enough to be under way while ranks are killed.
+const LARGE: usize = 60_000;
+/// Every rank once, and the launcher.
+const KILLS: usize = 5;
+
+/// `CAUDAL_TEST_EVENTS=2000000 CAUDAL_TEST_KILLS=10` make the kills' tests a soak.
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name)
+        .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is \"{value}\", no number")))
+}
+
+fn on_postgres(setup: Setup, database: &PostgresConfig) -> Setup {
+    let port = database.port.to_string();
+    setup
+        .with("DB_HOST", &database.host)
+        .with("DB_PORT", &port)
+        .with("DB_USER", &database.user)
+        .with("DB_PASSWORD", &database.password)
+        .with("DB_NAME", &database.name)
+        .with("DB_SSLMODE", "disable")
+}
+
+/// `caudal verify` on a stopped job's directory.
+fn verify(setup: &Setup) -> (i32, String) {
+    let mut command = Command::new(caudal());
+    command.args(["verify", "--json"]).env("DATA_DIR", &setup.data).envs(&setup.env);
+    let output = command.current_dir(setup.data.parent().expect("a parent")).output().expect("caudal runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text)
+}
+
+fn assert_identical(setup: &Setup) {
+    let (code, text) = verify(setup);
+    assert!(code == 0 && text.contains("\"identical\":true"), "verify ended with {code}: {text}");
+}
+
+/// Waits for the results, compares them, drains the job and verifies its log.
+fn finish(job: Job, bodies: &[Vec<u8>]) {
+    let pipeline = civic_safety();
+    job.wait_settled();
+    // Rows that are still open are shown at the latest when the input has been silent for a while.
+    let expected = expected(&pipeline, bodies);
+    let shown: u64 = expected.values().map(|(_, events)| events).sum();
+    until("all rows are shown", || {
+        let rows = job.client.windows("");
+        rows.iter().filter_map(|row| row["event_count"].as_u64()).sum::<u64>() == shown
+    });
+    assert_counted(&job.client, &expected);
+    let (dir, setup, status) = job.stop();
+    let output = fs::read_to_string(dir.path().join("output.txt")).unwrap_or_default();
+    assert_eq!(status.code(), Some(0), "a drained job ends with 0:\n{output}");
+    assert_identical(&setup);
+}
+
+#[test]
+fn every_number_of_ranks_counts_alike() {
+    let pipeline = civic_safety();
+    for ranks in 1..=4 {
+        let bodies = events(&pipeline, 7, SMALL);
+        let job = Job::start(ranks);
+        send_all(&job.client, &bodies);
+        finish(job, &bodies);
+    }
+}
+
+#[test]
+fn a_batch_counts_what_the_model_counts_with_every_number_of_ranks() {
+    let pipeline = civic_safety();
+    let bodies = events(&pipeline, 8, SMALL);
+    let dir = TempDir::new().expect("a directory");
+    let input = dir.path().join("events.ndjson");
+    fs::write(&input, bodies.concat()).expect("a file");
+    let expected = expected(&pipeline, &bodies);
+    let mut outputs = Vec::new();
+    for ranks in 1..=4 {
+        let setup = Setup::new(ranks, dir.path());
+        let output = dir.path().join(format!("out{ranks}"));
+        let args = ["batch", "--json", "--pipeline", &setup.env["PIPELINES"], "--input"];
+        let args = [&args[..], &[input.to_str().expect("UTF-8"), "--output", output.to_str().expect("UTF-8")]].concat();
+        let run = setup.command(dir.path(), &args).output().expect("run_mpi.sh runs");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let text = String::from_utf8_lossy(&run.stdout).into_owned();
+        let summary: serde_json::Value = serde_json::from_str(text.lines().last().expect("a summary")).expect("JSON");
+        assert_eq!(summary["events"].as_u64(), Some(SMALL as u64));
+        let rows = |name: &str| fs::read_to_string(output.join(name)).expect("a CSV file");
+        outputs.push([rows("by_region.csv"), rows("daily.csv"), rows("rejects.ndjson")]);
+    }
+    let of_window = |name: &str| expected.keys().filter(|(window, ..)| window == name).count();
+    for [by_region, daily, _] in &outputs {
+        assert_eq!(by_region.lines().count() - 1, of_window("by_region"));
+        assert_eq!(daily.lines().count() - 1, of_window("daily"));
+    }
+    for ((window, start, group), (values, count)) in expected.iter().filter(|((window, ..), _)| window == "daily") {
+        let group: serde_json::Value = serde_json::from_str(group).expect("JSON");
+        let line = format!("{start},{},{},{count}", group["region"].as_str().expect("a region"), values["n"]);
+        assert!(outputs[0][1].lines().any(|l| l == line), "{window}: {line}");
+    }
+    assert!(outputs.iter().all(|o| *o == outputs[0]), "the number of ranks shows in the output");
+}
+
+/// Kills each rank and the launcher, in turn, while events are sent.
+fn kills_change_no_number(setup: Setup, dir: TempDir) {
+    let bodies = events(&civic_safety(), 9, setting("CAUDAL_TEST_EVENTS", LARGE));
+    let job = Job::start_in(dir, setup);
+    let watch = LedgerWatch::start(job.client.clone());
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| send_all(&job.client, &bodies));
+        for kill in 0..setting("CAUDAL_TEST_KILLS", KILLS) {
+            let victim = kill % (job.setup.ranks + 1);
+            if victim < job.setup.ranks {
+                job.kill_rank(victim);
+            } else {
+                until("the launcher runs", || job.mpirun().is_some());
+                Job::signal(job.mpirun().unwrap_or_default(), Signal::KILL);
+            }
+            // The kill has been felt; then it must come back.
+            until("the job goes down", || !job.is_ready());
+            job.wait_ready();
+        }
+        sender.join().expect("the sender");
+    });
+    let answers = watch.end();
+    assert!(answers > 0, "the ledger was never seen");
+    println!("the ledger balanced {answers} times");
+    finish(job, &bodies);
+}
+
+#[test]
+fn kills_change_no_number_on_sqlite() {
+    let dir = TempDir::new().expect("a directory");
+    let setup = Setup::new(4, dir.path());
+    kills_change_no_number(setup, dir);
+}
+
+#[test]
+fn kills_change_no_number_on_postgres() {
+    let cluster = Cluster::start();
+    let dir = TempDir::new().expect("a directory");
+    let setup = on_postgres(Setup::new(4, dir.path()), &cluster.create_database());
+    kills_change_no_number(setup, dir);
+}
+
+#[test]
+fn a_store_that_goes_away_and_comes_back_has_everything() {
+    let cluster = Cluster::start();
+    let dir = TempDir::new().expect("a directory");
+    let setup = on_postgres(Setup::new(3, dir.path()), &cluster.create_database());
+    let bodies = events(&civic_safety(), 10, LARGE);
+    let job = Job::start_in(dir, setup);
+    let third = bodies.len() / 3;
+    send_all(&job.client, &bodies[..third]);
+    cluster.stop(Stop::Immediate);
+    // Nothing can be committed now, and everything is taken.
+    send_all(&job.client, &bodies[third..2 * third]);
+    assert!(job.client.json("/ledger")["in_flight"].as_u64() > Some(0));
+    cluster.start_again();
+    send_all(&job.client, &bodies[2 * third..]);
+    finish(job, &bodies);
+}
+
+#[test]
+fn the_second_job_on_a_directory_is_refused() {
+    let job = Job::start(2);
+    let mut setup = Setup::new(2, job.dir.path());
+    setup.data.clone_from(&job.setup.data);
+    let second = setup.command(job.dir.path(), &[]).output().expect("run_mpi.sh runs");
+    assert_eq!(second.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("is in use by another job"), "{said}");
+    assert!(job.is_ready(), "the first goes on");
+    let (_, _, status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory").filter_map(Result::ok) {
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        }
+    }
+}
+
+/// A job is stopped in its tracks, another takes over its log and its store, and then the first wakes up.
+#[test]
+fn an_old_generation_that_wakes_up_is_fenced_off() {
+    let cluster = Cluster::start();
+    let database = cluster.create_database();
+    let dir = TempDir::new().expect("a directory");
+    let setup = on_postgres(Setup::new(2, dir.path()), &database);
+    let bodies = events(&civic_safety(), 11, SMALL);
+    let half = bodies.len() / 2;
+    let mut old = Job::start_in(dir, setup);
+    send_all(&old.client, &bodies[..half]);
+    old.wait_settled();
+    let stopped = old.rank(0).expect("rank 0 runs");
+    Job::signal(stopped, Signal::STOP);
+
+    // As on another machine: the lock on the directory is not seen there.
+    let dir = TempDir::new().expect("a directory");
+    let setup = on_postgres(Setup::new(2, dir.path()), &database);
+    copy(&old.setup.data, &setup.data);
+    let new = Job::start_in(dir, setup);
+    send_all(&new.client, &bodies[half..]);
+    new.wait_settled();
+
+    Job::signal(stopped, Signal::CONT);
+    old.wait_ready();
+    send_all(&old.client, &events(&civic_safety(), 12, 500));
+    let status = old.wait();
+    assert_eq!(status.code(), Some(77), "{}", old.output());
+    assert!(old.output().contains("is fenced off"), "{}", old.output());
+    finish(new, &bodies);
+}

@@ -157,7 +157,11 @@ impl Decoder {
     /// The topic that a mixed slab's event names.
     fn named(&self, line: &[u8], scratch: &Scratch) -> Result<TopicId, Refusal> {
         let field = &self.plan.topic_field;
-        let refusal = |what: String| Refusal { topic: None, reason: Reason::Topic, detail: format!("{}: {what}", pointer(&[field])) };
+        let refusal = |what: String| Refusal {
+            topic: None,
+            reason: Reason::Topic,
+            detail: format!("{}: {what}", pointer(&[field])),
+        };
         match scratch.captures.get(TOPIC) {
             Some(Capture::Text(text, _)) => {
                 let mut room = Vec::new();

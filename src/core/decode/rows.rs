@@ -168,11 +168,9 @@ fn integer(number: Num) -> Option<i64> {
     match number {
         Num::Integer(value) => Some(value),
         Num::Large(_) => None,
-        // Doubles from −2⁶³ up to, not including, 2⁶³ are exact here.
+        // Whole doubles between −2⁶³ and 2⁶³ are exact here. −2⁶³ itself may stand for a lesser integer that was rounded to it.
         Num::Float(value) => {
-            let whole =
-                value.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value);
-            whole.then_some(value as i64)
+            (value.fract() == 0.0 && value.abs() < 9_223_372_036_854_775_808.0).then_some(value as i64)
         }
     }
 }

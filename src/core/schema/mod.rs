@@ -110,7 +110,10 @@ impl Schema {
 
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Schema").field("text", &self.text).field("is_compiled", &self.is_compiled()).finish_non_exhaustive()
+        f.debug_struct("Schema")
+            .field("text", &self.text)
+            .field("is_compiled", &self.is_compiled())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,1 +1,6 @@
 //! What several tests share: private ports and directories, a real PostgreSQL started by the tests, a job under mpirun, a small HTTP client.
+
+pub mod client;
+pub mod job;
+pub mod postgres;
+pub mod traffic;

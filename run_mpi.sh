@@ -1,0 +1,285 @@
+#!/usr/bin/env bash
+# Starts Caudal under MPI and keeps it running.
+#
+#     ./run_mpi.sh                          RANKS ranks (from the environment or .env; 4 unless said) of `caudal run`
+#     ./run_mpi.sh -n 2                     two ranks of it
+#     ./run_mpi.sh -n 2 batch --pipeline …  two ranks of another subcommand; its exit code and its last line of stdout are the script's
+#     ./run_mpi.sh check FILE…              a subcommand that needs no MPI is run without
+#     ./run_mpi.sh bench [live|batch|idle]  measures jobs end to end on this machine
+#
+# On a fresh Debian or Ubuntu machine with a Rust toolchain it installs what is missing (or says which packages to ask for), builds, starts the
+# job and prints the page's address when events are accepted. It may be called from any directory; relative paths, `.env` and DATA_DIR are
+# those of the caller's directory.
+#
+# A job of `run` that dies is started again at once; one that keeps dying before it is ready, after growing pauses. Ctrl-C, or SIGTERM to this
+# script alone, lets the job finish what it accepted and ends with 0 and no rank left; a second Ctrl-C kills it. If this script itself is
+# killed, the job dies with it.
+#
+# Exit codes: 0 drained · 2 bad usage or pipeline file · 64–66, 69, 74, 77, 78 the job's own, as in sysexits.h: starting again would not
+# help · 75 killed before it had drained. CAUDAL_BIN=FILE runs that executable instead of building.
+set -uo pipefail
+
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
+
+# 128 key groups can have 128 owners, and rank 0.
+RANKS_MAX=129
+# A job has this long to drain; the contract is 60 s with everything around it.
+DRAIN_SECONDS=55
+# A job that has never been ready is not started more often than this in a row.
+START_ATTEMPTS_MAX=10
+# Pauses before starting again a job that died before it was ready: by how many times in a row it did so.
+PAUSES=(0 0 0.5 1 2 5)
+
+usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
+
+# setting NAME DEFAULT: from the environment or else from .env, which is read and never run.
+setting() {
+    local line pattern="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)$"
+    if [ -n "${!1:-}" ]; then
+        printf '%s' "${!1}"
+        return
+    fi
+    if [ -r .env ]; then
+        while IFS= read -r line || [ -n "$line" ]; do
+            [[ $line =~ $pattern ]] || continue
+            line=${BASH_REMATCH[2]%$'\r'}
+            case $line in
+                \"*) line=${line#\"} line=${line%%\"*} ;;
+                \'*) line=${line#\'} line=${line%%\'*} ;;
+                *) line=${line%%[[:space:]]*} ;;
+            esac
+            [ -n "$line" ] || break
+            printf '%s' "$line"
+            return
+        done <.env
+    fi
+    printf '%s' "$2"
+}
+
+# The processes of a session, without those that are dead and only not yet collected. A rank has a process group of its own, but its
+# launcher's session. (procps need not be installed.)
+members() {
+    local stat fields
+    for stat in /proc/[0-9]*/stat; do
+        { read -r fields <"$stat"; } 2>/dev/null || continue
+        # After the name, which may hold anything: state, parent, process group, session.
+        read -r -a fields <<<"${fields##*) }"
+        if [ "${fields[3]}" = "$1" ] && [ "${fields[0]}" != Z ]; then
+            stat=${stat#/proc/}
+            printf '%s\n' "${stat%/stat}"
+        fi
+    done
+}
+
+# Kills what is left of a job and returns when nothing is.
+clear_job() {
+    local left
+    [ -n "$job" ] || return 0
+    while left=$(members "$job") && [ -n "$left" ]; do
+        # shellcheck disable=SC2086
+        kill -KILL $left
+        sleep 0.02
+    done 2>/dev/null # Bash would tell of each job that was killed.
+}
+
+# Starts "$@" as the leader of a session of its own, so that a Ctrl-C does not reach it, and to be killed if this script dies. Sets `job`.
+launch() {
+    # The inner shell asks whether the script died before the kernel was told to watch it.
+    # shellcheck disable=SC2016
+    setsid setpriv --pdeathsig KILL bash -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" <&3 3<&- &
+    job=$!
+}
+
+stop_helpers() {
+    local pid
+    for pid in $watcher $timer; do kill "$pid" 2>/dev/null; done
+    watcher='' timer=''
+}
+
+# Waits until the page answers that it is ready, asking by bash alone. Ends if the script that started it is gone.
+await_ready() {
+    local host=$1 port=$2 status
+    while kill -0 $$ 2>/dev/null; do
+        status=$({
+            exec 4<>"/dev/tcp/$host/$port" &&
+                printf 'GET /readyz HTTP/1.1\r\nHost: localhost:%s\r\nConnection: close\r\n\r\n' "$port" >&4 &&
+                read -r -t 2 line <&4 && printf '%s' "$line"
+        } 2>/dev/null)
+        case $status in 'HTTP/1.'?' 200'*) return 0 ;; esac
+        sleep 0.1
+    done
+}
+
+# Tells the job every second that it is to drain, until it has had its time: mpirun forwards a signal to the ranks it has already started, and
+# to no others. Ends if the script that started it is gone.
+remind() {
+    local second
+    for ((second = 0; second < DRAIN_SECONDS; second++)); do
+        sleep 1
+        kill -0 $$ 2>/dev/null || return 0
+        kill -USR1 "$job" 2>/dev/null
+    done
+}
+
+# A stop was asked for. The first time the job drains, told by SIGUSR1, which mpirun forwards to its ranks; the second time it is killed.
+on_stop() {
+    stops=$((stops + 1))
+    if [ $stops -gt 1 ]; then
+        say "killing the job"
+        clear_job
+    elif [ -n "$job" ]; then
+        say "draining: what was accepted is finished first (once more to kill)"
+        remind >/dev/null 2>&1 3<&- &
+        timer=$!
+        # Last, since bash forgets a signal that comes while it still handles the same one.
+        kill -USR1 "$job" 2>/dev/null
+    fi
+}
+
+# Runs a job until it ends and leaves its exit code in `code`, whether it was ready in `ready`.
+attend() {
+    local ended
+    ready=0
+    while :; do
+        # Bash drops a job that ended while it ran other commands: `wait -n` would then wait for the helpers alone.
+        if ! kill -0 "$job" 2>/dev/null; then
+            wait "$job" 2>/dev/null
+            code=$?
+            break
+        fi
+        # shellcheck disable=SC2086
+        { wait -n -p ended "$job" $watcher $timer; } 2>/dev/null
+        code=$?
+        case ${ended:-} in
+            '') ;; # a signal came
+            "$job") break ;;
+            "$watcher")
+                watcher='' ready=1
+                printf 'Caudal is ready: %s\n' "$page"
+                ;;
+            "$timer")
+                timer=''
+                say "not drained after $DRAIN_SECONDS s: killing the job; what was accepted is in the log and is finished at the next start"
+                clear_job
+                ;;
+        esac
+    done
+    stop_helpers
+    clear_job
+    job=''
+}
+
+supervise() {
+    local host port failures=0 ever_ready=0 pause
+    host=$(setting HTTP_ADDR 127.0.0.1)
+    port=$(setting HTTP_PORT 5000)
+    case $host in
+        127.0.0.1 | 0.0.0.0 | ::1 | ::) page="http://localhost:$port/" ;;
+        *:*) page="http://[$host]:$port/" ;;
+        *) page="http://$host:$port/" ;;
+    esac
+    case $host in 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; esac
+    exec 3</dev/null
+    while :; do
+        launch "${mpirun[@]}" "$caudal" "$@"
+        await_ready "$host" "$port" >/dev/null 2>&1 3<&- &
+        watcher=$!
+        attend
+        if [ $stops -gt 0 ]; then
+            # 138: the signal came before the job had begun to listen to it; it had accepted nothing yet.
+            case $code in
+                0 | 138) exit 0 ;;
+                2 | 64 | 65 | 66 | 69 | 74 | 77 | 78) exit "$code" ;;
+                *) exit 75 ;;
+            esac
+        fi
+        case $code in
+            0) exit 0 ;;
+            2 | 64 | 65 | 66 | 69 | 74 | 77 | 78) fail "$code" "the job ended with code $code; starting it again would not help" ;;
+        esac
+        if [ $ready = 1 ]; then
+            ever_ready=1 failures=0
+        else
+            failures=$((failures + 1))
+        fi
+        if [ $ever_ready = 0 ] && [ $failures -ge $START_ATTEMPTS_MAX ]; then
+            fail $EX_UNAVAILABLE "the job died $failures times before it was ready, the last time with code $code: giving up"
+        fi
+        pause=${PAUSES[failures < ${#PAUSES[@]} ? failures : -1]}
+        say "the job ended with code $code; starting it again$([ "$pause" = 0 ] || printf ' in %s s' "$pause")"
+        if [ "$pause" != 0 ]; then
+            sleep "$pause" &
+            timer=$!
+            wait "$timer"
+            stop_helpers
+        fi
+        [ $stops -eq 0 ] || exit 0
+    done
+}
+
+# A subcommand that ends by itself: not started again; a stop kills it.
+once() {
+    exec 3<&0
+    launch "${mpirun[@]}" "$caudal" "$@"
+    trap 'clear_job' INT TERM HUP
+    attend
+    exit "$code"
+}
+
+ranks=$(setting RANKS 4)
+while [ $# -gt 0 ]; do
+    case $1 in
+        -n) [ $# -ge 2 ] || fail 2 "-n wants a number of ranks"
+            ranks=$2
+            shift 2 ;;
+        -h | --help)
+            usage
+            exit 0 ;;
+        -*) fail 2 "unknown option $1; ./run_mpi.sh --help says what there is" ;;
+        *) break ;;
+    esac
+done
+[ $# -gt 0 ] || set -- run
+
+if ! [[ $ranks =~ ^[0-9]{1,9}$ ]] || [ "$((10#$ranks))" -lt 1 ] || [ "$((10#$ranks))" -gt $RANKS_MAX ]; then
+    fail $EX_CONFIG "RANKS (or -n) is \"$ranks\"; a job has 1 to $RANKS_MAX ranks: rank 0 and at most one worker for each of the 128 key groups"
+fi
+ranks=$((10#$ranks))
+
+caudal=${CAUDAL_BIN:-}
+if [ -z "$caudal" ]; then
+    require_rust
+    mapfile -t missing < <(missing_to_run)
+    install "${missing[@]}"
+    # Cargo's "Finished" is no news.
+    (cd "$repository" && cargo build --release --bin caudal 2> >(grep -v '^ *Finished' >&2)) || fail 70 "the build failed; its message is above"
+    caudal=$(target_dir)/release/caudal
+fi
+
+case $1 in
+    run | batch) ;;
+    bench)
+        # Not a subcommand of the program: it starts whole jobs, by this script, and loads them from a process of its own.
+        shift
+        allow_mpirun
+        cd "$repository" && exec cargo bench --bench end_to_end -- "$@"
+        ;;
+    *) exec "$caudal" "$@" ;;
+esac
+
+command -v mpirun >/dev/null || install openmpi-bin
+allow_mpirun
+threads=$(($(nproc) / ranks))
+export POLARS_MAX_THREADS=${POLARS_MAX_THREADS:-$((threads > 1 ? threads : 1))}
+export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-$POLARS_MAX_THREADS}
+# When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time.
+mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks")
+
+job='' watcher='' timer='' stops=0 ready=0 code=0 page=''
+if [ "$1" = run ]; then
+    trap on_stop INT TERM HUP
+    supervise "$@"
+else
+    once "$@"
+fi

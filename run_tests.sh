@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is good: format, lints, dependencies, documentation, build, tests, shell scripts.
+#
+#     ./run_tests.sh
+#
+# On a fresh Debian machine with a Rust toolchain it installs what is missing (or says which packages to ask for): what building needs, a
+# PostgreSQL server's programs, Chromium with its driver, curl, shellcheck. Tests start their own servers on private sockets and ports and end
+# them; what is left running all the same is killed and is a failure. Everything is built with --release, so that Polars is compiled once.
+#
+# All sections run, whatever fails; the exit code is 0 if none did. CARGO_TARGET_DIR is respected.
+set -uo pipefail
+
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
+cd "$repository" || exit 1
+
+# Longer than all tests take on two busy cores; a test that hangs must not hold up whoever waits.
+TESTS_MAX=30m
+
+missing_to_test() {
+    missing_to_run
+    any '/usr/lib/postgresql/*/bin/initdb' || printf '%s\n' postgresql
+    command -v chromium >/dev/null || printf '%s\n' chromium
+    command -v chromedriver >/dev/null || printf '%s\n' chromium-driver
+    command -v curl >/dev/null || printf '%s\n' curl
+    command -v shellcheck >/dev/null || printf '%s\n' shellcheck
+}
+
+# Debian starts a server when it installs one; the tests start their own.
+stop_server_just_installed() {
+    if [ "$(id -u)" -eq 0 ]; then service postgresql stop; else sudo -n service postgresql stop; fi >/dev/null 2>&1
+}
+
+failed=()
+started=$SECONDS
+
+# section NAME COMMAND…
+section() {
+    local name=$1 from=$SECONDS code=0
+    shift
+    printf '\n==== %s\n' "$name"
+    "$@" || code=$?
+    if [ $code -eq 0 ]; then
+        printf '==== %s: good, %d s\n' "$name" $((SECONDS - from))
+    else
+        printf '==== %s: FAILED with code %d, %d s\n' "$name" "$code" $((SECONDS - from))
+        failed+=("$name")
+    fi
+}
+
+lints() { cargo clippy --locked --release --all-targets -- -D warnings; }
+
+documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --release --no-deps --quiet; }
+
+# cargo-deny is built once, beside what cargo builds here. Without a network the list of advisories cannot be had; the rest is checked anyhow.
+dependencies() {
+    local tools log code
+    tools=$(target_dir)/tools
+    PATH=$PATH:$tools/bin
+    command -v cargo-deny >/dev/null || cargo install --locked --quiet --root "$tools" cargo-deny || return
+    cargo deny --locked check bans licenses sources || return
+    log=$(mktemp)
+    cargo deny --locked check advisories 2>"$log"
+    code=$?
+    cat "$log" >&2
+    if [ $code -ne 0 ] && grep -q 'failed to fetch advisory database' "$log"; then
+        say "the list of advisories could not be fetched: not checked"
+        code=0
+    fi
+    rm -f "$log"
+    return $code
+}
+
+# Whatever a test starts inherits this variable, wherever it runs and whoever its parent is by now.
+tests() {
+    local code left
+    if command -v cargo-nextest >/dev/null; then
+        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo nextest run --locked --release --lib --bins --tests --no-fail-fast --status-level slow
+    else
+        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo test --locked --release --lib --bins --tests --no-fail-fast
+    fi
+    code=$?
+    left=$(grep -lzsx "CAUDAL_TEST_RUN=$$" /proc/[0-9]*/environ | cut -d/ -f3)
+    if [ -n "$left" ]; then
+        # shellcheck disable=SC2086
+        say "the tests left these running:" "$(ps -o pid=,args= -p ${left//$'\n'/,} 2>/dev/null || echo $left)"
+        # shellcheck disable=SC2086
+        kill -KILL $left 2>/dev/null
+        [ $code -ne 0 ] || code=1
+    fi
+    return $code
+}
+
+require_rust
+cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
+    rustup component add rustfmt clippy || fail $EX_UNAVAILABLE "rustfmt and clippy are missing: rustup component add rustfmt clippy"
+mapfile -t missing < <(missing_to_test)
+install "${missing[@]}"
+case " ${missing[*]} " in *' postgresql '*) stop_server_just_installed ;; esac
+allow_mpirun
+
+section "format" cargo fmt --check
+section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh
+section "lints" lints
+section "documentation" documentation
+section "dependencies" dependencies
+section "build" cargo build --locked --release
+section "tests" tests
+
+printf '\n'
+if [ ${#failed[@]} -gt 0 ]; then
+    printf '%s: FAILED\n' "${failed[@]}"
+    exit 1
+fi
+printf 'All good, %d s\n' $((SECONDS - started))

@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# What run_mpi.sh and run_tests.sh share: finding out what is missing, installing it where that is allowed, building.
+# Sourced by bash, not run. It sets `repository` and changes no directory. Whatever it says goes to stderr.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# Exit codes are those of sysexits.h, as everywhere in Caudal.
+EX_UNAVAILABLE=69
+# shellcheck disable=SC2034
+EX_CONFIG=78
+
+say() { printf 'caudal: %s\n' "$*" >&2; }
+
+# fail CODE LINE…: says it and ends.
+fail() {
+    local code=$1 line
+    shift
+    for line in "$@"; do say "$line"; done
+    exit "$code"
+}
+
+# The oldest Rust that builds this repository, as Cargo.toml has it.
+require_rust() {
+    local wanted found
+    command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$repository/Cargo.toml")
+    if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
+        fail $EX_UNAVAILABLE "Rust is missing. Install it (no administrator needed) with" \
+            "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" "and start this again in a new shell."
+    fi
+    found=$(cd "$repository" && rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n' "$wanted" "${found%%-*}" | sort -V | head -n1)" != "$wanted" ]; then
+        fail $EX_UNAVAILABLE "Rust $found is too old: $wanted or newer is needed. With rustup:" "    rustup update stable" \
+            "Without: https://rustup.rs"
+    fi
+}
+
+# The library, which is not libclang-cpp, and the compiler's own headers, which come with libclang-dev only.
+has_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] || {
+        any '/usr/lib/llvm-*/lib/libclang.so*' '/usr/lib*/libclang.so*' '/usr/lib/*-linux-gnu/libclang-[0-9]*.so*' &&
+            any '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' '/usr/lib*/clang/*/include/stddef.h'
+    }
+}
+
+# any PATTERN…: whether a file of any of these names is there.
+any() {
+    local pattern
+    for pattern in "$@"; do
+        ! compgen -G "$pattern" >/dev/null || return 0
+    done
+    return 1
+}
+
+# The Debian packages that building and starting need and that are not there, one a line.
+missing_to_run() {
+    command -v cc >/dev/null || printf '%s\n' gcc libc6-dev
+    command -v mpicc >/dev/null || printf '%s\n' libopenmpi-dev
+    command -v mpirun >/dev/null || printf '%s\n' openmpi-bin
+    has_libclang || printf '%s\n' libclang-dev
+}
+
+# install PACKAGE…: as root or with a sudo that asks nothing; anyone else is told whom to ask for what.
+install() {
+    [ $# -gt 0 ] || return 0
+    local as_root=()
+    if ! command -v apt-get >/dev/null; then
+        fail $EX_UNAVAILABLE "these are missing (Debian's names): $*" "Install what your system calls them, and start this again."
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            fail $EX_UNAVAILABLE "these packages are missing: $*" "You may not install them; ask an administrator to run" \
+                "    apt-get update && apt-get install -y $*" "and start this again."
+        fi
+        as_root=(sudo -n)
+    fi
+    say "installing $*"
+    # An update that fails may be a dead mirror among good ones; the installation decides.
+    "${as_root[@]}" apt-get -qq update >&2 || true
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2 ||
+        fail $EX_UNAVAILABLE "apt-get could not install: $*" "Its message above says why. By hand: apt-get install -y $*"
+}
+
+# Open MPI's mpirun refuses root, and more ranks than cores, unless told otherwise.
+allow_mpirun() {
+    if [ "$(id -u)" -eq 0 ]; then
+        export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    fi
+    # A container may forbid one process to read another's memory; the ranks then pass large messages through shared memory.
+    if [ -e /.dockerenv ] || [ -e /run/.containerenv ] || [ -n "${KUBERNETES_SERVICE_HOST:-}" ]; then
+        export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
+    fi
+}
+
+# Where cargo puts what it builds. Cargo reads the repository's .cargo/config.toml only from within the repository.
+target_dir() { (cd "$repository" && cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); }

@@ -1,0 +1,63 @@
+//! A job's data directory: locked by the one process that may write to it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::core::units::LogId;
+
+/// Held for as long as the process uses the directory.
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing, and locks it.
+    ///
+    /// # Errors
+    /// 78 if another job has it, or if it cannot be made or written; 74 if it cannot be locked.
+    pub fn lock(path: &Path) -> Result<Self, Failure> {
+        let log = path.join("log");
+        let refuse = |what: &str, e: io::Error| {
+            let path = path.display();
+            Failure::new(
+                Exit::Config,
+                format!("DATA_DIR {path} cannot be {what}: {e}; name a directory that this user may write to"),
+            )
+        };
+        fs::create_dir_all(&log).map_err(|e| refuse("made", e))?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+        let lock = lock.map_err(|e| refuse("written", e))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Failure::new(
+                Exit::Config,
+                format!(
+                    "DATA_DIR {} is in use by another job: stop that one, or give this one a directory of its own",
+                    path.display()
+                ),
+            )),
+            Err(TryLockError::Error(error)) => {
+                Err(Failure::new(Exit::Damaged, format!("DATA_DIR {} cannot be locked: {error}", path.display())))
+            }
+        }
+    }
+
+    /// Where segments and checkpoints lie.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+}
+
+/// The name of a new log.
+///
+/// # Errors
+/// If the system has no randomness.
+pub fn random_log_id() -> io::Result<LogId> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(LogId(u128::from_le_bytes(bytes)))
+}

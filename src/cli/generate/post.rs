@@ -1,0 +1,249 @@
+//! Posts generated events to a running job: batches of lines, each sent again as a whole until it is acknowledged.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use indicatif::ProgressBar;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{Args, Summary};
+use crate::clock::Clock;
+use crate::generate::Generator;
+
+/// A batch is posted when it holds this much, or, with `--rate`, when this much time's events are in it.
+const BATCH_BYTES: usize = 512 * 1024;
+const BATCH_EVENTS: u64 = 4_096;
+const BATCH_SPAN: Duration = Duration::from_millis(20);
+/// However low the rate: a clock cannot count further.
+const PAUSE_MAX: Duration = Duration::from_hours(365 * 24);
+/// A job that is down for longer is not coming back by itself.
+const GIVE_UP_AFTER: Duration = Duration::from_mins(10);
+/// An acknowledgement means a write to disk; a job that takes longer has lost the request.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Waits between tries: doubled from the first to the last, unless the job says how long.
+const WAIT_FIRST: Duration = Duration::from_millis(50);
+const WAIT_LAST: Duration = Duration::from_secs(5);
+/// Of an answer that is shown.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// sysexits.h: the job is not there; it refuses the data.
+const EXIT_UNAVAILABLE: u8 = 69;
+const EXIT_REFUSED: u8 = 65;
+
+/// Generates and posts; Ctrl-C ends it after the batch on the way.
+pub fn run(
+    url: &str,
+    args: &Args,
+    generator: Generator,
+    clock: &dyn Clock,
+    progress: &ProgressBar,
+) -> anyhow::Result<(Summary, u8)> {
+    let record = match &args.record {
+        Some(path) => {
+            Some(BufWriter::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?))
+        }
+        None => None,
+    };
+    let client = Client::new(url, args.token.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let interrupted = runtime.spawn(async {
+        // Where no handler can be had, the signal's own effect ends the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
+    let mut poster = Poster { client, generator, record, summary: Summary::default(), interrupted };
+    let code = runtime.block_on(poster.run(args, clock, progress));
+    if let Some(record) = &mut poster.record {
+        record.flush().context("cannot write the record")?;
+    }
+    Ok((poster.summary, code?))
+}
+
+struct Poster {
+    client: Client,
+    generator: Generator,
+    record: Option<BufWriter<File>>,
+    summary: Summary,
+    /// Ends at Ctrl-C.
+    interrupted: JoinHandle<()>,
+}
+
+/// What became of a batch.
+enum Outcome {
+    Acknowledged,
+    /// It can never be accepted: the answer.
+    Refused(String),
+    /// Nobody answered for too long.
+    Unavailable(String),
+}
+
+impl Poster {
+    async fn run(&mut self, args: &Args, clock: &dyn Clock, progress: &ProgressBar) -> anyhow::Result<u8> {
+        let begin = Instant::now();
+        let mut batch = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 8);
+        while self.summary.events < args.count && !self.interrupted.is_finished() {
+            let due = match args.rate {
+                Some(rate) => self.due(begin, rate).await,
+                None => BATCH_EVENTS,
+            };
+            if args.start.is_none() {
+                self.generator.set_time(clock.unix().micros());
+            }
+            let from = self.summary.events;
+            let until = args.count.min(from + due.min(BATCH_EVENTS));
+            batch.clear();
+            while self.summary.events < until && batch.len() < BATCH_BYTES {
+                let before = batch.len();
+                let (_, kind) = self.generator.write(&mut batch);
+                batch.push(b'\n');
+                self.summary.count(kind, batch.len() - before);
+            }
+            let body = Bytes::copy_from_slice(&batch);
+            match self.deliver(&body).await {
+                Outcome::Acknowledged => {}
+                Outcome::Refused(why) => return tell(&why, EXIT_REFUSED),
+                Outcome::Unavailable(why) => return tell(&why, EXIT_UNAVAILABLE),
+            }
+            self.summary.acknowledged += self.summary.events - from;
+            if let Some(record) = &mut self.record {
+                record.write_all(&body).context("cannot write the record")?;
+            }
+            progress.inc(self.summary.events - from);
+        }
+        Ok(0)
+    }
+
+    /// Waits until events are due and says how many: those of the time that has passed.
+    async fn due(&mut self, begin: Instant, rate: f64) -> u64 {
+        let sent = self.summary.events as f64;
+        let per_batch = (rate * BATCH_SPAN.as_secs_f64()).max(1.0);
+        let last_due = Duration::try_from_secs_f64((sent + per_batch) / rate).unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
+        tokio::select! {
+            () = sleep_until(begin + last_due) => (begin.elapsed().as_secs_f64() * rate - sent).max(1.0) as u64,
+            _ = &mut self.interrupted => 0,
+        }
+    }
+
+    /// Sends until it is acknowledged. A lost answer means that the events may be in the log already: they are then duplicates by their ids.
+    async fn deliver(&mut self, body: &Bytes) -> Outcome {
+        let begin = Instant::now();
+        let mut wait = WAIT_FIRST;
+        loop {
+            let (asked, why) = match self.client.post(body).await {
+                Ok(Answer { status: StatusCode::ACCEPTED, .. }) => return Outcome::Acknowledged,
+                Ok(answer) if answer.may_be_tried_again() => (answer.retry_after, answer.to_string()),
+                Ok(answer) => return Outcome::Refused(answer.to_string()),
+                Err(error) => (None, format!("{error:#}")),
+            };
+            if self.interrupted.is_finished() {
+                return Outcome::Unavailable(format!("interrupted before the last batch was acknowledged: {why}"));
+            }
+            if begin.elapsed() > GIVE_UP_AFTER {
+                return Outcome::Unavailable(format!("not acknowledged for {} s: {why}", GIVE_UP_AFTER.as_secs()));
+            }
+            self.summary.resent += 1;
+            sleep(asked.unwrap_or(wait).min(WAIT_LAST)).await;
+            wait = (wait * 2).min(WAIT_LAST);
+        }
+    }
+}
+
+fn tell(why: &str, code: u8) -> anyhow::Result<u8> {
+    writeln!(std::io::stderr(), "caudal generate: {why}")?;
+    Ok(code)
+}
+
+/// One connection to the job, made anew when it breaks.
+struct Client {
+    authority: String,
+    uri: Uri,
+    token: Option<String>,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+struct Answer {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: String,
+}
+
+impl Answer {
+    fn may_be_tried_again(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT
+        )
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the job answers {}: {}", self.status, self.body.escape_debug())
+    }
+}
+
+impl Client {
+    fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        if uri.scheme_str() != Some("http") {
+            bail!("{url:?}: only http:// is spoken; put a TLS proxy's plain side here");
+        }
+        let host = uri.host().ok_or_else(|| anyhow!("{url:?} names no host"))?;
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let uri = format!("{}/events", uri.path().trim_end_matches('/')).parse()?;
+        Ok(Self { authority, uri, token: token.map(str::to_owned), connection: None })
+    }
+
+    /// One try.
+    async fn post(&mut self, body: &Bytes) -> anyhow::Result<Answer> {
+        let answer = timeout(ANSWER_TIMEOUT, self.exchange(body)).await;
+        let answer = answer.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs())));
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    async fn exchange(&mut self, body: &Bytes) -> anyhow::Result<Answer> {
+        let mut request =
+            Request::post(self.uri.clone()).header(HOST, &self.authority).header(CONTENT_TYPE, "application/x-ndjson");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body.clone()))?;
+        let connection = match self.connection.take().filter(|c| !c.is_closed()) {
+            Some(connection) => self.connection.insert(connection),
+            None => self.connection.insert(connect(&self.authority).await?),
+        };
+        connection.ready().await?;
+        read(connection.send_request(request).await?).await
+    }
+}
+
+async fn connect(authority: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(authority).await.with_context(|| format!("cannot connect to {authority}"))?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    // Ends when the connection does; its error reaches the request that waits.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn read(response: Response<hyper::body::Incoming>) -> anyhow::Result<Answer> {
+    let status = response.status();
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| anyhow!(error))?;
+    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    Ok(Answer { status, retry_after: seconds.map(Duration::from_secs), body })
+}

@@ -1,0 +1,104 @@
+//! From an MPI rank to its role: rank 0 coordinates, the others work. A job of one rank runs its worker on a thread.
+
+use std::io::Write;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::pipeline::Bundle;
+use crate::transport::idle::Idle;
+use crate::transport::local::network;
+use crate::transport::mpi::{self, MpiTransport};
+use crate::transport::{Transport, process};
+use crate::worker;
+
+/// Rank 0's part, given its end of the transport.
+pub type Coordinate<'a> = &'a mut dyn FnMut(&mut dyn Transport, &mut Idle, Wake) -> Result<(), Failure>;
+
+/// Wakes rank 0's loop.
+pub type Wake = crate::transport::idle::Waker;
+
+/// Runs this process as the rank that it is; comes back when the job is done.
+///
+/// # Errors
+/// 69 if MPI is not available, and what the role says. The other ranks must then be ended by `abandon`.
+pub fn run(coordinate: Coordinate) -> Result<(), Failure> {
+    process::die_with_parent();
+    let mut mpi = mpi::init().or_exit(Exit::Unavailable)?;
+    abort_on_panic();
+    outlive_signals().or_exit(Exit::TryAgain)?;
+    let (mut idle, waker) = Idle::new();
+    match (mpi.rank(), mpi.size()) {
+        (_, 1) => alone(coordinate, &mut idle, waker)?,
+        (0, _) => coordinate(&mut mpi, &mut idle, waker)?,
+        _ => work(&mut mpi, &mut idle)?,
+    }
+    leave(mpi)
+}
+
+fn leave(mpi: MpiTransport) -> Result<(), Failure> {
+    mpi.finish().or_exit(Exit::Unavailable)
+}
+
+/// One rank: coordinator and worker in one process.
+fn alone(coordinate: Coordinate, idle: &mut Idle, waker: Wake) -> Result<(), Failure> {
+    let mut ends = network(2).into_iter();
+    let (Some(mut coordinator), Some(mut worker)) = (ends.next(), ends.next()) else {
+        panic!("a network of two has two ends");
+    };
+    let (tell, told) = std::sync::mpsc::channel();
+    let wake_coordinator = waker.clone();
+    let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        let (mut idle, waker) = Idle::new();
+        // Whoever asked waits for it.
+        drop(tell.send(waker));
+        worker.wake_with(0, wake_coordinator);
+        work(&mut worker, &mut idle)
+    });
+    let thread = thread.or_exit(Exit::TryAgain)?;
+    if let Ok(wake_worker) = told.recv() {
+        coordinator.wake_with(1, wake_worker);
+    }
+    coordinate(&mut coordinator, idle, waker)?;
+    match thread.join() {
+        Ok(done) => done,
+        Err(_) => Err(Failure::new(Exit::Software, "the worker's thread panicked")),
+    }
+}
+
+fn work(transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
+    let plan = |text: &str| {
+        let pipeline = Bundle::from_text(text)?.pipeline();
+        pipeline.map(|p| p.plan).map_err(|faults| faults.to_string())
+    };
+    worker::run::run(transport, idle, plan).or_exit(Exit::TryAgain)
+}
+
+/// The launcher passes signals on to every rank, but only rank 0 acts on them: the others end when it says so.
+fn outlive_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        for kind in [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()] {
+            // Once one was listened for, a signal has lost its default effect for good.
+            drop(signal(kind)?);
+        }
+        Ok(())
+    })
+}
+
+/// A panic in any thread ends the whole job at once: what it left behind cannot be trusted.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        end_all(Exit::Software);
+    }));
+}
+
+/// Ends all ranks of the job with this exit code.
+pub fn end_all(exit: Exit) -> ! {
+    // Nothing can be done about a closed pipe here.
+    drop(std::io::stdout().flush());
+    drop(std::io::stderr().flush());
+    mpi::abort(exit as i32)
+}

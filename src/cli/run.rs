@@ -1,0 +1,413 @@
+//! `caudal run`: the live job.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::cli::data_dir::{DataDir, random_log_id};
+use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::ranks::{self, Wake};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::coordinator::checkpoint::Checkpoints;
+use crate::coordinator::gather::Draft;
+use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
+use crate::coordinator::start::{self, Start};
+use crate::coordinator::state::{Limits, State};
+use crate::coordinator::status::SharedStatus;
+use crate::core::units::{LogId, Offset};
+use crate::ingest::feed::feed;
+use crate::ingest::writer::{self as log_writer, Ingest, Queue};
+use crate::log::disk::FileDisk;
+use crate::log::{Log, LogError, Options, Record, Recovered};
+use crate::pipeline::{Bundle, Pipeline};
+use crate::store::writer as store_writer;
+use crate::store::{Progress, StoreError};
+use crate::transport::idle::Idle;
+use crate::transport::{Channel, Transport};
+use crate::web::{self, App};
+use crate::wire::{self, Message, Open};
+
+/// A store that is away at the start is asked again after this.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// Threads that serve HTTP.
+const HTTP_THREADS: usize = 2;
+/// Running requests have this long to end when the job stops.
+const HTTP_DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs this rank of the job.
+///
+/// # Errors
+/// As `Exit` says.
+pub fn run() -> Result<(), Failure> {
+    ranks::run(&mut |transport, idle, wake| {
+        let (config, warnings) = Config::load().or_exit(Exit::Config)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Rank0::open(config, wake)?.run(transport, idle)
+    })
+}
+
+/// What rank 0 has from its first moment on.
+struct Rank0 {
+    config: Config,
+    bundle: Bundle,
+    pipeline: Arc<Pipeline>,
+    clock: Arc<dyn Clock>,
+    status: Arc<SharedStatus>,
+    ingest: Ingest,
+    cutter: log_writer::Cutter,
+    queue: Queue,
+    events: (Notifier, Receiver<Event>),
+    data: DataDir,
+    server: Server,
+}
+
+/// What the store had when it was asked at the start.
+enum Stored {
+    Progress(Option<Progress>),
+    /// It was away until the job was told to stop.
+    Drained,
+}
+
+/// Reports to rank 0's loop, and wakes it.
+#[derive(Clone)]
+struct Notifier {
+    events: Sender<Event>,
+    wake: Wake,
+}
+
+impl Notifier {
+    fn tell(&self, event: Event) {
+        // The loop that listens lives longer than whoever tells; at the very end nobody needs to know.
+        drop(self.events.send(event));
+        self.wake.wake();
+    }
+}
+
+/// The HTTP server and what stops it.
+struct Server {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    done: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Rank0 {
+    /// Opens the port first: until the log is replayed it answers 503 with the progress.
+    fn open(config: Config, wake: Wake) -> Result<Self, Failure> {
+        let (bundle, pipeline) = the_pipeline(&config)?;
+        let data = DataDir::lock(&config.data_dir)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let status = Arc::new(SharedStatus::default());
+        let (ingest, cutter, queue) = log_writer::queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes);
+        let (events, received) = mpsc::channel();
+        let notifier = Notifier { events, wake };
+        let app = App {
+            ingest: ingest.clone(),
+            pipeline: pipeline.clone(),
+            status: status.clone(),
+            target: config.target.clone(),
+            http: config.http.clone(),
+            limits: config.limits.clone(),
+            clock: clock.clone(),
+        };
+        let server = Server::start(app, &notifier)?;
+        Ok(Self {
+            config,
+            bundle,
+            pipeline,
+            clock,
+            status,
+            ingest,
+            cutter,
+            queue,
+            events: (notifier, received),
+            data,
+            server,
+        })
+    }
+
+    fn run(self, transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
+        let progress = match self.progress()? {
+            Stored::Progress(progress) => progress,
+            Stored::Drained => {
+                close_workers(transport)?;
+                return self.server.stop();
+            }
+        };
+        let disk = Arc::new(FileDisk::open(&self.data.log()).or_exit(Exit::Damaged)?);
+        let prepared = start::prepare(disk.clone(), progress).or_exit(Exit::Damaged)?;
+        let new_id = random_log_id().or_exit(Exit::TryAgain)?;
+        let opened = Log::open(disk, log_options(&self.config), new_id, prepared.proof(), prepared.verify_from());
+        let (mut log, recovered) = opened.map_err(log_failure)?;
+        let mut start = prepared.begin(&recovered, transport.size() - 1).or_exit(Exit::Config)?;
+        same_pipeline(&self.config, &self.bundle, &recovered)?;
+        let bundle = self.bundle.to_text();
+        let first = crate::log::Start { generation: start.generation, bundle: bundle.clone() };
+        let now = recovered.ingest.max(self.clock.unix());
+        log.append(&[Record::Start(first)], now).map_err(log_failure)?;
+        self.status.update(|s| {
+            s.generation = start.generation;
+            s.ledger = opening_ledger(recovered.end, start.beginning.progress);
+            s.committed = start.beginning.progress.epoch;
+            s.checkpoint = start.beginning.checkpoint.0;
+            s.replay_until = recovered.end;
+        });
+        open_workers(transport, &bundle, recovered.id, &mut start)?;
+        self.coordinate(transport, idle, log, &recovered, start)
+    }
+
+    /// What the store has. While it is away nothing can be known of it, and the job waits.
+    fn progress(&self) -> Result<Stored, Failure> {
+        let plan = &self.pipeline.plan;
+        loop {
+            let away = match self.config.target.store(plan).and_then(|mut store| store.progress()) {
+                Ok(progress) => return Ok(Stored::Progress(progress)),
+                Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => why,
+                Err(error) => return Err(store_failure(&error)),
+            };
+            tracing::warn!(%away, "the store is away; it is tried again");
+            self.status.update(|s| s.store_away_since = s.store_away_since.or(Some(self.clock.unix())));
+            if let Ok(Event::Drain) = self.events.1.recv_timeout(STORE_RETRY) {
+                return Ok(Stored::Drained);
+            }
+        }
+    }
+
+    fn coordinate(
+        self,
+        transport: &mut dyn Transport,
+        idle: &mut Idle,
+        log: Log,
+        recovered: &Recovered,
+        start: Start,
+    ) -> Result<(), Failure> {
+        let (notifier, events) = self.events;
+        let plan = self.pipeline.plan.clone();
+        let (feed_in, feed) = feed(log.reader(start.read_from), start.read_from);
+        let log_thread = log_writer::spawn(log, self.queue, feed_in, self.clock.clone(), {
+            let (notifier, status) = (notifier.clone(), self.status.clone());
+            move |note| {
+                if let log_writer::Note::Durable { end, .. } = note {
+                    status.update(|s| {
+                        s.ledger.in_flight += end.0 - s.ledger.accepted;
+                        s.ledger.accepted = end.0;
+                    });
+                }
+                notifier.tell(Event::Log(note));
+            }
+        });
+        let (commits, store_thread) = store_writer::spawn(
+            {
+                let (target, plan) = (self.config.target.clone(), plan.clone());
+                move || target.store(&plan)
+            },
+            start.generation,
+            {
+                let notifier = notifier.clone();
+                move |note| notifier.tell(Event::Store(note))
+            },
+        );
+        let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
+        let coordinator = Coordinator {
+            state: State::new(plan, transport.size() - 1, Limits::default(), start.beginning),
+            transport,
+            idle,
+            clock: self.clock,
+            feed,
+            cutter: self.cutter.clone(),
+            commits: commits.clone(),
+            checkpoints,
+            ingest: self.ingest,
+            status: self.status,
+            events,
+            ids_max: self.config.limits.ids,
+            retention: self.config.log.retention,
+            generation: start.generation,
+            up_before: start.up,
+            ingest_before: recovered.ingest,
+        };
+        if !coordinator.run().map_err(run_failure)? {
+            tracing::warn!(
+                "the store did not take all results; what is missing lies in the log, and the next start stores it"
+            );
+            return self.server.stop();
+        }
+        self.cutter.close();
+        commits.close();
+        for thread in [log_thread, store_thread, checkpoint_thread] {
+            thread.join().map_err(|_| Failure::new(Exit::Software, "a thread of rank 0 panicked"))?;
+        }
+        self.server.stop()
+    }
+}
+
+/// The one pipeline of this job.
+///
+/// # Errors
+/// 78 where PIPELINES does not name exactly one file, 2 where that file has faults.
+pub fn the_pipeline(config: &Config) -> Result<(Bundle, Arc<Pipeline>), Failure> {
+    let [path] = config.pipelines.as_slice() else {
+        return Err(Failure::new(Exit::Config, "this version runs exactly one pipeline: name one file in PIPELINES"));
+    };
+    let bundle = Bundle::read(path).or_exit(Exit::Usage)?;
+    let pipeline = bundle.pipeline().or_exit(Exit::Usage)?;
+    Ok((bundle, Arc::new(pipeline)))
+}
+
+/// Whether the log was filled with this pipeline.
+///
+/// # Errors
+/// 78, with the ways out.
+pub fn same_pipeline(config: &Config, bundle: &Bundle, recovered: &Recovered) -> Result<(), Failure> {
+    match &recovered.start {
+        Some(start) if start.bundle != bundle.to_text() => Err(Failure::new(
+            Exit::Config,
+            format!(
+                "{} is not the pipeline that DATA_DIR {} was filled with: give the changed one a DATA_DIR (and a store) of its own, \
+                 or put the old text back",
+                bundle.file,
+                config.data_dir.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub fn log_options(config: &Config) -> Options {
+    let log = &config.log;
+    Options { segment_bytes: log.segment_bytes, bytes_max: log.bytes_max, low_water_bytes: log.low_water_bytes }
+}
+
+/// Keys the hash of ids that are no UUIDs: the log's own, so that every replay hashes alike.
+pub fn id_key(log: LogId) -> u64 {
+    log.0 as u64
+}
+
+/// Tells the workers what they work on, and gives them the state of the checkpoint.
+fn open_workers(transport: &mut dyn Transport, bundle: &str, log: LogId, start: &mut Start) -> Result<(), Failure> {
+    let workers = transport.size() - 1;
+    let mut send = |worker: usize, message: &Message| {
+        transport.send(worker + 1, Channel::Data, wire::encode(message)).or_exit(Exit::TryAgain)
+    };
+    for worker in 0..workers {
+        let open = Open {
+            worker: worker as u32,
+            workers: workers as u32,
+            bundle: bundle.to_owned(),
+            id_key: id_key(log),
+            batch: false,
+        };
+        send(worker, &Message::Open(open))?;
+    }
+    for (worker, restore) in std::mem::take(&mut start.restores) {
+        send(worker, &restore)?;
+    }
+    (0..workers).try_for_each(|worker| send(worker, &Message::Begin))
+}
+
+/// Ends workers that have not been given anything.
+fn close_workers(transport: &mut dyn Transport) -> Result<(), Failure> {
+    for rank in 1..transport.size() {
+        transport.send(rank, Channel::Data, wire::encode(&Message::Close)).or_exit(Exit::TryAgain)?;
+    }
+    Ok(())
+}
+
+/// Writes checkpoints on a thread of its own: their syncs must not hold the loop up.
+fn checkpoint_writer(
+    mut checkpoints: Checkpoints,
+    notifier: Notifier,
+) -> Result<(Sender<Draft>, JoinHandle<()>), Failure> {
+    let (sender, drafts) = mpsc::channel::<Draft>();
+    let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || {
+        for draft in drafts {
+            let epoch = draft.cut.epoch;
+            let written = checkpoints.write(draft).map(|want_all_ids| Written {
+                epoch,
+                needs: checkpoints.needed_from(Offset(u64::MAX)),
+                want_all_ids,
+            });
+            notifier.tell(Event::Checkpointed(written));
+        }
+    });
+    Ok((sender, thread.or_exit(Exit::TryAgain)?))
+}
+
+impl Server {
+    fn start(app: App, notifier: &Notifier) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build();
+        let runtime = runtime.or_exit(Exit::TryAgain)?;
+        let at = (app.http.addr, app.http.port);
+        let listener = runtime.block_on(TcpListener::bind(at));
+        let listener = listener
+            .map_err(|e| format!("HTTP_ADDR {} HTTP_PORT {} cannot be opened: {e}; name another HTTP_PORT", at.0, at.1))
+            .or_exit(Exit::Config)?;
+        let (stop, stopped) = oneshot::channel();
+        let done = runtime.spawn(web::serve(listener, app, async {
+            // A sender that is gone stops the server too.
+            drop(stopped.await);
+        }));
+        runtime.block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
+        Ok(Self { runtime, stop, done })
+    }
+
+    fn stop(self) -> Result<(), Failure> {
+        // The receiver is gone only if the server has ended already.
+        let _ = self.stop.send(());
+        let ended = self.runtime.block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
+        self.runtime.shutdown_background();
+        match ended {
+            Ok(Ok(Err(error))) => Err(Failure::new(Exit::TryAgain, format!("HTTP: {error}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// mpirun forwards SIGUSR1; the others reach a job that was started without it.
+fn drain_on_signals(notifier: &Notifier) -> std::io::Result<()> {
+    for kind in [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let notifier = notifier.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                notifier.tell(Event::Drain);
+            }
+        });
+    }
+    Ok(())
+}
+
+pub fn log_failure(error: LogError) -> Failure {
+    let exit = match error {
+        LogError::Mismatch(_) => Exit::Config,
+        LogError::Damaged { .. } | LogError::Io { .. } => Exit::Damaged,
+        LogError::Full | LogError::DiskFull => Exit::TryAgain,
+    };
+    Failure::new(exit, error)
+}
+
+pub fn store_failure(error: &StoreError) -> Failure {
+    let exit = match error {
+        StoreError::Unavailable(_) | StoreError::Indeterminate(_) => Exit::Unavailable,
+        StoreError::Fenced { .. } => Exit::Fenced,
+        StoreError::Mismatch(_) => Exit::Config,
+        StoreError::Broken(_) => Exit::Damaged,
+    };
+    Failure::new(exit, error)
+}
+
+fn run_failure(error: RunError) -> Failure {
+    match error {
+        RunError::Log(error) => log_failure(error),
+        RunError::Store(error) => store_failure(&error),
+        RunError::Transport(_) | RunError::Wire(_) => Failure::new(Exit::TryAgain, error),
+    }
+}

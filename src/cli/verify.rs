@@ -1,0 +1,175 @@
+//! `caudal verify`: replays the log, as far as it is retained, and compares the results with the store's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::cli::data_dir::DataDir;
+use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::run::{id_key, log_failure, log_options, same_pipeline, store_failure, the_pipeline};
+use crate::config::Config;
+use crate::coordinator::replay::replay;
+use crate::coordinator::start;
+use crate::core::ledger::Counts;
+use crate::core::plan::Plan;
+use crate::core::row::WindowRow;
+use crate::core::units::Offset;
+use crate::log::disk::FileDisk;
+use crate::log::{Log, Proof};
+use crate::pipeline::Bundle;
+use crate::store::{Progress, Reader, StoredRow, WindowQuery};
+
+/// Rows read from the store at a time.
+const PAGE: u32 = 5_000;
+/// Differences that are named; more are only counted.
+const NAMED_MAX: usize = 20;
+
+/// Replays the log into fresh state and compares every row with the store's. The job must be stopped.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Print the result as JSON on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was compared.
+#[derive(Debug, Default)]
+struct Verdict {
+    /// Rows that are alike in the store and in the replay.
+    alike: u64,
+    /// Rows of the store from before the retained log.
+    not_covered: u64,
+    differences: u64,
+    named: Vec<String>,
+}
+
+/// # Errors
+/// 70 if the store's results are not the log's; as `Exit` says if they could not be compared.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let (config, _) = Config::load().or_exit(Exit::Config)?;
+    if !config.data_dir.is_dir() {
+        return Err(Failure::new(Exit::Config, format!("DATA_DIR {} is not there", config.data_dir.display())));
+    }
+    let data = DataDir::lock(&config.data_dir)?;
+    let (bundle, pipeline) = the_pipeline(&config)?;
+    let plan = &pipeline.plan;
+    let progress = config.target.store(plan).and_then(|mut store| store.progress()).map_err(|e| store_failure(&e))?;
+    let Some(progress) = progress else {
+        return Err(Failure::new(Exit::Config, "the store has no results yet: run the job first"));
+    };
+    let replayed = Replayed::of_log(&config, &data, &bundle, plan, progress)?;
+    let mut reader = config.target.reader(plan).map_err(|e| store_failure(&e))?;
+    let verdict = replayed.compare(plan, reader.as_mut(), progress)?;
+    verdict.print(args.json, progress);
+    if verdict.differences > 0 {
+        return Err(Failure::new(Exit::Software, "the store's results are not the log's"));
+    }
+    Ok(())
+}
+
+/// What the log says the store should have.
+struct Replayed {
+    rows: BTreeMap<Uuid, WindowRow>,
+    counts: Counts,
+    /// From the very first event on, not only from a checkpoint.
+    whole: bool,
+}
+
+impl Replayed {
+    fn of_log(
+        config: &Config,
+        data: &DataDir,
+        bundle: &Bundle,
+        plan: &Arc<Plan>,
+        progress: Progress,
+    ) -> Result<Self, Failure> {
+        let disk = Arc::new(FileDisk::open(&data.log()).or_exit(Exit::Damaged)?);
+        let proof = Some(Proof { log: progress.log, end: progress.end });
+        let opened = Log::open(disk.clone(), log_options(config), progress.log, proof, Offset(0));
+        let (log, recovered) = opened.map_err(log_failure)?;
+        same_pipeline(config, bundle, &recovered)?;
+        let whole = recovered.begin == Offset(0);
+        let prepared = if whole { start::prepare(disk, None) } else { start::prepare_oldest(disk, progress) };
+        let start = prepared.or_exit(Exit::Damaged)?.begin(&recovered, 1).or_exit(Exit::Config)?;
+        let mut replayed = Self { rows: BTreeMap::new(), counts: Counts::default(), whole };
+        let reader = log.reader(start.read_from);
+        replay(plan, id_key(recovered.id), start, reader, progress.epoch, |commit| {
+            replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));
+            replayed.counts = commit.to.counts;
+        })
+        .or_exit(Exit::Damaged)?;
+        Ok(replayed)
+    }
+
+    /// Goes through all rows of the store. Each that the replay published must be the same; there may be no other, unless it is older than the
+    /// replay.
+    fn compare(mut self, plan: &Plan, reader: &mut dyn Reader, progress: Progress) -> Result<Verdict, Failure> {
+        let mut verdict = Verdict::default();
+        let mut query = WindowQuery { limit: PAGE, ..WindowQuery::default() };
+        loop {
+            let page = reader.windows(&query).map_err(|e| store_failure(&e))?;
+            for stored in &page {
+                match self.rows.remove(&stored.metric_id) {
+                    Some(row) if is_same(&row, stored) => verdict.alike += 1,
+                    Some(row) => {
+                        verdict.differ(format!("{}: the store has {stored:?}, the log gives {row:?}", row.metric_id));
+                    }
+                    None if self.whole => {
+                        verdict.differ(format!("{}: only in the store: {stored:?}", stored.metric_id));
+                    }
+                    None => verdict.not_covered += 1,
+                }
+            }
+            let Some(last) = page.last().filter(|_| page.len() == PAGE as usize) else { break };
+            query.after = Some((last.start, last.window.clone(), last.metric_id));
+        }
+        for (id, row) in &self.rows {
+            let window = plan.windows.get(row.window).map_or("", |w| &w.name);
+            verdict.differ(format!("{id}: missing in the store: window {window}, {row:?}"));
+        }
+        if self.whole && self.counts != progress.counts {
+            verdict.differ(format!("the ledger: the store has {:?}, the log gives {:?}", progress.counts, self.counts));
+        }
+        Ok(verdict)
+    }
+}
+
+/// An open row has no digest; its epoch and count say what it is.
+fn is_same(row: &WindowRow, stored: &StoredRow) -> bool {
+    (row.closed, row.revision, row.event_count, row.digest, row.epoch)
+        == (stored.closed, stored.revision, stored.event_count, stored.digest, stored.epoch)
+}
+
+impl Verdict {
+    fn differ(&mut self, what: String) {
+        self.differences += 1;
+        if self.named.len() < NAMED_MAX {
+            self.named.push(what);
+        }
+    }
+
+    fn print(&self, as_json: bool, progress: Progress) {
+        for difference in &self.named {
+            eprintln!("{difference}");
+        }
+        let Self { alike, not_covered, differences, .. } = self;
+        if as_json {
+            let identical = *differences == 0;
+            let (epoch, events) = (progress.epoch.0, progress.end.0);
+            println!(
+                "{}",
+                json!({"identical": identical, "epoch": epoch, "events": events, "rows": alike, "not_covered": not_covered,
+                    "differences": differences})
+            );
+        } else if *differences == 0 {
+            println!(
+                "identical: {alike} rows up to epoch {}, {} events; {not_covered} rows are older than the retained log",
+                progress.epoch, progress.end
+            );
+        } else {
+            println!("{differences} differences, {alike} rows alike, {not_covered} older than the retained log");
+        }
+    }
+}

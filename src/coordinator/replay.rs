@@ -1,0 +1,83 @@
+//! Replays logged epochs through one worker in this thread, for whoever wants the results again: no transport, no store, no clock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::coordinator::start::Start;
+use crate::coordinator::state::{Action, Beginning, Limits, Now, State};
+use crate::core::ledger::Counts;
+use crate::core::plan::Plan;
+use crate::core::units::{Epoch, Millis};
+use crate::log::{LogError, Reader};
+use crate::store::{Commit, Progress};
+use crate::wire::{Message, Open, WireError};
+use crate::worker::state::{State as Worker, To};
+
+/// Why a replay ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Follows the cuts of `start` up to `until`; `each` takes every epoch's results, in order.
+///
+/// # Errors
+/// As `ReplayError` says.
+pub fn replay(
+    plan: &Arc<Plan>,
+    id_key: u64,
+    start: Start,
+    mut reader: Reader,
+    until: Epoch,
+    mut each: impl FnMut(Commit),
+) -> Result<(), ReplayError> {
+    let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false };
+    let mut worker = Worker::new(&open, plan.clone());
+    for (_, restore) in start.restores {
+        worker.step(To::Coordinator, restore);
+    }
+    let mut state = State::new(plan.clone(), 1, limits(), beginning(start.beginning, until));
+    let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
+    while !state.caught_up() {
+        let mut actions = VecDeque::new();
+        while !state.caught_up() && state.wants_slab() {
+            let Some(slab) = reader.next_slab()? else { break };
+            actions.push_back(state.dispatch(&slab, now));
+        }
+        actions.extend(state.tick(now, false));
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Send(_, message) => {
+                    for reply in answers(&mut worker, message) {
+                        actions.extend(state.message(0, reply)?);
+                    }
+                }
+                Action::Commit(commit) => {
+                    actions.extend(state.committed(commit.to));
+                    each(*commit);
+                }
+                Action::Log(_) | Action::Checkpoint(_) | Action::Answer(..) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As if the store had nothing after the checkpoint, so that every epoch's results come out.
+fn beginning(found: Beginning, until: Epoch) -> Beginning {
+    let (epoch, end) = found.checkpoint;
+    let cuts = found.cuts.into_iter().filter(|cut| cut.epoch <= until).collect();
+    Beginning { progress: Progress { epoch, end, counts: Counts::default(), ..found.progress }, cuts, ..found }
+}
+
+/// No checkpoints are taken.
+fn limits() -> Limits {
+    Limits { checkpoint_bytes: u64::MAX, checkpoint_age: Millis(u64::MAX), ..Limits::default() }
+}
+
+fn answers(worker: &mut Worker, message: Message) -> Vec<Message> {
+    worker.step(To::Coordinator, message).into_iter().map(|(_, reply)| reply).collect()
+}

@@ -1,0 +1,364 @@
+//! Rank 0's loop: polls the transport, the feed and what its threads report, steps the state, and does what that says. It decides nothing
+//! about results; it is the only part of rank 0 that calls the transport.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::coordinator::checkpoint::needed_from;
+use crate::coordinator::gather::Draft;
+use crate::coordinator::latency::Latency;
+use crate::coordinator::state::{Action, Now, State};
+use crate::coordinator::status::{Phase, RankStatus, SharedStatus};
+use crate::core::keygroup::Owners;
+use crate::core::ledger::Ledger;
+use crate::core::units::{Epoch, Generation, Micros, Millis, Offset};
+use crate::ingest::Refusal;
+use crate::ingest::feed::Feed;
+use crate::ingest::writer::{self as log_writer, Cutter, Ingest};
+use crate::log::LogError;
+use crate::store::writer::{self as store_writer, Commits};
+use crate::store::{Progress, StoreError};
+use crate::transport::idle::Idle;
+use crate::transport::{Channel, Transport, TransportError};
+use crate::wire::{self, Message, WireError};
+
+/// How often pages see a new status.
+const STATUS_EVERY: Millis = Millis(200);
+/// How often workers hear that rank 0 is there; `worker::run` gives up after many of these.
+pub const HEARTBEAT_EVERY: Millis = Millis(1000);
+
+/// A checkpoint that stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    pub epoch: Epoch,
+    /// What the log must keep for it.
+    pub needs: Offset,
+    pub want_all_ids: bool,
+}
+
+/// A drain that the store holds up ends after this: what is not committed lies in the log, and the next start takes it up.
+const DRAIN_MAX: Millis = Millis(45_000);
+
+/// What rank 0's threads report to its loop.
+#[derive(Debug)]
+pub enum Event {
+    Log(log_writer::Note),
+    Store(store_writer::Note),
+    /// A checkpoint was written (or not).
+    Checkpointed(io::Result<Written>),
+    /// Stop taking events, finish what is there, end.
+    Drain,
+}
+
+/// Why the loop ends other than by a drain.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the loop works with.
+pub struct Coordinator<'a> {
+    pub state: State,
+    pub transport: &'a mut dyn Transport,
+    pub idle: &'a mut Idle,
+    pub clock: Arc<dyn Clock>,
+    pub feed: Feed,
+    pub cutter: Cutter,
+    pub commits: Commits,
+    pub checkpoints: Sender<Draft>,
+    pub ingest: Ingest,
+    pub status: Arc<SharedStatus>,
+    pub events: Receiver<Event>,
+    /// Ids that may be remembered (IDS_MAX).
+    pub ids_max: u64,
+    /// LOG_RETENTION.
+    pub retention: Option<Duration>,
+    pub generation: Generation,
+    /// Up and willing in the generations before.
+    pub up_before: Millis,
+    /// Time of the newest frame before this life.
+    pub ingest_before: Millis,
+}
+
+/// What the loop remembers from turn to turn.
+struct Turn {
+    up: Millis,
+    unix: Millis,
+    awake: Millis,
+    latency: Latency,
+    phase: Phase,
+    drain_since: Option<Millis>,
+    shown: Millis,
+    beat: Millis,
+    /// By worker: turns since the last status, and those in which it had no credit left.
+    pressed: Vec<(u32, u32)>,
+    hosts: Vec<(u32, String)>,
+    checkpoint: Epoch,
+    checkpoint_needs: Offset,
+    committed: Progress,
+}
+
+impl Coordinator<'_> {
+    /// Runs until a drain has finished. True if everything is committed then.
+    ///
+    /// # Errors
+    /// As `RunError` says: the job must be started anew, or given up.
+    pub fn run(mut self) -> Result<bool, RunError> {
+        let workers = self.transport.size() - 1;
+        let mut turn = Turn {
+            up: self.up_before,
+            unix: self.ingest_before,
+            awake: self.clock.up(),
+            latency: Latency::default(),
+            phase: Phase::Replaying,
+            drain_since: None,
+            shown: Millis(0),
+            beat: Millis(0),
+            pressed: vec![(0, 0); workers],
+            hosts: vec![(0, String::new()); workers],
+            checkpoint: Epoch(0),
+            checkpoint_needs: Offset(0),
+            committed: self.state.committed_to(),
+        };
+        loop {
+            let now = self.time(&mut turn);
+            let mut busy = self.transport.progress()?;
+            busy |= self.receive(&mut turn)?;
+            busy |= self.take_events(&mut turn, now)?;
+            let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
+            let actions = self.state.tick(now, idle_log);
+            busy |= !actions.is_empty();
+            self.act(actions)?;
+            self.follow_phase(&mut turn);
+            let drained = turn.drain_since.is_some() && idle_log && self.state.at_rest();
+            if drained || turn.drain_since.is_some_and(|since| now.awake.0 >= since.0 + DRAIN_MAX.0) {
+                self.show(&mut turn, now);
+                self.leave()?;
+                return Ok(drained);
+            }
+            self.beat(&mut turn, now)?;
+            if now.awake.0 >= turn.shown.0 + STATUS_EVERY.0 {
+                self.show(&mut turn, now);
+            }
+            if busy {
+                self.idle.worked();
+            } else {
+                self.idle.rest(self.transport.under_way());
+            }
+        }
+    }
+
+    /// The wall clock never goes back here; `up` runs only while events are taken.
+    fn time(&self, turn: &mut Turn) -> Now {
+        let awake = self.clock.up();
+        if turn.phase == Phase::Serving && self.ingest.gated().is_none() {
+            turn.up.0 += awake.0 - turn.awake.0;
+        }
+        turn.awake = awake;
+        turn.unix = turn.unix.max(self.clock.unix());
+        Now { unix: turn.unix, up: turn.up, awake }
+    }
+
+    fn receive(&mut self, turn: &mut Turn) -> Result<bool, RunError> {
+        let mut busy = false;
+        while let Some(received) = self.transport.receive()? {
+            busy = true;
+            let worker = received.from - 1;
+            let message = wire::decode(received.message)?;
+            if let Message::Ready { pid, host, .. } = &message {
+                turn.hosts[worker] = (*pid, host.clone());
+            }
+            let actions = self.state.message(worker, message)?;
+            self.act(actions)?;
+        }
+        Ok(busy)
+    }
+
+    fn take_events(&mut self, turn: &mut Turn, now: Now) -> Result<bool, RunError> {
+        let mut busy = false;
+        loop {
+            let event = match self.events.try_recv() {
+                Ok(event) => event,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(busy),
+            };
+            busy = true;
+            match event {
+                Event::Log(log_writer::Note::Durable { cut, bytes, .. }) => {
+                    self.status.update(|s| s.log_bytes = bytes);
+                    if let Some(epoch) = cut {
+                        let actions = self.state.durable(epoch);
+                        self.act(actions)?;
+                    }
+                }
+                Event::Log(log_writer::Note::Failed(error)) => return Err(error.into()),
+                Event::Store(store_writer::Note::Committed(to)) => self.committed(turn, to, now)?,
+                Event::Store(store_writer::Note::Away(why)) => {
+                    tracing::warn!(%why, "the store is away; events are taken on, results wait");
+                    self.status.update(|s| s.store_away_since = s.store_away_since.or(Some(now.unix)));
+                }
+                Event::Store(store_writer::Note::Failed(error)) => return Err(error.into()),
+                Event::Checkpointed(Ok(written)) => {
+                    (turn.checkpoint, turn.checkpoint_needs) = (written.epoch, written.needs);
+                    if written.want_all_ids {
+                        self.state.want_full_checkpoint();
+                    }
+                    self.retain(turn, now);
+                }
+                Event::Checkpointed(Err(error)) => {
+                    // The log keeps what the checkpoint would have covered; the next one must stand on its own.
+                    tracing::warn!(%error, "a checkpoint cannot be written; the next one is tried with everything in it");
+                    self.state.want_full_checkpoint();
+                }
+                Event::Drain => {
+                    turn.phase = Phase::Draining;
+                    turn.drain_since = turn.drain_since.or(Some(now.awake));
+                    self.ingest.gate(Some(Refusal::Draining));
+                    self.state.drain();
+                }
+            }
+        }
+    }
+
+    fn committed(&mut self, turn: &mut Turn, to: Progress, now: Now) -> Result<(), RunError> {
+        let events = to.end.0 - turn.committed.end.0;
+        turn.committed = to;
+        self.status.update(|s| {
+            s.ledger.counts = to.counts;
+            s.ledger.in_flight -= events;
+            s.committed = to.epoch;
+            s.store_away_since = None;
+        });
+        turn.latency.committed(to.end, now.unix);
+        let actions = self.state.committed(to);
+        self.act(actions)
+    }
+
+    /// Lets go of segments that neither a checkpoint, nor the store, nor LOG_RETENTION needs.
+    fn retain(&self, turn: &Turn, now: Now) {
+        let needed_from = turn.checkpoint_needs.min(needed_from(turn.committed.end));
+        let keep_since = self.retention.map(|r| Millis(now.unix.0.saturating_sub(r.as_millis() as u64)));
+        self.cutter.retain(needed_from, keep_since);
+    }
+
+    /// Hands out what the workers have credit for; true if the log has nothing more to hand out.
+    fn dispatch(&mut self, turn: &mut Turn, now: Now, busy: &mut bool) -> Result<bool, RunError> {
+        for waiting in self.feed.waiting() {
+            self.state.wait_for(waiting.first, waiting.count, waiting.to);
+        }
+        while self.state.wants_slab() {
+            let Some(slab) = self.feed.next_slab()? else { return Ok(true) };
+            *busy = true;
+            let count = u64::from(slab.count);
+            if turn.phase != Phase::Replaying {
+                turn.latency.dispatched(Offset(slab.first_offset.0 + count), count, slab.ingest);
+            }
+            let action = self.state.dispatch(&slab, now);
+            self.act(vec![action])?;
+        }
+        Ok(false)
+    }
+
+    fn act(&mut self, actions: Vec<Action>) -> Result<(), RunError> {
+        for action in actions {
+            match action {
+                Action::Send(worker, message) => {
+                    self.transport.send(worker + 1, Channel::Data, wire::encode(&message))?;
+                }
+                Action::Log(cut) => self.cutter.cut(cut),
+                Action::Commit(commit) => self.commits.push(*commit),
+                // The thread lives as long as this loop.
+                Action::Checkpoint(draft) => drop(self.checkpoints.send(*draft)),
+                // Whoever asked may be gone.
+                Action::Answer(to, fates) => drop(to.send(fates)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the way in once the replay has caught up, and closes it while too many ids are remembered.
+    fn follow_phase(&self, turn: &mut Turn) {
+        let full = self.state.facts().ids >= self.ids_max;
+        match (turn.phase, self.ingest.gated()) {
+            (Phase::Replaying, _) if self.state.caught_up() => {
+                turn.phase = Phase::Serving;
+                turn.shown = Millis(0);
+                self.ingest.gate(None);
+            }
+            (Phase::Serving, None) if full => self.ingest.gate(Some(Refusal::IdsFull)),
+            (Phase::Serving, Some(Refusal::IdsFull)) if !full => self.ingest.gate(None),
+            _ => {}
+        }
+    }
+
+    fn beat(&mut self, turn: &mut Turn, now: Now) -> Result<(), RunError> {
+        if now.awake.0 >= turn.beat.0 + HEARTBEAT_EVERY.0 {
+            turn.beat = now.awake;
+            for rank in 1..self.transport.size() {
+                self.transport.send(rank, Channel::Control, wire::encode(&Message::Heartbeat))?;
+            }
+        }
+        for (pressed, full) in turn.pressed.iter_mut().zip(self.state.without_credit()) {
+            pressed.0 += 1;
+            pressed.1 += u32::from(full);
+        }
+        Ok(())
+    }
+
+    fn show(&self, turn: &mut Turn, now: Now) {
+        turn.shown = now.awake;
+        let owners = Owners::new(turn.hosts.len());
+        let views = self.state.workers().zip(&turn.hosts).zip(&mut turn.pressed).enumerate();
+        let ranks = views.map(|(worker, (((queued, events, facts), (pid, host)), pressed))| {
+            let (turns, full) = std::mem::take(pressed);
+            RankStatus {
+                rank: worker + 1,
+                host: host.clone(),
+                pid: *pid,
+                events,
+                queue_bytes: queued,
+                back_pressure: f64::from(full) / f64::from(turns.max(1)),
+                key_groups: owners.range(worker).len() as u32,
+                ids: facts.ids,
+                panes: facts.panes,
+                memory_bytes: facts.memory_bytes,
+            }
+        });
+        let ranks = ranks.collect();
+        let watermark = Micros(self.state.facts().watermark_us);
+        self.status.update(|s| {
+            s.phase = turn.phase;
+            s.generation = self.generation;
+            s.replayed = self.state.dispatched();
+            s.checkpoint = turn.checkpoint;
+            s.watermark = (watermark != Micros::MIN).then_some(watermark);
+            s.ranks = ranks;
+            (s.latency_p50, s.latency_p99) = turn.latency.quantiles().unzip();
+        });
+    }
+
+    fn leave(&mut self) -> Result<(), RunError> {
+        for worker in 1..self.transport.size() {
+            self.transport.send(worker, Channel::Data, wire::encode(&Message::Close))?;
+        }
+        while self.transport.unsent() > 0 {
+            self.transport.progress()?;
+        }
+        Ok(())
+    }
+}
+
+/// The ledger as a life begins: everything in the log that the store does not have yet is in flight.
+#[must_use]
+pub fn opening_ledger(log_end: Offset, progress: Progress) -> Ledger {
+    Ledger { accepted: log_end.0, counts: progress.counts, in_flight: log_end.0 - progress.end.0 }
+}

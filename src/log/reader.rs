@@ -1,0 +1,158 @@
+//! Reads slabs beside the writer. It sees what is synced, and nothing else; what it has read is not read again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use crate::core::columns::Slab;
+use crate::core::units::{LogId, Offset};
+use crate::log::disk::{Disk, DiskFile};
+use crate::log::frame::{self, ALIGN, Frame, Place};
+use crate::log::segment::{self, Found, Segment, SegmentHeader, Segments, read_frame};
+use crate::log::{LogError, Record};
+
+/// Reads slabs in order. It is Send, and holds no lock on the writer.
+pub struct Reader {
+    disk: Arc<dyn Disk>,
+    segments: Arc<Segments>,
+    log: LogId,
+    from: Offset,
+    /// The log's end when the reader was made.
+    made_at: Offset,
+    at: Option<Standing>,
+    /// Slabs of the frame read last that were not asked for yet.
+    ready: VecDeque<Slab>,
+}
+
+/// Where it stands: before the frame at `position`; the frames before it end with `end` and `crc`.
+struct Standing {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    position: u64,
+    end: Offset,
+    crc: u32,
+}
+
+impl Reader {
+    pub(super) fn new(disk: Arc<dyn Disk>, segments: Arc<Segments>, log: LogId, from: Offset, made_at: Offset) -> Self {
+        Self { disk, segments, log, from, made_at, at: None, ready: VecDeque::new() }
+    }
+
+    /// The number of events in the log when the reader was made.
+    #[must_use]
+    pub fn made_at(&self) -> Offset {
+        self.made_at
+    }
+
+    /// Passes over the slabs that end at or before `from`, which is not before what was asked for until now.
+    pub fn skip_to(&mut self, from: Offset) {
+        assert!(from >= self.from, "a reader does not go back from {} to {from}", self.from);
+        self.from = from;
+        self.ready.retain(|s| s.first_offset.0 + u64::from(s.count) > from.0);
+        // If it is in a segment before that one, it need not go through those between them.
+        let holding = self.segments.holding(from);
+        if self.at.as_ref().zip(holding).is_some_and(|(at, holding)| at.segment.header.number < holding.header.number) {
+            self.at = None;
+        }
+    }
+
+    /// The next slab with events from `from` on; None where the log, as appended so far, ends. A later call sees what was appended since.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`; `Mismatch` where the offset is no longer retained.
+    pub fn next_slab(&mut self) -> Result<Option<Slab>, LogError> {
+        loop {
+            if let Some(slab) = self.ready.pop_front() {
+                return Ok(Some(slab));
+            }
+            let Some((place, frame)) = self.next_frame()? else { return Ok(None) };
+            let Some(records) = frame.records() else { return Err(self.damaged(place, "a frame has unknown records")) };
+            let slabs = records.into_iter().filter_map(|r| if let Record::Slab(s) = r { Some(s) } else { None });
+            let from = self.from;
+            self.ready.extend(slabs.filter(|s| s.first_offset.0 + u64::from(s.count) > from.0));
+        }
+    }
+
+    fn next_frame(&mut self) -> Result<Option<(Place, Frame)>, LogError> {
+        loop {
+            let Some(at) = &mut self.at else {
+                let segment = self.segments.holding(self.from).ok_or_else(|| gone(self.from))?;
+                self.enter(segment)?;
+                continue;
+            };
+            let synced = at.segment.synced();
+            if at.position < synced {
+                match self.read(synced)? {
+                    Some(read) => return Ok(Some(read)),
+                    None => continue,
+                }
+            }
+            let number = at.segment.header.number + 1;
+            let next = self.segments.numbered(number);
+            // The writer may have appended here before it went on to the next segment, and after `synced` was read.
+            if at.position < at.segment.synced() {
+                continue;
+            }
+            match next {
+                Some(segment) => self.enter(segment)?,
+                None if self.segments.lock().front().is_some_and(|s| s.header.number > number) => {
+                    return Err(gone(at.end));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn enter(&mut self, segment: Arc<Segment>) -> Result<(), LogError> {
+        let name = segment::name(segment.header.number);
+        let file = match self.disk.open(&name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone(segment.header.first)),
+            Err(error) => return Err(LogError::io(&*self.disk, &name, error)),
+        };
+        let SegmentHeader { first: end, previous_crc: crc, .. } = segment.header;
+        self.at = Some(Standing { segment, file, position: ALIGN, end, crc });
+        Ok(())
+    }
+
+    /// Goes over the frame that must be here. None if it was passed over, or if a segment of which opening read the header alone turns out to have no
+    /// more of them.
+    fn read(&mut self, synced: u64) -> Result<Option<(Place, Frame)>, LogError> {
+        let Some(at) = &mut self.at else { panic!("the reader stands in a segment") };
+        let number = at.segment.header.number;
+        let place = Place { log: self.log, segment: number, at: at.position };
+        let found = read_frame(&*at.file, place, synced, Some(self.from));
+        let found = found.map_err(|e| LogError::io(&*self.disk, &segment::name(number), e))?;
+        let why = match found {
+            Found::Frame(frame) if frame.header.follows(at.end, at.crc) => {
+                at.position += frame::padded(frame.bytes.len() as u64);
+                (at.end, at.crc) = (frame.header.end(), frame.crc);
+                return Ok(Some((place, frame)));
+            }
+            Found::Passed(len, header, crc) if header.follows(at.end, at.crc) => {
+                at.position += frame::padded(len);
+                (at.end, at.crc) = (header.end(), crc);
+                return Ok(None);
+            }
+            Found::End => {
+                let next = self.segments.numbered(number + 1).map(|s| s.header);
+                if next.is_some_and(|next| (next.first, next.previous_crc) == (at.end, at.crc)) {
+                    at.position = synced;
+                    return Ok(None);
+                }
+                "a frame is missing"
+            }
+            Found::Frame(_) | Found::Passed(..) => "a frame does not follow on the one before it",
+            Found::Bad(why) => why,
+        };
+        Err(self.damaged(place, why))
+    }
+
+    fn damaged(&self, place: Place, why: &str) -> LogError {
+        LogError::damaged(&*self.disk, &segment::name(place.segment), place.at, why)
+    }
+}
+
+fn gone(offset: Offset) -> LogError {
+    LogError::Mismatch(format!("offset {offset} is no longer retained"))
+}

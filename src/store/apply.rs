@@ -1,0 +1,139 @@
+//! The steps of a transaction that writes results, the same for every database: fence, move progress, put rows. It begins and ends none.
+
+use crate::core::ledger::Counts;
+use crate::core::plan::Plan;
+use crate::core::row::{AuditEvent, DeadLetter};
+use crate::core::units::{Epoch, Generation, LogId, Offset};
+use crate::store::sql::{Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, Param, Query, TRACE, Write};
+use crate::store::{Commit, Progress, StoreError, StoredRow};
+
+const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, duplicate, filtered, invalid, late";
+
+/// All of a commit, in a transaction that has begun and that the caller commits.
+pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), StoreError> {
+    fence(tx, commit.to.generation)?;
+    move_progress(tx, commit)?;
+    let rows: Vec<StoredRow> = commit.rows.iter().map(|row| StoredRow::of(plan, row)).collect();
+    tx.put(&METRICS_OUT, &mut rows.iter().map(metric))?;
+    tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
+    tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
+    tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))
+}
+
+/// Takes the generation row's lock for the rest of the transaction and raises the generation to `mine`.
+pub fn fence(tx: &mut impl Write, mine: Generation) -> Result<(), StoreError> {
+    let lock = match tx.dialect() {
+        // BEGIN IMMEDIATE has taken the database's one write lock.
+        Dialect::Sqlite => "",
+        Dialect::Postgres => " FOR UPDATE",
+    };
+    let rows = tx.ask(&Query::new(format!("SELECT generation FROM generation WHERE one = 1{lock}")))?;
+    let Some(mut row) = rows.into_iter().next() else {
+        return Err(StoreError::Broken("the row of table generation is missing".to_owned()));
+    };
+    let theirs = Generation(row.unsigned()?);
+    if theirs > mine {
+        return Err(StoreError::Fenced { mine, theirs });
+    }
+    if theirs < mine {
+        tx.execute(&Query::with("UPDATE generation SET generation = $1 WHERE one = 1", [Param::int(mine.0)]))?;
+    }
+    Ok(())
+}
+
+pub fn read_progress(from: &mut impl Ask) -> Result<Option<Progress>, StoreError> {
+    let rows = from.ask(&Query::new(format!("SELECT {PROGRESS_COLUMNS} FROM progress WHERE one = 1")))?;
+    let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
+    let log = row.text()?;
+    let log = u128::from_str_radix(&log, 16).map(LogId);
+    Ok(Some(Progress {
+        log: log.map_err(|_| StoreError::Broken("progress.log_id is no log's id".to_owned()))?,
+        generation: Generation(row.unsigned()?),
+        epoch: Epoch(row.unsigned()?),
+        end: Offset(row.unsigned()?),
+        counts: Counts {
+            counted: row.unsigned()?,
+            duplicate: row.unsigned()?,
+            filtered: row.unsigned()?,
+            invalid: row.unsigned()?,
+            late: row.unsigned()?,
+        },
+    }))
+}
+
+/// From exactly `after` to `to`: what makes a commit happen once.
+fn move_progress(tx: &mut impl Write, commit: &Commit) -> Result<(), StoreError> {
+    let Progress { log, generation, epoch, end, counts } = commit.to;
+    let log_id = log.to_string();
+    let mut params = vec![Param::text(&log_id)];
+    params.extend([generation.0, epoch.0, end.0].map(Param::int));
+    params.extend([counts.counted, counts.duplicate, counts.filtered, counts.invalid, counts.late].map(Param::int));
+    let moved = match commit.after {
+        None => {
+            let values = "VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            let sql = format!("INSERT INTO progress (one, {PROGRESS_COLUMNS}) {values} ON CONFLICT (one) DO NOTHING");
+            tx.execute(&Query::with(sql, params))?
+        }
+        Some(after) => {
+            let values = "($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            let sql = format!(
+                "UPDATE progress SET ({PROGRESS_COLUMNS}) = {values} WHERE one = 1 AND log_id = $10 AND epoch = $11"
+            );
+            params.extend([Param::text(&log_id), Param::int(after.0)]);
+            tx.execute(&Query::with(sql, params))?
+        }
+    };
+    if moved == 1 {
+        return Ok(());
+    }
+    let stands = match read_progress(tx)? {
+        None => "it is empty".to_owned(),
+        Some(p) => format!("it stands at epoch {} of log {}", p.epoch, p.log),
+    };
+    let after = commit.after.map_or("an empty store".to_owned(), |after| format!("epoch {after}"));
+    Err(StoreError::Mismatch(format!("{stands}; the results of log {log} continue after {after}")))
+}
+
+fn metric(row: &StoredRow) -> Vec<Param<'_>> {
+    vec![
+        Param::Uuid(row.metric_id),
+        Param::text(&row.pipeline),
+        Param::text(&row.window),
+        Param::Time(row.start),
+        Param::Time(row.end),
+        Param::text(&row.group),
+        Param::text(&row.values),
+        Param::int(row.event_count),
+        Param::int(u64::from(row.revision)),
+        Param::Bool(row.closed),
+        Param::Int(row.digest.cast_signed()),
+        Param::int(row.epoch.0),
+    ]
+}
+
+fn dead_letter(letter: &DeadLetter) -> Vec<Param<'_>> {
+    vec![
+        Param::int(letter.offset.0),
+        letter.topic.as_deref().map_or(Param::Null, Param::text),
+        Param::text(letter.reason.name()),
+        Param::text(&letter.detail),
+        Param::Bytes(&letter.body),
+        Param::millis(letter.received),
+    ]
+}
+
+fn event(event: &AuditEvent) -> Vec<Param<'_>> {
+    vec![
+        Param::int(event.offset.0),
+        Param::text(&event.topic),
+        Param::text(&event.event_id),
+        Param::Time(event.time),
+        Param::millis(event.received),
+        Param::Bytes(&event.body),
+    ]
+}
+
+fn trace(event: &AuditEvent) -> impl Iterator<Item = Vec<Param<'_>>> {
+    let row = |id: &uuid::Uuid| vec![Param::Uuid(*id), Param::int(event.offset.0), Param::text(&event.event_id)];
+    event.metrics.iter().map(row)
+}

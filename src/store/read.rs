@@ -1,0 +1,216 @@
+//! Answers to questions, the same for every database.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::core::columns::Reason;
+use crate::core::plan::Plan;
+use crate::core::row::{AuditEvent, DeadLetter};
+use crate::core::units::{Epoch, Offset};
+use crate::store::sql::{Ask, Param, Query, Row};
+use crate::store::text::readings;
+use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, WindowQuery};
+
+const WINDOW_COLUMNS: &str = "metric_id, pipeline, window_name, window_start, window_end, group_key, metrics, event_count, revision, \
+                              closed, digest, epoch";
+const LETTER_COLUMNS: &str = "log_offset, topic, reason, detail, body, received_at";
+const EVENT_COLUMNS: &str = "e.log_offset, e.topic, e.event_id, e.event_time, e.received_at, e.body, t.metric_id";
+
+/// Rows of one event id and their traces: an id comes back only after it was forgotten, so a page of them is enough.
+const EVENT_ROWS_MAX: i64 = 1000;
+
+/// Reads over any connection.
+pub struct SqlReader<A> {
+    plan: Arc<Plan>,
+    from: A,
+}
+
+/// Conditions joined by AND.
+struct Filter<'a> {
+    query: Query<'a>,
+    empty: bool,
+}
+
+impl<A: Ask> SqlReader<A> {
+    pub fn new(plan: Arc<Plan>, from: A) -> Self {
+        Self { plan, from }
+    }
+
+    fn is_group_name(&self, name: &str) -> bool {
+        self.plan.windows.iter().any(|w| w.group.iter().any(|(group, _)| group == name))
+    }
+}
+
+impl<A: Ask + Send> Reader for SqlReader<A> {
+    fn windows(&mut self, query: &WindowQuery) -> Result<Vec<StoredRow>, StoreError> {
+        // A name that no window groups by matches nothing, and never reaches the database.
+        if !query.group.iter().all(|(name, _)| self.is_group_name(name)) {
+            return Ok(Vec::new());
+        }
+        self.from.ask(&windows_query(query))?.into_iter().map(stored_row).collect()
+    }
+
+    fn window(&mut self, id: Uuid) -> Result<Option<StoredRow>, StoreError> {
+        let sql = format!("SELECT {WINDOW_COLUMNS} FROM metrics_out WHERE metric_id = $1");
+        let rows = self.from.ask(&Query::with(sql, [Param::Uuid(id)]))?;
+        rows.into_iter().next().map(stored_row).transpose()
+    }
+
+    fn lineage(&mut self, id: Uuid, after: Option<Offset>, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
+        let sql = format!(
+            "SELECT {EVENT_COLUMNS}
+             FROM (SELECT log_offset FROM trace WHERE metric_id = $1 AND log_offset > $2 ORDER BY log_offset LIMIT $3) AS page
+             JOIN events_in AS e ON e.log_offset = page.log_offset
+             LEFT JOIN trace AS t ON t.log_offset = e.log_offset
+             ORDER BY e.log_offset, t.metric_id"
+        );
+        let after = after.map_or(Param::Int(-1), |after| Param::int(after.0));
+        events(self.from.ask(&Query::with(sql, [Param::Uuid(id), after, Param::Int(i64::from(limit))]))?)
+    }
+
+    fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError> {
+        let sql = format!(
+            "SELECT {EVENT_COLUMNS} FROM events_in AS e LEFT JOIN trace AS t ON t.log_offset = e.log_offset
+             WHERE e.event_id = $1 ORDER BY e.log_offset, t.metric_id LIMIT $2"
+        );
+        events(self.from.ask(&Query::with(sql, [Param::text(event_id), Param::Int(EVENT_ROWS_MAX)]))?)
+    }
+
+    fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError> {
+        let mut filter = Filter::new(format!("SELECT {EVENT_COLUMNS} FROM (SELECT log_offset FROM events_in"));
+        if let Some(topic) = &query.topic {
+            filter.and("topic = ").bind(Param::text(topic));
+        }
+        if let Some(before) = query.before {
+            filter.and("log_offset < ").bind(Param::int(before.0));
+        }
+        let mut sql = filter.query;
+        sql.push(" ORDER BY log_offset DESC LIMIT ").bind(Param::Int(i64::from(query.limit))).push(
+            ") AS page
+             JOIN events_in AS e ON e.log_offset = page.log_offset
+             LEFT JOIN trace AS t ON t.log_offset = e.log_offset
+             ORDER BY e.log_offset DESC, t.metric_id",
+        );
+        events(self.from.ask(&sql)?)
+    }
+
+    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut filter = Filter::new(format!("SELECT {LETTER_COLUMNS} FROM dead_letters"));
+        if let Some(reason) = query.reason {
+            filter.and("reason = ").bind(Param::text(reason.name()));
+        }
+        if let Some(topic) = &query.topic {
+            filter.and("topic = ").bind(Param::text(topic));
+        }
+        if let Some(before) = query.before {
+            filter.and("log_offset < ").bind(Param::int(before.0));
+        }
+        let mut sql = filter.query;
+        sql.push(" ORDER BY log_offset DESC LIMIT ").bind(Param::Int(i64::from(query.limit)));
+        self.from.ask(&sql)?.into_iter().map(letter).collect()
+    }
+}
+
+impl<'a> Filter<'a> {
+    fn new(select: String) -> Self {
+        Self { query: Query::new(select), empty: true }
+    }
+
+    fn and(&mut self, condition: &str) -> &mut Query<'a> {
+        self.query.push(if self.empty { " WHERE " } else { " AND " }).push(condition);
+        self.empty = false;
+        &mut self.query
+    }
+}
+
+fn windows_query(query: &WindowQuery) -> Query<'_> {
+    let mut filter = Filter::new(format!("SELECT {WINDOW_COLUMNS} FROM metrics_out"));
+    if let Some(window) = &query.window {
+        filter.and("window_name = ").bind(Param::text(window));
+    }
+    if let Some(from) = query.from {
+        filter.and("window_start >= ").bind(Param::Time(from));
+    }
+    if let Some(to) = query.to {
+        filter.and("window_start < ").bind(Param::Time(to));
+    }
+    if let Some(closed) = query.closed {
+        filter.and("closed = ").bind(Param::Bool(closed));
+    }
+    for (name, value) in &query.group {
+        // Both sides as JSON text: so a number or a boolean is found by its text, without a conversion that each database does its own way.
+        let [first, second] = readings(value);
+        let sql = filter.and("CAST(group_key -> CAST(").bind(Param::text(name)).push(" AS TEXT) AS TEXT) IN (");
+        sql.bind(Param::Text(first.into())).push(", ").bind(Param::Text(second.into())).push(")");
+    }
+    if let Some((start, window, id)) = &query.after {
+        let sql = filter.and("(window_start, window_name, metric_id) ");
+        sql.push(if query.newest_first { "< (" } else { "> (" }).bind(Param::Time(*start)).push(", ");
+        sql.bind(Param::text(window)).push(", ").bind(Param::Uuid(*id)).push(")");
+    }
+    let mut sql = filter.query;
+    sql.push(if query.newest_first {
+        " ORDER BY window_start DESC, window_name DESC, metric_id DESC LIMIT "
+    } else {
+        " ORDER BY window_start, window_name, metric_id LIMIT "
+    });
+    sql.bind(Param::Int(i64::from(query.limit)));
+    sql
+}
+
+fn stored_row(mut row: Row) -> Result<StoredRow, StoreError> {
+    Ok(StoredRow {
+        metric_id: row.uuid()?,
+        pipeline: row.text()?,
+        window: row.text()?,
+        start: row.time()?,
+        end: row.time()?,
+        group: row.text()?,
+        values: row.text()?,
+        event_count: row.unsigned()?,
+        revision: u32::try_from(row.unsigned()?).unwrap_or(u32::MAX),
+        closed: row.flag()?,
+        digest: row.int()?.cast_unsigned(),
+        epoch: Epoch(row.unsigned()?),
+    })
+}
+
+fn letter(mut row: Row) -> Result<DeadLetter, StoreError> {
+    Ok(DeadLetter {
+        offset: Offset(row.unsigned()?),
+        topic: row.text_or_null()?,
+        reason: reason(&row.text()?)?,
+        detail: row.text()?,
+        body: row.bytes()?,
+        received: row.millis()?,
+    })
+}
+
+fn reason(name: &str) -> Result<Reason, StoreError> {
+    let reason = Reason::ALL.into_iter().find(|reason| reason.name() == name);
+    reason.ok_or_else(|| StoreError::Broken(format!("dead_letters.reason holds {name:?}, which is no reason")))
+}
+
+/// One row an event and metric, in order of event: gathered into one event each.
+fn events(rows: Vec<Row>) -> Result<Vec<AuditEvent>, StoreError> {
+    let mut events: Vec<AuditEvent> = Vec::new();
+    for mut row in rows {
+        let mut event = AuditEvent {
+            offset: Offset(row.unsigned()?),
+            topic: row.text()?,
+            event_id: row.text()?,
+            time: row.time()?,
+            received: row.millis()?,
+            body: row.bytes()?,
+            metrics: Vec::new(),
+        };
+        event.metrics.extend(row.uuid_or_null()?);
+        if let Some(last) = events.last_mut().filter(|last| last.offset == event.offset) {
+            last.metrics.append(&mut event.metrics);
+        } else {
+            events.push(event);
+        }
+    }
+    Ok(events)
+}

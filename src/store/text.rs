@@ -1,0 +1,94 @@
+//! Rows as the tables hold them: names instead of the plan's numbers, groups and values as JSON, text that every database takes. It knows no database.
+
+use std::borrow::Cow;
+
+use crate::core::columns::GroupValue;
+use crate::core::plan::{Plan, WindowPlan};
+use crate::core::row::{Value, WindowRow};
+use crate::store::StoredRow;
+
+/// Stands for U+0000 in stored text: PostgreSQL's text cannot hold that character, and JSON may bring it. `SYMBOL FOR NULL`, so that people see it.
+const NUL_SHOWN: &str = "\u{2400}";
+
+/// Text as every store keeps it: U+0000 is shown as U+2400, all else is as it was. Bodies are bytes and are kept as they are.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', NUL_SHOWN)) } else { Cow::Borrowed(text) }
+}
+
+impl StoredRow {
+    /// The row as it stands in `metrics_out`.
+    ///
+    /// # Panics
+    /// If the row is of no window of the plan: every row is made from it.
+    #[must_use]
+    pub fn of(plan: &Plan, row: &WindowRow) -> Self {
+        let Some(window) = plan.windows.get(row.window) else { panic!("window {} is none of the plan's", row.window) };
+        Self {
+            metric_id: row.metric_id,
+            pipeline: plan.pipeline.clone(),
+            window: window.name.clone(),
+            start: row.start,
+            end: row.end,
+            group: group_json(window, &row.group),
+            values: values_json(window, &row.values),
+            event_count: row.event_count,
+            revision: row.revision,
+            closed: row.closed,
+            digest: row.digest,
+            epoch: row.epoch,
+        }
+    }
+}
+
+fn group_json(window: &WindowPlan, group: &[GroupValue]) -> String {
+    assert_eq!(window.group.len(), group.len(), "a group has a value for each of its names");
+    object(window.group.iter().map(|(name, _)| name).zip(group), |json, value| match value {
+        GroupValue::Null => json.push_str("null"),
+        GroupValue::Bool(value) => json.push_str(if *value { "true" } else { "false" }),
+        GroupValue::Integer(value) => json.push_str(&value.to_string()),
+        GroupValue::Text(value) => json.push_str(&string(value)),
+    })
+}
+
+fn values_json(window: &WindowPlan, values: &[Value]) -> String {
+    assert_eq!(window.metrics.len(), values.len(), "a row has a value for each of its metrics");
+    object(window.metrics.iter().map(|(name, _)| name).zip(values), |json, value| match value {
+        Value::Null => json.push_str("null"),
+        // A number literal of any length is JSON, so that an integer past 64 bits stays exact.
+        Value::Integer(value) => json.push_str(&value.to_string()),
+        Value::Number(value) => json.push_str(&serde_json::Value::from(*value).to_string()),
+    })
+}
+
+fn object<'a, T: 'a>(
+    members: impl Iterator<Item = (&'a String, &'a T)>,
+    mut write: impl FnMut(&mut String, &T),
+) -> String {
+    let mut json = String::from("{");
+    for (name, value) in members {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json.push_str(&string(name));
+        json.push(':');
+        write(&mut json, value);
+    }
+    json.push('}');
+    json
+}
+
+/// A JSON string, cleaned.
+pub(super) fn string(text: &str) -> String {
+    serde_json::Value::from(clean(text)).to_string()
+}
+
+/// The JSON texts of the group values that read as `text`: a string, and perhaps a number or a boolean. Null reads as nothing.
+pub(super) fn readings(text: &str) -> [String; 2] {
+    let string = string(text);
+    let bare = match text {
+        "true" | "false" => true,
+        _ => text.parse::<i64>().is_ok_and(|n| n.to_string() == text),
+    };
+    if bare { [string, text.to_owned()] } else { [string.clone(), string] }
+}

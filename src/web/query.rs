@@ -1,0 +1,305 @@
+//! The calls that read results: windows, their lineage, events, dead letters.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{Html, IntoResponse, Response};
+use hyper::Uri;
+use hyper::header::{ACCEPT, HeaderMap, VARY};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::core::columns::Reason;
+use crate::core::plan::{Audit, FieldPath, Plan};
+use crate::core::row::{AuditEvent, DeadLetter};
+use crate::core::units::{Micros, Offset, TopicId};
+use crate::generate::{Generator, Settings};
+use crate::pipeline::Pipeline;
+use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, WindowQuery};
+use crate::web::params::{Params, escape, segment};
+use crate::web::problem::Problem;
+use crate::web::views::{
+    CountedView, DataView, DeadLetterView, DeadLettersView, DeadView, EventView, EventsView, FatesView, Raw, RowView,
+    TopicView, TopicsView, WindowsView,
+};
+use crate::web::{Web, html, json_answer};
+
+const LIMIT_DEFAULT: u32 = 100;
+const WINDOWS_MAX: u32 = 10_000;
+/// Events and dead letters carry whole bodies.
+const BODIES_MAX: u32 = 1_000;
+/// Newest rows of each window that `GET /data` looks through for the newest of each group.
+const DATA_ROWS_MAX: u32 = 1_000;
+/// Newest events among which `q` looks for a text.
+const EVENTS_SEARCHED: u32 = 20_000;
+/// Newest dead letters among which `GET /events/{id}` looks for an id; they are not indexed by it.
+const DEAD_LETTERS_SEARCHED: u32 = 1_000;
+
+type Shared = State<Arc<Web>>;
+type Segment = Result<Path<String>, PathRejection>;
+
+pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
+    let params = Params::of(&uri, &["pipeline", "window", "from", "to", "group.", "closed", "limit", "after"])?;
+    let mut query = window_query(&params, &web.app.pipeline.plan)?;
+    let limit = query.limit;
+    // One more tells whether there is a next page.
+    query.limit += 1;
+    let mut rows = web.readers.ask(move |r| r.windows(&query)).await?;
+    let next = cut_page(&mut rows, limit).map(|last| next_page(&uri, "after", &cursor(last)));
+    Ok(json_answer(&WindowsView { windows: rows.iter().map(RowView::of).collect(), next }))
+}
+
+pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
+    Params::none(&uri)?;
+    let id = metric_id(&segment(path)?)?;
+    let row = web.readers.ask(move |r| r.window(id)).await?.ok_or_else(|| no_row(id))?;
+    Ok(json_answer(&RowView::of(&row)))
+}
+
+/// The lineage of a row.
+pub async fn window_events(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
+    let params = Params::of(&uri, &["limit", "after"])?;
+    let id = metric_id(&segment(path)?)?;
+    let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
+    let after = params.number("after")?.map(Offset);
+    let (row, mut events) = web.readers.ask(move |r| Ok((r.window(id)?, r.lineage(id, after, limit + 1)?))).await?;
+    row.ok_or_else(|| no_row(id))?;
+    let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "after", &last.offset.to_string()));
+    Ok(event_list(&web, &events, next))
+}
+
+pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    let params = Params::of(&uri, &["limit", "topic", "q", "before"])?;
+    let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
+    let query =
+        EventQuery { topic: topic(&params, &web)?, before: params.number("before")?.map(Offset), limit: limit + 1 };
+    let text = params.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
+    let mut events = web
+        .readers
+        .ask(move |r| match text {
+            None => r.events(&query),
+            Some(text) => search(r, query, text.as_bytes()),
+        })
+        .await?;
+    let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
+    let mut response = if wants_html(&headers) {
+        Html(html::events(&events)).into_response()
+    } else {
+        event_list(&web, &events, next)
+    };
+    response.headers_mut().insert(VARY, ACCEPT.into());
+    Ok(response)
+}
+
+/// The newest events whose body holds the text, letter for letter, among the `EVENTS_SEARCHED` newest: bodies are not indexed.
+fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result<Vec<AuditEvent>, StoreError> {
+    let finder = memchr::memmem::Finder::new(text);
+    let wanted = query.limit as usize;
+    let mut found = Vec::new();
+    query.limit = BODIES_MAX;
+    for _ in 0..EVENTS_SEARCHED / BODIES_MAX {
+        let page = reader.events(&query)?;
+        let Some(last) = page.last().filter(|_| found.len() < wanted) else { break };
+        query.before = Some(last.offset);
+        found.extend(page.into_iter().filter(|event| finder.find(&event.body).is_some()));
+    }
+    found.truncate(wanted);
+    Ok(found)
+}
+
+/// An event by its id (several where topics share an id): counted ones from the audit, refused and late ones from the newest dead letters.
+pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
+    Params::none(&uri)?;
+    let id = segment(path)?;
+    let plan = Arc::clone(&web.app.pipeline.plan);
+    let wanted = id.clone();
+    let (events, letters) = web
+        .readers
+        .ask(move |r| {
+            let events = r.event(&wanted)?;
+            let newest = DeadLetterQuery { limit: DEAD_LETTERS_SEARCHED, ..DeadLetterQuery::default() };
+            let mut letters = r.dead_letters(&newest)?;
+            letters.retain(|letter| has_id(letter, &wanted, &plan));
+            Ok((events, letters))
+        })
+        .await?;
+    if events.is_empty() && letters.is_empty() {
+        let why = match web.app.pipeline.plan.audit {
+            Audit::Full => "if it was accepted just now, its epoch is not committed yet: ask again",
+            Audit::None => "this pipeline keeps no counted events (audit: none), only dead letters",
+        };
+        return Err(Problem::not_found(format!("no event with the id {id:?} is kept here; {why}")));
+    }
+    Ok(json_answer(&FatesView {
+        event_id: &id,
+        events: events.iter().map(CountedView::of).collect(),
+        dead_letters: letters.iter().map(DeadView::of).collect(),
+    }))
+}
+
+pub async fn dead_letters(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
+    let params = Params::of(&uri, &["reason", "topic", "before", "limit"])?;
+    let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
+    let reason = params.word("reason", &Reason::ALL.map(Reason::name))?;
+    let query = DeadLetterQuery {
+        reason: Reason::ALL.into_iter().find(|r| Some(r.name()) == reason),
+        topic: topic(&params, &web)?,
+        before: params.number("before")?.map(Offset),
+        limit: limit + 1,
+    };
+    let mut letters = web.readers.ask(move |r| r.dead_letters(&query)).await?;
+    let next = cut_page(&mut letters, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
+    Ok(json_answer(&DeadLettersView { dead_letters: letters.iter().map(DeadLetterView::of).collect(), next }))
+}
+
+/// The newest row of each group of each window.
+pub async fn data(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
+    Params::none(&uri)?;
+    let plan = Arc::clone(&web.app.pipeline.plan);
+    let rows = web.readers.ask(move |r| newest_rows(r, &plan, DATA_ROWS_MAX)).await?;
+    let mut windows = BTreeMap::new();
+    for (window, rows) in web.app.pipeline.plan.windows.iter().zip(&rows) {
+        let mut seen = HashSet::new();
+        let newest = rows.iter().filter(|row| seen.insert(row.group.as_str())).map(RowView::of).collect();
+        windows.insert(window.name.as_str(), newest);
+    }
+    let pipelines = BTreeMap::from([(web.app.pipeline.plan.pipeline.as_str(), windows)]);
+    Ok(json_answer(&DataView { pipelines }))
+}
+
+/// For each window of the plan its newest rows.
+pub fn newest_rows(reader: &mut dyn Reader, plan: &Plan, limit: u32) -> Result<Vec<Vec<StoredRow>>, StoreError> {
+    let query =
+        |name: &str| WindowQuery { window: Some(name.to_owned()), newest_first: true, limit, ..WindowQuery::default() };
+    plan.windows.iter().map(|window| reader.windows(&query(&window.name))).collect()
+}
+
+pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
+    Params::none(&uri)?;
+    let plan = &web.app.pipeline.plan;
+    let examples = web.examples.get_or_init(|| examples(&web.app.pipeline));
+    let topics =
+        plan.topics.iter().zip(&web.app.pipeline.schemas).zip(examples).map(|((topic, schema), example)| TopicView {
+            name: &topic.name,
+            id: topic.id.as_ref().map(FieldPath::to_string),
+            time: topic.time.to_string(),
+            post: format!("/topics/{}/events", escape(&topic.name)),
+            schema: Raw::of(schema.as_bytes()),
+            example: example.as_deref().map(Raw::of),
+        });
+    Ok(json_answer(&TopicsView { topics: topics.collect(), topic_field: &plan.topic_field }))
+}
+
+/// An event of each topic, if the generator can make them.
+fn examples(pipeline: &Pipeline) -> Vec<Option<Vec<u8>>> {
+    let generator = Generator::new(pipeline, Settings::default()).ok();
+    let topics = (0..).map(TopicId).take(pipeline.plan.topics.len());
+    topics.map(|topic| generator.as_ref()?.example(topic)).collect()
+}
+
+fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {
+    params.word("pipeline", &[&plan.pipeline])?;
+    let names: Vec<&str> = plan.windows.iter().map(|w| w.name.as_str()).collect();
+    let window = params.word("window", &names)?;
+    let mut keys: Vec<&str> = plan
+        .windows
+        .iter()
+        .filter(|w| window.is_none_or(|name| name == w.name))
+        .flat_map(|w| w.group.iter().map(|(name, _)| name.as_str()))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut group = Vec::new();
+    for (key, value) in params.with_prefix("group.") {
+        if !keys.contains(&key) {
+            return Err(Problem::bad_request(format!(
+                "group.{key}: no such group here: allowed are {}",
+                keys.iter().map(|k| format!("group.{k}")).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        group.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(WindowQuery {
+        window: window.map(str::to_owned),
+        from: params.time("from")?,
+        to: params.time("to")?,
+        group,
+        closed: params.boolean("closed")?,
+        after: params.get("after").map(read_cursor).transpose()?,
+        newest_first: false,
+        limit: params.limit(LIMIT_DEFAULT, WINDOWS_MAX)?,
+    })
+}
+
+/// A row's place in the order: start, window, metric_id.
+fn cursor(row: &StoredRow) -> String {
+    format!("{}~{}~{}", row.start.0, row.metric_id, row.window)
+}
+
+fn read_cursor(text: &str) -> Result<(Micros, String, Uuid), Problem> {
+    let mut parts = text.splitn(3, '~');
+    let read = (|| {
+        let start = parts.next()?.parse().ok()?;
+        let id = Uuid::parse_str(parts.next()?).ok()?;
+        Some((Micros(start), parts.next()?.to_owned(), id))
+    })();
+    read.ok_or_else(|| Problem::bad_request(format!("after={text:?}: take it from `next` of the page before")))
+}
+
+/// Keeps `limit` of what was read; where there was more, gives the last one kept: the next page begins after it.
+fn cut_page<T>(read: &mut Vec<T>, limit: u32) -> Option<&T> {
+    let more = read.len() > limit as usize;
+    read.truncate(limit as usize);
+    read.last().filter(|_| more)
+}
+
+/// This call's path and query, with `name` set to `value`.
+fn next_page(uri: &Uri, name: &str, value: &str) -> String {
+    let prefix = format!("{name}=");
+    let kept = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(&prefix));
+    let mut pairs: Vec<String> = kept.map(str::to_owned).collect();
+    pairs.push(format!("{prefix}{}", escape(value)));
+    format!("{}?{}", uri.path(), pairs.join("&"))
+}
+
+fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
+    let audit = match web.app.pipeline.plan.audit {
+        Audit::None => "none",
+        Audit::Full => "full",
+    };
+    json_answer(&EventsView { audit, events: events.iter().map(EventView::of).collect(), next })
+}
+
+fn topic(params: &Params, web: &Web) -> Result<Option<String>, Problem> {
+    let names: Vec<&str> = web.app.pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
+    Ok(params.word("topic", &names)?.map(str::to_owned))
+}
+
+fn metric_id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text)
+        .map_err(|_| Problem::not_found(format!("{text:?} is no metric_id: take one from GET /windows")))
+}
+
+fn no_row(id: Uuid) -> Problem {
+    Problem::not_found(format!(
+        "no row has the metric_id {id}; a row of an open window is there once it is shown, which `emit` says how often: GET /windows has them all"
+    ))
+}
+
+/// Whether a dead letter's body names this id where its topic has it; any topic's place will do where the topic is not known.
+fn has_id(letter: &DeadLetter, id: &str, plan: &Plan) -> bool {
+    let Ok(body) = serde_json::from_slice::<Map<String, Value>>(&letter.body) else { return false };
+    let body = Value::Object(body);
+    let topics = plan.topics.iter().filter(|t| letter.topic.as_ref().is_none_or(|name| *name == t.name));
+    topics.filter_map(|t| t.id.as_ref()).any(|path| {
+        let found = path.0.iter().try_fold(&body, |value, name| value.get(name));
+        found.and_then(Value::as_str) == Some(id)
+    })
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
+    accept.split(',').any(|kind| kind.trim().starts_with("text/html"))
+}

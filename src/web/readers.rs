@@ -1,0 +1,82 @@
+//! A few open readers of the store, used in turn, each on a blocking thread.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::core::plan::Plan;
+use crate::store::target::Target;
+use crate::store::{Reader, StoreError};
+use crate::web::problem::Problem;
+
+/// Questions asked at once; more would only take the store's time from its writer.
+const READERS_MAX: usize = 4;
+/// A question that finds no free reader within this is refused.
+const READER_WAIT_MAX: Duration = Duration::from_secs(5);
+
+pub struct Readers {
+    inner: Arc<Inner>,
+    places: Arc<Semaphore>,
+}
+
+struct Inner {
+    target: Target,
+    plan: Arc<Plan>,
+    idle: Mutex<Vec<Box<dyn Reader>>>,
+}
+
+impl Readers {
+    pub fn new(target: Target, plan: Arc<Plan>) -> Self {
+        let inner = Arc::new(Inner { target, plan, idle: Mutex::default() });
+        Self { inner, places: Arc::new(Semaphore::new(READERS_MAX)) }
+    }
+
+    /// Asks the store. A reader that failed is not used again.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let waiting = Arc::clone(&self.places).acquire_owned();
+        let Ok(Ok(place)) = timeout(READER_WAIT_MAX, waiting).await else {
+            return Err(Problem::unavailable("too many questions are being asked at once: ask again later", 1));
+        };
+        let inner = Arc::clone(&self.inner);
+        let answer = tokio::task::spawn_blocking(move || {
+            // Held until the thread is done, also where the caller has gone meanwhile.
+            let _place = place;
+            let mut reader = inner.open()?;
+            let answer = question(reader.as_mut())?;
+            inner.idle().push(reader);
+            Ok::<T, StoreError>(answer)
+        });
+        match answer.await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the question failed; see the log of rank 0"))
+            }
+        }
+    }
+}
+
+/// A connection to PostgreSQL blocks while it is closed, which a thread that drives asynchronous tasks must not do, and such a thread may hold the
+/// last reference.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let idle = std::mem::take(&mut *self.idle());
+        std::thread::spawn(move || drop(idle));
+    }
+}
+
+impl Inner {
+    fn open(&self) -> Result<Box<dyn Reader>, StoreError> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| self.target.reader(&self.plan), Ok)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Reader>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,355 @@
+//! What answers look like as JSON. The rows' own JSON (group, values) and events' bodies go in as they stand, digit for digit.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sonic_rs::LazyValue;
+
+use crate::coordinator::status::{Phase, RankStatus, Status};
+use crate::core::columns::Reason;
+use crate::core::ledger::Ledger;
+use crate::core::row::{AuditEvent, DeadLetter};
+use crate::core::time;
+use crate::core::units::{Micros, Millis};
+use crate::ingest::{Fate, FateStatus};
+use crate::store::StoredRow;
+
+#[derive(Serialize)]
+pub struct FateView<'a> {
+    offset: u64,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> FateView<'a> {
+    pub fn of(fate: &'a Fate) -> Self {
+        let status = match fate.status {
+            FateStatus::Counted => "counted",
+            FateStatus::Duplicate => "duplicate",
+            FateStatus::Invalid => "invalid",
+            FateStatus::Late => "late",
+        };
+        Self { offset: fate.offset.0, status, reason: fate.reason.as_deref() }
+    }
+}
+
+#[derive(Serialize)]
+pub struct RowView<'a> {
+    metric_id: String,
+    pipeline: &'a str,
+    window: &'a str,
+    window_start: String,
+    window_end: String,
+    group: Raw<'a>,
+    values: Raw<'a>,
+    event_count: u64,
+    revision: u32,
+    closed: bool,
+}
+
+impl<'a> RowView<'a> {
+    pub fn of(row: &'a StoredRow) -> Self {
+        Self {
+            metric_id: row.metric_id.to_string(),
+            pipeline: &row.pipeline,
+            window: &row.window,
+            window_start: time::format(row.start),
+            window_end: time::format(row.end),
+            group: Raw::of(row.group.as_bytes()),
+            values: Raw::of(row.values.as_bytes()),
+            event_count: row.event_count,
+            revision: row.revision,
+            closed: row.closed,
+        }
+    }
+}
+
+/// An audited event.
+#[derive(Serialize)]
+pub struct EventView<'a> {
+    offset: u64,
+    topic: &'a str,
+    event_id: &'a str,
+    time: String,
+    received_at: String,
+    event: Raw<'a>,
+    metrics: Vec<String>,
+}
+
+impl<'a> EventView<'a> {
+    pub fn of(event: &'a AuditEvent) -> Self {
+        Self {
+            offset: event.offset.0,
+            topic: &event.topic,
+            event_id: &event.event_id,
+            time: time::format(event.time),
+            received_at: moment(event.received),
+            event: Raw::of(&event.body),
+            metrics: event.metrics.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The beginning of a large one, as text, for a table.
+    pub fn short(event: &'a AuditEvent) -> Self {
+        let whole = event.body.len() <= SHORT_BYTES_MAX;
+        let Some(bytes) = event.body.get(..SHORT_BYTES_MAX).filter(|_| !whole) else { return Self::of(event) };
+        Self { event: Raw::Text(Cow::Owned(format!("{}…", String::from_utf8_lossy(bytes)))), ..Self::of(event) }
+    }
+}
+
+#[derive(Serialize)]
+pub struct DeadLetterView<'a> {
+    offset: u64,
+    topic: Option<&'a str>,
+    reason: &'static str,
+    detail: Cow<'a, str>,
+    /// Text: it need not be JSON. What is no UTF-8 shows as U+FFFD.
+    body: Cow<'a, str>,
+    received_at: String,
+}
+
+impl<'a> DeadLetterView<'a> {
+    pub fn of(letter: &'a DeadLetter) -> Self {
+        Self {
+            offset: letter.offset.0,
+            topic: letter.topic.as_deref(),
+            reason: letter.reason.name(),
+            detail: Cow::Borrowed(&letter.detail),
+            body: String::from_utf8_lossy(&letter.body),
+            received_at: moment(letter.received),
+        }
+    }
+
+    /// The beginning of what it holds, for a table.
+    pub fn short(letter: &'a DeadLetter) -> Self {
+        let bytes = letter.body.get(..SHORT_BYTES_MAX).unwrap_or(&letter.body);
+        let body = String::from_utf8_lossy(bytes);
+        let body = if bytes.len() < letter.body.len() { Cow::Owned(format!("{body}…")) } else { body };
+        Self { detail: beginning(&letter.detail), body, ..Self::of(letter) }
+    }
+}
+
+/// What a live snapshot shows of one event: snapshots go out each second, and events may be large.
+const SHORT_BYTES_MAX: usize = 2 << 10;
+
+fn beginning(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHORT_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(SHORT_BYTES_MAX);
+    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
+}
+
+#[derive(Serialize)]
+pub struct WindowsView<'a> {
+    pub windows: Vec<RowView<'a>>,
+    pub next: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct EventsView<'a> {
+    pub audit: &'static str,
+    pub events: Vec<EventView<'a>>,
+    pub next: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct DeadLettersView<'a> {
+    pub dead_letters: Vec<DeadLetterView<'a>>,
+    pub next: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct TopicsView<'a> {
+    pub topics: Vec<TopicView<'a>>,
+    /// By which events of `POST /events` name their topic.
+    pub topic_field: &'a str,
+}
+
+/// What a form for a topic's events needs.
+#[derive(Serialize)]
+pub struct TopicView<'a> {
+    pub name: &'a str,
+    /// Paths of the fields.
+    pub id: Option<String>,
+    pub time: String,
+    /// Where its events are posted.
+    pub post: String,
+    /// As it was written, its fields in their order.
+    pub schema: Raw<'a>,
+    /// An event that the schema accepts; null where none can be made from it.
+    pub example: Option<Raw<'a>>,
+}
+
+/// By pipeline and window.
+#[derive(Serialize)]
+pub struct DataView<'a> {
+    pub pipelines: BTreeMap<&'a str, BTreeMap<&'a str, Vec<RowView<'a>>>>,
+}
+
+/// What became of the events with one id.
+#[derive(Serialize)]
+pub struct FatesView<'a> {
+    pub event_id: &'a str,
+    pub events: Vec<CountedView<'a>>,
+    pub dead_letters: Vec<DeadView<'a>>,
+}
+
+#[derive(Serialize)]
+pub struct CountedView<'a> {
+    fate: &'static str,
+    #[serde(flatten)]
+    event: EventView<'a>,
+}
+
+impl<'a> CountedView<'a> {
+    pub fn of(event: &'a AuditEvent) -> Self {
+        Self { fate: "counted", event: EventView::of(event) }
+    }
+}
+
+#[derive(Serialize)]
+pub struct DeadView<'a> {
+    fate: &'static str,
+    #[serde(flatten)]
+    letter: DeadLetterView<'a>,
+}
+
+impl<'a> DeadView<'a> {
+    pub fn of(letter: &'a DeadLetter) -> Self {
+        let fate = if letter.reason == Reason::Late { "late" } else { "invalid" };
+        Self { fate, letter: DeadLetterView::of(letter) }
+    }
+}
+
+#[derive(Serialize)]
+pub struct LedgerView {
+    accepted: u64,
+    counted: u64,
+    duplicate: u64,
+    filtered: u64,
+    invalid: u64,
+    late: u64,
+    in_flight: u64,
+}
+
+impl LedgerView {
+    pub fn of(ledger: &Ledger) -> Self {
+        let counts = ledger.counts;
+        Self {
+            accepted: ledger.accepted,
+            counted: counts.counted,
+            duplicate: counts.duplicate,
+            filtered: counts.filtered,
+            invalid: counts.invalid,
+            late: counts.late,
+            in_flight: ledger.in_flight,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct RankView {
+    rank: usize,
+    host: String,
+    pid: u32,
+    events: u64,
+    queue_bytes: u64,
+    back_pressure: f64,
+    key_groups: u32,
+    ids: u64,
+    panes: u64,
+    memory_bytes: u64,
+}
+
+impl RankView {
+    fn of(rank: &RankStatus) -> Self {
+        Self {
+            rank: rank.rank,
+            host: rank.host.clone(),
+            pid: rank.pid,
+            events: rank.events,
+            queue_bytes: rank.queue_bytes,
+            back_pressure: rank.back_pressure,
+            key_groups: rank.key_groups,
+            ids: rank.ids,
+            panes: rank.panes,
+            memory_bytes: rank.memory_bytes,
+        }
+    }
+}
+
+/// The job as a whole: `GET /cluster`, and a part of each live snapshot.
+#[derive(Serialize)]
+pub struct ClusterView {
+    phase: &'static str,
+    generation: u64,
+    epoch_committed: u64,
+    epoch_checkpoint: u64,
+    watermark: Option<String>,
+    accepted_per_second: f64,
+    committed_per_second: f64,
+    /// Receipt to committed.
+    latency_p50_ms: Option<u64>,
+    latency_p99_ms: Option<u64>,
+    log_bytes: u64,
+    store_away_since: Option<String>,
+    ranks: Vec<RankView>,
+}
+
+impl ClusterView {
+    pub fn of(status: &Status, rates: Rates) -> Self {
+        Self {
+            phase: phase(status.phase),
+            generation: status.generation.0,
+            epoch_committed: status.committed.0,
+            epoch_checkpoint: status.checkpoint.0,
+            watermark: status.watermark.filter(|w| *w != Micros::MIN).map(time::format),
+            accepted_per_second: rates.accepted,
+            committed_per_second: rates.committed,
+            latency_p50_ms: status.latency_p50.map(|ms| ms.0),
+            latency_p99_ms: status.latency_p99.map(|ms| ms.0),
+            log_bytes: status.log_bytes,
+            store_away_since: status.store_away_since.map(moment),
+            ranks: status.ranks.iter().map(RankView::of).collect(),
+        }
+    }
+}
+
+/// Events a second, over the last second or so.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    pub accepted: f64,
+    pub committed: f64,
+}
+
+pub fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Replaying => "replaying",
+        Phase::Serving => "serving",
+        Phase::Draining => "draining",
+    }
+}
+
+fn moment(at: Millis) -> String {
+    time::format(at.micros())
+}
+
+/// JSON that is put into an answer as it stands; text where it is none.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Raw<'a> {
+    Json(LazyValue<'a>),
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Raw<'a> {
+    pub fn of(bytes: &'a [u8]) -> Self {
+        match sonic_rs::from_slice(bytes) {
+            Ok(json) => Self::Json(json),
+            Err(_) => Self::Text(String::from_utf8_lossy(bytes)),
+        }
+    }
+}

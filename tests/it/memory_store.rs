@@ -1,0 +1,225 @@
+//! A store in memory: what the simulation commits to, and the plainest form of what every store means (the conformance suite holds it to the
+//! databases' behaviour). Clones share the tables, as connections share a database. It fails when it is told to, never by itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use caudal::core::plan::Plan;
+use caudal::core::row::{AuditEvent, DeadLetter, WindowRow};
+use caudal::core::units::{Generation, Offset};
+use caudal::store::text::clean;
+use caudal::store::{Commit, DeadLetterQuery, EventQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
+use uuid::Uuid;
+
+/// Everything that is stored, for comparison. `generation` and `progress.generation` tell how often a job was started; the rest is a
+/// function of the log alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tables {
+    pub generation: Generation,
+    pub progress: Option<Progress>,
+    pub rows: BTreeMap<Uuid, WindowRow>,
+    pub dead_letters: BTreeMap<Offset, DeadLetter>,
+    pub events: BTreeMap<Offset, AuditEvent>,
+}
+
+/// ```ignore
+/// let store = MemoryStore::new(plan);
+/// store.lose_answer(true);             // the next commit is done, but its answer is lost: Indeterminate
+/// store.lose_answer(false);            // the next commit is not done, and its answer is lost: Indeterminate
+/// store.lose_answer_then_away(true, 2); // the same, and the 2 calls after that find it away
+/// store.away(3);                       // the next 3 calls of Store find it away: Unavailable
+/// commit_once(&mut store.clone(), generation, &commit)?;
+/// store.tables();                      // a copy of everything
+/// ```
+/// What is told comes in this order: away first, a lost answer at the first commit after that. A refusal (`Fenced`, `Mismatch`) is an answer that is
+/// not lost. Reading (`Reader`) never fails.
+#[derive(Clone)]
+pub struct MemoryStore {
+    plan: Arc<Plan>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tables: Tables,
+    away_calls: u32,
+    lose_answer: Option<Lost>,
+}
+
+#[derive(Clone, Copy)]
+struct Lost {
+    applied: bool,
+    then_away_calls: u32,
+}
+
+impl MemoryStore {
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, shared: Arc::default() }
+    }
+
+    /// The next commit's answer is lost, whether the commit was `applied` or not.
+    pub fn lose_answer(&self, applied: bool) {
+        self.lose_answer_then_away(applied, 0);
+    }
+
+    /// The same, and the `calls` after that commit find it away: so that nobody can ask at once what became of it.
+    pub fn lose_answer_then_away(&self, applied: bool, calls: u32) {
+        self.lock().lose_answer = Some(Lost { applied, then_away_calls: calls });
+    }
+
+    /// The next `calls` of claim, progress or commit find it away.
+    pub fn away(&self, calls: u32) {
+        self.lock().away_calls = calls;
+    }
+
+    /// A copy of everything.
+    pub fn tables(&self) -> Tables {
+        self.lock().tables.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no test panics while it holds the tables")
+    }
+}
+
+impl Shared {
+    fn arrive(&mut self) -> Result<(), StoreError> {
+        if self.away_calls == 0 {
+            return Ok(());
+        }
+        self.away_calls -= 1;
+        Err(StoreError::Unavailable("away, as the test said".to_owned()))
+    }
+}
+
+impl Tables {
+    fn check_generation(&self, mine: Generation) -> Result<(), StoreError> {
+        if self.generation > mine {
+            return Err(StoreError::Fenced { mine, theirs: self.generation });
+        }
+        Ok(())
+    }
+
+    fn check(&self, commit: &Commit) -> Result<(), StoreError> {
+        self.check_generation(commit.to.generation)?;
+        let log = self.progress.map_or(commit.to.log, |p| p.log);
+        if self.progress.map(|p| p.epoch) != commit.after || log != commit.to.log {
+            return Err(StoreError::Mismatch(format!("progress is {:?}, the commit {:?}", self.progress, commit.to)));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, commit: &Commit) {
+        self.generation = commit.to.generation;
+        self.progress = Some(commit.to);
+        self.rows.extend(commit.rows.iter().map(|r| (r.metric_id, r.clone())));
+        self.dead_letters.extend(commit.dead_letters.iter().map(|d| (d.offset, d.clone())));
+        for event in &commit.events {
+            self.events.entry(event.offset).or_insert_with(|| event.clone());
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn claim(&mut self, mine: Generation) -> Result<Option<Progress>, StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        shared.tables.check_generation(mine)?;
+        shared.tables.generation = mine;
+        Ok(shared.tables.progress)
+    }
+
+    fn progress(&mut self) -> Result<Option<Progress>, StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        Ok(shared.tables.progress)
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        shared.tables.check(commit)?;
+        let lost = shared.lose_answer.take();
+        if lost.is_none_or(|lost| lost.applied) {
+            shared.tables.apply(commit);
+        }
+        let Some(lost) = lost else { return Ok(()) };
+        shared.away_calls = lost.then_away_calls;
+        Err(StoreError::Indeterminate("the answer was lost, as the test said".to_owned()))
+    }
+}
+
+impl Reader for MemoryStore {
+    fn windows(&mut self, query: &WindowQuery) -> Result<Vec<StoredRow>, StoreError> {
+        let mut rows: Vec<StoredRow> = self.lock().tables.rows.values().map(|r| StoredRow::of(&self.plan, r)).collect();
+        let key = |r: &StoredRow| (r.start, r.window.clone(), r.metric_id);
+        rows.sort_by_key(key);
+        if query.newest_first {
+            rows.reverse();
+        }
+        rows.retain(|row| {
+            query.window.as_ref().is_none_or(|w| *w == row.window)
+                && query.from.is_none_or(|from| row.start >= from)
+                && query.to.is_none_or(|to| row.start < to)
+                && query.closed.is_none_or(|closed| closed == row.closed)
+                && query.after.as_ref().is_none_or(|a| if query.newest_first { key(row) < *a } else { key(row) > *a })
+                && query.group.iter().all(|(name, value)| reads_as(&row.group, name, value))
+        });
+        rows.truncate(query.limit as usize);
+        Ok(rows)
+    }
+
+    fn window(&mut self, id: Uuid) -> Result<Option<StoredRow>, StoreError> {
+        Ok(self.lock().tables.rows.get(&id).map(|r| StoredRow::of(&self.plan, r)))
+    }
+
+    fn lineage(&mut self, id: Uuid, after: Option<Offset>, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
+        let shared = self.lock();
+        let events = shared.tables.events.values().filter(|e| e.metrics.contains(&id));
+        Ok(events.filter(|e| after.is_none_or(|a| e.offset > a)).take(limit as usize).map(stored_event).collect())
+    }
+
+    fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError> {
+        let shared = self.lock();
+        let events = shared.tables.events.values().map(stored_event);
+        Ok(events.filter(|e| e.event_id == clean(event_id)).collect())
+    }
+
+    fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError> {
+        let shared = self.lock();
+        let events = shared.tables.events.values().rev().filter(|e| {
+            query.topic.as_ref().is_none_or(|t| *t == e.topic) && query.before.is_none_or(|b| e.offset < b)
+        });
+        Ok(events.take(query.limit as usize).map(stored_event).collect())
+    }
+
+    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
+        let shared = self.lock();
+        let letters = shared.tables.dead_letters.values().rev().filter(|d| {
+            query.reason.is_none_or(|r| r == d.reason)
+                && query.topic.as_ref().is_none_or(|t| d.topic.as_ref() == Some(t))
+                && query.before.is_none_or(|b| d.offset < b)
+        });
+        let stored = |d: &DeadLetter| DeadLetter { detail: clean(&d.detail).into_owned(), ..d.clone() };
+        Ok(letters.take(query.limit as usize).map(stored).collect())
+    }
+}
+
+fn stored_event(event: &AuditEvent) -> AuditEvent {
+    let mut event = event.clone();
+    event.event_id = clean(&event.event_id).into_owned();
+    event.metrics.sort_unstable();
+    event
+}
+
+fn reads_as(group: &str, name: &str, value: &str) -> bool {
+    let group: serde_json::Value = serde_json::from_str(group).expect("a group is JSON");
+    match group.get(name) {
+        None | Some(serde_json::Value::Null) => false,
+        Some(serde_json::Value::String(text)) => *text == clean(value),
+        Some(other) => {
+            let shown = other.to_string();
+            shown == value
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What must hold at the end, whatever happened on the way.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use caudal::coordinator::gather::Results;
+use caudal::coordinator::state::{Beginning, Limits, Now};
+use caudal::core::columns::{Reason, Slab};
+use caudal::core::ledger::Counts;
+use caudal::core::plan::{Audit, Plan};
+use caudal::core::row::{DeadLetter, WindowRow, digest, metric_id};
+use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
+use caudal::ingest::{Fate, FateStatus};
+use caudal::store::{Progress, Store};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use uuid::Uuid;
+
+use super::cluster::{World, cut_of, slab_of};
+use super::net::Net;
+use super::traffic::Answer;
+use crate::memory_store::{MemoryStore, Tables};
+use crate::model::{self, Entry, Key, Letter, Outcome, Row};
+
+/// Every line of the log by its offset.
+fn lines(log: &[Entry]) -> BTreeMap<u64, &[u8]> {
+    let of_slab = |slab: &'_ Slab| slab.first_offset.0;
+    let slabs = log.iter().filter_map(slab_of);
+    slabs
+        .flat_map(|s| (of_slab(s)..).zip(s.bytes.strip_suffix(b"\n").unwrap_or(&s.bytes).split(|&b| b == b'\n')))
+        .collect()
+}
+
+/// (a) Each acknowledged request is in the log once, where its receipt says; each other one is there once, or not at all.
+pub fn requests_are_logged_once(world: &mut World) {
+    let lines = lines(&world.log);
+    let places: BTreeMap<&[u8], u64> = lines.iter().map(|(&offset, &line)| (line, offset)).collect();
+    assert_eq!(places.len(), lines.len(), "a line is in the log twice");
+    let mut found = 0;
+    for request in &world.client.requests {
+        let at: Vec<Option<u64>> = request.lines.iter().map(|l| places.get(l.as_bytes()).copied()).collect();
+        let there = at.iter().flatten().count();
+        let first = at[0].unwrap_or_default();
+        let whole = at.iter().zip(first..).all(|(&at, expected)| at == Some(expected));
+        match request.answer {
+            Answer::Accepted(receipt) => assert!(whole && first == receipt, "{receipt}: {at:?}"),
+            Answer::Lost => {
+                assert!(whole || there == 0, "a request is in the log by half: {at:?}");
+                world.seen.note(
+                    if whole { "requests without answer, logged" } else { "requests without answer, not logged" },
+                    1,
+                );
+            }
+            Answer::Refused => assert_eq!(there, 0, "a refused request is in the log"),
+            Answer::Waiting => panic!("a request was never answered"),
+        }
+        found += there;
+    }
+    assert_eq!(found, lines.len(), "the log has what nobody sent");
+}
+
+/// (b) The store has what the model makes of the log, to the bit.
+pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
+    let plan = &world.pipeline.plan;
+    let outcome = model::live(plan, &world.pipeline.schemas, &world.log);
+    compare(plan, &outcome, &world.store.tables());
+    let mut totals = Counts::default();
+    for (epoch, counts) in (1..).zip(&outcome.epochs) {
+        totals += *counts;
+        if let Some(committed) = world.totals.get(&epoch) {
+            assert_eq!(*committed, totals, "after epoch {epoch}");
+        }
+    }
+    note(world, &outcome);
+    outcome
+}
+
+fn note(world: &mut World, outcome: &Outcome) {
+    let seen = &mut world.seen;
+    let cuts: Vec<_> = world.log.iter().filter_map(cut_of).collect();
+    seen.note("epochs", cuts.len() as u64);
+    seen.note("TIME records", cuts.iter().filter(|c| c.idle.is_some()).count() as u64);
+    seen.note("empty epochs", cuts.windows(2).filter(|c| c[0].end == c[1].end).count() as u64);
+    for letter in outcome.dead_letters.values() {
+        seen.note(letter.reason.name(), 1);
+    }
+    seen.note("duplicate", outcome.duplicates.len() as u64);
+    seen.note("counted", outcome.counted.len() as u64);
+    let ids = outcome.counted.values().filter_map(|(topic, id, ..)| Some((topic, id.as_ref()?.to_lowercase())));
+    let distinct: HashSet<_> = ids.clone().collect();
+    seen.note("ids counted anew after they were forgotten", (ids.count() - distinct.len()) as u64);
+    let partly_late = outcome.counted.values().filter(|(_, _, _, keys)| keys.len() < world.pipeline.plan.windows.len());
+    seen.note("late for some windows", partly_late.count() as u64);
+    seen.note("rows closed", outcome.rows.values().filter(|r| r.closed).count() as u64);
+    seen.note("rows open", outcome.rows.values().filter(|r| !r.closed).count() as u64);
+    seen.note("rows revised", outcome.rows.values().filter(|r| r.revision > 0).count() as u64);
+}
+
+fn id(plan: &Plan, key: &Key) -> Uuid {
+    metric_id(&plan.pipeline, &plan.windows[key.0].name, Micros(key.1), &key.2)
+}
+
+/// Rows as the model has them; their names and digests are checked on the way.
+fn rows<'r>(plan: &Plan, rows: impl Iterator<Item = &'r WindowRow>) -> BTreeMap<Key, Row> {
+    let modelled = |row: &WindowRow| {
+        let key = (row.window, row.start.0, row.group.clone());
+        assert_eq!(row.metric_id, id(plan, &key));
+        let expected = if row.closed { digest(row.metric_id, &row.values, row.event_count) } else { 0 };
+        assert_eq!(row.digest, expected);
+        let plain = Row {
+            end: row.end.0,
+            values: row.values.clone(),
+            event_count: row.event_count,
+            revision: row.revision,
+            closed: row.closed,
+            epoch: row.epoch.0,
+        };
+        (key, plain)
+    };
+    rows.map(modelled).collect()
+}
+
+fn letters<'l>(letters: impl Iterator<Item = &'l DeadLetter>) -> BTreeMap<u64, Letter> {
+    let plain = |letter: &DeadLetter| {
+        let found = Letter {
+            topic: letter.topic.clone(),
+            reason: letter.reason,
+            body: letter.body.clone(),
+            received_ms: letter.received.0,
+        };
+        (letter.offset.0, found)
+    };
+    letters.map(plain).collect()
+}
+
+fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
+    assert!(tables.rows.iter().all(|(id, row)| *id == row.metric_id));
+    same("rows", &outcome.rows, &rows(plan, tables.rows.values()));
+
+    same("dead letters", &outcome.dead_letters, &letters(tables.dead_letters.values()));
+
+    let events = tables.events.iter().map(|(offset, event)| {
+        let mut metrics = event.metrics.clone();
+        metrics.sort_unstable();
+        (offset.0, (event.topic.clone(), event.event_id.clone(), event.time.0, metrics))
+    });
+    let expected = outcome.counted.iter().filter(|_| plan.audit == Audit::Full).map(|(offset, event)| {
+        let (topic, text, time, keys) = event;
+        let mut metrics: Vec<_> = keys.iter().map(|key| id(plan, key)).collect();
+        metrics.sort_unstable();
+        (*offset, (topic.clone(), text.clone().unwrap_or_else(|| offset.to_string()), *time, metrics))
+    });
+    same("events", &expected.collect(), &events.collect());
+
+    let total = outcome.epochs.iter().fold(Counts::default(), |mut sum, counts| {
+        sum += *counts;
+        sum
+    });
+    let progress = tables.progress.unwrap_or_else(|| panic!("a store without progress"));
+    assert_eq!((progress.epoch.0, progress.counts), (outcome.epochs.len() as u64, total));
+}
+
+/// A batch's rounds together have what the model has; a row's epoch means nothing there.
+pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
+    let without_epoch = |rows: BTreeMap<Key, Row>| -> BTreeMap<Key, Row> {
+        rows.into_iter().map(|(key, row)| (key, Row { epoch: 0, ..row })).collect()
+    };
+    let found = rows(plan, results.iter().flat_map(|r| &r.rows));
+    assert_eq!(found.len(), results.iter().map(|r| r.rows.len()).sum::<usize>(), "a row came twice");
+    same("rows", &without_epoch(outcome.rows.clone()), &without_epoch(found));
+    same("dead letters", &outcome.dead_letters, &letters(results.iter().flat_map(|r| &r.dead_letters)));
+    let mut duplicates: Vec<u64> = results.iter().flat_map(|r| r.duplicates.clone()).collect();
+    duplicates.sort_unstable();
+    assert_eq!(duplicates, outcome.duplicates);
+    let mut counts = Counts::default();
+    for round in results {
+        counts += round.counts;
+    }
+    assert_eq!(vec![counts], outcome.epochs);
+}
+
+/// Compares to the bit, −0 with +0 too, and shows the first difference.
+fn same<K: Ord + std::fmt::Debug, V: std::fmt::Debug>(what: &str, expected: &BTreeMap<K, V>, found: &BTreeMap<K, V>) {
+    for (key, value) in expected {
+        let found = found.get(key).unwrap_or_else(|| panic!("{what}: {key:?} is missing, it should be {value:?}"));
+        assert_eq!(format!("{value:?}"), format!("{found:?}"), "{what}: {key:?}");
+    }
+    let more = found.iter().find(|(key, _)| !expected.contains_key(key));
+    assert!(more.is_none(), "{what}: {more:?} should not be there");
+}
+
+/// Every `?ack=applied` that was answered tells the fates.
+pub fn applied_answers_are_true(world: &mut World, outcome: &Outcome) {
+    for request in &mut world.client.requests {
+        let Some(fates) = request.fates.as_mut().and_then(|f| f.try_recv().ok()) else { continue };
+        let Answer::Accepted(first) = request.answer else { continue };
+        world.seen.note("requests that waited for their fates", 1);
+        let offsets: Vec<u64> = (first..first + request.lines.len() as u64).collect();
+        assert_eq!(fates.iter().map(|f| f.offset.0).collect::<Vec<_>>(), offsets);
+        for Fate { offset, status, reason } in fates {
+            let letter = outcome.dead_letters.get(&offset.0).map(|l| l.reason);
+            let expected = match letter {
+                Some(Reason::Late) => FateStatus::Late,
+                Some(_) => FateStatus::Invalid,
+                None if outcome.counted.contains_key(&offset.0) => FateStatus::Counted,
+                None => FateStatus::Duplicate,
+            };
+            assert_eq!(status, expected, "offset {offset}");
+            assert_eq!(reason.is_some(), letter.is_some());
+            assert!(reason.is_none_or(|r| r.starts_with(letter.unwrap().name())));
+        }
+    }
+}
+
+/// (c) The same log, with other workers, in other order, without a crash, gives the same store, to the bit.
+pub fn another_run_is_identical(world: &World, rng: &mut ChaCha8Rng) {
+    let plan = &world.pipeline.plan;
+    let workers = rng.random_range(1..=8);
+    let found = world.store.tables();
+    let id = found.progress.unwrap().log;
+    let again = rerun(plan, id, &world.log, workers, rng).tables();
+    same("rows of another run", &found.rows, &again.rows);
+    same("dead letters of another run", &found.dead_letters, &again.dead_letters);
+    same("events of another run", &found.events, &again.events);
+    let (Some(a), Some(b)) = (found.progress, again.progress) else { panic!("a store without progress") };
+    assert_eq!(Progress { generation: Generation(0), ..a }, Progress { generation: Generation(0), ..b });
+}
+
+fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &mut ChaCha8Rng) -> MemoryStore {
+    let cuts: VecDeque<_> = entries.iter().filter_map(cut_of).collect();
+    let mut slabs = entries.iter().filter_map(slab_of);
+    let (epoch, end, counts) = (Epoch(0), Offset(0), Counts::default());
+    let beginning = Beginning {
+        progress: Progress { log, generation: Generation(1), epoch, end, counts },
+        stored: false,
+        checkpoint: (epoch, end),
+        cuts,
+        ingest: Millis(0),
+    };
+    let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, Vec::new());
+    let mut store = MemoryStore::new(plan.clone());
+    let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
+    loop {
+        let edges = net.ranks.busy_edges();
+        if !edges.is_empty() && rng.random_bool(0.8) {
+            net.deliver(edges[rng.random_range(0..edges.len())]);
+            continue;
+        }
+        for worker in net.ranks.undecoded().into_iter().filter(|_| rng.random_bool(0.5)) {
+            net.ranks.decode(worker);
+        }
+        let slab = if net.coordinator.wants_slab() { slabs.next() } else { None };
+        if let Some(slab) = slab {
+            net.dispatch(slab, now);
+        }
+        net.tick(now, false);
+        let commits: Vec<_> = net.commits.drain(..).collect();
+        for commit in commits {
+            store.commit(&commit).unwrap();
+            net.committed(commit.to);
+        }
+        if edges.is_empty()
+            && net.ranks.busy_edges().is_empty()
+            && net.ranks.undecoded().is_empty()
+            && net.coordinator.at_rest()
+        {
+            return store;
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! The job on its machine: the real log on a crashing disk, group commit, the net of ranks, a store that is away or loses its answers, a clock that
+//! jumps. One call of `Life::step` is one thing that happens somewhere; all choices come from the seed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use caudal::coordinator::checkpoint::Checkpoints;
+use caudal::coordinator::start::{self, Start};
+use caudal::coordinator::state::{Limits, Now};
+use caudal::core::columns::{Numbering, Slab};
+use caudal::core::epoch::Cut;
+use caudal::core::ledger::{Counts, Ledger};
+use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
+use caudal::ingest::Submission;
+use caudal::log::{Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
+use caudal::store::writer::{Outcome, commit_once, merge};
+use caudal::store::{Commit, Progress, Store, StoreError};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::net::Net;
+use super::pipelines::{self, Pipeline};
+use super::traffic::{Answer, Client};
+use crate::memory_store::MemoryStore;
+use crate::model::Entry;
+use crate::sim_disk::SimDisk;
+
+/// More steps than any drain takes: a job that is not at rest by then is stuck.
+const DRAIN_STEPS_MAX: u64 = 300_000;
+
+/// The machine died; everything in memory is gone.
+#[derive(Debug)]
+pub struct Died;
+
+/// What outlives the job.
+pub struct World {
+    pub rng: ChaCha8Rng,
+    pub pipeline: Pipeline,
+    pub client: Client,
+    pub store: MemoryStore,
+    disk: Arc<SimDisk>,
+    log_options: Options,
+    limits: Limits,
+    unix_ms: u64,
+    /// What is in the log for certain.
+    pub log: Vec<Entry>,
+    /// The frame that was being written when the job died.
+    in_doubt: Vec<Entry>,
+    /// Totals after every epoch that was ever committed.
+    pub totals: BTreeMap<u64, Counts>,
+    requests_left: u32,
+    pub crashes: u32,
+    pub seen: Seen,
+}
+
+/// What happened how often: a simulation in which something never happens proves nothing about it.
+#[derive(Default)]
+pub struct Seen(pub BTreeMap<&'static str, u64>);
+
+impl Seen {
+    pub fn note(&mut self, what: &'static str, times: u64) {
+        *self.0.entry(what).or_default() += times;
+    }
+}
+
+/// The job from one start to one end.
+struct Life<'w> {
+    world: &'w mut World,
+    net: Net,
+    log: Log,
+    feed: Reader,
+    checkpoints: Checkpoints,
+    generation: Generation,
+    up_ms: u64,
+    awake_ms: u64,
+    /// Requests that wait for the log's writer, by their number at the client.
+    queue: VecDeque<(usize, Submission)>,
+    acks: VecDeque<(usize, u64)>,
+    durable: VecDeque<Epoch>,
+    committing: Option<Commit>,
+    committed: VecDeque<Progress>,
+    ledger: Ledger,
+    draining: bool,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let pipeline = pipelines::random(&mut rng);
+        let segment_bytes = rng.random_range(4..=32) * 4096;
+        let bytes_max = if rng.random_bool(0.2) { segment_bytes * rng.random_range(4..12) } else { u64::MAX };
+        let limits = Limits {
+            credit_bytes: rng.random_range(1..8000),
+            epoch_bytes: rng.random_range(500..8000),
+            epoch_age: Millis(rng.random_range(0..40)),
+            checkpoint_bytes: rng.random_range(1000..60_000),
+            checkpoint_age: Millis(rng.random_range(20..3000)),
+        };
+        Self {
+            store: MemoryStore::new(pipeline.plan.clone()),
+            disk: SimDisk::new(rng.random()),
+            log_options: Options { segment_bytes, bytes_max, low_water_bytes: 0 },
+            limits,
+            pipeline,
+            client: Client::default(),
+            unix_ms: 1_795_348_800_000,
+            log: Vec::new(),
+            in_doubt: Vec::new(),
+            totals: BTreeMap::new(),
+            requests_left: rng.random_range(60..140),
+            crashes: 0,
+            seen: Seen::default(),
+            rng,
+        }
+    }
+
+    /// Lives and dies until the job has died this often, then once to the end.
+    pub fn run(&mut self, crashes: u32) {
+        while self.crashes < crashes {
+            let drains = self.rng.random_bool(0.1);
+            let steps = if drains { u64::MAX } else { self.rng.random_range(0..1500) };
+            self.arm_disk();
+            match self.live(steps, drains) {
+                Ok(()) if drains => self.disk = self.disk.kill(),
+                Ok(()) | Err(Died) => self.die(),
+            }
+        }
+        self.disk = self.disk.kill();
+        self.live(u64::MAX, true).expect("nothing was to fail in the last life");
+    }
+
+    /// Some lives end in the middle of a write, some by a sync that fails.
+    fn arm_disk(&mut self) {
+        match self.rng.random_range(0..4) {
+            0 => self.disk.die_after(self.rng.random_range(0..200)),
+            1 => self.disk.fail_sync_after(self.rng.random_range(0..100)),
+            _ => {}
+        }
+    }
+
+    fn die(&mut self) {
+        self.crashes += 1;
+        self.disk = if self.rng.random() { self.disk.crash() } else { self.disk.kill() };
+        self.unix_ms += self.rng.random_range(0..20_000);
+        for request in &mut self.client.requests {
+            if request.answer == Answer::Waiting {
+                request.answer = Answer::Lost;
+            }
+        }
+    }
+
+    /// One life: this many steps, or with `drains` until all requests are made and everything is committed.
+    fn live(&mut self, steps: u64, drains: bool) -> Result<(), Died> {
+        let workers = self.rng.random_range(1..=8);
+        let last = steps == u64::MAX;
+        let requests =
+            if last && self.crashes > 0 { self.requests_left } else { self.rng.random_range(0..=self.requests_left) };
+        let mut life = Life::begin(self, workers)?;
+        let mut requests_now = requests;
+        let mut quiet = life.world.rng.random_range(0..4000);
+        let mut taken = 0;
+        while taken < steps {
+            taken += 1;
+            if life.step(&mut requests_now)? {
+                continue;
+            }
+            // Nobody has anything to do but the clock.
+            if !drains {
+                life.pass_time();
+                continue;
+            }
+            if quiet > 0 && !life.draining {
+                quiet -= 1;
+                life.pass_time();
+                continue;
+            }
+            life.drain();
+            if life.net.coordinator.at_rest() && life.idle() {
+                return Ok(());
+            }
+            assert!(taken < DRAIN_STEPS_MAX, "a drain that does not end");
+            life.pass_time();
+        }
+        Ok(())
+    }
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Request,
+    Write,
+    Acknowledge,
+    Durable,
+    Coordinate,
+    Deliver((usize, usize)),
+    Decode(usize),
+    Commit,
+    Committed,
+    Checkpoint,
+    Time,
+    Fault,
+}
+
+impl<'w> Life<'w> {
+    /// Recovers and starts, as rank 0 does.
+    fn begin(world: &'w mut World, workers: usize) -> Result<Self, Died> {
+        let progress = loop {
+            match world.store.progress() {
+                Ok(progress) => break progress,
+                Err(StoreError::Unavailable(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let prepared = start::prepare(world.disk.clone(), progress).map_err(|_| Died)?;
+        let new_id = LogId(world.rng.random());
+        let opened = Log::open(world.disk.clone(), world.log_options, new_id, prepared.proof(), prepared.verify_from());
+        let (mut log, recovered) = opened.map_err(died)?;
+        world.reconcile(&recovered, &log)?;
+        let start = prepared.begin(&recovered, workers).unwrap_or_else(|error| panic!("{error}"));
+        let Start { generation, beginning, restores, checkpoints, up, read_from } = start;
+        let ingest = recovered.ingest.max(Millis(world.unix_ms));
+        let first = LogStart { generation, bundle: "a pipeline".to_owned() };
+        log.append(&[Record::Start(first)], ingest).map_err(died)?;
+        world.seen.note("starts", 1);
+        world.seen.note("starts from a checkpoint", u64::from(beginning.checkpoint.0 > Epoch(0)));
+        world.seen.note("starts that replay epochs", u64::from(!beginning.cuts.is_empty()));
+        let recomputed = beginning.cuts.iter().filter(|c| c.epoch <= beginning.progress.epoch).count();
+        world.seen.note("epochs recomputed and not written", recomputed as u64);
+        world.seen.note("starts with a cut-off tail", u64::from(recovered.truncated_bytes > 0));
+        world.seen.note("starts of a log without its beginning", u64::from(recovered.begin > Offset(0)));
+        let counts = beginning.progress.counts;
+        let ledger =
+            Ledger { accepted: recovered.end.0, counts, in_flight: recovered.end.0 - beginning.progress.end.0 };
+        let id_key = recovered.id.0 as u64;
+        let net = Net::new(&world.pipeline.plan, workers, world.limits, id_key, beginning, restores);
+        Ok(Self {
+            net,
+            feed: log.reader(read_from),
+            log,
+            checkpoints,
+            generation,
+            up_ms: up.0,
+            awake_ms: 0,
+            queue: VecDeque::new(),
+            acks: VecDeque::new(),
+            durable: VecDeque::new(),
+            committing: None,
+            committed: VecDeque::new(),
+            ledger,
+            draining: false,
+            world,
+        })
+    }
+
+    fn now(&self) -> Now {
+        Now { unix: Millis(self.world.unix_ms), up: Millis(self.up_ms), awake: Millis(self.awake_ms) }
+    }
+
+    /// One thing happens; false if there was nothing but the clock.
+    fn step(&mut self, requests: &mut u32) -> Result<bool, Died> {
+        assert!(self.ledger.balances(), "{:?}", self.ledger);
+        let mut events = self.possible(*requests > 0);
+        if events.is_empty() {
+            return self.coordinate();
+        }
+        events.extend([Event::Coordinate, Event::Coordinate, Event::Time]);
+        if self.world.rng.random_bool(0.02) {
+            events = vec![Event::Fault];
+        }
+        let event = events[self.world.rng.random_range(0..events.len())];
+        match event {
+            Event::Request => {
+                *requests -= 1;
+                self.request();
+            }
+            Event::Write => self.write()?,
+            Event::Acknowledge => {
+                if let Some((request, first)) = self.acks.pop_front() {
+                    self.world.client.requests[request].answer = Answer::Accepted(first);
+                }
+            }
+            Event::Durable => {
+                if let Some(epoch) = self.durable.pop_front() {
+                    self.net.durable(epoch);
+                }
+            }
+            Event::Coordinate => {
+                self.coordinate()?;
+            }
+            Event::Deliver(edge) => self.net.deliver(edge),
+            Event::Decode(worker) => self.net.ranks.decode(worker),
+            Event::Commit => self.commit(),
+            Event::Committed => self.take_committed(),
+            Event::Checkpoint => self.checkpoint(),
+            Event::Time => self.pass_time(),
+            Event::Fault => self.fault(),
+        }
+        Ok(true)
+    }
+
+    fn possible(&self, requests: bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut may = |can: bool, event: Event| {
+            if can {
+                events.push(event);
+            }
+        };
+        may(requests && self.net.coordinator.caught_up() && !self.draining, Event::Request);
+        may(!self.queue.is_empty() || !self.net.cuts.is_empty(), Event::Write);
+        may(!self.acks.is_empty(), Event::Acknowledge);
+        may(!self.durable.is_empty(), Event::Durable);
+        may(self.committing.is_some() || !self.net.commits.is_empty(), Event::Commit);
+        may(!self.committed.is_empty(), Event::Committed);
+        may(!self.net.drafts.is_empty(), Event::Checkpoint);
+        events.extend(self.net.ranks.busy_edges().into_iter().map(Event::Deliver));
+        events.extend(self.net.ranks.undecoded().into_iter().map(Event::Decode));
+        events
+    }
+
+    /// Nothing is under way anywhere.
+    fn idle(&self) -> bool {
+        self.possible(false).is_empty()
+    }
+
+    fn request(&mut self) {
+        let world = &mut *self.world;
+        world.requests_left -= 1;
+        let submission = world.client.request(&world.pipeline.plan, world.unix_ms, &mut world.rng);
+        self.queue.push_back((world.client.requests.len() - 1, submission));
+    }
+
+    /// The log's writer: what waits, or a part of it, goes into one frame.
+    fn write(&mut self) -> Result<(), Died> {
+        let take = self.world.rng.random_range(1..=4).min(self.queue.len());
+        let taken: Vec<(usize, Submission)> = self.queue.drain(..take).collect();
+        let cuts: Vec<Cut> = self.net.cuts.drain(..).collect();
+        let ingest = self.log.ingest().max(Millis(self.world.unix_ms));
+        let mut first = self.log.end();
+        let mut entries = Vec::new();
+        for (_, submission) in &taken {
+            entries.push(Entry::Slab(slab(first, submission, ingest)));
+            first.0 += u64::from(submission.count);
+        }
+        entries.extend(cuts.iter().copied().map(Entry::Cut));
+        match self.append(&entries, ingest) {
+            Err(LogError::Full | LogError::DiskFull) => {
+                // Refused; the cuts go in nevertheless.
+                self.world.seen.note("requests refused", taken.len() as u64);
+                for (request, _) in &taken {
+                    self.world.client.requests[*request].answer = Answer::Refused;
+                }
+                entries.retain(|e| matches!(e, Entry::Cut(_)));
+                if !entries.is_empty() {
+                    self.append(&entries, ingest).map_err(died)?;
+                    self.durable.extend(cuts.last().map(|c| c.epoch));
+                }
+                return Ok(());
+            }
+            other => other.map_err(died)?,
+        }
+        self.durable.extend(cuts.last().map(|c| c.epoch));
+        let mut first = self.ledger.accepted;
+        for (request, submission) in taken {
+            self.acks.push_back((request, first));
+            if let Some(applied) = submission.applied {
+                self.net.coordinator.wait_for(Offset(first), submission.count, applied);
+            }
+            first += u64::from(submission.count);
+        }
+        self.ledger.in_flight += first - self.ledger.accepted;
+        self.ledger.accepted = first;
+        Ok(())
+    }
+
+    fn append(&mut self, entries: &[Entry], ingest: Millis) -> Result<(), LogError> {
+        let record = |entry: &Entry| match entry {
+            Entry::Slab(slab) => Record::Slab(slab.clone()),
+            Entry::Cut(cut) => Record::Cut(*cut),
+        };
+        let records: Vec<Record> = entries.iter().map(record).collect();
+        self.world.in_doubt = entries.to_vec();
+        let appended = self.log.append(&records, ingest);
+        if !matches!(appended, Err(LogError::Io { .. })) {
+            let entries = std::mem::take(&mut self.world.in_doubt);
+            if appended.is_ok() {
+                self.world.log.extend(entries);
+            }
+        }
+        appended.map(drop)
+    }
+
+    /// A turn of rank 0's loop. True if something came of it.
+    fn coordinate(&mut self) -> Result<bool, Died> {
+        let mut idle_log = false;
+        let mut busy = false;
+        for _ in 0..self.world.rng.random_range(1..4) {
+            if !self.net.coordinator.wants_slab() {
+                break;
+            }
+            let Some(slab) = self.feed.next_slab().map_err(died)? else {
+                idle_log = true;
+                break;
+            };
+            busy = true;
+            let now = self.now();
+            self.net.dispatch(&slab, now);
+        }
+        let before = (self.net.cuts.len(), self.net.ranks.busy_edges().len());
+        let now = self.now();
+        self.net.tick(now, idle_log);
+        Ok(busy || before != (self.net.cuts.len(), self.net.ranks.busy_edges().len()))
+    }
+
+    fn commit(&mut self) {
+        if self.committing.is_none() {
+            let take = self.world.rng.random_range(1..=self.net.commits.len());
+            self.committing = Some(merge(self.net.commits.drain(..take).collect()));
+        }
+        let Some(commit) = &self.committing else { return };
+        match commit_once(&mut self.world.store, self.generation, commit).unwrap() {
+            Outcome::Committed => {
+                self.world.seen.note("commits", 1);
+
+                self.world.totals.insert(commit.to.epoch.0, commit.to.counts);
+                self.committed.push_back(commit.to);
+                self.committing = None;
+            }
+            Outcome::Away(_) => self.world.seen.note("commits to be tried again", 1),
+        }
+    }
+
+    fn take_committed(&mut self) {
+        let Some(to) = self.committed.pop_front() else { return };
+        let before = self.net.coordinator.committed_to();
+        self.ledger.counts = to.counts;
+        self.ledger.in_flight -= to.end.0 - before.end.0;
+        self.net.committed(to);
+        if self.world.rng.random_bool(0.1) {
+            self.retain();
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let Some(draft) = self.net.drafts.pop_front() else { return };
+        let written = self.checkpoints.write(draft);
+        self.world.seen.note(if written.is_ok() { "checkpoints" } else { "checkpoints that failed" }, 1);
+        if !matches!(written, Ok(false)) {
+            self.net.coordinator.want_full_checkpoint();
+        }
+    }
+
+    fn retain(&mut self) {
+        let needed_from = self.checkpoints.needed_from(self.net.coordinator.committed_to().end);
+        let now = self.world.unix_ms;
+        let keep_since = self.world.rng.random_bool(0.3).then(|| Millis(now.saturating_sub(1000)));
+        // If the disk dies by it, the next write finds that out.
+        drop(self.log.retain(needed_from, keep_since));
+    }
+
+    fn pass_time(&mut self) {
+        let rng = &mut self.world.rng;
+        let ms = match rng.random_range(0..100) {
+            0..80 => rng.random_range(0..8),
+            80..98 => rng.random_range(0..400),
+            _ => rng.random_range(0..6000),
+        };
+        self.world.unix_ms += ms;
+        self.awake_ms += ms;
+        if self.net.coordinator.caught_up() {
+            self.up_ms += ms;
+        }
+    }
+
+    fn fault(&mut self) {
+        let rng = &mut self.world.rng;
+        match rng.random_range(0..6) {
+            0 => self.world.store.lose_answer(rng.random()),
+            1 => self.world.store.away(rng.random_range(1..30)),
+            2 if rng.random_bool(0.3) => self.world.unix_ms += rng.random_range(0..600_000),
+            3 if rng.random_bool(0.3) => self.world.unix_ms -= rng.random_range(0..100_000),
+            4 => self.retain(),
+            _ => {}
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.net.coordinator.drain();
+    }
+}
+
+/// The disk died in a call; anything else is a fault of the log.
+fn died(error: LogError) -> Died {
+    match error {
+        LogError::Io { .. } => Died,
+        error => panic!("{error}"),
+    }
+}
+
+fn slab(first: Offset, submission: &Submission, ingest: Millis) -> Slab {
+    Slab {
+        first_offset: first,
+        count: submission.count,
+        ingest,
+        topic: submission.topic.map(|t| TopicId(t.0)),
+        bytes: submission.lines.clone(),
+        numbering: Numbering::Dense,
+    }
+}
+
+impl World {
+    /// Holds what recovery found against what was written: everything acknowledged is there, and nothing else but, perhaps, the frame that was in doubt,
+    /// whole.
+    fn reconcile(&mut self, recovered: &Recovered, log: &Log) -> Result<(), Died> {
+        let end_of = |entries: &[Entry]| entries.iter().map(events_of).sum::<u64>();
+        let cuts_of = |entries: &[Entry]| entries.iter().filter_map(cut_of).collect::<Vec<Cut>>();
+        let certain = end_of(&self.log);
+        let doubtful = std::mem::take(&mut self.in_doubt);
+        let last_cut = recovered.cuts.last().copied();
+        let whole = recovered.end.0 == certain + end_of(&doubtful)
+            && cuts_of(&doubtful).last().is_none_or(|c| last_cut == Some(*c));
+        self.seen
+            .note(if whole { "frames in doubt kept" } else { "frames in doubt lost" }, u64::from(!doubtful.is_empty()));
+        if whole {
+            self.log.extend(doubtful);
+        }
+        assert_eq!(recovered.end.0, end_of(&self.log), "the log has what was acknowledged, and nothing else");
+        let cuts = cuts_of(&self.log);
+        let tail = &cuts[cuts.len() - recovered.cuts.len()..];
+        assert_eq!(recovered.cuts, tail, "the log has the cuts that were written");
+
+        let mut reader = log.reader(recovered.begin);
+        let kept = self.log.iter().filter_map(slab_of).filter(|s| s.first_offset >= recovered.begin);
+        for written in kept {
+            let read = reader.next_slab().map_err(died)?.expect("the log ends too early");
+            let facts = |s: &Slab| (s.first_offset, s.count, s.ingest, s.topic, s.bytes.clone());
+            assert_eq!(facts(&read), facts(written));
+        }
+        assert!(reader.next_slab().map_err(died)?.is_none(), "the log goes on too far");
+        Ok(())
+    }
+}
+
+fn events_of(entry: &Entry) -> u64 {
+    slab_of(entry).map_or(0, |s| u64::from(s.count))
+}
+
+pub fn slab_of(entry: &Entry) -> Option<&Slab> {
+    if let Entry::Slab(slab) = entry { Some(slab) } else { None }
+}
+
+pub fn cut_of(entry: &Entry) -> Option<Cut> {
+    if let Entry::Cut(cut) = entry { Some(*cut) } else { None }
+}

@@ -1,0 +1,93 @@
+//! The whole cluster in one process, one thread, from a seed: the real log, state machines and checkpoints on a simulated disk, network, store and
+//! clock, killed again and again, and at the end compared with the client's own record, with the sequential model, and with a run of the same log
+//! without a crash.
+//!
+//! `CAUDAL_SIM_SEEDS` says how many seeds are tried (500), `CAUDAL_SIM_SEED` tries one: what a failure prints.
+
+mod pipelines;
+mod traffic;
+mod net;
+mod cluster;
+mod check;
+mod batch;
+mod start;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use cluster::{Seen, World};
+
+const SEEDS: u64 = 500;
+const CRASHES: u32 = 5;
+
+/// What must happen in so many seeds; otherwise the simulation no longer tries it.
+const HAPPENS: [&str; 26] = [
+    "starts from a checkpoint",
+    "starts that replay epochs",
+    "epochs recomputed and not written",
+    "starts with a cut-off tail",
+    "starts of a log without its beginning",
+    "frames in doubt kept",
+    "frames in doubt lost",
+    "requests without answer, logged",
+    "requests without answer, not logged",
+    "requests refused",
+    "requests that waited for their fates",
+    "commits to be tried again",
+    "checkpoints that failed",
+    "TIME records",
+    "json",
+    "topic",
+    "schema",
+    "id",
+    "time",
+    "number",
+    "future",
+    "late",
+    "duplicate",
+    "ids counted anew after they were forgotten",
+    "late for some windows",
+    "rows revised",
+];
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+fn simulate(seed: u64) -> Seen {
+    let mut world = World::new(seed);
+    world.run(CRASHES);
+    check::requests_are_logged_once(&mut world);
+    let outcome = check::store_is_as_the_model_says(&mut world);
+    check::applied_answers_are_true(&mut world, &outcome);
+    check::another_run_is_identical(&world, &mut ChaCha8Rng::seed_from_u64(!seed));
+    world.seen
+}
+
+#[test]
+fn results_survive_everything() {
+    let seeds: Vec<u64> = match number("CAUDAL_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("CAUDAL_SIM_SEEDS").unwrap_or(SEEDS)).collect(),
+    };
+    let tried = seeds.len() as u64;
+    let one = |seed| {
+        catch_unwind(AssertUnwindSafe(|| simulate(seed))).unwrap_or_else(|panic| {
+            eprintln!("to see it again: CAUDAL_SIM_SEED={seed} cargo test --release --test it simulation::");
+            resume_unwind(panic);
+        })
+    };
+    let seen = seeds.into_par_iter().map(one).reduce(Seen::default, |mut all, one| {
+        one.0.into_iter().for_each(|(what, times)| all.note(what, times));
+        all
+    });
+    println!("{tried} seeds: {:#?}", seen.0);
+    if tried >= SEEDS {
+        for what in HAPPENS {
+            assert!(seen.0.get(what).is_some_and(|&times| times > 0), "it never happened: {what}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The ranks and the edges between them: the real state machines, every message encoded, the order of delivery chosen from outside.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use caudal::coordinator::gather::Draft;
+use caudal::coordinator::state::{Action, Beginning, Limits, Now, State as Coordinator};
+use caudal::core::columns::Slab;
+use caudal::core::epoch::Cut;
+use caudal::core::plan::Plan;
+use caudal::core::units::Epoch;
+use caudal::store::{Commit, Progress};
+use caudal::wire::{self, Message, Open};
+use caudal::worker::state::{State as Worker, To};
+
+/// From a rank to a rank; 0 is the coordinator, w + 1 worker w.
+pub type Edge = (usize, usize);
+
+/// The workers and all edges.
+pub struct Ranks {
+    pub workers: Vec<Worker>,
+    edges: BTreeMap<Edge, VecDeque<Vec<u8>>>,
+}
+
+impl Ranks {
+    pub fn new(plan: &Arc<Plan>, workers: usize, id_key: u64, batch: bool) -> Self {
+        let open = |worker: usize| Open {
+            worker: worker as u32,
+            workers: workers as u32,
+            bundle: String::new(),
+            id_key,
+            batch,
+        };
+        Self { workers: (0..workers).map(|w| Worker::new(&open(w), plan.clone())).collect(), edges: BTreeMap::new() }
+    }
+
+    pub fn send(&mut self, edge: Edge, message: &Message) {
+        self.edges.entry(edge).or_default().push_back(wire::encode(message));
+    }
+
+    /// What a worker wants sent.
+    pub fn send_all(&mut self, worker: usize, out: Vec<(To, Message)>) {
+        for (to, message) in out {
+            let to = match to {
+                To::Coordinator => 0,
+                To::Worker(w) => w + 1,
+            };
+            assert_ne!(worker + 1, to, "a rank sends nothing to itself");
+            self.send((worker + 1, to), &message);
+        }
+    }
+
+    /// Those on which a message is under way.
+    pub fn busy_edges(&self) -> Vec<Edge> {
+        self.edges.iter().filter(|(_, messages)| !messages.is_empty()).map(|(&edge, _)| edge).collect()
+    }
+
+    /// Delivers the edge's oldest message; gives it if it is for the coordinator.
+    pub fn deliver(&mut self, edge: Edge) -> Option<Message> {
+        let bytes = self.edges.get_mut(&edge).and_then(VecDeque::pop_front).unwrap();
+        let message = wire::decode(bytes).unwrap();
+        let (from, to) = edge;
+        let Some(to) = to.checked_sub(1) else { return Some(message) };
+        let worker = &mut self.workers[to];
+        let out = match message {
+            Message::Begin => {
+                vec![(To::Coordinator, Message::Ready { pid: 0, host: String::new(), facts: worker.facts() })]
+            }
+            message => worker.step(from.checked_sub(1).map_or(To::Coordinator, To::Worker), message),
+        };
+        self.send_all(to, out);
+        None
+    }
+
+    /// Workers that have slabs to decode.
+    pub fn undecoded(&self) -> Vec<usize> {
+        (0..self.workers.len()).filter(|&w| self.workers[w].has_waiting()).collect()
+    }
+
+    pub fn decode(&mut self, worker: usize) {
+        let out = self.workers[worker].decode();
+        self.send_all(worker, out);
+    }
+}
+
+/// The ranks of a live job, rank 0's decisions among them.
+pub struct Net {
+    pub coordinator: Coordinator,
+    pub ranks: Ranks,
+    /// What the coordinator wants done and nobody has done yet.
+    pub cuts: VecDeque<Cut>,
+    pub commits: VecDeque<Commit>,
+    pub drafts: VecDeque<Draft>,
+}
+
+impl Net {
+    pub fn new(
+        plan: &Arc<Plan>,
+        workers: usize,
+        limits: Limits,
+        id_key: u64,
+        beginning: Beginning,
+        restores: Vec<(usize, Message)>,
+    ) -> Self {
+        let mut ranks = Ranks::new(plan, workers, id_key, false);
+        for (worker, restore) in restores {
+            ranks.send((0, worker + 1), &restore);
+        }
+        for worker in 0..workers {
+            ranks.send((0, worker + 1), &Message::Begin);
+        }
+        Self {
+            coordinator: Coordinator::new(plan.clone(), workers, limits, beginning),
+            ranks,
+            cuts: VecDeque::new(),
+            commits: VecDeque::new(),
+            drafts: VecDeque::new(),
+        }
+    }
+
+    pub fn deliver(&mut self, edge: Edge) {
+        if let Some(message) = self.ranks.deliver(edge) {
+            let actions = self.coordinator.message(edge.0 - 1, message).unwrap();
+            self.act(actions);
+        }
+    }
+
+    pub fn dispatch(&mut self, slab: &Slab, now: Now) {
+        let action = self.coordinator.dispatch(slab, now);
+        self.act(vec![action]);
+    }
+
+    pub fn tick(&mut self, now: Now, idle_log: bool) {
+        let actions = self.coordinator.tick(now, idle_log);
+        self.act(actions);
+    }
+
+    pub fn durable(&mut self, epoch: Epoch) {
+        let actions = self.coordinator.durable(epoch);
+        self.act(actions);
+    }
+
+    pub fn committed(&mut self, to: Progress) {
+        let actions = self.coordinator.committed(to);
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(worker, message) => self.ranks.send((0, worker + 1), &message),
+                Action::Log(cut) => self.cuts.push_back(cut),
+                Action::Commit(commit) => self.commits.push_back(*commit),
+                Action::Checkpoint(draft) => self.drafts.push_back(*draft),
+                // Who asked may have died.
+                Action::Answer(to, fates) => drop(to.send(fates)),
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What a life begins with, as tables of cases: store, log and checkpoints that belong together, and those that do not.
+
+use std::sync::Arc;
+
+use caudal::coordinator::checkpoint::Checkpoints;
+use caudal::coordinator::gather::Draft;
+use caudal::coordinator::start::{StartError, prepare};
+use caudal::core::epoch::Cut;
+use caudal::core::ledger::Counts;
+use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset};
+use caudal::log::{Recovered, Start as LogStart};
+use caudal::store::Progress;
+use caudal::wire::{Ids, Section};
+
+use crate::sim_disk::SimDisk;
+
+const LOG: LogId = LogId(1);
+
+fn cut(epoch: u64, end: u64) -> Cut {
+    Cut { epoch: Epoch(epoch), end: Offset(end), ingest: Millis(0), up: Millis(epoch * 10), idle: None }
+}
+
+fn progress(log: LogId, epoch: u64, end: u64) -> Progress {
+    let counts = Counts { counted: end, ..Counts::default() };
+    Progress { log, generation: Generation(4), epoch: Epoch(epoch), end: Offset(end), counts }
+}
+
+fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
+    Recovered {
+        id: LOG,
+        start: Some(LogStart { generation: Generation(6), bundle: String::new() }),
+        begin: Offset(begin),
+        end: Offset(end),
+        cuts,
+        ingest: Millis(77),
+        truncated_bytes: 0,
+    }
+}
+
+/// A checkpoint of one worker after the epoch.
+fn draft(cut: Cut, which: Ids) -> Draft {
+    let mut draft = Draft::new(cut, which, 1);
+    let section = |bytes: &str| Section { key_group: 3, bytes: bytes.as_bytes().to_vec() };
+    draft.take(b"common".to_vec(), vec![section("panes")], vec![section(&format!("ids of {}", cut.epoch))], true);
+    draft
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let cuts = || vec![cut(1, 10), cut(2, 10), cut(3, 25)];
+    let check = |progress: Option<Progress>, recovered: Recovered, expected: Option<StartError>| {
+        let prepared = prepare(SimDisk::new(0), progress).unwrap();
+        let found = prepared.begin(&recovered, 2).err();
+        assert_eq!(found, expected, "{progress:?} {recovered:?}");
+    };
+    check(None, recovered(0, 0, vec![]), None);
+    check(None, recovered(0, 30, cuts()), None);
+    check(Some(progress(LOG, 3, 25)), recovered(0, 30, cuts()), None);
+    check(Some(progress(LOG, 2, 10)), recovered(0, 30, cuts()), None);
+    let other = LogId(2);
+    check(
+        Some(progress(other, 1, 10)),
+        recovered(0, 30, cuts()),
+        Some(StartError::OtherLog { store: other, log: LOG }),
+    );
+    let ahead = |stored: u64, epoch: u64| {
+        Some(StartError::Ahead { stored: Offset(stored), epoch: Epoch(epoch), end: Offset(30), last: Epoch(3) })
+    };
+    check(Some(progress(LOG, 3, 31)), recovered(0, 30, cuts()), ahead(31, 3));
+    check(Some(progress(LOG, 4, 30)), recovered(0, 30, cuts()), ahead(30, 4));
+    let different = StartError::Different { epoch: Epoch(1), stored: Offset(9), logged: Offset(10) };
+    check(Some(progress(LOG, 1, 9)), recovered(0, 30, cuts()), Some(different));
+    let gone = |begin: u64| StartError::Gone { needed: Offset(0), epoch: Epoch(1), begin: Offset(begin) };
+    check(None, recovered(10, 30, cuts()), Some(gone(10)));
+    check(Some(progress(LOG, 3, 25)), recovered(10, 30, cuts()), Some(gone(10)));
+    check(Some(progress(LOG, 3, 25)), recovered(0, 30, cuts()[1..].to_vec()), Some(gone(0)));
+}
+
+#[test]
+fn a_life_follows_on_its_checkpoint() {
+    let disk = SimDisk::new(0);
+    let mut checkpoints = Checkpoints::new(disk.clone(), LOG);
+    checkpoints.write(draft(cut(2, 10), Ids::Fresh)).unwrap();
+    let prepared = prepare(disk, Some(progress(LOG, 3, 25))).unwrap();
+    // The cuts after epoch 2 may share a segment with its last event.
+    assert_eq!(prepared.verify_from(), Offset(9));
+    let cuts = vec![cut(1, 10), cut(2, 10), cut(3, 25), cut(4, 30)];
+    let start = prepared.begin(&recovered(5, 33, cuts), 3).unwrap();
+    assert_eq!((start.generation, start.up, start.read_from), (Generation(7), Millis(40), Offset(10)));
+    let beginning = start.beginning;
+    assert_eq!(beginning.checkpoint, (Epoch(2), Offset(10)));
+    assert_eq!(Vec::from(beginning.cuts), [cut(3, 25), cut(4, 30)]);
+    assert_eq!(beginning.progress, Progress { generation: Generation(7), ..progress(LOG, 3, 25) });
+    assert!(beginning.stored);
+    // What all share goes to each, a key group's state to its owner.
+    let to: Vec<usize> = start.restores.iter().map(|(worker, _)| *worker).collect();
+    assert_eq!(to, [0, 1, 2, 0, 0]);
+}
+
+/// The epoch of the checkpoint that a start takes up.
+fn loaded(disk: &Arc<SimDisk>, newest: u64) -> Option<u64> {
+    let mut checkpoints = Checkpoints::new(disk.clone(), LOG);
+    checkpoints.load(Epoch(newest)).unwrap().map(|c| c.at().0.0)
+}
+
+fn names(disk: &SimDisk) -> Vec<String> {
+    let short = |name: String| name.replace("00000000000000", "");
+    disk.files().into_keys().map(short).collect()
+}
+
+#[test]
+fn two_checkpoints_are_kept_and_what_they_name() {
+    let disk = SimDisk::new(0);
+    let mut checkpoints = Checkpoints::new(disk.clone(), LOG);
+    assert_eq!(loaded(&disk, 100), None);
+    for (epoch, needed) in [(2, 0), (4, 19), (6, 39)] {
+        checkpoints.write(draft(cut(epoch, epoch * 10), Ids::Fresh)).unwrap();
+        assert_eq!(checkpoints.needed_from(Offset(1000)), Offset(needed));
+    }
+    assert_eq!(checkpoints.needed_from(Offset(30)), Offset(29), "what the store has not committed is needed too");
+    let ids = ["ids-000002", "ids-000004", "ids-000006"];
+    assert_eq!(names(&disk), [&["checkpoint-000004", "checkpoint-000006"][..], &ids].concat());
+    for (newest, expected) in [(100, Some(6)), (6, Some(6)), (5, Some(4)), (3, None)] {
+        assert_eq!(loaded(&disk, newest), expected, "not after {newest}");
+    }
+    // A full one replaces all sealed files, as soon as no checkpoint that is kept names them.
+    checkpoints.write(draft(cut(8, 80), Ids::All)).unwrap();
+    checkpoints.write(draft(cut(9, 90), Ids::Fresh)).unwrap();
+    assert_eq!(names(&disk), ["checkpoint-000008", "checkpoint-000009", "ids-000008", "ids-000009"]);
+}
+
+#[test]
+fn an_older_checkpoint_is_taken_where_the_newest_is_damaged() {
+    let disk = SimDisk::new(0);
+    let mut checkpoints = Checkpoints::new(disk.clone(), LOG);
+    for epoch in [2, 4] {
+        checkpoints.write(draft(cut(epoch, epoch * 10), Ids::Fresh)).unwrap();
+    }
+    let whole = disk.files();
+    for name in whole.keys().filter(|n| n.ends_with('4')) {
+        for at in 0..whole[name].len() {
+            let mut files = whole.clone();
+            files.get_mut(name).unwrap()[at] ^= 1;
+            assert_eq!(loaded(&SimDisk::with_files(0, files), 100), Some(2), "byte {at} of {name} is flipped");
+        }
+        let mut files = whole.clone();
+        files.remove(name);
+        assert_eq!(loaded(&SimDisk::with_files(0, files), 100), Some(2), "{name} is missing");
+    }
+    assert_eq!(Checkpoints::new(disk, LogId(2)).load(Epoch(100)).unwrap().map(|c| c.at()), None, "another log's");
+}
+
+#[test]
+fn after_a_failed_write_only_a_full_checkpoint_will_do() {
+    // Two files of a checkpoint, a sync of the file and of the directory each.
+    for fails_at in 0..4 {
+        let disk = SimDisk::new(0);
+        let mut checkpoints = Checkpoints::new(disk.clone(), LOG);
+        checkpoints.write(draft(cut(2, 20), Ids::Fresh)).unwrap();
+        disk.fail_sync_after(fails_at);
+        assert!(checkpoints.write(draft(cut(4, 40), Ids::Fresh)).is_err());
+        assert!(checkpoints.write(draft(cut(5, 50), Ids::Fresh)).is_err(), "the ids of epoch 4 are in no file");
+        assert_eq!(loaded(&disk, 3), Some(2), "what was there is there");
+        checkpoints.write(draft(cut(6, 60), Ids::All)).unwrap();
+        assert_eq!(loaded(&disk, 100), Some(6));
+        checkpoints.write(draft(cut(7, 70), Ids::Fresh)).unwrap();
+        assert_eq!(names(&disk), ["checkpoint-000006", "checkpoint-000007", "ids-000006", "ids-000007"]);
+    }
+}

@@ -1,0 +1,223 @@
+//! The client: random submissions, and its own record of what was acknowledged. It knows what a pipeline looks like and nothing of the engine.
+
+use bytes::Bytes;
+use caudal::core::plan::Plan;
+use caudal::core::units::{Micros, TopicId};
+use caudal::ingest::{Fate, Submission};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::oneshot;
+
+use super::pipelines::REGIONS;
+
+/// Ids that may come again.
+const IDS_KEPT: usize = 60;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// None yet.
+    Waiting,
+    /// The job died first: it may be in the log or not.
+    Lost,
+    Refused,
+    /// At this offset.
+    Accepted(u64),
+}
+
+/// One request. Every line is unlike any other, ever.
+pub struct Request {
+    pub lines: Vec<String>,
+    pub answer: Answer,
+    pub fates: Option<oneshot::Receiver<Vec<Fate>>>,
+}
+
+#[derive(Default)]
+pub struct Client {
+    pub requests: Vec<Request>,
+    lines: u64,
+    /// (topic, id, time).
+    recent: Vec<(usize, String, i64)>,
+}
+
+impl Client {
+    /// A request of a few events around this wall-clock time.
+    pub fn request(&mut self, plan: &Plan, now_ms: u64, rng: &mut ChaCha8Rng) -> Submission {
+        let one_topic = rng.random_bool(0.6).then(|| rng.random_range(0..plan.topics.len()));
+        let count = rng.random_range(1..=12);
+        let lines: Vec<String> = (0..count)
+            .map(|_| {
+                let topic = one_topic.unwrap_or_else(|| rng.random_range(0..plan.topics.len()));
+                self.lines += 1;
+                self.line(plan, topic, one_topic.is_none(), now_ms, rng)
+            })
+            .collect();
+        let bytes: String = lines.iter().flat_map(|l| [l.as_str(), "\n"]).collect();
+        let (applied, fates) = rng.random_bool(0.3).then(oneshot::channel).unzip();
+        self.requests.push(Request { lines, answer: Answer::Waiting, fates });
+        Submission {
+            topic: one_topic.map(|t| TopicId(t as u16)),
+            lines: Bytes::from(bytes),
+            count: count as u32,
+            applied,
+        }
+    }
+
+    fn line(&mut self, plan: &Plan, topic: usize, mixed: bool, now_ms: u64, rng: &mut ChaCha8Rng) -> String {
+        let n = self.lines;
+        if rng.random_bool(0.03) {
+            return garbage(n, rng);
+        }
+        let again = self.recent.choose(rng).filter(|_| rng.random_bool(0.12)).cloned();
+        let (topic, id, time) = match again {
+            // Another topic's id is no duplicate; in a request of one topic it cannot be helped.
+            Some((of, id, time)) if mixed => (of, id, time),
+            Some((_, id, time)) => (topic, id, time),
+            None => (topic, id(n, rng), time(plan, topic, now_ms, rng)),
+        };
+        let time = if rng.random_bool(0.1) { self::time(plan, topic, now_ms, rng) } else { time };
+        self.recent.push((topic, id.clone(), time));
+        if self.recent.len() > IDS_KEPT {
+            // Some stay for long: an id that comes again after it was forgotten counts anew.
+            self.recent.swap_remove(rng.random_range(IDS_KEPT / 4..IDS_KEPT));
+        }
+
+        let id = if rng.random_bool(0.1) { id.to_uppercase() } else { id };
+        let mut fields = vec![format!(r#""n":{n}"#)];
+        let mut field = |chance: f64, text: String, rng: &mut ChaCha8Rng| {
+            if rng.random_bool(chance) {
+                fields.push(text);
+            }
+        };
+        field(0.98, format!(r#""event_id":"{id}""#), rng);
+        field(0.01, r#""event_id":7"#.to_owned(), rng);
+        field(0.99, format!(r#""timestamp":"{}""#, rfc3339(time, rng)), rng);
+        let region = REGIONS.choose(rng).unwrap();
+        field(0.95, format!(r#""region":"{region}""#), rng);
+        let source = if rng.random_bool(0.98) { &plan.topics[topic].name } else { "topic.unknown" };
+        field(if mixed { 0.98 } else { 0.2 }, format!(r#""source":"{source}""#), rng);
+        let payload = payload(rng);
+        field(0.9, format!(r#""payload":{payload}"#), rng);
+        field(0.02, r#""region":1"#.to_owned(), rng);
+        format!("{{{}}}", fields.join(","))
+    }
+}
+
+fn id(n: u64, rng: &mut ChaCha8Rng) -> String {
+    if rng.random_bool(0.7) {
+        let bits: u128 = rng.random();
+        let hex = format!("{bits:032x}");
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    } else {
+        format!("e{n}")
+    }
+}
+
+/// Most events are of now, with some disorder; others lie exactly on a boundary, are late, or of the future.
+fn time(plan: &Plan, topic: usize, now_ms: u64, rng: &mut ChaCha8Rng) -> i64 {
+    let now = now_ms as i64 * 1000;
+    let plan_of = &plan.topics[topic];
+    let grid = |t: i64| t.div_euclid(1_000_000) * 1_000_000;
+    let nudge = *[-1, 0, 0, 0, 1].choose(rng).unwrap();
+    let window = plan.windows.choose(rng).unwrap();
+    let Micros(reach) = window.every.plus(window.late_allow).plus(plan_of.out_of_order);
+    match rng.random_range(0..100) {
+        0..50 => now - rng.random_range(0..=plan_of.out_of_order.0 + 1),
+        // As watermark or as event, exactly at a window's edge.
+        50..65 => grid(now) - plan_of.out_of_order.0.min(1) * rng.random_range(0..2) + nudge,
+        65..75 => grid(now) + plan_of.out_of_order.0 % 1_000_000 + nudge,
+        75..82 => grid(now - rng.random_range(0..=reach)) + nudge,
+        82..90 => now - rng.random_range(0..=2 * reach),
+        90..93 => now - rng.random_range(0..=4 * 3_600_000_000),
+        93..97 => now + plan_of.max_future.0 + nudge,
+        97..99 => now + rng.random_range(0..=2 * plan_of.max_future.0 + 1),
+        _ => *[-1, 0, -62_135_596_800_000_000, 253_402_300_799_999_999].choose(rng).unwrap(),
+    }
+}
+
+fn payload(rng: &mut ChaCha8Rng) -> String {
+    let ages = ["0", "-7", "41", "5.0", "3e0", "null", "9223372036854775807", "-9223372036854775808", "1.5", "\"x\""];
+    let rare_ages = ["9223372036854775808", "1e300", "-0", "-0.0", "18446744073709551616"];
+    let scores = ["0.1", "0.2", "0.30000000000000004", "-0.0", "0", "7", "1e16", "-1e16", "2.5e-3", "null"];
+    let rare_scores =
+        ["1.7e308", "-1.7e308", "5e-324", "-4.9e-324", "9007199254740993", "18446744073709551617", "1e400"];
+    let mut fields = Vec::new();
+    if rng.random_bool(0.8) {
+        let age = match rng.random_range(0..20) {
+            0 => (*rare_ages.choose(rng).unwrap()).to_owned(),
+            1..=5 => (*ages.choose(rng).unwrap()).to_owned(),
+            _ => rng.random_range(0..100).to_string(),
+        };
+        fields.push(format!(r#""age":{age}"#));
+    }
+    if rng.random_bool(0.8) {
+        let score = match rng.random_range(0..20) {
+            0 => (*rare_scores.choose(rng).unwrap()).to_owned(),
+            1..=5 => (*scores.choose(rng).unwrap()).to_owned(),
+            _ => format!("{:?}", rng.random_range(-1000.0..1000.0_f64)),
+        };
+        fields.push(format!(r#""score":{score}"#));
+    }
+    if rng.random_bool(0.6) {
+        fields.push(format!(
+            r#""flag":{}"#,
+            ["true", "false", "true", "false", "true", "false", "null", "7"].choose(rng).unwrap()
+        ));
+    }
+    if rng.random_bool(0.6) {
+        fields
+            .push(format!(r#""level":{}"#, ["1", "2", "2.0", "-3", "1", "2", "null", "\"high\""].choose(rng).unwrap()));
+    }
+    format!("{{{}}}", fields.join(","))
+}
+
+fn garbage(n: u64, rng: &mut ChaCha8Rng) -> String {
+    match rng.random_range(0..6) {
+        0 => format!(r#"{{"n":{n}"#),
+        1 => format!("{n}"),
+        2 => format!(r#"{{"n":{n},"n":{n}}}"#),
+        3 => format!(r#"{{"n":{n},"deep":{}1{}}}"#, "[".repeat(130), "]".repeat(130)),
+        4 => format!(r#"{{"n":{n},"lone":"\ud800"}}"#),
+        _ => format!(r#"{{"n":{n},}}"#),
+    }
+}
+
+/// One of the ways to write a moment.
+fn rfc3339(micros: i64, rng: &mut ChaCha8Rng) -> String {
+    let zone_minutes: i64 = if rng.random_bool(0.2) { rng.random_range(-720..=720) } else { 0 };
+    let local = micros.saturating_add(zone_minutes * 60_000_000);
+    let (days, of_day) = (local.div_euclid(86_400_000_000), local.rem_euclid(86_400_000_000));
+    let (year, month, day) = civil(days);
+    let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
+    let fraction = match fraction {
+        0 if rng.random_bool(0.8) => String::new(),
+        f if rng.random_bool(0.3) => format!(".{f:06}{}", rng.random_range(0..1000)),
+        f if f % 1000 == 0 => format!(".{:03}", f / 1000),
+        f => format!(".{f:06}"),
+    };
+    let zone = match zone_minutes {
+        0 => (*["Z", "Z", "z", "+00:00"].choose(rng).unwrap()).to_owned(),
+        m => format!("{}{:02}:{:02}", if m < 0 { '-' } else { '+' }, m.abs() / 60, m.abs() % 60),
+    };
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}")
+}
+
+/// (year, month, day) of a day counted from 1970-01-01, by walking there.
+fn civil(mut days: i64) -> (i64, i64, i64) {
+    let leap = |y: i64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
+    // 400 years have 146,097 days.
+    let mut year = 1970 + days.div_euclid(146_097) * 400;
+    days = days.rem_euclid(146_097);
+    while days >= 365 + i64::from(leap(year)) {
+        days -= 365 + i64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    (year, month as i64 + 1, days + 1)
+}

@@ -1,0 +1,464 @@
+//! What every store must do.
+
+use caudal::core::columns::{GroupValue, Reason};
+use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
+use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
+use caudal::store::writer::{Outcome, commit_once};
+use caudal::store::{Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
+use uuid::Uuid;
+
+use super::{Bed, HOUR, LOG, all, commit, daily, dead_letter, event, first, plan, row, text};
+
+pub type Case = (&'static str, fn(&Bed));
+
+pub const CASES: &[Case] = &[
+    ("an empty store has no progress and no rows", empty),
+    ("what is committed is read back", read_back),
+    ("progress moves from exactly `after`", mismatch),
+    ("a newer generation fences off an older one", fencing),
+    ("a commit happens once, however often it is tried", once),
+    ("rows and dead letters are absolute values, audit is append-only", absolute),
+    ("a refused commit changes nothing", refused_whole),
+    ("text of every kind comes back, and is found", hostile_text),
+    ("integers past 64 bits stay exact", huge),
+    ("times from year 1 to 9999, bounds beyond them", times),
+    ("filters", filters),
+    ("pages over equal starts, in both directions", pages),
+    ("lineage in pages, and back from an event", lineage),
+    ("dead letters, newest first", dead_letters),
+    ("readers see whole commits while the next is written", whole_commits),
+];
+
+fn ids(rows: &[StoredRow]) -> Vec<u128> {
+    rows.iter().map(|row| row.metric_id.as_u128()).collect()
+}
+
+fn letters(limit: u32) -> DeadLetterQuery {
+    DeadLetterQuery { limit, ..DeadLetterQuery::default() }
+}
+
+fn empty(bed: &Bed) {
+    let mut store = (bed.store)();
+    assert_eq!(store.progress().unwrap(), None);
+    assert_eq!(store.claim(Generation(1)).unwrap(), None);
+    let mut reader = (bed.reader)();
+    assert_eq!(reader.windows(&all()).unwrap(), []);
+    assert_eq!(reader.window(Uuid::from_u128(1)).unwrap(), None);
+    assert_eq!(reader.lineage(Uuid::from_u128(1), None, 10).unwrap(), []);
+    assert_eq!(reader.event("nobody").unwrap(), []);
+    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), []);
+}
+
+fn read_back(bed: &Bed) {
+    let mut store = (bed.store)();
+    let row = row(1, 0, "RM");
+    let topicless = DeadLetter { topic: None, body: vec![0, 255, 10], ..dead_letter(4, Reason::Json) };
+    let events = vec![event(2, "a", &[1]), event(3, "b", &[])];
+    let commit = Commit { dead_letters: vec![topicless.clone()], events: events.clone(), ..first(vec![row.clone()]) };
+    store.commit(&commit).unwrap();
+
+    assert_eq!(store.progress().unwrap(), Some(commit.to));
+    assert_eq!((bed.store)().claim(Generation(1)).unwrap(), Some(commit.to));
+    let mut reader = (bed.reader)();
+    let stored = reader.window(row.metric_id).unwrap().unwrap();
+    assert_eq!(stored.group, r#"{"region":"RM","code":7}"#);
+    assert_eq!(stored.values, r#"{"n":3,"total":-12,"mean_age":1.5}"#);
+    assert_eq!(stored, StoredRow::of(&plan(), &row));
+    assert_eq!(reader.windows(&all()).unwrap(), [stored]);
+    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [topicless]);
+    assert_eq!(reader.event("a").unwrap(), events[..1]);
+    assert_eq!(reader.event("b").unwrap(), events[1..]);
+}
+
+fn mismatch(bed: &Bed) {
+    let mut store = (bed.store)();
+    let try_all = |store: &mut dyn Store, fits: &[Option<u64>]| {
+        for after in [None, Some(0), Some(1), Some(2), Some(7)] {
+            if !fits.contains(&after) {
+                let refused = store.commit(&commit(after, 9));
+                assert!(matches!(refused, Err(StoreError::Mismatch(_))), "after {after:?}: {refused:?}");
+            }
+        }
+    };
+    try_all(store.as_mut(), &[None]);
+    assert_eq!(store.progress().unwrap(), None);
+    store.commit(&commit(None, 2)).unwrap();
+    try_all(store.as_mut(), &[Some(2)]);
+    let mut other_log = commit(Some(2), 3);
+    other_log.to.log = LogId(LOG.0 + 1);
+    let refused = store.commit(&other_log);
+    assert!(matches!(refused, Err(StoreError::Mismatch(_))), "{refused:?}");
+    assert_eq!(store.progress().unwrap(), Some(commit(None, 2).to));
+    store.commit(&commit(Some(2), 7)).unwrap();
+    assert_eq!(store.progress().unwrap(), Some(commit(None, 7).to));
+}
+
+fn by_generation(generation: u64, commit: Commit) -> Commit {
+    Commit { to: Progress { generation: Generation(generation), ..commit.to }, ..commit }
+}
+
+fn fencing(bed: &Bed) {
+    let (mut old, mut new) = ((bed.store)(), (bed.store)());
+    old.commit(&commit(None, 1)).unwrap();
+    assert_eq!(new.claim(Generation(3)).unwrap(), Some(commit(None, 1).to));
+    let fenced = |result: Result<(), StoreError>, by: u64| match result {
+        Err(StoreError::Fenced { mine: Generation(1), theirs }) => assert_eq!(theirs, Generation(by)),
+        other => panic!("not fenced: {other:?}"),
+    };
+    fenced(old.commit(&commit(Some(1), 2)), 3);
+    fenced(old.claim(Generation(1)).map(drop), 3);
+    // Fenced comes before a mismatch: the old one must not be told that its log is wrong.
+    fenced(old.commit(&commit(Some(9), 10)), 3);
+    assert_eq!(new.progress().unwrap(), Some(commit(None, 1).to));
+    // A commit raises the generation by itself.
+    new.commit(&by_generation(5, commit(Some(1), 2))).unwrap();
+    fenced(old.commit(&commit(Some(2), 3)), 5);
+    // What is refused raises nothing.
+    let refused = new.commit(&by_generation(8, commit(Some(9), 10)));
+    assert!(matches!(refused, Err(StoreError::Mismatch(_))), "{refused:?}");
+    new.commit(&by_generation(6, commit(Some(2), 3))).unwrap();
+}
+
+fn once(bed: &Bed) {
+    let mut store = (bed.store)();
+    let commit = Commit { events: vec![event(1, "a", &[1])], ..first(vec![row(1, 0, "RM")]) };
+    for _ in 0..3 {
+        assert_eq!(commit_once(store.as_mut(), Generation(1), &commit).unwrap(), Outcome::Committed);
+    }
+    assert_eq!(store.progress().unwrap(), Some(commit.to));
+    assert_eq!((bed.reader)().windows(&all()).unwrap().len(), 1);
+    // Not mistaken for another commit that ends at the same epoch.
+    let mut other = commit;
+    other.to.counts.counted += 1;
+    let refused = commit_once(store.as_mut(), Generation(1), &other);
+    assert!(matches!(refused, Err(StoreError::Mismatch(_))), "{refused:?}");
+}
+
+fn absolute(bed: &Bed) {
+    let mut store = (bed.store)();
+    let letter = dead_letter(5, Reason::Late);
+    let (open, kept) = (WindowRow { closed: false, digest: 0, ..row(1, 0, "RM") }, row(2, 0, "AP"));
+    let event = event(1, "a", &[1]);
+    store
+        .commit(&Commit {
+            dead_letters: vec![letter.clone()],
+            events: vec![event.clone()],
+            ..first(vec![open.clone(), kept.clone()])
+        })
+        .unwrap();
+    // It closes, then comes a late revision; a replay by another generation brings the same letter and event again.
+    let closed = WindowRow { closed: true, digest: 11, event_count: 4, epoch: Epoch(2), ..open };
+    let values = vec![Value::Integer(5), Value::Null, Value::Number(1e300)];
+    let revised = WindowRow { revision: 1, digest: 12, event_count: 5, epoch: Epoch(3), values, ..closed.clone() };
+    let again = AuditEvent { body: b"another".to_vec(), ..event.clone() };
+    store.commit(&Commit { rows: vec![closed], ..commit(Some(1), 2) }).unwrap();
+    store
+        .commit(&Commit {
+            rows: vec![revised.clone()],
+            dead_letters: vec![letter.clone()],
+            events: vec![again],
+            ..commit(Some(2), 3)
+        })
+        .unwrap();
+    let mut reader = (bed.reader)();
+    let stored = |row: &WindowRow| StoredRow::of(&plan(), row);
+    assert_eq!(reader.windows(&all()).unwrap(), [stored(&revised), stored(&kept)]);
+    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [letter]);
+    assert_eq!(reader.event("a").unwrap(), [event]);
+}
+
+fn refused_whole(bed: &Bed) {
+    let mut store = (bed.store)();
+    let full = |after, to| Commit {
+        rows: vec![row(1, 0, "RM")],
+        dead_letters: vec![dead_letter(5, Reason::Late)],
+        events: vec![event(1, "a", &[1])],
+        ..commit(after, to)
+    };
+    assert!(store.commit(&full(Some(3), 4)).is_err());
+    let mut reader = (bed.reader)();
+    assert_eq!(reader.windows(&all()).unwrap(), []);
+    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), []);
+    assert_eq!(reader.event("a").unwrap(), []);
+    // The connection is as good as before.
+    store.commit(&full(None, 1)).unwrap();
+    assert_eq!(reader.windows(&all()).unwrap().len(), 1);
+}
+
+fn hostile_text(bed: &Bed) {
+    let texts = [
+        "",
+        "'",
+        "\"",
+        "it's; DROP TABLE metrics_out; --",
+        "100%",
+        "_",
+        "\\",
+        "a\nb\tc\r",
+        "\u{1}\u{1b}[31m",
+        "\u{2028}",
+        "👍🏽 ñandú",
+        "مرحبا",
+        "<script>alert(1)</script>",
+        "$1",
+        "null",
+        "true",
+        "5",
+        "5.0",
+        "-0",
+        "{\"a\":1}",
+        "\0",
+        "a\0b",
+        "\u{fffd}\u{ffff}",
+        "$.region",
+        "[0]",
+    ];
+    let long = "x".repeat(64 << 10);
+    let texts: Vec<&str> = texts.into_iter().chain([long.as_str()]).collect();
+    let rows = texts.iter().zip(1..).map(|(text, id)| row(id, 0, text)).collect();
+    let numbered = || texts.iter().zip(1u64..);
+    let commit = Commit {
+        dead_letters: numbered()
+            .map(|(text, n)| DeadLetter {
+                detail: (*text).to_owned(),
+                body: text.as_bytes().to_vec(),
+                ..dead_letter(n, Reason::Schema)
+            })
+            .collect(),
+        events: numbered()
+            .map(|(text, n)| AuditEvent { body: text.as_bytes().to_vec(), ..event(n, text, &[u128::from(n)]) })
+            .collect(),
+        ..first(rows)
+    };
+    (bed.store)().commit(&commit).unwrap();
+    let mut reader = (bed.reader)();
+    let mut letters = reader.dead_letters(&letters(100)).unwrap();
+    letters.reverse();
+    assert_eq!(letters.len(), texts.len());
+    for ((text, id), letter) in numbered().zip(&letters) {
+        // U+0000, which PostgreSQL cannot keep in text, is shown as U+2400; a body is kept as it is.
+        let shown = text.replace('\0', "\u{2400}");
+        let query = WindowQuery { group: vec![("region".to_owned(), (*text).to_owned())], ..all() };
+        assert_eq!(ids(&reader.windows(&query).unwrap()), [u128::from(id)], "{text:?}");
+        let stored = reader.window(Uuid::from_u128(u128::from(id))).unwrap().unwrap();
+        let group: serde_json::Value = serde_json::from_str(&stored.group).unwrap();
+        assert_eq!(group["region"], shown);
+        assert_eq!((&letter.detail, letter.body.as_slice()), (&shown, text.as_bytes()));
+        let events = reader.event(text).unwrap();
+        assert_eq!(events.len(), 1, "{text:?}");
+        assert_eq!((&events[0].event_id, events[0].body.as_slice()), (&shown, text.as_bytes()));
+    }
+}
+
+fn huge(bed: &Bed) {
+    let values = [i128::MAX, i128::MIN, i128::from(i64::MAX) + 1, i128::from(i64::MIN), (1 << 53) + 1];
+    let mut rows = Vec::new();
+    for (value, id) in values.into_iter().zip(1..) {
+        rows.push(WindowRow {
+            values: vec![Value::Integer(1), Value::Integer(value), Value::Number(5e-324)],
+            event_count: i64::MAX as u64,
+            ..row(id, 0, "RM")
+        });
+    }
+    (bed.store)().commit(&first(rows)).unwrap();
+    let stored = (bed.reader)().windows(&all()).unwrap();
+    for (row, value) in stored.iter().zip(values) {
+        assert_eq!(row.values, format!(r#"{{"n":1,"total":{value},"mean_age":5e-324}}"#));
+        assert_eq!(row.event_count, i64::MAX as u64);
+    }
+    assert_eq!(stored.len(), values.len());
+}
+
+fn times(bed: &Bed) {
+    let starts = [-62_135_596_800_000_000, -1, 0, 1, 253_402_300_799_999_999];
+    let rows = starts.into_iter().zip(1..).map(|(start, id)| WindowRow { start: Micros(start), ..row(id, 0, "RM") });
+    (bed.store)().commit(&first(rows.collect())).unwrap();
+    let mut reader = (bed.reader)();
+    let read: Vec<i64> = reader.windows(&all()).unwrap().iter().map(|row| row.start.0).collect();
+    assert_eq!(read, starts);
+    let bounds = [i64::MIN, i64::MIN + 1, -300_000_000_000_000_000, -1, 0, 2, 9_000_000_000_000_000_000, i64::MAX];
+    for from in bounds {
+        for to in bounds {
+            let query = WindowQuery { from: Some(Micros(from)), to: Some(Micros(to)), ..all() };
+            let expected = starts.iter().filter(|&&start| start >= from && start < to).count();
+            assert_eq!(reader.windows(&query).unwrap().len(), expected, "{from} to {to}");
+        }
+        let after = WindowQuery { after: Some((Micros(from), "zzz".to_owned(), Uuid::max())), ..all() };
+        let expected = starts.iter().filter(|&&start| start > from).count();
+        assert_eq!(reader.windows(&after).unwrap().len(), expected, "after {from}");
+    }
+}
+
+fn filters(bed: &Bed) {
+    let grouped = |id, hour, group: [GroupValue; 2]| WindowRow { group: group.into(), ..row(id, hour, "") };
+    let rows = vec![
+        grouped(1, 0, [text("RM"), GroupValue::Integer(5)]),
+        grouped(2, 1, [text("RM"), text("5")]),
+        grouped(3, 2, [text("AP"), GroupValue::Bool(true)]),
+        grouped(4, 3, [GroupValue::Null, GroupValue::Integer(-7)]),
+        daily(5, 3, "RM"),
+        grouped(6, 4, [text("null"), GroupValue::Null]),
+        grouped(7, 5, [text("R%"), GroupValue::Bool(false)]),
+    ];
+    (bed.store)().commit(&first(rows)).unwrap();
+    let mut reader = (bed.reader)();
+    let group = |pairs: &[(&str, &str)]| WindowQuery {
+        group: pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..all()
+    };
+    let window = |name: &str| WindowQuery { window: Some(name.to_owned()), ..all() };
+    let table: &[(WindowQuery, &[u128])] = &[
+        (all(), &[1, 2, 3, 4, 5, 6, 7]),
+        (window("by_region"), &[1, 2, 3, 4, 6, 7]),
+        (window("daily"), &[5]),
+        (window("' OR ''='"), &[]),
+        (window("by\0region"), &[]),
+        (WindowQuery { closed: Some(true), ..all() }, &[1, 2, 3, 4, 6, 7]),
+        (WindowQuery { closed: Some(false), ..all() }, &[5]),
+        (WindowQuery { from: Some(Micros(HOUR)), to: Some(Micros(3 * HOUR)), ..all() }, &[2, 3]),
+        (WindowQuery { from: Some(Micros(3 * HOUR)), to: Some(Micros(3 * HOUR)), ..all() }, &[]),
+        (WindowQuery { limit: 0, ..all() }, &[]),
+        (WindowQuery { limit: 2, ..all() }, &[1, 2]),
+        (WindowQuery { limit: 2, newest_first: true, ..all() }, &[7, 6]),
+        (WindowQuery { limit: u32::MAX, newest_first: true, ..window("daily") }, &[5]),
+        (group(&[("region", "RM")]), &[1, 2, 5]),
+        (group(&[("region", "RM"), ("code", "5")]), &[1, 2]),
+        (group(&[("region", "AP"), ("code", "5")]), &[]),
+        (group(&[("code", "true")]), &[3]),
+        (group(&[("code", "false")]), &[7]),
+        (group(&[("code", "1")]), &[]),
+        (group(&[("code", "-7")]), &[4]),
+        (group(&[("code", "05")]), &[]),
+        (group(&[("code", "5 ")]), &[]),
+        (group(&[("region", "R%")]), &[7]),
+        (group(&[("region", "R_")]), &[]),
+        (group(&[("region", "rm")]), &[]),
+        // An absent value never matches, not even the text that it is written as.
+        (group(&[("region", "null")]), &[6]),
+        (group(&[("region", "")]), &[]),
+        (group(&[("code", "null")]), &[]),
+        // A name that no window groups by, whatever it holds.
+        (group(&[("nothing", "RM")]), &[]),
+        (group(&[("n", "3")]), &[]),
+        (group(&[("$[", "RM")]), &[]),
+        (group(&[("region' OR '1'='1", "RM")]), &[]),
+        (group(&[("", "")]), &[]),
+    ];
+    for (query, expected) in table {
+        assert_eq!(ids(&reader.windows(query).unwrap()), *expected, "{query:?}");
+    }
+}
+
+/// Walks a query in pages of a size, to its end.
+fn walk(reader: &mut dyn Reader, query: &WindowQuery, size: u32) -> Vec<u128> {
+    let (mut query, mut seen) = (WindowQuery { limit: size, ..query.clone() }, Vec::new());
+    loop {
+        let page = reader.windows(&query).unwrap();
+        assert!(page.len() <= size as usize);
+        let Some(last) = page.last() else { return seen };
+        query.after = Some((last.start, last.window.clone(), last.metric_id));
+        seen.extend(ids(&page));
+    }
+}
+
+fn pages(bed: &Bed) {
+    // Seven starts, each with three rows of either window; ids in no order, their top bit set and not.
+    let mut rows = Vec::new();
+    for n in 0..42u128 {
+        let id = (n * 29 % 42) << 120 | n;
+        let (hour, region) = ((n % 7) as i64, ["RM", "AP", "VS"][(n % 3) as usize]);
+        rows.push(if n % 2 == 0 { row(id, hour, region) } else { daily(id, hour, region) });
+    }
+    let key = |row: &WindowRow| (row.start, plan().windows[row.window].name.clone(), row.metric_id);
+    rows.sort_by_key(key);
+    let expected: Vec<u128> = rows.iter().map(|row| row.metric_id.as_u128()).collect();
+    (bed.store)().commit(&first(rows)).unwrap();
+    let mut reader = (bed.reader)();
+    for size in [1, 2, 5, 42, 100] {
+        assert_eq!(walk(reader.as_mut(), &all(), size), expected, "pages of {size}");
+        let newest = walk(reader.as_mut(), &WindowQuery { newest_first: true, ..all() }, size);
+        assert!(newest.iter().rev().eq(&expected), "pages of {size}, newest first");
+        let closed = WindowQuery { closed: Some(true), group: vec![("region".to_owned(), "RM".to_owned())], ..all() };
+        assert_eq!(walk(reader.as_mut(), &closed, size).len(), 7);
+    }
+}
+
+fn lineage(bed: &Bed) {
+    let events: Vec<AuditEvent> =
+        (0..25).map(|n| event(n, &format!("id {}", n % 24), if n % 5 == 0 { &[1, 2] } else { &[2] })).collect();
+    let commit = Commit { events: events.clone(), ..first(vec![row(1, 0, "RM"), daily(2, 0, "RM")]) };
+    (bed.store)().commit(&commit).unwrap();
+    let mut reader = (bed.reader)();
+    let of = |id: u128| events.iter().filter(|e| e.metrics.contains(&Uuid::from_u128(id))).cloned().collect::<Vec<_>>();
+    for (id, size) in [(1, 1), (1, 2), (1, 100), (2, 7), (3, 10)] {
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let page = reader.lineage(Uuid::from_u128(id), after, size).unwrap();
+            assert!(page.len() <= size as usize);
+            let Some(last) = page.last() else { break };
+            after = Some(last.offset);
+            seen.extend(page);
+        }
+        assert_eq!(seen, of(id), "row {id} in pages of {size}");
+    }
+    assert_eq!(reader.lineage(Uuid::from_u128(1), Some(Offset(u64::MAX)), 10).unwrap(), []);
+    assert_eq!(reader.event("id 0").unwrap(), [events[0].clone(), events[24].clone()]);
+    assert_eq!(reader.event("id %").unwrap(), []);
+}
+
+fn dead_letters(bed: &Bed) {
+    let mut expected: Vec<_> = (0..16).map(|n| dead_letter(n, Reason::ALL[n as usize % 8])).collect();
+    expected[3].topic = None;
+    expected[4].topic = Some("survey.victimization".to_owned());
+    (bed.store)().commit(&Commit { dead_letters: expected.clone(), ..commit(None, 1) }).unwrap();
+    let mut reader = (bed.reader)();
+    let mut offsets = |query: &DeadLetterQuery| -> Vec<u64> {
+        let found = reader.dead_letters(query).unwrap();
+        assert!(found.iter().all(|letter| expected.contains(letter)));
+        found.iter().map(|letter| letter.offset.0).collect()
+    };
+    let topic = |name: &str| DeadLetterQuery { topic: Some(name.to_owned()), ..letters(100) };
+    let table: &[(DeadLetterQuery, &[u64])] = &[
+        (letters(3), &[15, 14, 13]),
+        (letters(0), &[]),
+        (DeadLetterQuery { before: Some(Offset(2)), ..letters(9) }, &[1, 0]),
+        (DeadLetterQuery { before: Some(Offset(u64::MAX)), ..letters(1) }, &[15]),
+        (DeadLetterQuery { before: Some(Offset(0)), ..letters(9) }, &[]),
+        (DeadLetterQuery { reason: Some(Reason::Late), ..letters(9) }, &[15, 7]),
+        (DeadLetterQuery { reason: Some(Reason::Late), before: Some(Offset(15)), ..letters(9) }, &[7]),
+        (topic("survey.victimization"), &[4]),
+        (topic("survey%"), &[]),
+        (topic("'"), &[]),
+    ];
+    for (query, expected) in table {
+        assert_eq!(offsets(query), *expected, "{query:?}");
+    }
+}
+
+fn whole_commits(bed: &Bed) {
+    const EPOCHS: u64 = 30;
+    let (mut store, mut reader) = ((bed.store)(), (bed.reader)());
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for epoch in 1..=EPOCHS {
+                let row = |id| WindowRow { event_count: epoch, epoch: Epoch(epoch), ..row(id, 0, "RM") };
+                let after = (epoch > 1).then_some(epoch - 1);
+                store.commit(&Commit { rows: (0..50).map(row).collect(), ..commit(after, epoch) }).unwrap();
+            }
+        });
+        let mut newest = 0;
+        loop {
+            let last_round = writer.is_finished();
+            let rows = reader.windows(&all()).unwrap();
+            let counts: Vec<u64> = rows.iter().map(|row| row.event_count).collect();
+            assert!(counts.is_empty() || counts.len() == 50 && counts.iter().all(|n| *n == counts[0]), "{counts:?}");
+            let seen = counts.first().copied().unwrap_or(0);
+            assert!(seen >= newest, "{seen} after {newest}");
+            newest = seen;
+            if last_round {
+                assert_eq!(newest, EPOCHS);
+                break;
+            }
+        }
+    });
+}

@@ -1,0 +1,192 @@
+//! One conformance suite for every store; then the writer's thread, and what only one of the databases can do.
+
+mod cases;
+mod writer;
+mod sqlite;
+mod postgres;
+mod proxy;
+
+use std::sync::Arc;
+
+use caudal::core::columns::{GroupValue, Reason};
+use caudal::core::ledger::Counts;
+use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, WindowPlan};
+use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
+use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
+use caudal::store::target::Target;
+use caudal::store::{Commit, Progress, Reader, Store, WindowQuery};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::memory_store::MemoryStore;
+use crate::store::cases::CASES;
+use crate::support::postgres::Cluster;
+
+const LOG: LogId = LogId(0x00c0_ffee);
+const HOUR: i64 = 3_600_000_000;
+
+/// A store to try: `store` opens one more connection that writes, `reader` one that reads.
+struct Bed {
+    store: Box<dyn Fn() -> Box<dyn Store>>,
+    reader: Box<dyn Fn() -> Box<dyn Reader>>,
+}
+
+fn bed(target: Target) -> Bed {
+    let other = target.clone();
+    Bed {
+        store: Box::new(move || target.store(&plan()).expect("the store opens")),
+        reader: Box::new(move || other.reader(&plan()).expect("a reader is made")),
+    }
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    for (name, case) in CASES {
+        println!("{name}");
+        let store = MemoryStore::new(plan());
+        let other = store.clone();
+        case(&Bed {
+            store: Box::new(move || Box::new(store.clone())),
+            reader: Box::new(move || Box::new(other.clone())),
+        });
+    }
+}
+
+#[test]
+fn sqlite_keeps_the_contract() {
+    for (name, case) in CASES {
+        println!("{name}");
+        let directory = TempDir::new().unwrap();
+        case(&bed(Target::Sqlite(directory.path().join("caudal.db"))));
+    }
+}
+
+#[test]
+fn postgres_keeps_the_contract() {
+    let cluster = Cluster::start();
+    for (name, case) in CASES {
+        println!("{name}");
+        case(&bed(Target::Postgres(cluster.create_database())));
+    }
+}
+
+fn all() -> WindowQuery {
+    WindowQuery { limit: 1000, ..WindowQuery::default() }
+}
+
+/// Two windows: `by_region` (groups region and code; metrics of each type) and `daily` (one group, one metric).
+fn plan() -> Arc<Plan> {
+    Arc::new(plan_with(&[
+        ("n", Metric::Count),
+        ("total", Metric::Sum(ColumnId(2))),
+        ("mean_age", Metric::Mean(ColumnId(3))),
+    ]))
+}
+
+/// With these metrics for `by_region`: column 2 is an integer, column 3 a double.
+fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
+    let column = |name: &str, kind| ColumnPlan { path: FieldPath(vec![name.to_owned()]), kind };
+    let window = |name: &str, group: &[(&str, usize)], metrics: &[(&str, Metric)]| WindowPlan {
+        name: name.to_owned(),
+        every: Micros(HOUR),
+        group: group.iter().map(|&(name, column)| (name.to_owned(), ColumnId(column))).collect(),
+        late_allow: Micros(0),
+        emit: Micros(1_000_000),
+        metrics: metrics.iter().map(|&(name, metric)| (name.to_owned(), metric)).collect(),
+    };
+    Plan {
+        pipeline: "civic_safety".to_owned(),
+        topic_field: "source".to_owned(),
+        topics: Vec::new(),
+        columns: vec![
+            column("region", ColumnKind::Group),
+            column("code", ColumnKind::Group),
+            column("units", ColumnKind::Integer),
+            column("age", ColumnKind::Number),
+        ],
+        windows: vec![
+            window("by_region", &[("region", 0), ("code", 1)], metrics),
+            window("daily", &[("region", 0)], &[("n", Metric::Count)]),
+        ],
+        audit: Audit::Full,
+    }
+}
+
+fn text(value: &str) -> GroupValue {
+    GroupValue::Text(value.into())
+}
+
+/// A closed row of `by_region` that starts `hour` hours after 1970 began.
+fn row(id: u128, hour: i64, region: &str) -> WindowRow {
+    WindowRow {
+        metric_id: Uuid::from_u128(id),
+        window: 0,
+        start: Micros(hour * HOUR),
+        end: Micros((hour + 1) * HOUR),
+        group: vec![text(region), GroupValue::Integer(7)],
+        values: vec![Value::Integer(3), Value::Integer(-12), Value::Number(1.5)],
+        event_count: 3,
+        revision: 0,
+        closed: true,
+        digest: u64::MAX - id as u64,
+        epoch: Epoch(1),
+    }
+}
+
+/// An open row of `daily`.
+fn daily(id: u128, hour: i64, region: &str) -> WindowRow {
+    WindowRow {
+        window: 1,
+        group: vec![text(region)],
+        values: vec![Value::Integer(3)],
+        closed: false,
+        digest: 0,
+        ..row(id, hour, region)
+    }
+}
+
+fn dead_letter(offset: u64, reason: Reason) -> DeadLetter {
+    DeadLetter {
+        offset: Offset(offset),
+        topic: Some("security.incident".to_owned()),
+        reason,
+        detail: "/payload/age: is no number".to_owned(),
+        body: br#"{"payload":{"age":"x"}}"#.to_vec(),
+        received: Millis(1_764_000_000_123),
+    }
+}
+
+fn event(offset: u64, id: &str, metrics: &[u128]) -> AuditEvent {
+    AuditEvent {
+        offset: Offset(offset),
+        topic: "security.incident".to_owned(),
+        event_id: id.to_owned(),
+        time: Micros(1_764_000_000_123_456),
+        received: Millis(1_764_000_000_789),
+        body: br#"{"event_id":"x","region":"RM"}"#.to_vec(),
+        metrics: metrics.iter().copied().map(Uuid::from_u128).collect(),
+    }
+}
+
+/// From one epoch (None: an empty store) to another, by generation 1, with nothing in it.
+fn commit(after: Option<u64>, to: u64) -> Commit {
+    let counts = Counts { counted: to * 10, duplicate: 4, filtered: 0, invalid: 2, late: 1 };
+    let to = Progress { log: LOG, generation: Generation(1), epoch: Epoch(to), end: Offset(to * 10 + 7), counts };
+    Commit { after: after.map(Epoch), to, rows: Vec::new(), dead_letters: Vec::new(), events: Vec::new() }
+}
+
+/// The first commit, with these rows.
+fn first(rows: Vec<WindowRow>) -> Commit {
+    Commit { rows, ..commit(None, 1) }
+}
+
+/// The commit of an epoch: row 1 as of this epoch, a row, a dead letter and an event of its own.
+fn numbered(epoch: u64) -> Commit {
+    let row_as_of = |id, at| WindowRow { event_count: epoch, epoch: Epoch(epoch), ..row(id, at, "RM") };
+    Commit {
+        rows: vec![row_as_of(1, 0), row_as_of(1000 + u128::from(epoch), 1)],
+        dead_letters: vec![dead_letter(epoch, Reason::Late)],
+        events: vec![event(epoch, &format!("id {epoch}"), &[1])],
+        ..commit((epoch > 1).then(|| epoch - 1), epoch)
+    }
+}

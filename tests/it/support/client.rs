@@ -1,0 +1,79 @@
+//! A small HTTP client for a job on this machine: answers are (status, body), whatever the status.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+
+/// One request may take this long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Talks to one job.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    pub base: String,
+}
+
+/// The connection failed before an answer came: whether the request was taken is not known.
+#[derive(Debug)]
+pub struct NoAnswer;
+
+impl Client {
+    pub fn new(port: u16) -> Self {
+        let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
+        Self { agent: config.into(), base: format!("http://127.0.0.1:{port}") }
+    }
+
+    pub fn try_get(&self, path: &str) -> Result<(u16, String), NoAnswer> {
+        let mut response = self.agent.get(format!("{}{path}", self.base)).call().map_err(|_| NoAnswer)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(256 << 20).read_to_string().map_err(|_| NoAnswer)?;
+        Ok((status, body))
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.try_get(path).unwrap_or_else(|_| panic!("GET {path}: no answer"))
+    }
+
+    /// The JSON of a 200.
+    pub fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "GET {path}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("GET {path}: {e}: {body}"))
+    }
+
+    pub fn try_post(&self, path: &str, form: &str, body: &[u8]) -> Result<(u16, String), NoAnswer> {
+        let request = self.agent.post(format!("{}{path}", self.base)).header("content-type", form);
+        let mut response = request.send(body).map_err(|_| NoAnswer)?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string().map_err(|_| NoAnswer)?;
+        Ok((status, text))
+    }
+
+    pub fn post_json(&self, path: &str, body: &str) -> (u16, Value) {
+        self.post(path, "application/json", body.as_bytes())
+    }
+
+    pub fn post_lines(&self, path: &str, body: &[u8]) -> (u16, Value) {
+        self.post(path, "application/x-ndjson", body)
+    }
+
+    fn post(&self, path: &str, form: &str, body: &[u8]) -> (u16, Value) {
+        let (status, text) = self.try_post(path, form, body).unwrap_or_else(|_| panic!("POST {path}: no answer"));
+        let value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("POST {path}: {status}: {e}: {text}"));
+        (status, value)
+    }
+
+    /// All rows that `/windows` has for this query, over its pages.
+    pub fn windows(&self, query: &str) -> Vec<Value> {
+        let mut rows = Vec::new();
+        let mut next = Some(format!("/windows?limit=5000{query}"));
+        while let Some(path) = next {
+            let page = self.json(&path);
+            rows.extend(page["windows"].as_array().expect("windows is a list").iter().cloned());
+            next = page["next"].as_str().map(str::to_owned);
+        }
+        rows
+    }
+}
