@@ -253,10 +253,8 @@ pub(super) fn number(line: &[u8], start: usize) -> Result<(Num, usize), Fault> {
         return Ok((Num::Float(if negative { -value } else { value }), at));
     }
     let text = line.get(start..at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
-    if integer {
-        if let Ok(value) = text.parse().map(Num::Integer).or_else(|_| text.parse().map(Num::Large)) {
-            return Ok((value, at));
-        }
+    if integer && let Ok(value) = text.parse().map(Num::Integer).or_else(|_| text.parse().map(Num::Large)) {
+        return Ok((value, at));
     }
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok((Num::Float(value), at)),

@@ -124,18 +124,17 @@ impl Decoder {
     /// The topic of an event that its schema accepts; its captures are in `scratch`.
     fn event(&self, topic: Option<TopicId>, line: &[u8], scratch: &mut Scratch) -> Result<TopicId, Refusal> {
         let json = |fault: Fault| Refusal { topic, reason: Reason::Json, detail: fault.to_string() };
-        let (topic, accepted) = match topic {
-            Some(topic) => (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?),
-            None => {
-                let guess = self.guess(line);
-                let program = guess.map_or(&self.nameless, |topic| &self.reader(topic).program);
-                let accepted = walk(line, program, scratch).map_err(json)?;
-                let topic = self.named(line, scratch)?;
-                if guess == Some(topic) {
-                    (topic, accepted)
-                } else {
-                    (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
-                }
+        let (topic, accepted) = if let Some(topic) = topic {
+            (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
+        } else {
+            let guess = self.guess(line);
+            let program = guess.map_or(&self.nameless, |topic| &self.reader(topic).program);
+            let accepted = walk(line, program, scratch).map_err(json)?;
+            let topic = self.named(line, scratch)?;
+            if guess == Some(topic) {
+                (topic, accepted)
+            } else {
+                (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
             }
         };
         let schema = &self.plan.topics[usize::from(topic.0)].schema;

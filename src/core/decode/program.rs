@@ -49,7 +49,8 @@ pub(super) struct Wanted<'a> {
 impl Program {
     /// `first_order` is where its share of the memory of the members' order begins.
     pub fn new(wanted: &Wanted<'_>, first_order: usize) -> Self {
-        let mut program = Self { places: vec![Place::default()], root: ANYTHING, captures: wanted.paths.len(), orders: first_order };
+        let mut program =
+            Self { places: vec![Place::default()], root: ANYTHING, captures: wanted.paths.len(), orders: first_order };
         let paths: Vec<_> =
             wanted.paths.iter().enumerate().map(|(capture, path)| (path.0.as_slice(), capture)).collect();
         program.root = program.add(wanted.shape, &paths);
@@ -135,6 +136,7 @@ impl Token {
         let rest = line.get(at..).filter(|rest| rest.len() >= self.words.len() * 8)?;
         let alike = |chunk: &[u8; 8], word: &(u64, u64)| (u64::from_le_bytes(*chunk) ^ word.0) & word.1 == 0;
         let (chunks, _) = rest.as_chunks::<8>();
-        (!self.words.is_empty() && chunks.iter().zip(&self.words).all(|(chunk, word)| alike(chunk, word))).then_some(self.length)
+        (!self.words.is_empty() && chunks.iter().zip(&self.words).all(|(chunk, word)| alike(chunk, word)))
+            .then_some(self.length)
     }
 }

@@ -245,7 +245,9 @@ impl<'a> Walk<'a> {
         let all = seen.zip(&place.required).all(|(seen, required)| seen & required == *required);
         self.judge(all);
         self.scratch.seen.truncate(members.further);
-        if self.scratch.names.len() > names + 1 && repeats(self.line, &self.scratch.unescaped, &mut self.scratch.names[names..]) {
+        if self.scratch.names.len() > names + 1
+            && repeats(self.line, &self.scratch.unescaped, &mut self.scratch.names[names..])
+        {
             return fault(begin, What::Twice);
         }
         self.scratch.names.truncate(names);
@@ -273,18 +275,14 @@ impl<'a> Walk<'a> {
             return fault(self.at, What::Colon);
         }
         self.at += 1;
-        match place.names.find(name.plain(self.line, &mut self.scratch.room)) {
-            Some(known) => {
-                if let Some(expected) = self.scratch.order.get_mut(order) {
-                    *expected = known;
-                }
-                self.known(members, known)
-            }
-            None => {
-                self.remember(name);
-                Ok(place.others)
-            }
+        let Some(known) = place.names.find(name.plain(self.line, &mut self.scratch.room)) else {
+            self.remember(name);
+            return Ok(place.others);
+        };
+        if let Some(expected) = self.scratch.order.get_mut(order) {
+            *expected = known;
         }
+        self.known(members, known)
     }
 
     /// Notes that this name of the place has come.

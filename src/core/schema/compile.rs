@@ -48,7 +48,7 @@ fn apply(shape: &mut Shape, keyword: &str, value: &Value, depth: usize) -> Optio
         "format" => rules.format = Some(format(value.as_str()?)?),
         "required" => {
             shape.required =
-                value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?
+                value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
         }
         "properties" => shape.properties = properties(value.as_object()?, depth)?,
         "additionalProperties" => shape.additional = Some(Box::new(nested(value, depth + 1)?)),
@@ -170,10 +170,10 @@ fn is_plain(pattern: &str) -> bool {
             }
             b']' if in_class => in_class = false,
             b'-' if in_class && next == Some(b'-') => return false,
-            b'(' if !in_class && next == Some(b'?') => return false,
             // Possessive and doubled repetitions, and `{,n}`.
             b'*' | b'+' | b'?' | b'}' if !in_class && matches!(next, Some(b'*' | b'+')) => return false,
-            b'?' if !in_class && next == Some(b'?') => return false,
+            // A group with an extension, a lazy repetition.
+            b'(' | b'?' if !in_class && next == Some(b'?') => return false,
             b'{' if !in_class && !next.is_some_and(|b| b.is_ascii_digit()) => return false,
             b'(' | b')' | b'|' | b'*' | b'+' | b'?' | b'{' | b'}' | b'^' | b'$' if !in_class => {}
             b'a'..=b'z'

@@ -3,8 +3,8 @@
 /// Different texts, each with its place.
 #[derive(Clone, Debug, Default)]
 pub(in crate::core) struct Names {
-    names: Vec<Box<[u8]>>,
-    /// Places in `names`; `NOBODY` where none is. Its length is a power of two. Empty: ask every name.
+    texts: Vec<Box<[u8]>>,
+    /// Places in `texts`; `NOBODY` where none is. Its length is a power of two. Empty: ask every name.
     table: Vec<u16>,
     factor: u64,
     shift: u32,
@@ -20,16 +20,16 @@ impl Names {
     /// `names` are all different.
     pub fn new(names: &[&str]) -> Self {
         let names: Vec<Box<[u8]>> = names.iter().map(|name| name.as_bytes().into()).collect();
-        let mut found = Self { names, ..Self::default() };
-        if found.names.is_empty() || found.names.len() > NAMES_MAX {
+        let mut found = Self { texts: names, ..Self::default() };
+        if found.texts.is_empty() || found.texts.len() > NAMES_MAX {
             return found;
         }
-        let bits = (found.names.len() * 4).next_power_of_two().trailing_zeros();
+        let bits = (found.texts.len() * 4).next_power_of_two().trailing_zeros();
         found.shift = 64 - bits;
         for attempt in 1..=FACTORS_MAX {
             found.factor = attempt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
             let mut table = vec![NOBODY; 1 << bits];
-            let collision = found.names.iter().enumerate().any(|(at, name)| {
+            let collision = found.texts.iter().enumerate().any(|(at, name)| {
                 let slot = &mut table[found.slot(name)];
                 std::mem::replace(slot, at as u16) != NOBODY
             });
@@ -45,10 +45,10 @@ impl Names {
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<usize> {
         if self.table.is_empty() {
-            return self.names.iter().position(|other| **other == *name);
+            return self.texts.iter().position(|other| **other == *name);
         }
         let at = usize::from(*self.table.get(self.slot(name))?);
-        self.names.get(at).filter(|other| same(other, name)).map(|_| at)
+        self.texts.get(at).filter(|other| same(other, name)).map(|_| at)
     }
 
     /// From a text's length and three of its bytes.
