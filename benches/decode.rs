@@ -1,5 +1,172 @@
-//! Decode and validation.
+//! Decode and validation: one slab of events like the civic-safety application's, beside a loop that only decodes the same lines into a typed struct.
 
-use criterion::Criterion;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
 
-pub fn bench(_c: &mut Criterion) {}
+use bytes::Bytes;
+use caudal::core::columns::{Numbering, Slab};
+use caudal::core::decode::Decoder;
+use caudal::core::plan::{Audit, ColumnKind, ColumnPlan, FieldPath, Plan, TopicPlan};
+use caudal::core::schema::Schema;
+use caudal::core::time;
+use caudal::core::units::{Micros, Millis, Offset, TopicId};
+use criterion::{Criterion, Throughput};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Deserialize;
+
+const SLAB_BYTES: usize = 1 << 20;
+const SCHEMA: &str = r#"{
+  "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "additionalProperties": false,
+  "required": ["event_id", "timestamp", "region", "source", "schema_version", "correlation_id", "payload"],
+  "properties": {
+    "event_id": {"type": "string", "format": "uuid"},
+    "timestamp": {"type": "string", "format": "date-time"},
+    "region": {"enum": ["RM", "AP", "TA", "AN", "AT", "CO", "VA", "LI", "ML", "NB", "BI", "AR", "LR", "LL", "AI", "MA"]},
+    "source": {"const": "security.incident"},
+    "schema_version": {"type": "string", "pattern": "^[0-9]+\\.[0-9]+$"},
+    "correlation_id": {"type": "string", "format": "uuid"},
+    "payload": {
+      "type": "object", "additionalProperties": false, "required": ["crime_type", "severity", "location", "reported_by"],
+      "properties": {
+        "crime_type": {"enum": ["theft", "assault", "burglary", "robbery", "vandalism", "fraud"]},
+        "severity": {"enum": ["low", "medium", "high"]},
+        "location": {
+          "type": "object", "additionalProperties": false, "required": ["lat", "lon"],
+          "properties": {
+            "lat": {"type": "number", "minimum": -90, "maximum": 90}, "lon": {"type": "number", "minimum": -180, "maximum": 180}
+          }
+        },
+        "reported_by": {"enum": ["citizen", "police", "camera"]},
+        "age": {"type": "integer", "minimum": 0, "maximum": 130}
+      }
+    }
+  }
+}"#;
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Event<'a> {
+    event_id: &'a str,
+    timestamp: &'a str,
+    region: &'a str,
+    source: &'a str,
+    schema_version: &'a str,
+    correlation_id: &'a str,
+    #[serde(borrow)]
+    payload: Payload<'a>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Payload<'a> {
+    crime_type: &'a str,
+    severity: &'a str,
+    location: Location,
+    reported_by: &'a str,
+    age: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Location {
+    lat: f64,
+    lon: f64,
+}
+
+/// The same lines, as one slab, and their number.
+fn events() -> (Bytes, u32) {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut lines = String::with_capacity(SLAB_BYTES);
+    let mut count = 0;
+    while lines.len() < SLAB_BYTES - 400 {
+        let pick = |rng: &mut ChaCha8Rng, of: &[&'static str]| of[rng.random_range(0..of.len())];
+        let at = time::format(Micros(1_795_435_200_000_000 + i64::from(count) * 1_000));
+        let (id, correlation) = (uuid::Uuid::from_u128(rng.random()), uuid::Uuid::from_u128(rng.random()));
+        let region = pick(&mut rng, &["RM", "AP", "TA", "AN", "AT", "CO", "VA", "LI", "ML", "NB", "BI", "AR", "LR", "LL", "AI", "MA"]);
+        let crime = pick(&mut rng, &["theft", "assault", "burglary", "robbery", "vandalism", "fraud"]);
+        let severity = pick(&mut rng, &["low", "medium", "high"]);
+        let by = pick(&mut rng, &["citizen", "police", "camera"]);
+        let (lat, lon) = (rng.random_range(-5_500..-1_700), rng.random_range(-7_500..-6_600));
+        let (lat, lon, age) = (f64::from(lat) / 100.0, f64::from(lon) / 100.0, rng.random_range(0..100));
+        writeln!(
+            lines,
+            r#"{{"event_id":"{id}","timestamp":"{at}","region":"{region}","source":"security.incident","schema_version":"1.0","correlation_id":"{correlation}","payload":{{"crime_type":"{crime}","severity":"{severity}","location":{{"lat":{lat},"lon":{lon}}},"reported_by":"{by}","age":{age}}}}}"#
+        )
+        .expect("a string takes it");
+        count += 1;
+    }
+    (Bytes::from(lines), count)
+}
+
+/// A decoder of the one topic; `schema` is what differs.
+fn decoder(schema: &str) -> Decoder {
+    let path = |text: &str| FieldPath(text.split('.').map(str::to_owned).collect());
+    let topic = TopicPlan {
+        name: "security.incident".into(),
+        schema: Arc::new(Schema::compile(schema).expect("a schema")),
+        id: Some(path("event_id")),
+        time: path("timestamp"),
+        out_of_order: Micros(2_000_000),
+        max_future: Micros(i64::MAX),
+        idle_after: Micros(5_000_000),
+        remember: Micros(86_400_000_000),
+    };
+    let column = |text: &str, kind| ColumnPlan { path: path(text), kind };
+    let columns =
+        vec![column("source", ColumnKind::Group), column("region", ColumnKind::Group), column("payload.age", ColumnKind::Integer)];
+    let plan = Plan {
+        pipeline: "civic".into(),
+        topic_field: "source".into(),
+        topics: vec![topic],
+        columns,
+        windows: Vec::new(),
+        audit: Audit::None,
+    };
+    Decoder::new(Arc::new(plan), 42)
+}
+
+/// What is measured: a name, a decoder and a slab; the lines; their number.
+fn cases() -> (Vec<(&'static str, Decoder, Slab)>, Bytes, u32) {
+    let (bytes, count) = events();
+    let slab = |topic| Slab {
+        first_offset: Offset(0),
+        count,
+        ingest: Millis(0),
+        topic,
+        bytes: bytes.clone(),
+        numbering: Numbering::Dense,
+    };
+    let unknown_keyword = SCHEMA.replacen('{', r#"{"minProperties": 1,"#, 1);
+    let cases = [
+        ("one topic", SCHEMA, Some(TopicId(0))),
+        ("mixed", SCHEMA, None),
+        ("without a schema's check", "true", Some(TopicId(0))),
+        ("by the reference alone", &unknown_keyword, Some(TopicId(0))),
+    ];
+    let cases = cases.map(|(name, schema, topic)| {
+        let (decoder, slab) = (decoder(schema), slab(topic));
+        assert_eq!(decoder.decode(&slab).columns.offset.len(), count as usize, "all are valid");
+        (name, decoder, slab)
+    });
+    (cases.into(), bytes, count)
+}
+
+/// Decodes the lines and does nothing else.
+fn typed(lines: &[u8]) {
+    for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        black_box(sonic_rs::from_slice::<Event<'_>>(line).expect("valid"));
+    }
+}
+
+pub fn bench(c: &mut Criterion) {
+    let (cases, bytes, count) = cases();
+    let mut group = c.benchmark_group("decode");
+    group.throughput(Throughput::Elements(u64::from(count)));
+    for (name, decoder, slab) in &cases {
+        group.bench_function(*name, |b| b.iter(|| decoder.decode(black_box(slab))));
+    }
+    group.bench_function("sonic-rs into a typed struct", |b| b.iter(|| typed(black_box(&bytes))));
+    group.finish();
+}

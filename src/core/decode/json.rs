@@ -73,11 +73,13 @@ pub(super) struct Text {
 
 impl Text {
     /// As written, escapes and all.
+    #[inline]
     pub fn raw(self, line: &[u8]) -> &[u8] {
         line.get(self.start..self.end).unwrap_or_default()
     }
 
     /// As meant. `room` is where an escaped one is put.
+    #[inline]
     pub fn plain<'a>(self, line: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
         if !self.escaped {
             return self.raw(line);
@@ -237,12 +239,11 @@ pub(super) fn number(line: &[u8], start: usize) -> Result<(Num, usize), Fault> {
         at = end;
         (simple, integer) = (false, false);
     }
-    if integer && simple {
-        let value = i128::from(mantissa);
-        let value = if negative { -value } else { value };
-        if value >= i128::from(i64::MIN) {
-            return Ok((Num::Integer(value), at));
-        }
+    if integer
+        && simple
+        && let Ok(value) = i64::try_from(mantissa)
+    {
+        return Ok((Num::Integer(if negative { -value } else { value }), at));
     }
     if simple
         && mantissa < MANTISSA_EXACT
@@ -252,11 +253,8 @@ pub(super) fn number(line: &[u8], start: usize) -> Result<(Num, usize), Fault> {
         return Ok((Num::Float(if negative { -value } else { value }), at));
     }
     let text = line.get(start..at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
-    if integer
-        && let Ok(value) = text.parse::<i128>()
-        && (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value)
-    {
-        return Ok((Num::Integer(value), at));
+    if integer && let Ok(value) = text.parse().map(Num::Integer).or_else(|_| text.parse().map(Num::Large)) {
+        return Ok((value, at));
     }
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok((Num::Float(value), at)),

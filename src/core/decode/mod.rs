@@ -15,12 +15,12 @@ use memchr::memmem::Finder;
 
 use crate::core::columns::{Columns, Numbering, Reason, Reject, Slab};
 use crate::core::decode::json::Fault;
-use crate::core::decode::program::{CaptureId, Names, Program, Wanted};
+use crate::core::decode::program::{CaptureId, Program, Wanted};
 use crate::core::decode::rows::Rows;
 use crate::core::decode::value::value;
 use crate::core::decode::walk::{Capture, Scratch, walk};
 use crate::core::plan::{FieldPath, Plan};
-use crate::core::schema::Shape;
+use crate::core::schema::Names;
 use crate::core::units::{Offset, TopicId};
 
 /// What one slab holds.
@@ -70,18 +70,22 @@ impl Decoder {
     #[must_use]
     pub fn new(plan: Arc<Plan>, id_key: u64) -> Self {
         let topic = FieldPath(vec![plan.topic_field.clone()]);
-        let readers = plan.topics.iter().map(|of| {
+        let mut orders = 0;
+        let mut readers = Vec::new();
+        for of in &plan.topics {
             let mut paths = vec![topic.clone()];
             let time = capture(&mut paths, &of.time);
             let id = of.id.as_ref().map(|id| capture(&mut paths, id));
             let columns = plan.columns.iter().map(|column| capture(&mut paths, &column.path)).collect();
-            Reader { program: Program::new(&Wanted { shape: of.schema.shape(), paths: &paths }), time, id, columns }
-        });
+            let program = Program::new(&Wanted { shape: of.schema.shape(), paths: &paths }, orders);
+            orders = program.orders;
+            readers.push(Reader { program, time, id, columns });
+        }
         let names: Vec<&str> = plan.topics.iter().map(|topic| topic.name.as_str()).collect();
         Self {
-            readers: readers.collect(),
+            readers,
             id_key,
-            nameless: Program::new(&Wanted { shape: None::<&Shape>, paths: &[topic] }),
+            nameless: Program::new(&Wanted { shape: None, paths: &[topic] }, orders),
             topics: Names::new(&names),
             topic_name: Finder::new(&format!("\"{}\"", plan.topic_field)).into_owned(),
             plan,
@@ -120,18 +124,17 @@ impl Decoder {
     /// The topic of an event that its schema accepts; its captures are in `scratch`.
     fn event(&self, topic: Option<TopicId>, line: &[u8], scratch: &mut Scratch) -> Result<TopicId, Refusal> {
         let json = |fault: Fault| Refusal { topic, reason: Reason::Json, detail: fault.to_string() };
-        let (topic, accepted) = match topic {
-            Some(topic) => (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?),
-            None => {
-                let guess = self.guess(line);
-                let program = guess.map_or(&self.nameless, |topic| &self.reader(topic).program);
-                let accepted = walk(line, program, scratch).map_err(json)?;
-                let topic = self.named(line, scratch)?;
-                if guess == Some(topic) {
-                    (topic, accepted)
-                } else {
-                    (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
-                }
+        let (topic, accepted) = if let Some(topic) = topic {
+            (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
+        } else {
+            let guess = self.guess(line);
+            let program = guess.map_or(&self.nameless, |topic| &self.reader(topic).program);
+            let accepted = walk(line, program, scratch).map_err(json)?;
+            let topic = self.named(line, scratch)?;
+            if guess == Some(topic) {
+                (topic, accepted)
+            } else {
+                (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
             }
         };
         let schema = &self.plan.topics[usize::from(topic.0)].schema;

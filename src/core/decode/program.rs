@@ -1,7 +1,7 @@
 //! What to do at each place of an event: the schema's check and the fields that are wanted, woven into one tree that a single pass follows.
 
 use crate::core::plan::FieldPath;
-use crate::core::schema::{Rules, Shape};
+use crate::core::schema::{Names, Rules, Shape};
 
 /// A place in `Program::places`.
 pub(super) type PlaceId = usize;
@@ -17,12 +17,18 @@ pub(super) struct Program {
     places: Vec<Place>,
     pub root: PlaceId,
     pub captures: usize,
+    /// Where the memory of the members' order ends that this program uses; see `Place::order`.
+    pub orders: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Place {
     pub rules: Option<Rules>,
     pub names: Names,
+    /// For each name of `names`, how it is most often written.
+    pub tokens: Vec<Token>,
+    /// Where the place's entries begin in a pass's memory of the members' order: one for the object's begin, then one for each name.
+    pub order: usize,
     /// For each name of `names`, where its value goes.
     pub members: Vec<PlaceId>,
     /// The names that must be there: a bit each, 64 a word.
@@ -41,8 +47,10 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Program {
-    pub fn new(wanted: &Wanted<'_>) -> Self {
-        let mut program = Self { places: vec![Place::default()], root: ANYTHING, captures: wanted.paths.len() };
+    /// `first_order` is where its share of the memory of the members' order begins.
+    pub fn new(wanted: &Wanted<'_>, first_order: usize) -> Self {
+        let mut program =
+            Self { places: vec![Place::default()], root: ANYTHING, captures: wanted.paths.len(), orders: first_order };
         let paths: Vec<_> =
             wanted.paths.iter().enumerate().map(|(capture, path)| (path.0.as_slice(), capture)).collect();
         program.root = program.add(wanted.shape, &paths);
@@ -86,7 +94,11 @@ impl Program {
         for (at, _) in names.iter().enumerate().filter(|(_, name)| required.iter().any(|other| other == **name)) {
             bits[at / 64] |= 1 << (at % 64);
         }
+        let order = self.orders;
+        self.orders += names.len() + 1;
         self.places.push(Place {
+            order,
+            tokens: names.iter().map(|name| Token::new(name)).collect(),
             rules: shape.map(|shape| shape.rules.clone()),
             names: Names::new(&names),
             members,
@@ -99,78 +111,32 @@ impl Program {
     }
 }
 
-/// The names known at one place, found by one hash and one comparison.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    names: Vec<Box<[u8]>>,
-    /// Places in `names`; `NOBODY` where none is. Its length is a power of two. Empty: ask every name.
-    table: Vec<u16>,
-    factor: u64,
-    shift: u32,
+/// A name as it is most often written: quoted, a colon behind it, no white space, no escapes. It is compared by words of eight bytes.
+#[derive(Debug)]
+pub(super) struct Token {
+    /// Bytes and which of them count.
+    words: Vec<(u64, u64)>,
+    length: usize,
 }
 
-const NOBODY: u16 = u16::MAX;
-/// So many factors are tried for a table without collisions before every name is asked.
-const FACTORS_MAX: u64 = 10_000;
-/// More names than this are no table.
-const NAMES_MAX: usize = 1_000;
-
-impl Names {
-    pub fn new(names: &[&str]) -> Self {
-        let names: Vec<Box<[u8]>> = names.iter().map(|name| name.as_bytes().into()).collect();
-        let mut found = Self { names, ..Self::default() };
-        if found.names.is_empty() || found.names.len() > NAMES_MAX {
-            return found;
+impl Token {
+    fn new(name: &str) -> Self {
+        if name.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+            return Self { words: Vec::new(), length: 0 };
         }
-        let bits = (found.names.len() * 4).next_power_of_two().trailing_zeros();
-        found.shift = 64 - bits;
-        for attempt in 1..=FACTORS_MAX {
-            found.factor = attempt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut table = vec![NOBODY; 1 << bits];
-            let collision = found.names.iter().enumerate().any(|(at, name)| {
-                let slot = &mut table[found.slot(name)];
-                std::mem::replace(slot, at as u16) != NOBODY
-            });
-            if !collision {
-                found.table = table;
-                return found;
-            }
-        }
-        found
+        let text = format!("\"{name}\":");
+        let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+        let words = text.as_bytes().chunks(8).map(|chunk| (word(chunk), word(&vec![0xFF; chunk.len()]))).collect();
+        Self { words, length: text.len() }
     }
 
-    pub fn find(&self, name: &[u8]) -> Option<usize> {
-        if self.table.is_empty() {
-            return self.names.iter().position(|other| **other == *name);
-        }
-        let at = usize::from(*self.table.get(self.slot(name))?);
-        self.names.get(at).filter(|other| ***other == *name).map(|_| at)
-    }
-
-    /// From a name's length and three of its bytes.
-    fn slot(&self, name: &[u8]) -> usize {
-        let byte = |at: usize| u64::from(name.get(at).copied().unwrap_or_default());
-        let length = name.len();
-        let mixed = length as u64 | byte(0) << 16 | byte(length / 2) << 32 | byte(length.wrapping_sub(1)) << 48;
-        (mixed.wrapping_mul(self.factor) >> self.shift) as usize
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_is_found_and_no_other() {
-        for count in [0usize, 1, 2, 8, 63, 64, 65, 300, NAMES_MAX + 1] {
-            let names: Vec<String> = (0..count).map(|n| format!("field_{n}")).collect();
-            let table = Names::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
-            for (at, name) in names.iter().enumerate() {
-                assert_eq!(table.find(name.as_bytes()), Some(at));
-            }
-            for other in ["", "f", "field_", "field_x", "FIELD_1", "field_01"] {
-                assert_eq!(table.find(other.as_bytes()), None, "{other} among {count}");
-            }
-        }
+    /// The token's length if it stands here in the line. (Near the line's end the answer may be None all the same.)
+    #[inline]
+    pub fn leads(&self, line: &[u8], at: usize) -> Option<usize> {
+        let rest = line.get(at..).filter(|rest| rest.len() >= self.words.len() * 8)?;
+        let alike = |chunk: &[u8; 8], word: &(u64, u64)| (u64::from_le_bytes(*chunk) ^ word.0) & word.1 == 0;
+        let (chunks, _) = rest.as_chunks::<8>();
+        (!self.words.is_empty() && chunks.iter().zip(&self.words).all(|(chunk, word)| alike(chunk, word)))
+            .then_some(self.length)
     }
 }

@@ -131,7 +131,7 @@ impl<'a> Rows<'a> {
                 _ => None,
             }),
             Column::Number(values) => values.push(match capture {
-                Capture::Number(number) => Some(double(number)),
+                Capture::Number(number) => Some(number.double()),
                 _ => None,
             }),
             Column::Group { codes, dictionary } => {
@@ -166,18 +166,11 @@ fn readable(kind: ColumnKind, capture: Capture) -> Result<(), &'static str> {
 /// The number as an integer of 64 bits, if it is one.
 fn integer(number: Num) -> Option<i64> {
     match number {
-        Num::Integer(value) => i64::try_from(value).ok(),
+        Num::Integer(value) => Some(value),
+        Num::Large(_) => None,
         // Whole doubles between −2⁶³ and 2⁶³ are exact here. −2⁶³ itself may stand for a lesser integer that was rounded to it.
         Num::Float(value) => {
             (value.fract() == 0.0 && value.abs() < 9_223_372_036_854_775_808.0).then_some(value as i64)
         }
-    }
-}
-
-/// The number as a double; −0 is +0.
-fn double(number: Num) -> f64 {
-    match number {
-        Num::Integer(value) => value as f64,
-        Num::Float(value) => value + 0.0,
     }
 }

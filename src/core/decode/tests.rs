@@ -11,7 +11,7 @@ fn verdicts(schema: &Value, instance: &str) -> (bool, bool) {
     let schema = Schema::compile(&json!({"properties": {"v": schema}}).to_string()).unwrap();
     assert!(schema.is_compiled(), "{schema:?}");
     let line = format!("{{\"v\":{instance}}}");
-    let program = Program::new(&Wanted { shape: schema.shape(), paths: &[] });
+    let program = Program::new(&Wanted { shape: schema.shape(), paths: &[] }, 0);
     let compiled = walk(line.as_bytes(), &program, &mut Scratch::default()).unwrap();
     (compiled, schema.accepts(&serde_json::from_str(&line).unwrap()))
 }
@@ -191,7 +191,7 @@ proptest! {
     #[test]
     fn an_accepted_line_is_the_same_tree_as_the_reference_parser_makes(instance in instance()) {
         let line = json!({"v": instance}).to_string();
-        let program = Program::new(&Wanted { shape: None, paths: &[] });
+        let program = Program::new(&Wanted { shape: None, paths: &[] }, 0);
         prop_assert_eq!(walk(line.as_bytes(), &program, &mut Scratch::default()), Ok(true));
         prop_assert_eq!(value(line.as_bytes()), serde_json::from_str::<Value>(&line).unwrap());
     }

@@ -52,12 +52,11 @@ impl Tree<'_> {
         let (number, end) = json::number(self.line, self.at).expect("a pass has accepted this number");
         self.at = end;
         let number = match number {
-            Num::Integer(value) => {
-                u64::try_from(value).map(Number::from).or_else(|_| i64::try_from(value).map(Number::from)).ok()
-            }
+            Num::Integer(value) => Some(Number::from(value)),
+            Num::Large(value) => Some(Number::from(value)),
             Num::Float(value) => Number::from_f64(value),
         };
-        Value::Number(number.expect("integers are of 64 bits, doubles finite"))
+        Value::Number(number.expect("an accepted number is finite"))
     }
 
     fn array(&mut self) -> Value {

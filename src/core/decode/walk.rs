@@ -1,7 +1,7 @@
 //! One pass over one line: strict grammar, names that repeat, the schema's check and the wanted fields, all at once and without a tree.
 
 use crate::core::decode::json::{self, Fault, Text, What, fault};
-use crate::core::decode::program::{PlaceId, Program};
+use crate::core::decode::program::{Place, PlaceId, Program};
 use crate::core::schema::{Num, Parsed, Rules};
 
 /// How deep an event may nest, its own object counted: it bounds the recursion here and in the reference.
@@ -24,8 +24,10 @@ pub(super) enum Capture {
 pub(super) struct Scratch {
     /// By `CaptureId`; of the last line.
     pub captures: Vec<Capture>,
-    /// The known names seen so far in each open object: a bit each.
+    /// The known names seen so far in each open object, from the 65th on: a bit each.
     seen: Vec<u64>,
+    /// For each known name of each place, which one followed it last time; see `Place::order`.
+    order: Vec<usize>,
     /// The other names of each open object.
     names: Vec<Name>,
     /// Those written with escapes, unescaped.
@@ -54,6 +56,9 @@ impl Name {
 pub(super) fn walk(line: &[u8], program: &Program, scratch: &mut Scratch) -> Result<bool, Fault> {
     scratch.captures.clear();
     scratch.captures.resize(program.captures, Capture::Absent);
+    if scratch.order.len() < program.orders {
+        scratch.order.resize(program.orders, 0);
+    }
     scratch.seen.clear();
     scratch.names.clear();
     scratch.unescaped.clear();
@@ -72,6 +77,16 @@ pub(super) fn walk(line: &[u8], program: &Program, scratch: &mut Scratch) -> Res
     walk.value(program.root, 0)?;
     walk.end()?;
     Ok(walk.accepted)
+}
+
+/// The members of an object that is being read.
+struct Members<'a> {
+    place: &'a Place,
+    /// The first 64 of the place's names that have come; the further ones are in the scratch from `further` on.
+    seen: u64,
+    further: usize,
+    /// One more than the last known name that has come; 0 before any.
+    previous: usize,
 }
 
 struct Walk<'a> {
@@ -105,38 +120,51 @@ impl<'a> Walk<'a> {
     fn value(&mut self, id: PlaceId, depth: usize) -> Result<(), Fault> {
         let place = self.program.place(id);
         let rules = place.rules.as_ref();
-        let captured = match self.next_byte() {
-            Some(b'"') => self.text(rules)?,
+        match self.next_byte() {
+            Some(b'"') => {
+                let text = self.string()?;
+                let mut parsed = Parsed::Nothing;
+                if let Some(rules) = rules {
+                    let accepted = rules.text(text.plain(self.line, &mut self.scratch.room), &mut parsed);
+                    self.judge(accepted);
+                }
+                self.keep(place, || Capture::Text(text, parsed));
+            }
             Some(b'{') => {
                 self.judge(rules.is_none_or(Rules::object));
-                self.object(id, depth + 1)?;
-                Capture::Nested
+                self.object(place, depth + 1)?;
+                self.keep(place, || Capture::Nested);
             }
             Some(b'[') => {
                 self.judge(rules.is_none_or(Rules::array));
                 self.array(place.items, depth + 1)?;
-                Capture::Nested
+                self.keep(place, || Capture::Nested);
             }
             Some(b'-' | b'0'..=b'9') => {
                 let (number, end) = json::number(self.line, self.at)?;
                 self.at = end;
                 self.judge(rules.is_none_or(|rules| rules.number(number)));
-                Capture::Number(number)
+                self.keep(place, || Capture::Number(number));
             }
-            Some(b't') => self.boolean(rules, true)?,
-            Some(b'f') => self.boolean(rules, false)?,
+            Some(b't') => self.boolean(place, true)?,
+            Some(b'f') => self.boolean(place, false)?,
             Some(b'n') => {
                 self.word(b"null")?;
                 self.judge(rules.is_none_or(Rules::null));
-                Capture::Null
+                self.keep(place, || Capture::Null);
             }
             Some(_) => return fault(self.at, What::Value),
             None => return fault(self.at, What::End),
-        };
-        if let Some(slot) = place.capture.and_then(|capture| self.scratch.captures.get_mut(capture)) {
-            *slot = captured;
         }
         Ok(())
+    }
+
+    /// Keeps the value that was read at this place, if it is wanted.
+    #[inline]
+    fn keep(&mut self, place: &Place, value: impl FnOnce() -> Capture) {
+        if let Some(slot) = place.capture.and_then(|capture| self.scratch.captures.get_mut(capture)) {
+            *slot = value();
+        }
     }
 
     fn judge(&mut self, accepted: bool) {
@@ -151,20 +179,11 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn boolean(&mut self, rules: Option<&Rules>, value: bool) -> Result<Capture, Fault> {
+    fn boolean(&mut self, place: &Place, value: bool) -> Result<(), Fault> {
         self.word(if value { b"true" } else { b"false" })?;
-        self.judge(rules.is_none_or(|rules| rules.boolean(value)));
-        Ok(Capture::Boolean(value))
-    }
-
-    fn text(&mut self, rules: Option<&Rules>) -> Result<Capture, Fault> {
-        let text = self.string()?;
-        let mut parsed = Parsed::Nothing;
-        if let Some(rules) = rules {
-            let accepted = rules.text(text.plain(self.line, &mut self.scratch.room), &mut parsed);
-            self.judge(accepted);
-        }
-        Ok(Capture::Text(text, parsed))
+        self.judge(place.rules.as_ref().is_none_or(|rules| rules.boolean(value)));
+        self.keep(place, || Capture::Boolean(value));
+        Ok(())
     }
 
     /// Reads the string whose opening quote stands here.
@@ -202,34 +221,30 @@ impl<'a> Walk<'a> {
         fault(self.at, if next.is_none() { What::End } else { What::Comma })
     }
 
-    fn object(&mut self, id: PlaceId, depth: usize) -> Result<(), Fault> {
+    fn object(&mut self, place: &'a Place, depth: usize) -> Result<(), Fault> {
         if depth > DEPTH_MAX {
             return fault(self.at, What::Deep);
         }
         let begin = self.at;
         self.at += 1;
-        let place = self.program.place(id);
-        let (seen, names) = (self.scratch.seen.len(), self.scratch.names.len());
-        self.scratch.seen.resize(seen + place.required.len(), 0);
+        let mut members = Members { place, seen: 0, further: self.scratch.seen.len(), previous: 0 };
+        let names = self.scratch.names.len();
+        self.scratch.seen.resize(members.further + place.required.len().saturating_sub(1), 0);
         if self.next_byte() == Some(b'}') {
             self.at += 1;
         } else {
             loop {
-                self.member(id, seen, depth)?;
+                let target = self.name(&mut members)?;
+                self.value(target, depth)?;
                 if self.closes(b'}')? {
                     break;
                 }
             }
         }
-        let all = self
-            .scratch
-            .seen
-            .iter()
-            .skip(seen)
-            .zip(&place.required)
-            .all(|(seen, required)| seen & required == *required);
+        let seen = std::iter::once(&members.seen).chain(self.scratch.seen.iter().skip(members.further));
+        let all = seen.zip(&place.required).all(|(seen, required)| seen & required == *required);
         self.judge(all);
-        self.scratch.seen.truncate(seen);
+        self.scratch.seen.truncate(members.further);
         if self.scratch.names.len() > names + 1
             && repeats(self.line, &self.scratch.unescaped, &mut self.scratch.names[names..])
         {
@@ -239,37 +254,51 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Reads a name, its colon and its value. `seen` is where the object's bits begin.
-    fn member(&mut self, id: PlaceId, seen: usize, depth: usize) -> Result<(), Fault> {
+    /// Reads a member's name and its colon. The answer is where its value goes.
+    fn name(&mut self, members: &mut Members<'_>) -> Result<PlaceId, Fault> {
+        let place = members.place;
+        // Events of one sender have their members in one order: the name that followed here last time likely follows again.
+        let order = place.order + members.previous;
+        if let Some(&expected) = self.scratch.order.get(order)
+            && let Some(length) = place.tokens.get(expected).and_then(|token| token.leads(self.line, self.at))
+        {
+            self.at += length;
+            return self.known(members, expected);
+        }
         match self.next_byte() {
             Some(b'"') => {}
             None => return fault(self.at, What::End),
             Some(_) => return fault(self.at, What::Key),
         }
-        let begin = self.at;
         let name = self.string()?;
         if self.next_byte() != Some(b':') {
             return fault(self.at, What::Colon);
         }
         self.at += 1;
-        let place = self.program.place(id);
-        let known = place.names.find(name.plain(self.line, &mut self.scratch.room));
-        let target = match known {
-            None => {
-                self.remember(name);
-                place.others
-            }
-            Some(known) => {
-                let bit = 1 << (known % 64);
-                let word = &mut self.scratch.seen[seen + known / 64];
-                if *word & bit != 0 {
-                    return fault(begin, What::Twice);
-                }
-                *word |= bit;
-                place.members[known]
-            }
+        let Some(known) = place.names.find(name.plain(self.line, &mut self.scratch.room)) else {
+            self.remember(name);
+            return Ok(place.others);
         };
-        self.value(target, depth)
+        if let Some(expected) = self.scratch.order.get_mut(order) {
+            *expected = known;
+        }
+        self.known(members, known)
+    }
+
+    /// Notes that this name of the place has come.
+    #[inline]
+    fn known(&mut self, members: &mut Members<'_>, known: usize) -> Result<PlaceId, Fault> {
+        let bit = 1 << (known % 64);
+        let word = match known / 64 {
+            0 => &mut members.seen,
+            further => &mut self.scratch.seen[members.further + further - 1],
+        };
+        if *word & bit != 0 {
+            return fault(self.at, What::Twice);
+        }
+        *word |= bit;
+        members.previous = known + 1;
+        Ok(members.place.members[known])
     }
 
     fn remember(&mut self, name: Text) {

@@ -7,28 +7,42 @@ use jsonschema::Validator;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::core::schema::names::Names;
 use crate::core::time;
 use crate::core::units::Micros;
 
 /// A number as the reference sees it: exact where it is written as an integer of 64 bits (signed or not), else the nearest double.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::core) enum Num {
-    /// −2⁶³ … 2⁶⁴−1.
-    Integer(i128),
+    Integer(i64),
+    /// 2⁶³ … 2⁶⁴−1.
+    Large(u64),
     /// Finite.
     Float(f64),
 }
 
+/// Integers up to here, of either sign, are doubles without rounding.
+const EXACT: u64 = 1 << 53;
+
 impl Num {
     pub fn of(number: &serde_json::Number) -> Option<Self> {
-        let integer = number.as_u64().map(i128::from).or_else(|| number.as_i64().map(i128::from));
-        integer.map(Self::Integer).or_else(|| number.as_f64().filter(|f| f.is_finite()).map(Self::Float))
+        let integer = number.as_i64().map(Self::Integer).or_else(|| number.as_u64().map(Self::Large));
+        integer.or_else(|| number.as_f64().filter(|f| f.is_finite()).map(Self::Float))
     }
 
     pub fn is_integer(self) -> bool {
         match self {
-            Self::Integer(_) => true,
+            Self::Integer(_) | Self::Large(_) => true,
             Self::Float(value) => value.fract() == 0.0,
+        }
+    }
+
+    /// The nearest double; −0 is +0.
+    pub fn double(self) -> f64 {
+        match self {
+            Self::Integer(value) => value as f64,
+            Self::Large(value) => value as f64,
+            Self::Float(value) => value + 0.0,
         }
     }
 
@@ -36,17 +50,26 @@ impl Num {
     pub fn order(self, other: Self) -> Ordering {
         match (self, other) {
             (Self::Integer(a), Self::Integer(b)) => a.cmp(&b),
-            // `+ 0.0` makes −0 the 0 it equals.
-            (Self::Float(a), Self::Float(b)) => (a + 0.0).total_cmp(&(b + 0.0)),
-            (Self::Integer(a), Self::Float(b)) => order(a, b),
-            (Self::Float(a), Self::Integer(b)) => order(b, a).reverse(),
+            (Self::Large(a), Self::Large(b)) => a.cmp(&b),
+            (Self::Integer(_), Self::Large(_)) => Ordering::Less,
+            (Self::Large(_), Self::Integer(_)) => Ordering::Greater,
+            (Self::Float(_), Self::Float(_)) => self.double().total_cmp(&other.double()),
+            (Self::Integer(a), Self::Float(b)) => mixed(i128::from(a), b),
+            (Self::Large(a), Self::Float(b)) => mixed(i128::from(a), b),
+            (Self::Float(a), Self::Integer(b)) => mixed(i128::from(b), a).reverse(),
+            (Self::Float(a), Self::Large(b)) => mixed(i128::from(b), a).reverse(),
         }
     }
 }
 
-/// Exact. The cast saturates beyond 2¹²⁷, where every double is past every integer of 64 bits.
-fn order(integer: i128, float: f64) -> Ordering {
-    integer.cmp(&(float as i128)).then(0.0f64.partial_cmp(&float.fract()).unwrap_or(Ordering::Equal))
+/// The order of an integer of 64 bits and a finite double.
+fn mixed(integer: i128, float: f64) -> Ordering {
+    let by_double = (integer as f64).total_cmp(&(float + 0.0));
+    if integer.unsigned_abs() <= u128::from(EXACT) {
+        return by_double;
+    }
+    // The cast cuts the fraction; it stops at ±2¹²⁷, which is past every integer here.
+    integer.cmp(&(float as i128)).then(0.0f64.total_cmp(&(float.fract() + 0.0)))
 }
 
 /// A value and everything in it.
@@ -119,7 +142,7 @@ pub(in crate::core) struct Literals {
     pub yes: bool,
     pub no: bool,
     pub numbers: Vec<Num>,
-    pub texts: Vec<Box<[u8]>>,
+    pub texts: Names,
 }
 
 #[derive(Clone, Debug)]
@@ -172,7 +195,7 @@ impl Rules {
     /// `text` is UTF-8 and unescaped.
     pub fn text(&self, text: &[u8], parsed: &mut Parsed) -> bool {
         self.types.has(Types::STRING)
-            && self.literals.iter().all(|set| set.texts.iter().any(|other| **other == *text))
+            && self.literals.iter().all(|set| set.texts.find(text).is_some())
             && self.length(text)
             && self.format.as_ref().is_none_or(|format| format.accepts(text, parsed))
             && self.pattern.as_ref().is_none_or(|pattern| pattern.accepts(text))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::check::{Format, Literals, Num, Pattern, Shape, Types};
+use super::names::Names;
 use super::reference;
 
 /// A schema nested deeper is left to the reference; events nest no deeper than this either.
@@ -47,7 +48,7 @@ fn apply(shape: &mut Shape, keyword: &str, value: &Value, depth: usize) -> Optio
         "format" => rules.format = Some(format(value.as_str()?)?),
         "required" => {
             shape.required =
-                value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?
+                value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
         }
         "properties" => shape.properties = properties(value.as_object()?, depth)?,
         "additionalProperties" => shape.additional = Some(Box::new(nested(value, depth + 1)?)),
@@ -83,16 +84,20 @@ fn types(value: &Value) -> Option<Types> {
 /// None if one of the values is an array or an object.
 fn literals(values: &[Value]) -> Option<Literals> {
     let mut set = Literals::default();
+    let mut texts = Vec::new();
     for value in values {
         match value {
             Value::Null => set.null = true,
             Value::Bool(true) => set.yes = true,
             Value::Bool(false) => set.no = true,
             Value::Number(number) => set.numbers.push(Num::of(number)?),
-            Value::String(text) => set.texts.push(text.as_bytes().into()),
+            Value::String(text) => texts.push(text.as_str()),
             Value::Array(_) | Value::Object(_) => return None,
         }
     }
+    texts.sort_unstable();
+    texts.dedup();
+    set.texts = Names::new(&texts);
     Some(set)
 }
 
@@ -165,10 +170,10 @@ fn is_plain(pattern: &str) -> bool {
             }
             b']' if in_class => in_class = false,
             b'-' if in_class && next == Some(b'-') => return false,
-            b'(' if !in_class && next == Some(b'?') => return false,
             // Possessive and doubled repetitions, and `{,n}`.
             b'*' | b'+' | b'?' | b'}' if !in_class && matches!(next, Some(b'*' | b'+')) => return false,
-            b'?' if !in_class && next == Some(b'?') => return false,
+            // A group with an extension, a lazy repetition.
+            b'(' | b'?' if !in_class && next == Some(b'?') => return false,
             b'{' if !in_class && !next.is_some_and(|b| b.is_ascii_digit()) => return false,
             b'(' | b')' | b'|' | b'*' | b'+' | b'?' | b'{' | b'}' | b'^' | b'$' if !in_class => {}
             b'a'..=b'z'

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod names;
 
 use std::fmt;
 
@@ -9,6 +10,7 @@ use jsonschema::{Draft, Validator};
 use serde_json::Value;
 
 pub(in crate::core) use check::{Num, Parsed, Rules, Shape, uuid};
+pub(in crate::core) use names::Names;
 
 use crate::core::plan::FieldPath;
 
