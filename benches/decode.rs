@@ -46,7 +46,7 @@ const SCHEMA: &str = r#"{
 }"#;
 
 #[derive(Deserialize)]
-#[allow(dead_code)]
+#[allow(dead_code, clippy::struct_field_names, reason = "the loop only decodes; the names are the events'")]
 struct Event<'a> {
     event_id: &'a str,
     timestamp: &'a str,
@@ -59,7 +59,7 @@ struct Event<'a> {
 }
 
 #[derive(Deserialize)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the loop only decodes")]
 struct Payload<'a> {
     crime_type: &'a str,
     severity: &'a str,
@@ -69,7 +69,7 @@ struct Payload<'a> {
 }
 
 #[derive(Deserialize)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the loop only decodes")]
 struct Location {
     lat: f64,
     lon: f64,
@@ -84,7 +84,10 @@ fn events() -> (Bytes, u32) {
         let pick = |rng: &mut ChaCha8Rng, of: &[&'static str]| of[rng.random_range(0..of.len())];
         let at = time::format(Micros(1_795_435_200_000_000 + i64::from(count) * 1_000));
         let (id, correlation) = (uuid::Uuid::from_u128(rng.random()), uuid::Uuid::from_u128(rng.random()));
-        let region = pick(&mut rng, &["RM", "AP", "TA", "AN", "AT", "CO", "VA", "LI", "ML", "NB", "BI", "AR", "LR", "LL", "AI", "MA"]);
+        let region = pick(
+            &mut rng,
+            &["RM", "AP", "TA", "AN", "AT", "CO", "VA", "LI", "ML", "NB", "BI", "AR", "LR", "LL", "AI", "MA"],
+        );
         let crime = pick(&mut rng, &["theft", "assault", "burglary", "robbery", "vandalism", "fraud"]);
         let severity = pick(&mut rng, &["low", "medium", "high"]);
         let by = pick(&mut rng, &["citizen", "police", "camera"]);
@@ -114,8 +117,11 @@ fn decoder(schema: &str) -> Decoder {
         remember: Micros(86_400_000_000),
     };
     let column = |text: &str, kind| ColumnPlan { path: path(text), kind };
-    let columns =
-        vec![column("source", ColumnKind::Group), column("region", ColumnKind::Group), column("payload.age", ColumnKind::Integer)];
+    let columns = vec![
+        column("source", ColumnKind::Group),
+        column("region", ColumnKind::Group),
+        column("payload.age", ColumnKind::Integer),
+    ];
     let plan = Plan {
         pipeline: "civic".into(),
         topic_field: "source".into(),

@@ -19,7 +19,7 @@ const ROUNDS: usize = 5;
 
 /// The envelope, and of the payload what metrics read.
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "the loop only decodes")]
+#[allow(dead_code, clippy::struct_field_names, reason = "the loop only decodes; the names are the events'")]
 struct Event<'a> {
     #[serde(borrow)]
     event_id: &'a str,
