@@ -310,7 +310,7 @@ impl Lives {
         for _ in 0..self.rng.random_range(1..4) {
             if self.rng.random_bool(0.6) {
                 // Some frames are of several pages, some larger than a segment.
-                let count = [1, 3, 300, 2500][self.rng.random_range(0..100_usize).checked_sub(96).unwrap_or(0)];
+                let count = [1, 3, 300, 2500][self.rng.random_range(0..100_usize).saturating_sub(96)];
                 records.push(slab(end, count, self.ingest));
                 end += u64::from(count);
             } else {

@@ -398,7 +398,7 @@ fn a_crash_keeps_what_was_synced_and_tears_the_rest() {
         let after = disk.crash().files();
         let sectors: Vec<&[u8]> = after["a"].chunks(SECTOR_BYTES).collect();
         for (n, sector) in sectors.iter().enumerate() {
-            let before = if n < 2 { 1 } else { 0 };
+            let before = u8::from(n < 2);
             assert!(sector.iter().all(|&b| b == before) || sector.iter().all(|&b| b == 2), "seed {seed}, sector {n}");
         }
         torn += usize::from(sectors.iter().any(|s| s[0] == 2) && sectors.iter().any(|s| s[0] != 2));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use ureq::Agent;
 
 /// One request may take this long.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Talks to one job.
 #[derive(Clone)]

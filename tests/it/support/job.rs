@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::client::Client;
 
 /// A job must be ready, or gone, within this; it takes a second or two.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at something that another process does.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -144,7 +144,7 @@ impl Job {
     /// The process of a rank, if it runs now.
     pub fn rank(&self, rank: usize) -> Option<i32> {
         let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
-        self.processes().into_iter().find(|(_, env)| env.iter().any(|v| *v == wanted)).map(|(pid, _)| pid)
+        self.processes().into_iter().find(|(_, env)| env.contains(&wanted)).map(|(pid, _)| pid)
     }
 
     /// The launcher's process, if it runs now.
