@@ -373,6 +373,7 @@ $("trigger-form").addEventListener("submit", send);
 async function generator(options) {
   try {
     const g = await json("/generator", options);
+    if (g.running && document.activeElement !== $("generator-rate")) $("generator-rate").value = g.settings.rate;
     const trouble = g.trouble ? ` (${g.trouble})` : "";
     $("generator-state").textContent = g.running
       ? `running at ${show(g.settings.rate)}/s, seed ${g.settings.seed}: ${show(g.accepted)} accepted, ${show(g.refused)} refused${trouble}`

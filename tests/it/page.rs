@@ -54,6 +54,7 @@ impl Browser {
                 "--disable-background-networking",
                 "--disable-component-update",
                 "--disable-sync",
+                "--hide-scrollbars",
             ]
             .map(str::to_owned),
         );
@@ -256,7 +257,7 @@ fn generator_is_started_and_stopped(browser: &Browser) {
 fn the_picture_of_the_page() {
     let job = Job::start(4);
     let browser = Browser::start();
-    browser.open(&format!("{}/", job.client.base));
+    browser.post("/window/rect", &json!({"width": 1280, "height": 1360}));
     let settings =
         json!({"rate": 200, "seed": 11, "duplicates": 0.02, "invalid": 0.004, "late": 0.002, "out_of_order_ms": 1_000});
     let (status, answer) = job.client.post_json("/generator", &settings.to_string());
