@@ -47,7 +47,8 @@ fn verify(setup: &Setup) -> (i32, String) {
 
 fn assert_identical(setup: &Setup) {
     let (code, text) = verify(setup);
-    assert!(code == 0 && text.contains("\"identical\":true"), "verify ended with {code}: {text}");
+    let whole = text.contains("\"identical\":true") && text.contains("\"not_covered\":0");
+    assert!(code == 0 && whole, "verify ended with {code}: {text}");
 }
 
 /// Waits for the results, compares them, drains the job and verifies its log.

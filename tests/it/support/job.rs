@@ -55,8 +55,9 @@ impl Setup {
     /// The civic-safety pipeline on SQLite, in `dir`.
     pub fn new(ranks: usize, dir: &Path) -> Self {
         let pipeline = root().join("pipelines/civic_safety/pipeline.yaml");
-        let env = [("PIPELINES", pipeline.display().to_string()), ("RUST_LOG", "info".to_owned())];
-        let env = env.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        // The whole log is kept, so that all of it can be verified.
+        let env = [("PIPELINES", pipeline.to_str().expect("UTF-8")), ("RUST_LOG", "info"), ("LOG_RETENTION", "1d")];
+        let env = env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         Self { ranks, port: free_port(), data: dir.join("data"), env }
     }
 
