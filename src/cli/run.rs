@@ -217,7 +217,7 @@ impl Rank0 {
         );
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let coordinator = Coordinator {
-            state: State::new(plan, transport.size() - 1, Limits::default(), start.beginning),
+            state: State::new(plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
             transport,
             idle,
             clock: self.clock,
@@ -319,6 +319,12 @@ fn close_workers(transport: &mut dyn Transport) -> Result<(), Failure> {
         transport.send(rank, Channel::Data, wire::encode(&Message::Close)).or_exit(Exit::TryAgain)?;
     }
     Ok(())
+}
+
+/// Segments go only when two checkpoints have passed them, so a small log needs them often.
+fn limits(log_bytes_max: u64) -> Limits {
+    let limits = Limits::default();
+    Limits { checkpoint_bytes: limits.checkpoint_bytes.min(log_bytes_max / 8), ..limits }
 }
 
 /// Writes checkpoints on a thread of its own: their syncs must not hold the loop up.

@@ -273,10 +273,13 @@ impl State {
         if !idle_log || !self.in_flight.is_empty() {
             return None;
         }
+        let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
+        if settled && self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now) {
+            // One more epoch, empty, takes the checkpoint without which a drain would not be short to take up, and a full log would stay full.
+            return Some(Due::Epoch);
+        }
         if self.draining {
-            // One more epoch, empty, takes the last checkpoint.
-            let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
-            return (settled && self.bytes_since_checkpoint > 0).then_some(Due::Epoch);
+            return None;
         }
         let closes = self.facts.next_close_us?;
         if closes <= self.facts.watermark_us {
@@ -320,13 +323,16 @@ impl State {
         to_all.map(|w| Action::Send(w, Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })).collect()
     }
 
+    fn is_checkpoint_old(&self, now: Now) -> bool {
+        self.draining || now.awake.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0
+    }
+
     fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
         let something = self.bytes_since_checkpoint > 0;
-        let old = self.draining || now.awake.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0;
         let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
         let behind =
             self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
-        let due = self.draft.is_none() && !behind && (large || (something && old));
+        let due = self.draft.is_none() && !behind && (large || (something && self.is_checkpoint_old(now)));
         due.then_some(self.next_checkpoint)
     }
 
