@@ -137,7 +137,8 @@ impl Things {
     /// The ledger says what was sent, and a replay of the log finds the same rows.
     fn end(self) {
         let ledger = self.job.client.json("/ledger");
-        let found = ["accepted", "counted", "duplicate", "invalid", "late"].map(|f| ledger[f].as_u64().expect("a count"));
+        let found =
+            ["accepted", "counted", "duplicate", "invalid", "late"].map(|f| ledger[f].as_u64().expect("a count"));
         assert_eq!(found, self.sent, "{ledger}");
         assert_eq!((&ledger["filtered"], &ledger["in_flight"]), (&json!(0), &json!(0)));
         let output = self.job.output();
@@ -201,7 +202,8 @@ fn json_cases(base: Micros) -> Vec<(&'static str, Vec<u8>, Fate, AsJson)> {
         let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
         with(&format!("deep {depth}"), &format!(r#""deep":{open}{close}"#))
     };
-    let utf16: Vec<u8> = String::from_utf8(with("utf-16", r#""g":"g""#)).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> =
+        String::from_utf8(with("utf-16", r#""g":"g""#)).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect();
     let marked = |line: Vec<u8>| [b"\xef\xbb\xbf".to_vec(), line].concat();
     let members: Vec<String> = (0..20_000).map(|n| format!(r#""m{n}":0"#)).collect();
     let json = Refused("json: ");
@@ -220,7 +222,12 @@ fn json_cases(base: Micros) -> Vec<(&'static str, Vec<u8>, Fate, AsJson)> {
         ("U+0000 in a value", with("nul", r#""g":"a\u0000b","s":"\u0000""#), Counted, Same),
         ("U+0000 in the id", with(r"\u0000", r#""g":"nul""#), Counted, Same),
         ("U+0000 in a name", with("nul in a name", r#""\u0000":0"#), Counted, Same),
-        ("U+0000 in a refused value", with("nul", r#""g":"g","x":"\u0000","\u0000":"\u0000""#), Refused("schema: /x"), Same),
+        (
+            "U+0000 in a refused value",
+            with("nul", r#""g":"g","x":"\u0000","\u0000":"\u0000""#),
+            Refused("schema: /x"),
+            Same,
+        ),
         ("a raw NUL", with("nul", "\"s\":\"\0\""), json.clone(), Same),
         ("depth 127", nested(127), Counted, Same),
         ("depth 128", nested(128), Counted, Same),
@@ -261,7 +268,12 @@ fn json_cases(base: Micros) -> Vec<(&'static str, Vec<u8>, Fate, AsJson)> {
         ("an exponent of 200 KB", with("exponent", &format!(r#""x":1e{}"#, "9".repeat(200_000))), json.clone(), Same),
         ("20,000 names", with("names", &members.join(",")), Counted, Same),
         ("a name of 200 KB", with("name", &format!(r#""{}":1"#, "n".repeat(200_000))), Counted, Same),
-        ("a name of 200 KB twice", with("name", &format!(r#""{0}":1,"{0}":1"#, "n".repeat(100_000))), json.clone(), Same),
+        (
+            "a name of 200 KB twice",
+            with("name", &format!(r#""{0}":1,"{0}":1"#, "n".repeat(100_000))),
+            json.clone(),
+            Same,
+        ),
         ("trailing comma", with("comma", r#""g":"g","#), json.clone(), Same),
         ("trailing comma in an array", with("comma", r#""a":[1,]"#), json.clone(), Same),
         ("single quotes", b"{'id':'quotes'}".to_vec(), json.clone(), Same),
@@ -593,7 +605,11 @@ fn heads_and_refusals(client: &Client) {
     let absent = "/windows/00000000-0000-0000-0000-000000000000";
     let cases = [
         ("a body that is too large", post(topic, json, &vec![b' '; (16 << 20) + 1]), 413),
-        ("an event that is too large", post(topic, json, format!("{{\"a\":\"{}\"}}", "a".repeat(1 << 20)).as_bytes()), 413),
+        (
+            "an event that is too large",
+            post(topic, json, format!("{{\"a\":\"{}\"}}", "a".repeat(1 << 20)).as_bytes()),
+            413,
+        ),
         ("XML", post(topic, "text/xml", b"<event/>"), 415),
         ("no such topic", post("/topics/no.such/events", json, b"{}"), 404),
         ("nothing in it", post(topic, json, b""), 400),
@@ -628,13 +644,17 @@ fn heads_and_refusals(client: &Client) {
 fn generator_counts_match(job: &Job) {
     let client = &job.client;
     let before = client.json("/ledger");
-    let (status, started) = client.post_json("/generator", r#"{"rate": 2000, "seed": 7, "duplicates": 0.05, "invalid": 0.05}"#);
+    let (status, started) =
+        client.post_json("/generator", r#"{"rate": 2000, "seed": 7, "duplicates": 0.05, "invalid": 0.05}"#);
     assert_eq!((status, &started["running"]), (200, &json!(true)), "{started}");
     until("it has sent some", || client.json("/generator")["accepted"].as_u64() > Some(1_000));
     let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
     let mut stopped = agent.delete(format!("{}/generator", client.base)).call().expect("an answer");
     let stopped: Value = stopped.body_mut().read_json().expect("JSON");
-    assert_eq!((&stopped["running"], &stopped["refused"], &stopped["sent"]), (&json!(false), &json!(0), &stopped["accepted"]));
+    assert_eq!(
+        (&stopped["running"], &stopped["refused"], &stopped["sent"]),
+        (&json!(false), &json!(0), &stopped["accepted"])
+    );
     job.wait_settled();
     let after = client.json("/ledger");
     let grown = |fate: &str| after[fate].as_u64().expect("a count") - before[fate].as_u64().expect("a count");
