@@ -180,14 +180,15 @@ pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let plan = &web.app.pipeline.plan;
     let examples = web.examples.get_or_init(|| examples(&web.app.pipeline));
-    let topics = plan.topics.iter().zip(&web.app.pipeline.schemas).zip(examples).map(|((topic, schema), example)| TopicView {
-        name: &topic.name,
-        id: topic.id.as_ref().map(FieldPath::to_string),
-        time: topic.time.to_string(),
-        post: format!("/topics/{}/events", escape(&topic.name)),
-        schema: Raw::of(schema.as_bytes()),
-        example: example.as_deref().map(Raw::of),
-    });
+    let topics =
+        plan.topics.iter().zip(&web.app.pipeline.schemas).zip(examples).map(|((topic, schema), example)| TopicView {
+            name: &topic.name,
+            id: topic.id.as_ref().map(FieldPath::to_string),
+            time: topic.time.to_string(),
+            post: format!("/topics/{}/events", escape(&topic.name)),
+            schema: Raw::of(schema.as_bytes()),
+            example: example.as_deref().map(Raw::of),
+        });
     Ok(json_answer(&TopicsView { topics: topics.collect(), topic_field: &plan.topic_field }))
 }
 
@@ -282,7 +283,9 @@ fn metric_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 fn no_row(id: Uuid) -> Problem {
-    Problem::not_found(format!("no row has the metric_id {id}; a row of an open window is there once it is shown, which `emit` says how often: GET /windows has them all"))
+    Problem::not_found(format!(
+        "no row has the metric_id {id}; a row of an open window is there once it is shown, which `emit` says how often: GET /windows has them all"
+    ))
 }
 
 /// Whether a dead letter's body names this id where its topic has it; any topic's place will do where the topic is not known.

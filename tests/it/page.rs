@@ -12,7 +12,7 @@ use ureq::Agent;
 use crate::support::job::{Job, free_port, root, until};
 
 /// No command of the browser takes nearly as long.
-const COMMAND_MAX: Duration = Duration::from_secs(60);
+const COMMAND_MAX: Duration = Duration::from_mins(1);
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
