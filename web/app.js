@@ -300,17 +300,20 @@ function makeForm() {
     const id = `trigger-field-${i}`;
     field.input = control(field, id, topic);
     field.input.dataset.path = field.name;
-    field.input.addEventListener("input", writeJson);
+    field.input.addEventListener("input", () => {
+      field.written = true;
+      writeJson();
+    });
     return element("div", {}, element("label", { htmlFor: id, textContent: field.name + (field.required ? "" : " (optional)") }), field.input);
   }));
   writeJson();
 }
 
-// A new id and the time of now, unless somebody wrote the JSON by hand: sending that twice is meant.
+// Each event is sent with a new id and the time of now, but for what somebody wrote: sending that twice is meant.
 let byHand = false;
 
 function refresh() {
-  for (const field of fields) if (field.auto && field.input.value) field.input.value = field.auto();
+  for (const field of fields) if (field.auto && !field.written) field.input.value = field.auto();
   writeJson();
 }
 
@@ -332,6 +335,7 @@ function result(words, good) {
 async function send(event) {
   event.preventDefault();
   const button = $("trigger-send");
+  if (!byHand) refresh();
   const body = $("trigger-json").value;
   button.disabled = true;
   $("trigger-metrics").replaceChildren();
@@ -344,7 +348,6 @@ async function send(event) {
     const fates = answer.items.map((i) => `${i.status} at offset ${i.offset}${i.reason ? `: ${i.reason}` : ""}`).join("; ");
     result(`${fates} (${took} ms)`, answer.counted === answer.accepted);
     if (answer.counted === 1 && answer.accepted === 1) await wentInto(body);
-    if (!byHand) refresh();
   } catch (error) {
     result(error.message, false);
   } finally {

@@ -183,10 +183,10 @@ fn a_person_sends_events_and_sees_where_they_went() {
             browser.rows("#ranks").len() >= 2 && browser.text("#trigger-topic").contains(topic)
         });
         browser.click(&format!("#trigger-topic option:nth-child({})", sent + 1));
-        let id = browser.script("return JSON.parse(document.getElementById('trigger-json').value).event_id", &[]);
         browser.click("#trigger-send");
         let offset = format!("counted at offset {sent} ");
         browser.until_text("#trigger-result", |result| result.starts_with(&offset));
+        let id = browser.script("return JSON.parse(document.getElementById('trigger-json').value).event_id", &[]);
         // It leads to its row, and the row back to it.
         let id = id.as_str().expect("an id");
         until("its rows are named", || {
@@ -267,6 +267,10 @@ fn the_picture_of_the_page() {
     until("some windows are closed", || job.client.json("/ledger")["counted"].as_u64() > Some(4_000));
     browser.click("#trigger-send");
     browser.until_text("#trigger-result", |result| result.starts_with("counted"));
+    // It has the time at which it was sent, however long the form had stood there: it is late for no window.
+    until("its rows are named", || {
+        browser.script("return document.querySelectorAll('#trigger-metrics button').length", &[]) == 2
+    });
     browser.script("window.scrollTo(0, 0); document.activeElement.blur()", &[]);
     browser.screenshot(&root().join("docs/page.png"));
 }
