@@ -3,6 +3,7 @@
 //! Modules stand in the order an event travels. `docs/semantics.md` states the rules they carry out.
 
 pub mod units;
+pub mod path;
 pub mod plan;
 pub mod time;
 pub mod schema;
@@ -15,5 +16,6 @@ pub mod exact;
 pub mod aggregate;
 pub mod window;
 pub mod row;
+pub mod identity;
 pub mod ledger;
 pub mod epoch;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use crate::core::path::FieldPath;
 use crate::core::schema::Schema;
 use crate::core::units::{Micros, TopicId};
 
@@ -32,10 +33,6 @@ pub struct TopicPlan {
     /// How long an id is remembered.
     pub remember: Micros,
 }
-
-/// A path such as `payload.age`: the names from the top of the event down.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FieldPath(pub Vec<String>);
 
 /// A field that decode lifts into a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,11 +89,5 @@ impl Plan {
     pub fn topic(&self, name: &str) -> Option<TopicId> {
         let at = self.topics.iter().position(|t| t.name == name)?;
         u16::try_from(at).ok().map(TopicId)
-    }
-}
-
-impl std::fmt::Display for FieldPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("."))
     }
 }

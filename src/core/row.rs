@@ -1,9 +1,7 @@
 //! What leaves the engine: rows of windows, dead letters, and the facts that the audit tables keep.
 
-use uuid::{Builder, Uuid};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use uuid::Uuid;
 
-use crate::core::aggregate::{encode_group, put_text};
 use crate::core::columns::{GroupValue, Reason};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 
@@ -61,36 +59,4 @@ pub struct AuditEvent {
     pub body: Vec<u8>,
     /// The rows it went into.
     pub metrics: Vec<Uuid>,
-}
-
-/// The name of a row, the same on every replay and for ever: a UUID (version 8) from a 128-bit xxh3 of (pipeline, window, start, group).
-#[must_use]
-pub fn metric_id(pipeline: &str, window: &str, start: Micros, group: &[GroupValue]) -> Uuid {
-    let mut bytes = Vec::new();
-    put_text(pipeline, &mut bytes);
-    put_text(window, &mut bytes);
-    bytes.extend_from_slice(&start.0.to_le_bytes());
-    encode_group(group, &mut bytes);
-    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
-}
-
-/// Of a closed row: covers metric_id, values and event count. Never 0. The same for ever.
-#[must_use]
-pub fn digest(metric_id: Uuid, values: &[Value], event_count: u64) -> u64 {
-    let mut bytes = metric_id.as_bytes().to_vec();
-    for value in values {
-        match value {
-            Value::Null => bytes.push(0),
-            Value::Integer(integer) => {
-                bytes.push(1);
-                bytes.extend_from_slice(&integer.to_le_bytes());
-            }
-            Value::Number(number) => {
-                bytes.push(2);
-                bytes.extend_from_slice(&number.to_bits().to_le_bytes());
-            }
-        }
-    }
-    bytes.extend_from_slice(&event_count.to_le_bytes());
-    xxh3_64(&bytes).max(1)
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use crate::core::aggregate::{PaneKey, Partial};
 use crate::core::columns::GroupValue;
 use crate::core::epoch::Cut;
+use crate::core::identity::{digest, metric_id};
 use crate::core::plan::{Plan, WindowPlan};
-use crate::core::row::{WindowRow, digest, metric_id};
+use crate::core::row::WindowRow;
 use crate::core::units::{Micros, Millis};
 
 /// The number of the window that an event of this time falls into; windows are aligned to Unix time zero.

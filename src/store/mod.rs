@@ -5,6 +5,7 @@
 
 pub mod writer;
 pub mod target;
+mod open;
 pub mod sqlite;
 pub mod postgres;
 mod schema;

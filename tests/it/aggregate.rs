@@ -13,8 +13,9 @@ use xsum::{Xsum, XsumSmall};
 use caudal::core::aggregate::{PaneKey, Partial, Rows, preaggregate};
 use caudal::core::columns::{Column, GroupValue};
 use caudal::core::exact::{ExactSum, integer_mean};
+use caudal::core::identity::{digest, metric_id};
 use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, WindowPlan};
-use caudal::core::row::{Value, digest, metric_id};
+use caudal::core::row::Value;
 use caudal::core::units::Micros;
 
 // ---- Arbitrary precision, as plainly as it can be said. Numbers are counted in the smallest double, 2^-1074.

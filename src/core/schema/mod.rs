@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(in crate::core) use check::{Num, Parsed, Rules, Shape, uuid};
 pub(in crate::core) use names::Names;
 
-use crate::core::plan::FieldPath;
+use crate::core::path::FieldPath;
 
 /// A compiled schema, draft 2020-12, formats asserted.
 pub struct Schema {
