@@ -23,7 +23,7 @@ const HEAD_BYTES: usize = 64;
 /// Between the coordinator C and a worker W, in this order on one edge:
 ///
 /// ```text
-/// C → W   Open Restore* Begin (Slab* EndEpoch)* Close
+/// C → W   Open Restore* Begin (Slab* EndEpoch)* Close         other workers' messages may come before Open
 /// W → C   Ready (Consumed* Report CheckpointPart*)*            Consumed may stand anywhere
 /// ```
 ///

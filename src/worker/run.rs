@@ -45,6 +45,8 @@ pub fn run(
     plan: impl Fn(&str) -> Result<Arc<Plan>, String>,
 ) -> Result<(), WorkerError> {
     let mut state: Option<State> = None;
+    // From other workers, which rank 0 may have opened before this one. How many there can be is bounded by the epochs in flight.
+    let mut early: Vec<(To, Message)> = Vec::new();
     let mut heard = Instant::now();
     loop {
         let mut busy = transport.progress()?;
@@ -53,22 +55,21 @@ pub fn run(
             if received.from == 0 {
                 heard = Instant::now();
             }
-            match wire::decode(received.message)? {
-                Message::Open(open) => state = Some(opened(&open, &plan)?),
-                Message::Close => return leave(transport),
-                Message::Heartbeat => {}
-                message => {
-                    let Some(state) = state.as_mut() else {
-                        panic!("a worker's first message is Open, not {message:?}")
-                    };
-                    let from = received.from.checked_sub(1).map_or(To::Coordinator, To::Worker);
-                    let out = match message {
-                        Message::Begin => vec![(To::Coordinator, ready(state))],
-                        Message::Split(split) => read(state, &split),
-                        message => state.step(from, message),
-                    };
-                    send(transport, out)?;
+            let from = received.from.checked_sub(1).map_or(To::Coordinator, To::Worker);
+            match (wire::decode(received.message)?, &mut state) {
+                (Message::Close, _) => return leave(transport),
+                (Message::Heartbeat, _) => {}
+                (Message::Open(open), _) => {
+                    let state = state.insert(opened(&open, &plan)?);
+                    for (from, message) in early.drain(..) {
+                        send(transport, state.step(from, message))?;
+                    }
                 }
+                (message, None) if from != To::Coordinator => early.push((from, message)),
+                (message, None) => panic!("a coordinator's first message is Open, not {message:?}"),
+                (Message::Begin, Some(state)) => send(transport, vec![(To::Coordinator, ready(state))])?,
+                (Message::Split(split), Some(state)) => send(transport, read(state, &split))?,
+                (message, Some(state)) => send(transport, state.step(from, message))?,
             }
         } else if let Some(state) = state.as_mut().filter(|s| s.has_waiting()) {
             busy = true;
@@ -171,4 +172,54 @@ fn finish_line(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::core::epoch::Cut;
+    use crate::core::keygroup::KEY_GROUPS;
+    use crate::core::units::Epoch;
+    use crate::pipeline::Bundle;
+    use crate::transport::local::{LocalTransport, network};
+
+    fn receive(end: &mut LocalTransport) -> Message {
+        loop {
+            if let Some(received) = end.receive().unwrap() {
+                return wire::decode(received.message).unwrap();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_another_worker_sends_before_open_is_not_lost() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/civic_safety/pipeline.yaml");
+        let bundle = Bundle::read(&path).unwrap().to_text();
+        let plan = |text: &str| Ok(Bundle::from_text(text)?.pipeline().map_err(|f| f.to_string())?.plan);
+        let [mut coordinator, mut worker, mut peer] = network(3).try_into().ok().unwrap();
+        let topics = plan(&bundle).unwrap().topics.len();
+
+        // No ids, for each key group of the first of two workers.
+        let entries = vec![0; KEY_GROUPS / 2 * topics * 4];
+        let ids = Message::Ids { epoch: 1, newest: vec![None; topics], entries };
+        peer.send(1, Channel::Data, wire::encode(&ids)).unwrap();
+        let cut = Cut { epoch: Epoch(1), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None };
+        let open = Open { worker: 0, workers: 2, bundle, id_key: 0, batch: false };
+        let end = Message::EndEpoch { cut: cut.into(), base: 0, checkpoint: None };
+        let thread = std::thread::spawn(move || {
+            let (mut idle, _) = Idle::new();
+            run(&mut worker, &mut idle, plan).unwrap();
+        });
+        for message in [Message::Open(open), Message::Begin, end] {
+            coordinator.send(1, Channel::Data, wire::encode(&message)).unwrap();
+        }
+        assert!(matches!(receive(&mut coordinator), Message::Ready { .. }));
+        assert!(matches!(receive(&mut peer), Message::Ids { epoch: 1, .. }));
+        assert!(matches!(receive(&mut peer), Message::Verdicts { epoch: 1, .. }));
+        coordinator.send(1, Channel::Data, wire::encode(&Message::Close)).unwrap();
+        thread.join().unwrap();
+    }
 }
