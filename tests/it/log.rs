@@ -388,3 +388,298 @@ fn lives_with_crashes_keep_what_was_acknowledged() {
         assert!(lives.open(&disk).is_some(), "seed {seed}");
     }
 }
+
+fn is_segment(name: &str) -> bool {
+    name.strip_suffix(".log").is_some()
+}
+
+/// A log of these limits on a disk of its own, with one START, and one-event frames appended for as long as they are taken.
+fn filled(options: Options, capacity: u64) -> (Arc<SimDisk>, Log, &'static str) {
+    let disk = SimDisk::new(0);
+    disk.set_capacity(capacity);
+    let (mut log, _) = Log::open(disk.clone(), options, ID, None, Offset(0)).unwrap();
+    log.append(&[start(1)], Millis(0)).unwrap();
+    let refusal = fill(&mut log);
+    (disk, log, refusal)
+}
+
+fn fill(log: &mut Log) -> &'static str {
+    loop {
+        let end = log.end().0;
+        // Clocks do not go back: a slab has its frame's time.
+        let ingest = end.max(log.ingest().0);
+        if let Err(error) = log.append(&[slab(end, 1, ingest)], Millis(ingest)) {
+            return kind(&error);
+        }
+        assert!(end < 1000, "something limits the log");
+    }
+}
+
+#[test]
+fn a_full_log_takes_cuts_and_heals_when_segments_go() {
+    const SEGMENT: u64 = SMALL.segment_bytes;
+    let cases = [
+        // LOG_BYTES_MAX, capacity, low water → refusal, events taken: two to a segment of four pages, and where the disk is
+        // full one more, for which the segment allocated ahead is used and no other can be.
+        (4 * SEGMENT, u64::MAX, 0, "full", 8),
+        (4 * SEGMENT + 1, u64::MAX, 0, "full", 8),
+        (u64::MAX, 5 * SEGMENT, 0, "disk full", 9),
+        (u64::MAX, 5 * SEGMENT + 100, 0, "disk full", 9),
+        (u64::MAX, 6 * SEGMENT, SEGMENT + 1, "disk full", 7),
+    ];
+    for (n, (bytes_max, capacity, low_water_bytes, refusal, taken)) in cases.into_iter().enumerate() {
+        let options = Options { bytes_max, low_water_bytes, ..SMALL };
+        let (disk, mut log, found) = filled(options, capacity);
+        assert_eq!((found, log.end().0), (refusal, taken), "case {n}");
+        let before = disk.files();
+        assert_eq!(failure(log.append(&[slab(taken, 1, 90), cut(1, 0, false)], Millis(90))), refusal, "case {n}");
+        assert_eq!(disk.files(), before, "case {n}: nothing happened");
+        log.append(&[cut(1, taken, false)], Millis(90)).unwrap();
+
+        log.retain(Offset(taken), None).unwrap();
+        assert!(log.begin().0 > 0, "case {n}: {}", log.begin());
+        assert_eq!(fill(&mut log), refusal, "case {n}: it healed");
+        assert!(log.end().0 >= taken + 4, "case {n}: up to {}", log.end());
+        let events = log.end();
+        let disk = disk.crash();
+        if low_water_bytes < SEGMENT && capacity < u64::MAX {
+            // Opening copies a segment; a low-water mark above a segment's size keeps room for it.
+            assert_eq!(failure(Log::open(disk.clone(), options, ID, None, Offset(0))), "disk full", "case {n}");
+            disk.set_capacity(u64::MAX);
+        }
+        let recovered = Log::open(disk, options, ID, None, Offset(0)).unwrap().1;
+        assert_eq!((recovered.end, recovered.cuts.len()), (events, 1), "case {n}");
+    }
+}
+
+#[test]
+fn cuts_go_in_only_while_there_is_a_preallocated_place() {
+    let (disk, mut log, refusal) = filled(SMALL, 3 * SMALL.segment_bytes);
+    assert_eq!(refusal, "disk full");
+    let mut epoch = 0;
+    let refusal = loop {
+        epoch += 1;
+        match log.append(&[cut(epoch, 0, false)], Millis(99)) {
+            Ok(_) => assert!(epoch < 10),
+            Err(error) => break kind(&error),
+        }
+    };
+    assert_eq!((refusal, epoch > 1), ("disk full", true));
+    disk.set_capacity(u64::MAX);
+    log.append(&[cut(epoch, 0, false)], Millis(99)).unwrap();
+    assert_eq!(fill_some(&mut log), 5);
+}
+
+fn fill_some(log: &mut Log) -> usize {
+    let append = |_: &usize| {
+        let end = log.end().0;
+        log.append(&[slab(end, 1, 99)], Millis(99)).is_ok()
+    };
+    (0..5).take_while(append).count()
+}
+
+#[test]
+fn the_start_stands_at_the_head_of_every_segment() {
+    let (disk, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
+    let events = log.end();
+    log.retain(events, None).unwrap();
+    assert_eq!(disk.files().keys().filter(|n| is_segment(n)).count(), 1);
+    for verify_from in [Offset(0), log.begin(), events] {
+        let disk = SimDisk::with_files(0, disk.files());
+        let (log, recovered) = Log::open(disk, SMALL, ID, None, verify_from).unwrap();
+        assert_eq!(recovered.start.map(|s| s.generation), Some(Generation(1)));
+        assert_eq!((recovered.begin, recovered.end), (log.begin(), events));
+    }
+}
+
+#[test]
+fn retention_keeps_what_is_needed_or_young() {
+    // Frames of one event, taken in at the millisecond of their offset; segments begin at 0, 2, 4, 6, 8.
+    let cases = [
+        (0, None, 0),
+        (2, None, 0),
+        (3, None, 2),
+        (4, None, 2),
+        (5, None, 4),
+        (1000, None, 8),
+        (1000, Some(0), 0),
+        (1000, Some(2), 2),
+        (1000, Some(4), 4),
+        (5, Some(1000), 4),
+    ];
+    for (needed_from, keep_since, begin) in cases {
+        let (_, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
+        log.retain(Offset(needed_from), keep_since.map(Millis)).unwrap();
+        assert_eq!(log.begin().0, begin, "needed from {needed_from}, kept since {keep_since:?}");
+    }
+}
+
+#[test]
+fn a_reader_outlives_the_segments_it_has_passed_and_no_others() {
+    let (_, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
+    let (mut passed, mut behind) = (log.reader(Offset(0)), log.reader(Offset(0)));
+    let end = log.end();
+    let all = drain(&mut passed).len();
+    assert_eq!(behind.next_slab().unwrap().map(|s| s.first_offset), Some(Offset(0)));
+    log.retain(end, None).unwrap();
+    log.append(&[slab(end.0, 1, 99)], Millis(99)).unwrap();
+    assert_eq!((all, drain(&mut passed).len()), (end.0 as usize, 1));
+    let refused = loop {
+        match behind.next_slab() {
+            Ok(slab) => assert!(slab.is_some_and(|s| s.first_offset < log.begin()), "only what its open file holds"),
+            Err(error) => break kind(&error),
+        }
+    };
+    assert_eq!(refused, "mismatch");
+    assert_eq!(failure(log.reader(Offset(0)).next_slab()), "mismatch");
+    assert_eq!(log.reader(end).next_slab().unwrap().map(|s| s.first_offset), Some(end));
+}
+
+#[test]
+fn a_store_that_does_not_belong_to_the_log_is_refused() {
+    let (disk, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
+    let end = log.end();
+    log.retain(Offset(5), None).unwrap();
+    let (other, begin) = (LogId(7), log.begin());
+    let cases = [
+        (ID, end, "none"),
+        (ID, begin, "none"),
+        (ID, Offset(begin.0 - 1), "mismatch"),
+        (ID, Offset(end.0 + 1), "mismatch"),
+        (other, end, "mismatch"),
+    ];
+    for (log, end, expected) in cases {
+        let disk = SimDisk::with_files(0, disk.files());
+        let before = disk.files();
+        let opened = Log::open(disk.clone(), SMALL, LogId(9), Some(Proof { log, end }), Offset(0));
+        assert_eq!(failure(opened), expected, "{log}, {end}");
+        let segments = |files: BTreeMap<String, Vec<u8>>| files.into_iter().filter(|(n, _)| is_segment(n));
+        assert!(segments(disk.files()).eq(segments(before)), "{log}, {end}: nothing was changed");
+    }
+    let empty = Log::open(SimDisk::new(0), SMALL, ID, Some(Proof { log: ID, end: Offset(0) }), Offset(0));
+    assert_eq!(failure(empty), "mismatch");
+}
+
+#[test]
+fn files_of_others_are_left_alone_and_its_own_leftovers_are_not() {
+    let strangers =
+        ["checkpoint-00000000000000000001", "checkpoint.tmp", "ids-00000000000000000001", "segment-1.log", "x"];
+    let leftovers = ["segment-next.tmp", "segment-copy.tmp"];
+    let files = strangers.iter().chain(&leftovers).map(|name| ((*name).to_owned(), b"junk".to_vec())).collect();
+    let disk = SimDisk::with_files(0, files);
+    open(&disk).unwrap();
+    let files = disk.files();
+    assert!(strangers.iter().all(|name| files[*name] == b"junk"));
+    assert!(leftovers.iter().all(|name| files.get(*name).is_none_or(|bytes| bytes.iter().all(|&b| b == 0))));
+}
+
+/// A torn frame leaves nothing behind that a later one could be taken for.
+#[test]
+fn a_torn_tail_is_cut_off_and_zeroed() {
+    let mut torn = 0;
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        let (mut log, _) = open(&disk).unwrap();
+        log.append(&[slab(0, 2, 0)], Millis(0)).unwrap();
+        disk.fail_sync_after(0);
+        assert_eq!(failure(log.append(&[slab(2, 300, 0)], Millis(0))), "io");
+        let disk = disk.crash();
+        let (log, recovered) = open(&disk).unwrap();
+        let file = &disk.files()["segment-00000000000000000001.log"];
+        let rest = file[2 * 4096..].iter().rposition(|&b| b != 0).map_or(0, |at| at as u64 + 1);
+        assert_eq!(rest > 0, log.end() == Offset(302), "seed {seed}");
+        torn += u32::from(recovered.truncated_bytes > 0);
+    }
+    // Many crashes keep all of the frame or nothing: the test says something only where some tore it.
+    assert!(torn > 10, "{torn} torn");
+}
+
+mod writer {
+    use std::cell::RefCell;
+
+    use caudal::ingest::feed::feed;
+    use caudal::ingest::writer::{Batch, Note, Request, Writer};
+    use caudal::ingest::{Receipt, Refusal, Submission};
+    use tokio::sync::oneshot::{self, error::TryRecvError};
+
+    use super::*;
+
+    /// Events and cuts of a batch → the answer as (first, count), and the notes as (end, newest cut).
+    type Step = (u32, &'static [u64], Option<Result<(u64, u32), Refusal>>, &'static [(u64, Option<u64>)]);
+
+    type Answer = oneshot::Receiver<Result<Receipt, Refusal>>;
+
+    fn batch(events: u32, cuts: &[u64]) -> (Batch, Answer) {
+        let (receipt, answer) = oneshot::channel();
+        let lines = "{}\n".repeat(events as usize);
+        let submission = Submission { topic: None, lines: lines.into(), count: events, applied: None };
+        let requests = if events == 0 { Vec::new() } else { vec![Request { submission, receipt }] };
+        let cut = |&epoch| Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None };
+        (Batch { requests, cuts: cuts.iter().map(cut).collect(), retain: None }, answer)
+    }
+
+    fn shown(notes: &RefCell<Vec<Note>>) -> Vec<(u64, Option<u64>)> {
+        let shown = notes.take().into_iter().map(|note| match note {
+            Note::Durable { end, cut, .. } => (end.0, cut.map(|c| c.0)),
+            Note::Failed(error) => panic!("{error}"),
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn without_room_submissions_are_refused_and_cuts_are_kept() {
+        let disk = SimDisk::new(0);
+        let (log, _) = open(&disk).unwrap();
+        let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
+        let (mut writer, notes) = (Writer::new(log, feed_in), RefCell::new(Vec::new()));
+        let note = |n| notes.borrow_mut().push(n);
+        disk.set_capacity(0);
+        // Two of the first segment's three frames, then the third, then the spare one's.
+        let steps: [Step; 8] = [
+            (3, &[1], Some(Ok((0, 3))), &[(3, Some(1))]),
+            (2, &[], Some(Ok((3, 2))), &[(5, None)]),
+            (0, &[2], None, &[(5, Some(2))]),
+            (2, &[3, 4], Some(Ok((5, 2))), &[(7, Some(4))]),
+            (2, &[5], Some(Err(Refusal::DiskFull)), &[(7, Some(5))]),
+            (0, &[6], None, &[(7, Some(6))]),
+            (1, &[7], Some(Err(Refusal::DiskFull)), &[]),
+            (0, &[8], None, &[]),
+        ];
+        for (events, cuts, expected, told) in steps {
+            let (batch, mut answer) = batch(events, cuts);
+            writer.commit(batch, Millis(5), &note).unwrap();
+            let answered = answer.try_recv().ok().map(|a| a.map(|r| (r.first.0, r.count)));
+            assert_eq!((answered, shown(&notes).as_slice()), (expected, told), "{events} events, cuts {cuts:?}");
+        }
+        assert!(writer.has_deferred());
+        disk.set_capacity(u64::MAX);
+        let (batch, mut answer) = batch(1, &[9]);
+        writer.commit(batch, Millis(5), &note).unwrap();
+        assert_eq!(answer.try_recv().unwrap(), Ok(Receipt { first: Offset(7), count: 1 }));
+        assert!(!writer.has_deferred());
+        let fed: Vec<u32> = std::iter::from_fn(|| feed.next_slab().unwrap()).map(|s| s.count).collect();
+        assert_eq!(fed, [3, 2, 2, 1]);
+        let recovered = Log::open(disk.crash(), SMALL, ID, None, Offset(0)).unwrap().1;
+        assert_eq!(recovered.cuts.iter().map(|c| c.epoch.0).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn after_a_failed_sync_nobody_has_an_answer() {
+        for failing in 0..2 {
+            let disk = SimDisk::new(failing);
+            let (log, _) = open(&disk).unwrap();
+            let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
+            let (mut writer, failed) = (Writer::new(log, feed_in), RefCell::new(0));
+            let note = |n| *failed.borrow_mut() += u64::from(matches!(n, Note::Failed(LogError::Io { .. })));
+            disk.fail_sync_after(failing);
+            for n in 0..3 {
+                let (batch, mut answer) = batch(1, &[n + 1]);
+                let committed = writer.commit(batch, Millis(0), &note).is_ok();
+                assert_eq!((committed, answer.try_recv().is_ok()), (n < failing, n < failing));
+                assert!(n < failing || answer.try_recv() == Err(TryRecvError::Closed));
+                assert_eq!(feed.next_slab().unwrap().is_some(), n < failing);
+            }
+            assert_eq!(*failed.borrow(), 3 - failing);
+        }
+    }
+}
