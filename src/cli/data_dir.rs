@@ -3,9 +3,14 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::core::units::LogId;
+
+/// A directory that another process holds for longer than this is that process's.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(3);
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Held for as long as the process uses the directory.
 pub struct DataDir {
@@ -30,7 +35,7 @@ impl DataDir {
         fs::create_dir_all(&log).map_err(|e| refuse("made", e))?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
         let lock = lock.map_err(|e| refuse("written", e))?;
-        match lock.try_lock() {
+        match lock_in_time(&lock) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Failure::new(
                 Exit::Config,
@@ -49,6 +54,17 @@ impl DataDir {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
+    }
+}
+
+/// A process that was killed keeps its lock until the kernel has ended it, which a sync under way holds up.
+fn lock_in_time(lock: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT_MAX => std::thread::sleep(LOCK_RETRY),
+            result => return result,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::core::keygroup::KEY_GROUPS;
 use crate::pipeline::Bundle;
 use crate::transport::idle::Idle;
 use crate::transport::local::network;
@@ -27,6 +28,10 @@ pub fn run(coordinate: Coordinate) -> Result<(), Failure> {
     let mut mpi = mpi::init().or_exit(Exit::Unavailable)?;
     abort_on_panic();
     outlive_signals().or_exit(Exit::TryAgain)?;
+    if mpi.size() > KEY_GROUPS + 1 {
+        let why = format!("{} ranks are too many: a job has at most {KEY_GROUPS} workers, and rank 0", mpi.size());
+        return Err(Failure::new(Exit::Config, why));
+    }
     let (mut idle, waker) = Idle::new();
     match (mpi.rank(), mpi.size()) {
         (_, 1) => alone(coordinate, &mut idle, waker)?,

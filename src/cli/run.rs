@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -66,8 +65,9 @@ struct Rank0 {
     cutter: log_writer::Cutter,
     queue: Queue,
     events: (Notifier, Receiver<Event>),
-    data: DataDir,
     server: Server,
+    /// Given up last.
+    data: DataDir,
 }
 
 /// What the store had when it was asked at the start.
@@ -97,6 +97,24 @@ struct Server {
     runtime: Runtime,
     stop: oneshot::Sender<()>,
     done: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// A runtime that is only dropped waits for questions to the store, and with them the process's end.
+struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    fn get(&self) -> &tokio::runtime::Runtime {
+        let Some(runtime) = &self.0 else { panic!("the runtime is taken away only when it is dropped") };
+        runtime
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Rank0 {
@@ -158,6 +176,7 @@ impl Rank0 {
             s.ledger = opening_ledger(recovered.end, start.beginning.progress);
             s.committed = start.beginning.progress.epoch;
             s.checkpoint = start.beginning.checkpoint.0;
+            s.store_away_since = None;
             s.replay_until = recovered.end;
         });
         open_workers(transport, &bundle, recovered.id, &mut start)?;
@@ -340,6 +359,7 @@ fn checkpoint_writer(
                 epoch,
                 needs: checkpoints.needed_from(Offset(u64::MAX)),
                 want_all_ids,
+                few: checkpoints.are_few(),
             });
             notifier.tell(Event::Checkpointed(written));
         }
@@ -350,26 +370,26 @@ fn checkpoint_writer(
 impl Server {
     fn start(app: App, notifier: &Notifier) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build();
-        let runtime = runtime.or_exit(Exit::TryAgain)?;
+        let runtime = Runtime(Some(runtime.or_exit(Exit::TryAgain)?));
         let at = (app.http.addr, app.http.port);
-        let listener = runtime.block_on(TcpListener::bind(at));
+        let listener = runtime.get().block_on(TcpListener::bind(at));
         let listener = listener
             .map_err(|e| format!("HTTP_ADDR {} HTTP_PORT {} cannot be opened: {e}; name another HTTP_PORT", at.0, at.1))
             .or_exit(Exit::Config)?;
         let (stop, stopped) = oneshot::channel();
-        let done = runtime.spawn(web::serve(listener, app, async {
+        let serve = web::serve(listener, app, async {
             // A sender that is gone stops the server too.
             drop(stopped.await);
-        }));
-        runtime.block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
+        });
+        let done = runtime.get().spawn(serve);
+        runtime.get().block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
         Ok(Self { runtime, stop, done })
     }
 
     fn stop(self) -> Result<(), Failure> {
         // The receiver is gone only if the server has ended already.
         let _ = self.stop.send(());
-        let ended = self.runtime.block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
-        self.runtime.shutdown_background();
+        let ended = self.runtime.get().block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
         match ended {
             Ok(Ok(Err(error))) => Err(Failure::new(Exit::TryAgain, format!("HTTP: {error}"))),
             _ => Ok(()),

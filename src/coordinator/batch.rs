@@ -124,9 +124,6 @@ pub fn run(
     for worker in 0..workers {
         send(run.transport, worker, &Message::Close)?;
     }
-    while run.transport.unsent() > 0 {
-        run.transport.progress()?;
-    }
     Ok(())
 }
 

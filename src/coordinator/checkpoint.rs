@@ -151,6 +151,12 @@ impl Checkpoints {
         oldest.map_or(Offset(0), |k| needed_from(Offset(k.end).min(committed)))
     }
 
+    /// Whether there are fewer than must be kept, so that the log can let go of nothing.
+    #[must_use]
+    pub fn are_few(&self) -> bool {
+        self.kept.len() < KEPT
+    }
+
     /// The epochs in the names of this kind, oldest first.
     fn epochs(&self, kind: &str) -> io::Result<Vec<u64>> {
         let names = self.disk.list()?;

@@ -37,7 +37,14 @@ pub struct Written {
     /// What the log must keep for it.
     pub needs: Offset,
     pub want_all_ids: bool,
+    /// There are fewer than must be kept.
+    pub few: bool,
 }
+
+/// How often segments that have become older than LOG_RETENTION are looked for.
+const RETAIN_EVERY: Millis = Millis(10_000);
+/// While IDS_MAX ids are remembered, events are let in for a moment this often: event time moves on by them alone, and ids expire by it.
+const IDS_TRICKLE_EVERY: Millis = Millis(1000);
 
 /// A drain that the store holds up ends after this: what is not committed lies in the log, and the next start takes it up.
 const DRAIN_MAX: Millis = Millis(45_000);
@@ -100,6 +107,8 @@ struct Turn {
     drain_since: Option<Millis>,
     shown: Millis,
     beat: Millis,
+    retained: Millis,
+    trickled: Millis,
     /// By worker: turns since the last status, and those in which it had no credit left.
     pressed: Vec<(u32, u32)>,
     hosts: Vec<(u32, String)>,
@@ -124,9 +133,11 @@ impl Coordinator<'_> {
             drain_since: None,
             shown: Millis(0),
             beat: Millis(0),
+            retained: Millis(0),
+            trickled: Millis(0),
             pressed: vec![(0, 0); workers],
             hosts: vec![(0, String::new()); workers],
-            checkpoint: Epoch(0),
+            checkpoint: self.status.get().checkpoint,
             checkpoint_needs: Offset(0),
             committed: self.state.committed_to(),
         };
@@ -135,12 +146,14 @@ impl Coordinator<'_> {
             let mut busy = self.transport.progress()?;
             busy |= self.receive(&mut turn)?;
             busy |= self.take_events(&mut turn, now)?;
+            // Asked first: what the writer has just pushed is found below.
+            let quiet = self.cutter.is_idle();
             let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
             let actions = self.state.tick(now, idle_log);
             busy |= !actions.is_empty();
             self.act(actions)?;
-            self.follow_phase(&mut turn);
-            let drained = turn.drain_since.is_some() && idle_log && self.state.at_rest();
+            self.follow_phase(&mut turn, now);
+            let drained = turn.drain_since.is_some() && quiet && idle_log && self.state.at_rest();
             if drained || turn.drain_since.is_some_and(|since| now.awake.0 >= since.0 + DRAIN_MAX.0) {
                 self.show(&mut turn, now);
                 self.leave()?;
@@ -148,7 +161,11 @@ impl Coordinator<'_> {
             }
             self.beat(&mut turn, now)?;
             if now.awake.0 >= turn.shown.0 + STATUS_EVERY.0 {
+                self.state.forget_the_gone();
                 self.show(&mut turn, now);
+            }
+            if now.awake.0 >= turn.retained.0 + RETAIN_EVERY.0 {
+                self.retain(&mut turn, now);
             }
             if busy {
                 self.idle.worked();
@@ -212,12 +229,16 @@ impl Coordinator<'_> {
                     if written.want_all_ids {
                         self.state.want_full_checkpoint();
                     }
+                    if written.few {
+                        self.state.owe_checkpoint();
+                    }
                     self.retain(turn, now);
                 }
                 Event::Checkpointed(Err(error)) => {
                     // The log keeps what the checkpoint would have covered; the next one must stand on its own.
                     tracing::warn!(%error, "a checkpoint cannot be written; the next one is tried with everything in it");
                     self.state.want_full_checkpoint();
+                    self.state.owe_checkpoint();
                 }
                 Event::Drain => {
                     turn.phase = Phase::Draining;
@@ -244,7 +265,8 @@ impl Coordinator<'_> {
     }
 
     /// Lets go of segments that neither a checkpoint, nor the store, nor LOG_RETENTION needs.
-    fn retain(&self, turn: &Turn, now: Now) {
+    fn retain(&self, turn: &mut Turn, now: Now) {
+        turn.retained = now.awake;
         let needed_from = turn.checkpoint_needs.min(needed_from(turn.committed.end));
         let keep_since = self.retention.map(|r| Millis(now.unix.0.saturating_sub(r.as_millis() as u64)));
         self.cutter.retain(needed_from, keep_since);
@@ -252,11 +274,12 @@ impl Coordinator<'_> {
 
     /// Hands out what the workers have credit for; true if the log has nothing more to hand out.
     fn dispatch(&mut self, turn: &mut Turn, now: Now, busy: &mut bool) -> Result<bool, RunError> {
-        for waiting in self.feed.waiting() {
-            self.state.wait_for(waiting.first, waiting.count, waiting.to);
-        }
         while self.state.wants_slab() {
             let Some(slab) = self.feed.next_slab()? else { return Ok(true) };
+            // Before the slab is handed out: its fates must find whoever waits for them.
+            for waiting in self.feed.waiting() {
+                self.state.wait_for(waiting.first, waiting.count, waiting.to);
+            }
             *busy = true;
             let count = u64::from(slab.count);
             if turn.phase != Phase::Replaying {
@@ -286,7 +309,7 @@ impl Coordinator<'_> {
     }
 
     /// Opens the way in once the replay has caught up, and closes it while too many ids are remembered.
-    fn follow_phase(&self, turn: &mut Turn) {
+    fn follow_phase(&self, turn: &mut Turn, now: Now) {
         let full = self.state.facts().ids >= self.ids_max;
         match (turn.phase, self.ingest.gated()) {
             (Phase::Replaying, _) if self.state.caught_up() => {
@@ -296,6 +319,10 @@ impl Coordinator<'_> {
             }
             (Phase::Serving, None) if full => self.ingest.gate(Some(Refusal::IdsFull)),
             (Phase::Serving, Some(Refusal::IdsFull)) if !full => self.ingest.gate(None),
+            (Phase::Serving, Some(Refusal::IdsFull)) if now.awake.0 >= turn.trickled.0 + IDS_TRICKLE_EVERY.0 => {
+                turn.trickled = now.awake;
+                self.ingest.gate(None);
+            }
             _ => {}
         }
     }
@@ -349,9 +376,6 @@ impl Coordinator<'_> {
     fn leave(&mut self) -> Result<(), RunError> {
         for worker in 1..self.transport.size() {
             self.transport.send(worker, Channel::Data, wire::encode(&Message::Close))?;
-        }
-        while self.transport.unsent() > 0 {
-            self.transport.progress()?;
         }
         Ok(())
     }

@@ -194,7 +194,8 @@ impl State {
             facts: Facts::default(),
             timed: false,
             draft: None,
-            bytes_since_checkpoint: 0,
+            // Of the last life's two one is loaded; the log lets go of segments when there are two again.
+            bytes_since_checkpoint: u64::from(beginning.checkpoint.0 > Epoch(0)),
             checkpoint_at: Millis(0),
             next_checkpoint: Ids::Fresh,
             draining: false,
@@ -328,11 +329,12 @@ impl State {
     }
 
     fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
-        let something = self.bytes_since_checkpoint > 0;
         let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
         let behind =
             self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
-        let due = self.draft.is_none() && !behind && (large || (something && self.is_checkpoint_old(now)));
+        let due = self.draft.is_none()
+            && !behind
+            && (large || (self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now)));
         due.then_some(self.next_checkpoint)
     }
 
@@ -475,6 +477,16 @@ impl State {
             && self.finished.is_empty()
             && self.committing.is_empty()
             && self.draft.is_none()
+    }
+
+    /// One more checkpoint is to be taken in time, whether or not events come.
+    pub fn owe_checkpoint(&mut self) {
+        self.bytes_since_checkpoint = self.bytes_since_checkpoint.max(1);
+    }
+
+    /// Forgets requests whose clients have stopped waiting.
+    pub fn forget_the_gone(&mut self) {
+        self.waiters.retain(|w| !w.to.is_closed());
     }
 
     /// The next checkpoint is to bring all ids: the sealed files have become too many.

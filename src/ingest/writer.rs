@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter, memrchr};
@@ -27,6 +27,9 @@ const SHARED_BYTES_MAX: usize = 128 << 10;
 const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Cuts for which there was no room are tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// A refusal for want of room is taken to last this long; by then those who were refused have tried again.
+const REFUSING_FOR: Duration = Duration::from_secs(10);
 
 /// What the writer tells the coordinator.
 #[derive(Debug)]
@@ -85,6 +88,10 @@ struct State {
     cuts: Vec<Cut>,
     retain: Option<(Offset, Option<Millis>)>,
     closed: bool,
+    /// The thread has taken something and is not done with it.
+    under_way: bool,
+    /// When a submission was last refused for want of room, and why.
+    refused: Option<(Refusal, Instant)>,
 }
 
 /// At most `queue_max` submissions wait (INGEST_QUEUE_MAX), and `queue_bytes_max` of their bytes.
@@ -97,6 +104,8 @@ pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue
         cuts: Vec::new(),
         retain: None,
         closed: false,
+        under_way: false,
+        refused: None,
     };
     let shared = Arc::new(Shared { state: Mutex::new(state), filled: Condvar::new(), queue_max, queue_bytes_max });
     (Ingest { shared: shared.clone() }, Cutter { shared: shared.clone() }, Queue { shared })
@@ -155,10 +164,12 @@ impl Ingest {
         self.shared.lock().gate = closed;
     }
 
-    /// Why submissions are refused now, if they are.
+    /// Why submissions are refused now, if they are: by the gate, or lately for want of room.
     #[must_use]
     pub fn gated(&self) -> Option<Refusal> {
-        self.shared.lock().gate
+        let state = self.shared.lock();
+        let lately = state.refused.filter(|(_, at)| at.elapsed() < REFUSING_FOR);
+        state.gate.or(lately.map(|(refusal, _)| refusal))
     }
 }
 
@@ -171,6 +182,13 @@ impl Cutter {
     /// Deletes what `Log::retain` may.
     pub fn retain(&self, needed_from: Offset, keep_since: Option<Millis>) {
         self.shared.change(|state| state.retain = Some((needed_from, keep_since)));
+    }
+
+    /// Whether nothing waits for the writer and nothing is under way in it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.is_idle() && !state.under_way
     }
 
     /// Writes what still waits, then ends the thread.
@@ -208,6 +226,7 @@ impl Queue {
     /// Waits until there is something, or for `at_most` if given. None once the queue is closed and empty.
     fn wait(&self, at_most: Option<Duration>) -> Option<Batch> {
         let mut state = self.shared.lock();
+        state.under_way = false;
         while state.is_idle() {
             if state.closed {
                 return None;
@@ -223,7 +242,12 @@ impl Queue {
                 }
             }
         }
+        state.under_way = true;
         Some(state.take())
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        self.shared.lock().refused = Some((refusal, Instant::now()));
     }
 }
 
@@ -233,6 +257,8 @@ pub struct Writer {
     feed: FeedIn,
     /// Cuts for which the disk had no room, and which are in no frame yet.
     deferred: Vec<Cut>,
+    /// Why the last submissions were refused, until somebody asks.
+    refused: Option<Refusal>,
 }
 
 /// The log has failed, as the note said: commit nothing more.
@@ -250,7 +276,7 @@ struct Frame {
 impl Writer {
     #[must_use]
     pub fn new(log: Log, feed: FeedIn) -> Self {
-        Self { log, feed, deferred: Vec::new() }
+        Self { log, feed, deferred: Vec::new(), refused: None }
     }
 
     /// Puts the batch into one frame. When it is on disk: slabs and those who wait for them go into the feed, then the coordinator is told, then the receipts
@@ -320,6 +346,9 @@ impl Writer {
         note: &impl Fn(Note),
     ) -> Result<(), LogError> {
         let refused = !frame.receipts.is_empty();
+        if refused {
+            self.refused = Some(refusal);
+        }
         for (to, _) in frame.receipts {
             let _ = to.send(Err(refusal));
         }
@@ -437,6 +466,9 @@ pub fn spawn(
         while let Some(batch) = queue.wait(writer.has_deferred().then_some(RETRY_AFTER)) {
             if writer.commit(batch, clock.unix(), &note).is_err() {
                 return;
+            }
+            if let Some(refusal) = writer.refused.take() {
+                queue.refused(refusal);
             }
         }
     };

@@ -37,7 +37,6 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize>;
     /// Writes all of the slices, one after the other.
     fn write_at(&self, at: u64, from: &mut [IoSlice<'_>]) -> io::Result<()>;
-    fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes the file's bytes and length durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
 }
@@ -179,10 +178,6 @@ impl DiskFile for OpenFile {
             }
         }
         Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {

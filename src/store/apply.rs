@@ -20,8 +20,8 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))
 }
 
-/// Takes the generation row's lock for the rest of the transaction and raises the generation to `mine`.
-pub fn fence(tx: &mut impl Write, mine: Generation) -> Result<(), StoreError> {
+/// Takes the generation row's lock for the rest of the transaction, and reads the generation: a COMMIT that was under way is decided then.
+pub fn lock(tx: &mut impl Write) -> Result<Generation, StoreError> {
     let lock = match tx.dialect() {
         // BEGIN IMMEDIATE has taken the database's one write lock.
         Dialect::Sqlite => "",
@@ -31,7 +31,12 @@ pub fn fence(tx: &mut impl Write, mine: Generation) -> Result<(), StoreError> {
     let Some(mut row) = rows.into_iter().next() else {
         return Err(StoreError::Broken("the row of table generation is missing".to_owned()));
     };
-    let theirs = Generation(row.unsigned()?);
+    Ok(Generation(row.unsigned()?))
+}
+
+/// Takes the lock and raises the generation to `mine`.
+pub fn fence(tx: &mut impl Write, mine: Generation) -> Result<(), StoreError> {
+    let theirs = lock(tx)?;
     if theirs > mine {
         return Err(StoreError::Fenced { mine, theirs });
     }

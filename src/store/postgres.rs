@@ -98,7 +98,12 @@ impl Store for PostgresStore {
     }
 
     fn progress(&mut self) -> Result<Option<Progress>, StoreError> {
-        apply::read_progress(&mut self.connection)
+        // A session that was killed may still be committing; it holds the lock until that is decided.
+        let mut tx = self.connection.begin()?;
+        apply::lock(&mut tx)?;
+        let progress = apply::read_progress(&mut tx)?;
+        tx.commit().map_err(error)?;
+        Ok(progress)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {

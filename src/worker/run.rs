@@ -48,6 +48,7 @@ pub fn run(
     // From other workers, which rank 0 may have opened before this one. How many there can be is bounded by the epochs in flight.
     let mut early: Vec<(To, Message)> = Vec::new();
     let mut heard = Instant::now();
+    let mut live = false;
     loop {
         let mut busy = transport.progress()?;
         if let Some(received) = transport.receive()? {
@@ -57,9 +58,10 @@ pub fn run(
             }
             let from = received.from.checked_sub(1).map_or(To::Coordinator, To::Worker);
             match (wire::decode(received.message)?, &mut state) {
-                (Message::Close, _) => return leave(transport),
+                (Message::Close, _) => return Ok(()),
                 (Message::Heartbeat, _) => {}
                 (Message::Open(open), _) => {
+                    live = !open.batch;
                     let state = state.insert(opened(&open, &plan)?);
                     for (from, message) in early.drain(..) {
                         send(transport, state.step(from, message))?;
@@ -79,8 +81,8 @@ pub fn run(
         if busy {
             idle.worked();
         } else {
-            // Until it opens its workers, rank 0 may be waiting for the store, or reading a long log.
-            if state.is_some() && heard.elapsed() > HEARTBEAT_MAX {
+            // Until it opens its workers, rank 0 may be waiting for the store, or reading a long log; and a batch has no heartbeat.
+            if live && heard.elapsed() > HEARTBEAT_MAX {
                 return Err(WorkerError::Silent);
             }
             idle.rest(transport.under_way());
@@ -95,13 +97,6 @@ fn opened(open: &Open, plan: impl Fn(&str) -> Result<Arc<Plan>, String>) -> Resu
 
 fn ready(state: &State) -> Message {
     Message::Ready { pid: std::process::id(), host: process::host(), facts: state.facts() }
-}
-
-fn leave(transport: &mut dyn Transport) -> Result<(), WorkerError> {
-    while transport.unsent() > 0 {
-        transport.progress()?;
-    }
-    Ok(())
 }
 
 fn send(transport: &mut dyn Transport, out: Vec<(To, Message)>) -> Result<(), TransportError> {

@@ -360,10 +360,6 @@ impl DiskFile for SimFile {
         state.file(self.inode, FileOp::Write(at as usize, bytes))
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        alive(&self.state, self.life)?.file(self.inode, FileOp::Length(len as usize))
-    }
-
     fn sync(&self) -> io::Result<()> {
         let mut state = alive(&self.state, self.life)?;
         let dies = state.change();
