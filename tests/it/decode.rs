@@ -241,7 +241,9 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
 /// An event that is changed in some places, mostly few.
 fn changed() -> impl Strategy<Value = Vec<u8>> {
     (event(), prop::collection::vec(change(), 0..4)).prop_map(|(mut line, changes)| {
-        changes.iter().for_each(|change| change.apply(&mut line));
+        for change in &changes {
+            change.apply(&mut line);
+        }
         line
     })
 }
@@ -283,7 +285,8 @@ fn number() -> impl Strategy<Value = String> {
 fn string() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[a-z0-9 é😀/]{0,9}",
-        1 => select(vec!["\\n", "\\\"", "\\\\", "\\/", "\\u0061", "\\u00e9", "\\ud83d\\ude00", "\\ud83d", "\\ude00", "\\x", "\\u12", "\t", "\u{7f}"]).prop_map(str::to_owned),
+        1 => select(vec!["\\n", "\\\"", "\\\\", "\\/", "\\u0061", "\\u00e9", "\\ud83d\\ude00",
+            "\\ud83d", "\\ude00", "\\x", "\\u12", "\t", "\u{7f}"]).prop_map(str::to_owned),
     ];
     prop::collection::vec(piece, 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
 }
@@ -316,7 +319,8 @@ fn open_event() -> impl Strategy<Value = Vec<u8>> {
     let time = prop_oneof![
         "20(2[0-7])-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-4]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]{1,9})?(Z|z|[+-][0-2][0-9]:[0-6][0-9])"
             .prop_map(|text| format!("\"{text}\"")),
-        text(&["2016-12-31T23:59:60Z", "0000-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-00:01", "2000-02-29t12:00:00.5z", "2026-01-01\\u005400:00:00Z"]),
+        text(&["2016-12-31T23:59:60Z", "0000-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-00:01",
+            "2000-02-29t12:00:00.5z", "2026-01-01\\u005400:00:00Z"]),
     ];
     let id = prop_oneof![
         text(&[
