@@ -95,6 +95,51 @@ pub fn batch(plan: &Plan, schemas: &[String], topic: Option<usize>, lines: Vec<(
     model.finish()
 }
 
+/// A valid event as the plan reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    pub topic: usize,
+    pub time: i64,
+    pub id: Option<String>,
+    /// Of an id that is one.
+    pub uuid: Option<u128>,
+    /// By the plan's columns.
+    pub fields: Vec<Field>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Field {
+    Group(GroupValue),
+    Integer(Option<i64>),
+    Number(Option<f64>),
+}
+
+/// What rules 1 to 7 make of each line: an event, or a topic (if it is known) and a reason. `taken` is when a live job took them; None: a batch.
+pub fn read(
+    plan: &Plan,
+    schemas: &[String],
+    taken: Option<Millis>,
+    topic: Option<usize>,
+    lines: &[Vec<u8>],
+) -> Vec<Result<Reading, (Option<usize>, Reason)>> {
+    let model = Model::new(plan, schemas, taken.is_none());
+    let reading = |line: &Vec<u8>| {
+        let valid = model.validate(taken.unwrap_or(Millis(0)).0, topic, line)?;
+        let fields = plan.columns.iter().map(|column| {
+            let value = field(&valid.event, &column.path);
+            match column.kind {
+                ColumnKind::Group => Field::Group(group_value(value)),
+                ColumnKind::Integer => Field::Integer(value.and_then(integer)),
+                ColumnKind::Number => Field::Number(value.and_then(Value::as_f64)),
+            }
+        });
+        let fields = fields.collect();
+        let uuid = valid.id.as_ref().and_then(|(id, _)| if let Identity::Uuid(uuid) = id { Some(*uuid) } else { None });
+        Ok(Reading { topic: valid.topic, time: valid.time as i64, id: valid.id.map(|(_, text)| text), uuid, fields })
+    };
+    lines.iter().map(reading).collect()
+}
+
 struct Model<'a> {
     plan: &'a Plan,
     schemas: Vec<jsonschema::Validator>,
