@@ -28,6 +28,8 @@ const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Cuts for which there was no room are tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// Between two deletions of segments, where no frame comes between.
+const RETAIN_PAUSE: Duration = Duration::from_millis(20);
 /// A refusal for want of room is taken to last this long; by then those who were refused have tried again.
 const REFUSING_FOR: Duration = Duration::from_secs(10);
 
@@ -257,6 +259,8 @@ pub struct Writer {
     feed: FeedIn,
     /// Cuts for which the disk had no room, and which are in no frame yet.
     deferred: Vec<Cut>,
+    /// As `Log::retain` takes it, while there may be something to delete.
+    retaining: Option<(Offset, Option<Millis>)>,
     /// Why the last submissions were refused, until somebody asks.
     refused: Option<Refusal>,
 }
@@ -276,7 +280,7 @@ struct Frame {
 impl Writer {
     #[must_use]
     pub fn new(log: Log, feed: FeedIn) -> Self {
-        Self { log, feed, deferred: Vec::new(), refused: None }
+        Self { log, feed, deferred: Vec::new(), retaining: None, refused: None }
     }
 
     /// Puts the batch into one frame. When it is on disk: slabs and those who wait for them go into the feed, then the coordinator is told, then the receipts
@@ -287,20 +291,19 @@ impl Writer {
     pub fn commit(&mut self, batch: Batch, now: Millis, note: &impl Fn(Note)) -> Result<(), LogFailed> {
         let Batch { requests, mut cuts, retain } = batch;
         cuts.splice(..0, self.deferred.drain(..));
-        let done = self.write(requests, cuts, now, note).and_then(|()| match retain {
-            Some((needed_from, keep_since)) => self.retain(needed_from, keep_since, note),
-            None => Ok(()),
-        });
+        self.retaining = retain.or(self.retaining);
+        let done = self.write(requests, cuts, now, note).and_then(|()| self.let_go(note));
         done.map_err(|error| {
             note(Note::Failed(error));
             LogFailed
         })
     }
 
-    /// Cuts are waiting for room on the disk.
+    /// When there is something to do even if nothing comes: cuts wait for room on the disk, or segments to be deleted.
     #[must_use]
-    pub fn has_deferred(&self) -> bool {
-        !self.deferred.is_empty()
+    pub fn again_after(&self) -> Option<Duration> {
+        let retaining = self.retaining.map(|_| RETAIN_PAUSE);
+        retaining.or((!self.deferred.is_empty()).then_some(RETRY_AFTER))
     }
 
     fn write(
@@ -359,14 +362,14 @@ impl Writer {
         Ok(())
     }
 
-    fn retain(
-        &mut self,
-        needed_from: Offset,
-        keep_since: Option<Millis>,
-        note: &impl Fn(Note),
-    ) -> Result<(), LogError> {
-        self.log.retain(needed_from, keep_since)?;
-        note(Note::Durable { end: self.log.end(), cut: None, bytes: self.log.bytes() });
+    /// Lets go of one segment between two frames.
+    fn let_go(&mut self, note: &impl Fn(Note)) -> Result<(), LogError> {
+        let Some((needed_from, keep_since)) = self.retaining else { return Ok(()) };
+        if self.log.retain(needed_from, keep_since)? {
+            note(Note::Durable { end: self.log.end(), cut: None, bytes: self.log.bytes() });
+        } else {
+            self.retaining = None;
+        }
         Ok(())
     }
 }
@@ -463,7 +466,7 @@ pub fn spawn(
 ) -> JoinHandle<()> {
     let run = move || {
         let mut writer = Writer::new(log, feed);
-        while let Some(batch) = queue.wait(writer.has_deferred().then_some(RETRY_AFTER)) {
+        while let Some(batch) = queue.wait(writer.again_after()) {
             if writer.commit(batch, clock.unix(), &note).is_err() {
                 return;
             }

@@ -188,13 +188,14 @@ impl Log {
         Reader::new(self.disk.clone(), self.segments.clone(), self.id, from, self.end)
     }
 
-    /// Deletes whole segments whose events all lie before `needed_from` and, if `keep_since` is given, whose last frame was taken in before it. One in which
-    /// a cut at `needed_from` itself may stand is kept.
+    /// Deletes the oldest segment if its events all lie before `needed_from` and, if `keep_since` is given, its last frame was taken in before it; true
+    /// if it did, and may be asked for the next one. One in which a cut at `needed_from` itself may stand is kept. One at a time, since a file system
+    /// takes tens of milliseconds for each, in which nothing is appended.
     ///
     /// # Errors
     /// `Io`.
-    pub fn retain(&mut self, needed_from: Offset, keep_since: Option<Millis>) -> Result<(), LogError> {
-        self.unless_failed(|log| log.delete_segments(needed_from, keep_since))
+    pub fn retain(&mut self, needed_from: Offset, keep_since: Option<Millis>) -> Result<bool, LogError> {
+        self.unless_failed(|log| log.delete_segment(needed_from, keep_since))
     }
 
     /// Bytes of all segments.
@@ -340,21 +341,20 @@ impl Log {
         Ok(())
     }
 
-    fn delete_segments(&mut self, needed_from: Offset, keep_since: Option<Millis>) -> Result<(), LogError> {
-        loop {
-            let oldest = {
-                let mut segments = self.segments.lock();
-                let unneeded = segments.get(1).is_some_and(|next| {
-                    next.header.first < needed_from && keep_since.is_none_or(|since| next.header.ingest < since)
-                });
-                if unneeded { segments.pop_front() } else { None }
-            };
-            let Some(oldest) = oldest else { return Ok(()) };
-            let name = segment::name(oldest.header.number);
-            self.disk.remove(&name).map_err(|e| self.io(&name, e))?;
-            // One by one: a crash must not bring an older segment back without the one after it.
-            self.disk.sync_directory().map_err(|e| self.io("", e))?;
-        }
+    fn delete_segment(&mut self, needed_from: Offset, keep_since: Option<Millis>) -> Result<bool, LogError> {
+        let oldest = {
+            let mut segments = self.segments.lock();
+            let unneeded = segments.get(1).is_some_and(|next| {
+                next.header.first < needed_from && keep_since.is_none_or(|since| next.header.ingest < since)
+            });
+            if unneeded { segments.pop_front() } else { None }
+        };
+        let Some(oldest) = oldest else { return Ok(false) };
+        let name = segment::name(oldest.header.number);
+        self.disk.remove(&name).map_err(|e| self.io(&name, e))?;
+        // Before the next is removed: a crash must not bring an older segment back without the one after it.
+        self.disk.sync_directory().map_err(|e| self.io("", e))?;
+        Ok(true)
     }
 
     fn io(&self, name: &str, error: io::Error) -> LogError {

@@ -436,7 +436,7 @@ fn a_full_log_takes_cuts_and_heals_when_segments_go() {
         assert_eq!(disk.files(), before, "case {n}: nothing happened");
         log.append(&[cut(1, taken, false)], Millis(90)).unwrap();
 
-        log.retain(Offset(taken), None).unwrap();
+        while log.retain(Offset(taken), None).unwrap() {}
         assert!(log.begin().0 > 0, "case {n}: {}", log.begin());
         assert_eq!(fill(&mut log), refusal, "case {n}: it healed");
         assert!(log.end().0 >= taken + 4, "case {n}: up to {}", log.end());
@@ -482,7 +482,7 @@ fn fill_some(log: &mut Log) -> usize {
 fn the_start_stands_at_the_head_of_every_segment() {
     let (disk, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
     let events = log.end();
-    log.retain(events, None).unwrap();
+    while log.retain(events, None).unwrap() {}
     assert_eq!(disk.files().keys().filter(|n| is_segment(n)).count(), 1);
     for verify_from in [Offset(0), log.begin(), events] {
         let disk = SimDisk::with_files(0, disk.files());
@@ -509,7 +509,7 @@ fn retention_keeps_what_is_needed_or_young() {
     ];
     for (needed_from, keep_since, begin) in cases {
         let (_, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
-        log.retain(Offset(needed_from), keep_since.map(Millis)).unwrap();
+        while log.retain(Offset(needed_from), keep_since.map(Millis)).unwrap() {}
         assert_eq!(log.begin().0, begin, "needed from {needed_from}, kept since {keep_since:?}");
     }
 }
@@ -521,7 +521,7 @@ fn a_reader_outlives_the_segments_it_has_passed_and_no_others() {
     let end = log.end();
     let all = drain(&mut passed).len();
     assert_eq!(behind.next_slab().unwrap().map(|s| s.first_offset), Some(Offset(0)));
-    log.retain(end, None).unwrap();
+    while log.retain(end, None).unwrap() {}
     log.append(&[slab(end.0, 1, 99)], Millis(99)).unwrap();
     assert_eq!((all, drain(&mut passed).len()), (end.0 as usize, 1));
     let refused = loop {
@@ -539,7 +539,7 @@ fn a_reader_outlives_the_segments_it_has_passed_and_no_others() {
 fn a_store_that_does_not_belong_to_the_log_is_refused() {
     let (disk, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
     let end = log.end();
-    log.retain(Offset(5), None).unwrap();
+    while log.retain(Offset(5), None).unwrap() {}
     let (other, begin) = (LogId(7), log.begin());
     let cases = [
         (ID, end, "none"),
@@ -651,12 +651,12 @@ mod writer {
             let answered = answer.try_recv().ok().map(|a| a.map(|r| (r.first.0, r.count)));
             assert_eq!((answered, shown(&notes).as_slice()), (expected, told), "{events} events, cuts {cuts:?}");
         }
-        assert!(writer.has_deferred());
+        assert!(writer.again_after().is_some());
         disk.set_capacity(u64::MAX);
         let (batch, mut answer) = batch(1, &[9]);
         writer.commit(batch, Millis(5), &note).unwrap();
         assert_eq!(answer.try_recv().unwrap(), Ok(Receipt { first: Offset(7), count: 1 }));
-        assert!(!writer.has_deferred());
+        assert_eq!(writer.again_after(), None);
         let fed: Vec<u32> = std::iter::from_fn(|| feed.next_slab().unwrap()).map(|s| s.count).collect();
         assert_eq!(fed, [3, 2, 2, 1]);
         let recovered = Log::open(disk.crash(), SMALL, ID, None, Offset(0)).unwrap().1;
