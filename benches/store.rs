@@ -14,8 +14,7 @@ use caudal::store::{Commit, Progress};
 use criterion::{BatchSize, Criterion, Throughput};
 use uuid::Uuid;
 
-// The tests' own server; this uses a part of it.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests' own server, of which this uses a part")]
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
 

@@ -656,6 +656,15 @@ mod tests {
         assert!(!state.at_rest());
         let [Action::Checkpoint(draft)] = &state.committed(to)[..] else { panic!("and then be built upon") };
         assert_eq!(draft.cut, cut);
+
+        // Nothing more comes. A second one is taken only where it is owed, and not before its time: without it a full log would stay full.
+        assert_eq!(logged(&state.tick(at(90_000), true)), None);
+        state.owe_checkpoint();
+        assert_eq!(logged(&state.tick(at(79_999), true)), None);
+        let actions = state.tick(at(80_000), true);
+        assert_eq!(logged(&actions).map(|c| (c.epoch, c.end)), Some((Epoch(2), Offset(1))));
+        let asked = |a: &Action| matches!(a, Action::Send(_, Message::EndEpoch { checkpoint: Some(_), .. }));
+        assert!(actions.iter().any(asked), "the empty epoch takes it");
     }
 
     #[test]
