@@ -636,4 +636,26 @@ mod tests {
         }
         assert_eq!(read, expected);
     }
+
+    /// Silence does not count while events are refused, so whoever measures it must see the refusal; and a drain must see that nothing is under way.
+    #[test]
+    fn a_refusal_for_want_of_room_is_seen_and_then_the_writer_is_idle() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(FileDisk::open(directory.path()).unwrap());
+        let options = Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: u64::MAX };
+        let (log, _) = Log::open(disk, options, LogId(1), None, Offset(0)).unwrap();
+        let (feed_in, _feed) = feed(log.reader(Offset(0)), Offset(0));
+        let (ingest, cutter, queue) = super::queue(10, 1 << 20);
+        ingest.gate(None);
+        assert_eq!(ingest.gated(), None);
+        assert!(cutter.is_idle());
+        let waits = ingest.shared.enter(submission(None, &["{}".to_owned()])).unwrap();
+        assert!(!cutter.is_idle(), "something waits");
+        let thread = spawn(log, queue, feed_in, Arc::new(SystemClock::default()), |_| {});
+        assert_eq!(waits.blocking_recv().unwrap(), Err(Refusal::DiskFull));
+        cutter.close();
+        thread.join().unwrap();
+        assert_eq!(ingest.gated(), Some(Refusal::DiskFull));
+        assert!(cutter.is_idle());
+    }
 }
