@@ -8,7 +8,7 @@
 #     ./run_mpi.sh bench [live|batch|idle]  measures jobs end to end on this machine
 #
 # On a fresh Debian or Ubuntu machine with a Rust toolchain it installs what is missing (or says which packages to ask for), builds, starts the
-# job and prints the page's address when events are accepted. It may be called from any directory; relative paths, `.env` and DATA_DIR are
+# job, which prints the page's address when events are accepted. It may be called from any directory; relative paths, `.env` and DATA_DIR are
 # those of the caller's directory.
 #
 # A job of `run` that dies is started again at once; one that keeps dying before it is ready, after growing pauses. Ctrl-C, or SIGTERM to this
@@ -91,24 +91,20 @@ launch() {
     job=$!
 }
 
-stop_helpers() {
-    local pid
-    for pid in $watcher $timer; do kill "$pid" 2>/dev/null; done
-    watcher='' timer=''
+stop_timer() {
+    [ -z "$timer" ] || kill "$timer" 2>/dev/null
+    timer=''
 }
 
-# Waits until the page answers that it is ready, asking by bash alone. Ends if the script that started it is gone.
-await_ready() {
-    local host=$1 port=$2 status
-    while kill -0 $$ 2>/dev/null; do
-        status=$({
-            exec 4<>"/dev/tcp/$host/$port" &&
-                printf 'GET /readyz HTTP/1.1\r\nHost: localhost:%s\r\nConnection: close\r\n\r\n' "$port" >&4 &&
-                read -r -t 2 line <&4 && printf '%s' "$line"
-        } 2>/dev/null)
-        case $status in 'HTTP/1.'?' 200'*) return 0 ;; esac
-        sleep 0.1
+# Passes on what the job prints, and ends with 0 if it said that it is ready. What stops this script must not stop the job's output.
+relay() {
+    local line seen=1
+    trap '' INT TERM HUP
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in 'Caudal is ready: '*) seen=0 ;; esac
+        printf '%s\n' "$line"
     done
+    return $seen
 }
 
 # Tells the job every second that it is to drain, until it has had its time: mpirun forwards a signal to the ranks it has already started, and
@@ -137,27 +133,22 @@ on_stop() {
     fi
 }
 
-# Runs a job until it ends and leaves its exit code in `code`, whether it was ready in `ready`.
+# Waits until the job has ended and nothing of it is left; leaves its exit code in `code`.
 attend() {
     local ended
-    ready=0
     while :; do
-        # Bash drops a job that ended while it ran other commands: `wait -n` would then wait for the helpers alone.
+        # Bash drops a job that ended while it ran other commands: `wait -n` would then wait for the timer alone.
         if ! kill -0 "$job" 2>/dev/null; then
             wait "$job" 2>/dev/null
             code=$?
             break
         fi
         # shellcheck disable=SC2086
-        { wait -n -p ended "$job" $watcher $timer; } 2>/dev/null
+        { wait -n -p ended "$job" $timer; } 2>/dev/null
         code=$?
         case ${ended:-} in
             '') ;; # a signal came
             "$job") break ;;
-            "$watcher")
-                watcher='' ready=1
-                printf 'Caudal is ready: %s\n' "$page"
-                ;;
             "$timer")
                 timer=''
                 say "not drained after $DRAIN_SECONDS s: killing the job; what was accepted is in the log and is finished at the next start"
@@ -165,27 +156,22 @@ attend() {
                 ;;
         esac
     done
-    stop_helpers
+    stop_timer
     clear_job
     job=''
 }
 
 supervise() {
-    local host port failures=0 ever_ready=0 pause
-    host=$(setting HTTP_ADDR 127.0.0.1)
-    port=$(setting HTTP_PORT 5000)
-    case $host in
-        127.0.0.1 | 0.0.0.0 | ::1 | ::) page="http://localhost:$port/" ;;
-        *:*) page="http://[$host]:$port/" ;;
-        *) page="http://$host:$port/" ;;
-    esac
-    case $host in 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; esac
+    local failures=0 ever_ready=0 ready pause output relay
     exec 3</dev/null
     while :; do
-        launch "${mpirun[@]}" "$caudal" "$@"
-        await_ready "$host" "$port" >/dev/null 2>&1 3<&- &
-        watcher=$!
+        exec {output}> >(relay)
+        relay=$!
+        launch "${mpirun[@]}" "$caudal" "$@" >&"$output" {output}>&-
+        exec {output}>&-
         attend
+        wait "$relay"
+        ready=$?
         if [ $stops -gt 0 ]; then
             # 138: the signal came before the job had begun to listen to it; it had accepted nothing yet.
             case $code in
@@ -198,7 +184,7 @@ supervise() {
             0) exit 0 ;;
             2 | 64 | 65 | 66 | 69 | 74 | 77 | 78) fail "$code" "the job ended with code $code; starting it again would not help" ;;
         esac
-        if [ $ready = 1 ]; then
+        if [ $ready = 0 ]; then
             ever_ready=1 failures=0
         else
             failures=$((failures + 1))
@@ -212,7 +198,7 @@ supervise() {
             sleep "$pause" &
             timer=$!
             wait "$timer"
-            stop_helpers
+            stop_timer
         fi
         [ $stops -eq 0 ] || exit 0
     done
@@ -276,7 +262,7 @@ export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-$POLARS_MAX_THREADS}
 # When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time.
 mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks")
 
-job='' watcher='' timer='' stops=0 ready=0 code=0 page=''
+job='' timer='' stops=0 code=0
 if [ "$1" = run ]; then
     trap on_stop INT TERM HUP
     supervise "$@"

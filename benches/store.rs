@@ -14,6 +14,8 @@ use caudal::store::{Commit, Progress};
 use criterion::{BatchSize, Criterion, Throughput};
 use uuid::Uuid;
 
+#[path = "../tests/it/support/port.rs"]
+mod port;
 #[allow(dead_code, reason = "the tests' own server, of which this uses a part")]
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;

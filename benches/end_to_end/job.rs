@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[path = "../../tests/it/support/port.rs"]
+mod port;
 
 /// A job is ready within this, or never.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,7 +37,7 @@ pub fn run_mpi(ranks: usize, args: &[&str]) -> Command {
 impl Job {
     /// Starts a job on SQLite and waits until it takes events.
     pub fn start(ranks: usize, dir: &Path, pipeline: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = port::free_port();
         let data = dir.join("data");
         let output = fs::File::create(dir.join("output.txt")).expect("a file");
         let script = run_mpi(ranks, &[])
@@ -53,7 +56,10 @@ impl Job {
         let job = Self { script, port, data };
         let begun = Instant::now();
         while job.get("/readyz").is_none_or(|(status, _)| status != 200) {
-            assert!(begun.elapsed() < PATIENCE, "the job is not ready: see {}", dir.join("output.txt").display());
+            if begun.elapsed() > PATIENCE {
+                let said = fs::read_to_string(dir.join("output.txt")).unwrap_or_default();
+                panic!("the job is not ready after {PATIENCE:?}; it said:\n{said}");
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
         job

@@ -1,5 +1,7 @@
 //! `caudal run`: the live job.
 
+use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
@@ -13,7 +15,7 @@ use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Http};
 use crate::coordinator::checkpoint::Checkpoints;
 use crate::coordinator::gather::Draft;
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
@@ -252,6 +254,7 @@ impl Rank0 {
             generation: start.generation,
             up_before: start.up,
             ingest_before: recovered.ingest,
+            serving: Some(Box::new(|| say_ready(&self.config.http))),
         };
         if !coordinator.run().map_err(run_failure)? {
             tracing::warn!(
@@ -308,6 +311,18 @@ pub fn log_options(config: &Config) -> Options {
 /// Keys the hash of ids that are no UUIDs: the log's own, so that every replay hashes alike.
 pub fn id_key(log: LogId) -> u64 {
     log.0 as u64
+}
+
+/// Says where the page is. `run_mpi.sh` takes a job that has said so for one that was ready.
+fn say_ready(http: &Http) {
+    let host = match http.addr {
+        addr if addr.is_loopback() || addr.is_unspecified() => "localhost".to_owned(),
+        IpAddr::V4(addr) => addr.to_string(),
+        IpAddr::V6(addr) => format!("[{addr}]"),
+    };
+    let mut out = std::io::stdout();
+    // Whoever read it may be gone; the job goes on.
+    drop(writeln!(out, "Caudal is ready: http://{host}:{}/", http.port).and_then(|()| out.flush()));
 }
 
 /// Tells the workers what they work on, and gives them the state of the checkpoint.

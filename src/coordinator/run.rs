@@ -95,6 +95,8 @@ pub struct Coordinator<'a> {
     pub up_before: Millis,
     /// Time of the newest frame before this life.
     pub ingest_before: Millis,
+    /// Called when events are taken for the first time.
+    pub serving: Option<Box<dyn FnOnce() + 'a>>,
 }
 
 /// What the loop remembers from turn to turn.
@@ -309,13 +311,16 @@ impl Coordinator<'_> {
     }
 
     /// Opens the way in once the replay has caught up, and closes it while too many ids are remembered.
-    fn follow_phase(&self, turn: &mut Turn, now: Now) {
+    fn follow_phase(&mut self, turn: &mut Turn, now: Now) {
         let full = self.state.facts().ids >= self.ids_max;
         match (turn.phase, self.ingest.gated()) {
             (Phase::Replaying, _) if self.state.caught_up() => {
                 turn.phase = Phase::Serving;
-                turn.shown = Millis(0);
                 self.ingest.gate(None);
+                self.show(turn, now);
+                if let Some(tell) = self.serving.take() {
+                    tell();
+                }
             }
             (Phase::Serving, None) if full => self.ingest.gate(Some(Refusal::IdsFull)),
             (Phase::Serving, Some(Refusal::IdsFull)) if !full => self.ingest.gate(None),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::Agent;
 
-use crate::support::job::{Job, free_port, root, until};
+use crate::support::job::{Job, root, until};
+use crate::support::port::free_port;
 
 /// No command of the browser takes nearly as long.
 const COMMAND_MAX: Duration = Duration::from_mins(1);

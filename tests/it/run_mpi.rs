@@ -1,10 +1,9 @@
 //! `run_mpi.sh` as people and init systems meet it: what it refuses, which exit codes it passes on, and that the job comes back, drains or
-//! dies with it and leaves no rank behind. The job is not Caudal: ranks of this binary join MPI, answer `/readyz` and wait for SIGUSR1.
+//! dies with it and leaves no rank behind. The job is not Caudal: ranks of this binary join MPI, say that they are ready and wait for SIGUSR1.
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -17,6 +16,8 @@ use caudal::transport::idle::Idle;
 use caudal::transport::{Transport, mpi};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::support::port::free_port;
 
 /// Where a rank writes its process id, as `RANK.pid`.
 const PIDS: &str = "CAUDAL_TEST_PIDS";
@@ -63,9 +64,7 @@ impl Place {
         let caudal = format!("#!/bin/bash\n{caudal}\n");
         fs::write(dir.path().join("caudal"), caudal).unwrap();
         fs::set_permissions(dir.path().join("caudal"), fs::Permissions::from_mode(0o755)).unwrap();
-        // Free now; nothing else asks the kernel for this number before the job does.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        Self { dir, port }
+        Self { dir, port: free_port() }
     }
 
     /// Ranks that join MPI and serve.
@@ -73,7 +72,7 @@ impl Place {
         let this = env::current_exe().unwrap().display().to_string();
         // What the test harness says is not the job's output.
         Self::new(&format!(
-            "exec '{this}' run_mpi::rank_started_by_the_script --exact --ignored --nocapture >/dev/null"
+            "exec '{this}' run_mpi::rank_started_by_the_script --exact --ignored --nocapture 3>&1 >/dev/null"
         ))
     }
 
@@ -113,18 +112,19 @@ struct Job {
 impl Job {
     fn start() -> Self {
         let place = Place::serving();
-        let mut script = place.script(&["-n", "3"]).stdout(Stdio::piped()).spawn().unwrap();
+        let stderr = fs::File::create(place.dir.path().join("stderr")).unwrap();
+        let mut script = place.script(&["-n", "3"]).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stdout = BufReader::new(script.stdout.take().unwrap());
         let mut job = Self { place, script, stdout, ranks: [0; 3] };
         job.await_ready();
         job
     }
 
-    /// Reads on until the page's address is printed once more; the ranks are then others than before.
+    /// Reads on until the job says once more that it is ready; the ranks are then others than before.
     fn await_ready(&mut self) {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, format!("Caudal is ready: http://localhost:{}/\n", self.place.port));
+        assert_eq!(line, format!("Caudal is ready: {}\n", self.place.port));
         let before = self.ranks;
         self.ranks = [0, 1, 2].map(|rank| self.place.pid(rank, before[rank]));
     }
@@ -150,7 +150,7 @@ impl Drop for Job {
     }
 }
 
-/// Rank 0 answers that it is ready; all end well when SIGUSR1 comes.
+/// Rank 0 says that it is ready; all end well when SIGUSR1 comes.
 #[test]
 #[ignore = "the body of a rank: run_mpi.sh starts it in the tests below"]
 fn rank_started_by_the_script() {
@@ -169,9 +169,8 @@ fn rank_started_by_the_script() {
     fs::write(pid.with_extension("tmp"), std::process::id().to_string()).unwrap();
     fs::rename(pid.with_extension("tmp"), pid).unwrap();
     if transport.rank() == 0 {
-        let port = env::var("HTTP_PORT").unwrap().parse::<u16>().unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-        thread::spawn(move || listener.incoming().flatten().for_each(answer));
+        let mut output = fs::File::options().write(true).open("/proc/self/fd/3").unwrap();
+        writeln!(output, "Caudal is ready: {}", env::var("HTTP_PORT").unwrap()).unwrap();
     }
     let (mut idle, _waker) = Idle::new();
     while !stop.load(Ordering::SeqCst) {
@@ -180,13 +179,6 @@ fn rank_started_by_the_script() {
         idle.rest(transport.under_way());
     }
     transport.finish().unwrap();
-}
-
-fn answer(mut stream: TcpStream) {
-    let mut request = [0; 14];
-    if stream.read_exact(&mut request).is_ok() && &request == b"GET /readyz HT" {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-    }
 }
 
 #[test]
@@ -278,6 +270,30 @@ fn the_job_comes_back_whatever_is_killed_and_drains_when_told() {
     signal(job.script_pid(), Signal::TERM);
     assert_eq!(job.ended().code(), Some(0));
     assert!(!ranks.into_iter().chain([launcher]).any(alive));
+}
+
+/// More kills than the script has patience with starts that are never ready, each as soon as the job is.
+#[test]
+fn a_job_that_was_ready_is_started_again_at_once_however_often_it_dies() {
+    let mut job = Job::start();
+    for _ in 0..12 {
+        signal(job.ranks[1], Signal::KILL);
+        job.await_ready();
+    }
+    signal(job.script_pid(), Signal::TERM);
+    assert_eq!(job.ended().code(), Some(0));
+    let said = fs::read_to_string(job.place.dir.path().join("stderr")).unwrap();
+    assert_eq!(said.matches("starting it again\n").count(), 12, "{said}");
+}
+
+#[test]
+fn a_job_that_is_never_ready_is_given_up() {
+    let place = Place::new("echo started; exit 75");
+    let output = place.output(&["-n", "1"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{told}");
+    assert!(told.contains("the job died 10 times before it was ready, the last time with code 75: giving up"), "{told}");
+    assert_eq!(output.stdout, b"started\n".repeat(10));
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod job;
+pub mod port;
 pub mod postgres;
 pub mod traffic;

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,6 +9,8 @@ use caudal::store::target::{PostgresConfig, SslMode};
 use postgres::{Client, NoTls};
 use rustix::process::geteuid;
 use tempfile::TempDir;
+
+use super::port::free_port;
 
 const USER: &str = "caudal";
 const PASSWORD: &str = "it's a \"secret\" \\ %";
@@ -183,9 +184,4 @@ fn bin() -> PathBuf {
     let version = |bin: &PathBuf| bin.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
     let newest = versions.filter(|bin| bin.join("initdb").exists()).max_by_key(version);
     newest.unwrap_or_else(|| panic!("these tests need a PostgreSQL server: apt-get install postgresql"))
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener.local_addr().expect("a listener has an address").port()
 }
