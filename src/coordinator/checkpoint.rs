@@ -19,6 +19,9 @@ const MAGIC: &[u8; 8] = b"caudalK1";
 const HEADER_BYTES: usize = 20;
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
+/// A file is synced whenever so much of it is written: a file system that writes its journal for the log's sync writes this data first, and
+/// acknowledgements wait for both.
+const SYNC_BYTES: usize = 1 << 20;
 /// With more sealed files than this the next checkpoint brings all ids in one.
 const SEALED_FILES_MAX: usize = 64;
 const CHECKPOINT: &str = "checkpoint-";
@@ -171,8 +174,13 @@ impl Checkpoints {
         header.extend_from_slice(&(body.len() as u64).to_le_bytes());
         header.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
         let file = self.disk.create(TMP, (header.len() + body.len()) as u64)?;
-        file.write_at(0, &mut [IoSlice::new(&header), IoSlice::new(&body)])?;
-        file.sync()?;
+        file.write_at(0, &mut [IoSlice::new(&header)])?;
+        let mut at = header.len() as u64;
+        for piece in body.chunks(SYNC_BYTES) {
+            file.write_at(at, &mut [IoSlice::new(piece)])?;
+            file.sync()?;
+            at += piece.len() as u64;
+        }
         self.disk.rename(TMP, name)?;
         self.disk.sync_directory()
     }

@@ -43,7 +43,7 @@ pub struct Written {
 
 /// How often segments that have become older than LOG_RETENTION are looked for.
 const RETAIN_EVERY: Millis = Millis(10_000);
-/// While IDS_MAX ids are remembered, events are let in for a moment this often: event time moves on by them alone, and ids expire by it.
+/// While IDS_MAX ids are remembered, one submission is let in this often: event time moves on by events alone, and ids expire by it.
 const IDS_TRICKLE_EVERY: Millis = Millis(1000);
 
 /// A drain that the store holds up ends after this: what is not committed lies in the log, and the next start takes it up.
@@ -144,10 +144,15 @@ impl Coordinator<'_> {
             committed: self.state.committed_to(),
         };
         loop {
-            let now = self.time(&mut turn);
+            let gated = self.ingest.gated();
+            let now = self.time(&mut turn, gated);
+            let short_of_room = matches!(gated, Some(Refusal::LogFull | Refusal::DiskFull));
+            if short_of_room {
+                self.state.hurry_checkpoint();
+            }
             let mut busy = self.transport.progress()?;
             busy |= self.receive(&mut turn)?;
-            busy |= self.take_events(&mut turn, now)?;
+            busy |= self.take_events(&mut turn, now, short_of_room)?;
             // Asked first: what the writer has just pushed is found below.
             let quiet = self.cutter.is_idle();
             let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
@@ -178,9 +183,9 @@ impl Coordinator<'_> {
     }
 
     /// The wall clock never goes back here; `up` runs only while events are taken.
-    fn time(&self, turn: &mut Turn) -> Now {
+    fn time(&self, turn: &mut Turn, gated: Option<Refusal>) -> Now {
         let awake = self.clock.up();
-        if turn.phase == Phase::Serving && self.ingest.gated().is_none() {
+        if turn.phase == Phase::Serving && gated.is_none() {
             turn.up.0 += awake.0 - turn.awake.0;
         }
         turn.awake = awake;
@@ -203,7 +208,7 @@ impl Coordinator<'_> {
         Ok(busy)
     }
 
-    fn take_events(&mut self, turn: &mut Turn, now: Now) -> Result<bool, RunError> {
+    fn take_events(&mut self, turn: &mut Turn, now: Now, short_of_room: bool) -> Result<bool, RunError> {
         let mut busy = false;
         loop {
             let event = match self.events.try_recv() {
@@ -231,7 +236,8 @@ impl Coordinator<'_> {
                     if written.want_all_ids {
                         self.state.want_full_checkpoint();
                     }
-                    if written.few {
+                    // Segments go when two checkpoints have passed them.
+                    if written.few || (short_of_room && written.needs < needed_from(turn.committed.end)) {
                         self.state.owe_checkpoint();
                     }
                     self.retain(turn, now);
@@ -326,7 +332,7 @@ impl Coordinator<'_> {
             (Phase::Serving, Some(Refusal::IdsFull)) if !full => self.ingest.gate(None),
             (Phase::Serving, Some(Refusal::IdsFull)) if now.awake.0 >= turn.trickled.0 + IDS_TRICKLE_EVERY.0 => {
                 turn.trickled = now.awake;
-                self.ingest.gate(None);
+                self.ingest.let_one_in();
             }
             _ => {}
         }

@@ -141,7 +141,8 @@ pub struct State {
     /// that never came to the disk would be wrong.
     draft: Option<Draft>,
     bytes_since_checkpoint: u64,
-    checkpoint_at: Millis,
+    /// None: the next checkpoint waits for no time.
+    checkpoint_at: Option<Millis>,
     /// Which ids the next checkpoint is to bring.
     next_checkpoint: Ids,
     draining: bool,
@@ -196,7 +197,7 @@ impl State {
             draft: None,
             // Of the last life's two one is loaded; the log lets go of segments when there are two again.
             bytes_since_checkpoint: u64::from(beginning.checkpoint.0 > Epoch(0)),
-            checkpoint_at: Millis(0),
+            checkpoint_at: Some(Millis(0)),
             next_checkpoint: Ids::Fresh,
             draining: false,
             waiters: VecDeque::new(),
@@ -313,7 +314,7 @@ impl State {
         let checkpoint = self.checkpoint_due(cut, now);
         if let Some(which) = checkpoint {
             self.draft = Some(Draft::new(cut, which, self.workers.len()));
-            (self.bytes_since_checkpoint, self.checkpoint_at, self.next_checkpoint) = (0, now.awake, Ids::Fresh);
+            (self.bytes_since_checkpoint, self.checkpoint_at, self.next_checkpoint) = (0, Some(now.awake), Ids::Fresh);
         }
         if cut.end > base {
             self.timed = false;
@@ -325,7 +326,8 @@ impl State {
     }
 
     fn is_checkpoint_old(&self, now: Now) -> bool {
-        self.draining || now.awake.0.saturating_sub(self.checkpoint_at.0) >= self.limits.checkpoint_age.0
+        let is_old = |at: Millis| now.awake.0.saturating_sub(at.0) >= self.limits.checkpoint_age.0;
+        self.draining || self.checkpoint_at.is_none_or(is_old)
     }
 
     fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
@@ -482,6 +484,11 @@ impl State {
     /// One more checkpoint is to be taken in time, whether or not events come.
     pub fn owe_checkpoint(&mut self) {
         self.bytes_since_checkpoint = self.bytes_since_checkpoint.max(1);
+    }
+
+    /// The next checkpoint does not wait until the last is old: the log has no room, and lets go only of what checkpoints have passed.
+    pub fn hurry_checkpoint(&mut self) {
+        self.checkpoint_at = None;
     }
 
     /// Forgets requests whose clients have stopped waiting.

@@ -85,6 +85,8 @@ struct Shared {
 
 struct State {
     gate: Option<Refusal>,
+    /// Submissions that pass the closed gate.
+    passes: usize,
     requests: VecDeque<Request>,
     bytes: usize,
     cuts: Vec<Cut>,
@@ -92,7 +94,7 @@ struct State {
     closed: bool,
     /// The thread has taken something and is not done with it.
     under_way: bool,
-    /// When a submission was last refused for want of room, and why.
+    /// When and why the last submission was refused for want of room; None once there was room for one.
     refused: Option<(Refusal, Instant)>,
 }
 
@@ -101,6 +103,7 @@ struct State {
 pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue) {
     let state = State {
         gate: Some(Refusal::Starting),
+        passes: 0,
         requests: VecDeque::new(),
         bytes: 0,
         cuts: Vec::new(),
@@ -127,7 +130,7 @@ impl Shared {
     fn enter(&self, submission: Submission) -> Result<oneshot::Receiver<Result<Receipt, Refusal>>, Refusal> {
         let bytes = submission.lines.len();
         let mut state = self.lock();
-        if let Some(refusal) = state.gate {
+        if let Some(refusal) = state.closed_gate() {
             return Err(refusal);
         }
         if state.closed {
@@ -139,6 +142,7 @@ impl Shared {
             return Err(Refusal::Busy);
         }
         let (receipt, answer) = oneshot::channel();
+        state.passes = state.passes.saturating_sub(1);
         state.bytes += bytes;
         state.requests.push_back(Request { submission, receipt });
         drop(state);
@@ -163,10 +167,22 @@ impl Ingest {
 
     /// Refuses everything from now on with this reason, or with None nothing more. At first it is `Some(Refusal::Starting)`.
     pub fn gate(&self, closed: Option<Refusal>) {
-        self.shared.lock().gate = closed;
+        let mut state = self.shared.lock();
+        (state.gate, state.passes) = (closed, 0);
     }
 
-    /// Why submissions are refused now, if they are: by the gate, or lately for want of room.
+    /// Lets one submission pass although the gate is closed, whenever it comes.
+    pub fn let_one_in(&self) {
+        self.shared.lock().passes = 1;
+    }
+
+    /// Why a submission would be refused now without a look at it. Where only room is wanting it must be tried: there may be some again.
+    #[must_use]
+    pub fn closed(&self) -> Option<Refusal> {
+        self.shared.lock().closed_gate()
+    }
+
+    /// Why submissions are refused at this time, if they are: by the gate, or lately for want of room.
     #[must_use]
     pub fn gated(&self) -> Option<Refusal> {
         let state = self.shared.lock();
@@ -200,6 +216,10 @@ impl Cutter {
 }
 
 impl State {
+    fn closed_gate(&self) -> Option<Refusal> {
+        self.gate.filter(|_| self.passes == 0)
+    }
+
     fn is_idle(&self) -> bool {
         self.requests.is_empty() && self.cuts.is_empty() && self.retain.is_none()
     }
@@ -248,8 +268,8 @@ impl Queue {
         Some(state.take())
     }
 
-    fn refused(&self, refusal: Refusal) {
-        self.shared.lock().refused = Some((refusal, Instant::now()));
+    fn show_room(&self, room: Result<(), Refusal>) {
+        self.shared.lock().refused = room.err().map(|refusal| (refusal, Instant::now()));
     }
 }
 
@@ -261,8 +281,8 @@ pub struct Writer {
     deferred: Vec<Cut>,
     /// As `Log::retain` takes it, while there may be something to delete.
     retaining: Option<(Offset, Option<Millis>)>,
-    /// Why the last submissions were refused, until somebody asks.
-    refused: Option<Refusal>,
+    /// Whether there was room for the last submissions, until somebody asks.
+    room: Option<Result<(), Refusal>>,
 }
 
 /// The log has failed, as the note said: commit nothing more.
@@ -280,7 +300,7 @@ struct Frame {
 impl Writer {
     #[must_use]
     pub fn new(log: Log, feed: FeedIn) -> Self {
-        Self { log, feed, deferred: Vec::new(), retaining: None, refused: None }
+        Self { log, feed, deferred: Vec::new(), retaining: None, room: None }
     }
 
     /// Puts the batch into one frame. When it is on disk: slabs and those who wait for them go into the feed, then the coordinator is told, then the receipts
@@ -327,6 +347,9 @@ impl Writer {
             Ok(_) => {
                 self.feed.push(frame.slabs, frame.waiting);
                 note(Note::Durable { end: self.log.end(), cut, bytes: self.log.bytes() });
+                if !frame.receipts.is_empty() {
+                    self.room = Some(Ok(()));
+                }
                 for (to, receipt) in frame.receipts {
                     // Who went away in the meantime needs none; the events are in.
                     let _ = to.send(Ok(receipt));
@@ -350,7 +373,7 @@ impl Writer {
     ) -> Result<(), LogError> {
         let refused = !frame.receipts.is_empty();
         if refused {
-            self.refused = Some(refusal);
+            self.room = Some(Err(refusal));
         }
         for (to, _) in frame.receipts {
             let _ = to.send(Err(refusal));
@@ -470,8 +493,8 @@ pub fn spawn(
             if writer.commit(batch, clock.unix(), &note).is_err() {
                 return;
             }
-            if let Some(refusal) = writer.refused.take() {
-                queue.refused(refusal);
+            if let Some(room) = writer.room.take() {
+                queue.show_room(room);
             }
         }
     };
@@ -558,6 +581,10 @@ mod tests {
         ingest.gate(Some(Refusal::IdsFull));
         assert_eq!(enter(1), Some(Refusal::IdsFull));
         assert_eq!(queue.take().requests.len(), 2, "what was let in before is taken");
+        ingest.let_one_in();
+        assert_eq!((ingest.closed(), enter(1)), (None, None));
+        assert_eq!((ingest.closed(), enter(1)), (Some(Refusal::IdsFull), Some(Refusal::IdsFull)), "one was let in");
+        assert_eq!(queue.take().requests.len(), 1);
         ingest.gate(None);
         cutter.close();
         assert_eq!(enter(1), Some(Refusal::Draining));

@@ -5,6 +5,8 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -44,9 +46,14 @@ pub trait DiskFile: Send + Sync {
 /// What `pwritev` takes at once (IOV_MAX on Linux).
 const SLICES_MAX: usize = 1024;
 
+/// What a removed file is called until it is gone.
+const REMOVED: &str = "removed-";
+
 /// A directory of the machine's file system.
 pub struct FileDisk {
     directory: PathBuf,
+    /// To the thread that ends removed files: a file system takes tens of milliseconds for a large one.
+    removed: Sender<PathBuf>,
 }
 
 struct OpenFile(File);
@@ -70,7 +77,22 @@ impl FileDisk {
                 format!("{} is no directory", directory.display()),
             ));
         }
-        Ok(Self { directory: directory.to_owned() })
+        let (removed, files) = mpsc::channel::<PathBuf>();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(REMOVED)) {
+                // The receiver is still here.
+                let _ = removed.send(entry.path());
+            }
+        }
+        thread::Builder::new().name("file-remover".to_owned()).spawn(move || {
+            for file in files {
+                if let Err(error) = fs::remove_file(&file) {
+                    tracing::warn!(file = %file.display(), %error, "a file that is not needed cannot be removed");
+                }
+            }
+        })?;
+        Ok(Self { directory: directory.to_owned(), removed })
     }
 }
 
@@ -78,7 +100,8 @@ impl Disk for FileDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>()?;
         // A name that is not UTF-8 is none of ours.
-        Ok(entries.into_iter().filter_map(|e| e.file_name().into_string().ok()).collect())
+        let names = entries.into_iter().filter_map(|e| e.file_name().into_string().ok());
+        Ok(names.filter(|name| !name.starts_with(REMOVED)).collect())
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
@@ -106,7 +129,11 @@ impl Disk for FileDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.directory.join(name))
+        let removed = self.directory.join(format!("{REMOVED}{name}"));
+        fs::rename(self.directory.join(name), &removed)?;
+        // Were the thread gone, the next start would remove it.
+        let _ = self.removed.send(removed);
+        Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {

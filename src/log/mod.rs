@@ -240,7 +240,7 @@ impl Log {
             self.admit(next_bytes.unwrap_or(0))?;
         }
         if let Some(bytes) = next_bytes {
-            self.roll(bytes)?;
+            self.begin_segment(bytes)?;
         }
         if let Some(start) = records.iter().rev().find_map(|r| if let Record::Start(s) = r { Some(s) } else { None }) {
             self.generation = start.generation;
@@ -256,9 +256,13 @@ impl Log {
             ingest,
         };
         let crc = draft.seal(place, header);
-        let name = segment::name(place.segment);
+        let name = if rolls { NEXT.to_owned() } else { segment::name(place.segment) };
         self.file.write_at(place.at, &mut draft.slices()).map_err(|e| self.io(&name, e))?;
         self.file.sync().map_err(|e| self.io(&name, e))?;
+        if rolls {
+            install(&*self.disk, place.segment)?;
+            self.segments.lock().push_back(self.current.clone());
+        }
         self.position += draft.padded();
         self.end = Offset(self.end.0 + u64::from(draft.count()));
         (self.crc, self.ingest) = (crc, ingest);
@@ -318,8 +322,8 @@ impl Log {
         Ok(())
     }
 
-    /// Goes on to a new segment.
-    fn roll(&mut self, bytes: u64) -> Result<(), LogError> {
+    /// Goes on to a new segment, which is not synced and has no name yet.
+    fn begin_segment(&mut self, bytes: u64) -> Result<(), LogError> {
         let file = match self.spare.take() {
             Some(spare) if spare.bytes == bytes => spare.file,
             _ => self.disk.create(NEXT, bytes).map_err(|e| LogError::of_create(&*self.disk, NEXT, e))?,
@@ -334,10 +338,9 @@ impl Log {
             previous_crc: self.crc,
         };
         let head = self.start.clone().map(Record::Start);
-        (self.position, self.crc) = install(&*self.disk, &*file, header, head)?;
+        (self.position, self.crc) = write_head(&*file, header, head).map_err(|e| self.io(NEXT, e))?;
         self.file = file;
         self.current = Segment::new(header, self.position);
-        self.segments.lock().push_back(self.current.clone());
         Ok(())
     }
 
@@ -374,19 +377,13 @@ fn make_first_segment(disk: &dyn Disk, options: Options, id: LogId) -> Result<()
         bytes,
         previous_crc: 0,
     };
-    install(disk, &*file, header, None).map(|_| ())
+    write_head(&*file, header, None).and_then(|_| file.sync()).map_err(|e| LogError::io(disk, NEXT, e))?;
+    install(disk, header.number)
 }
 
-/// Makes the file `NEXT` a segment: it gets its name once its header, and the copy of START after it, are on disk; and nothing goes into it before its
-/// name is. Gives the position after them and the CRC of the last frame.
-fn install(
-    disk: &dyn Disk,
-    file: &dyn DiskFile,
-    header: SegmentHeader,
-    head: Option<Record>,
-) -> Result<(u64, u32), LogError> {
-    let io = |error| LogError::io(disk, NEXT, error);
-    header.write(file).map_err(io)?;
+/// Writes a segment's header and the copy of START after it. Gives the position after them and the CRC of the last frame.
+fn write_head(file: &dyn DiskFile, header: SegmentHeader, head: Option<Record>) -> io::Result<(u64, u32)> {
+    header.write(file)?;
     let (mut position, mut crc) = (ALIGN, header.previous_crc);
     if let Some(head) = head {
         let records = [head];
@@ -401,13 +398,16 @@ fn install(
             ingest: header.ingest,
         };
         crc = draft.seal(place, frame);
-        file.write_at(position, &mut draft.slices()).map_err(io)?;
+        file.write_at(position, &mut draft.slices())?;
         position += draft.padded();
     }
-    file.sync().map_err(io)?;
-    disk.rename(NEXT, &segment::name(header.number)).map_err(io)?;
-    disk.sync_directory().map_err(io)?;
     Ok((position, crc))
+}
+
+/// Makes the synced file `NEXT` a segment; nothing in it may be acknowledged before its name is on disk.
+fn install(disk: &dyn Disk, number: u64) -> Result<(), LogError> {
+    let named = disk.rename(NEXT, &segment::name(number)).and_then(|()| disk.sync_directory());
+    named.map_err(|e| LogError::io(disk, NEXT, e))
 }
 
 impl LogError {

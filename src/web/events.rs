@@ -43,7 +43,7 @@ async fn take(web: &Web, topic: Option<TopicId>, request: Request) -> Result<Res
     let params = params::Params::of(request.uri(), &["ack"])?;
     let applied = params.word("ack", &["applied"])?.is_some();
     let form = form(request.headers())?;
-    if let Some(refusal) = web.app.ingest.gated() {
+    if let Some(refusal) = web.app.ingest.closed() {
         return Err(refusal.into());
     }
     let held = web.budget.read(request.into_body()).await?;

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
-use caudal::log::disk::FileDisk;
+use caudal::log::disk::{Disk, FileDisk};
 use caudal::log::{Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
 
 use crate::sim_disk::SimDisk;
 
@@ -681,5 +683,25 @@ mod writer {
             }
             assert_eq!(*failed.borrow(), 3 - failing);
         }
+    }
+}
+
+#[test]
+fn a_removed_file_is_gone_for_the_log_at_once_and_what_is_left_of_it_by_the_next_start() {
+    let directory = TempDir::new().unwrap();
+    let left = |name: &str| directory.path().join(name).exists();
+    let disk = FileDisk::open(directory.path()).unwrap();
+    disk.create("old", 4096).unwrap();
+    disk.remove("old").unwrap();
+    assert!(!left("old") && disk.list().unwrap().is_empty());
+    drop(disk);
+    // As a crash between the two steps leaves it.
+    std::fs::write(directory.path().join("removed-older"), "x").unwrap();
+    let disk = FileDisk::open(directory.path()).unwrap();
+    assert_eq!(disk.list().unwrap(), Vec::<String>::new());
+    let begun = Instant::now();
+    while left("removed-older") || left("removed-old") {
+        assert!(begun.elapsed() < Duration::from_mins(1), "removed files are still there");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }

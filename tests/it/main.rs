@@ -16,5 +16,6 @@ mod http_unit;
 mod transport;
 mod run_mpi;
 mod mpi;
+mod limits;
 mod page;
 mod generate;

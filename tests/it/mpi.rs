@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use caudal::store::target::PostgresConfig;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::job::{Job, Setup, caudal, until};
+use crate::support::job::{Job, Setup, caudal, on_postgres, until};
 use crate::support::postgres::{Cluster, Stop};
 use crate::support::traffic::{LedgerWatch, assert_counted, civic_safety, events, expected, send_all};
 
@@ -23,17 +22,6 @@ const KILLS: usize = 5;
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name)
         .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is \"{value}\", no number")))
-}
-
-fn on_postgres(setup: Setup, database: &PostgresConfig) -> Setup {
-    let port = database.port.to_string();
-    setup
-        .with("DB_HOST", &database.host)
-        .with("DB_PORT", &port)
-        .with("DB_USER", &database.user)
-        .with("DB_PASSWORD", &database.password)
-        .with("DB_NAME", &database.name)
-        .with("DB_SSLMODE", "disable")
 }
 
 /// `caudal verify` on a stopped job's directory.

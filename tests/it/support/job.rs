@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use caudal::store::target::PostgresConfig;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -72,6 +73,18 @@ impl Setup {
         command.envs(&self.env);
         command
     }
+}
+
+/// With its results in PostgreSQL.
+pub fn on_postgres(setup: Setup, database: &PostgresConfig) -> Setup {
+    let port = database.port.to_string();
+    setup
+        .with("DB_HOST", &database.host)
+        .with("DB_PORT", &port)
+        .with("DB_USER", &database.user)
+        .with("DB_PASSWORD", &database.password)
+        .with("DB_NAME", &database.name)
+        .with("DB_SSLMODE", "disable")
 }
 
 /// A running job.

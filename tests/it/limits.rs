@@ -1,0 +1,107 @@
+//! Bounds of a running job: what it refuses there, that it says which bound it is, and that it heals by itself with nothing lost.
+
+use std::fs;
+
+use caudal::clock::{Clock, SystemClock};
+use caudal::core::units::Micros;
+use caudal::generate::{Generator, Settings};
+use caudal::pipeline::{Bundle, Pipeline};
+use tempfile::TempDir;
+
+use crate::support::job::{Job, Setup, on_postgres, root, until};
+use crate::support::postgres::{Cluster, Stop};
+use crate::support::traffic::{assert_counted, civic_safety, events, expected, send_all};
+
+/// Waits until the job says that it takes nothing more because of this setting.
+fn wait_refused(job: &Job, setting: &str) {
+    until(&format!("{setting} is reached"), || {
+        matches!(job.client.try_get("/readyz"), Ok((503, body)) if body.contains(setting))
+    });
+}
+
+/// Results that cannot be stored fill the log; when the store is back, the log lets go of what is in it, and events are taken again.
+#[test]
+fn a_full_log_refuses_events_and_heals_when_the_store_is_back() {
+    let cluster = Cluster::start();
+    let dir = TempDir::new().expect("a directory");
+    let mut setup = on_postgres(Setup::new(3, dir.path()), &cluster.create_database())
+        .with("LOG_SEGMENT_BYTES", "1MiB")
+        .with("LOG_BYTES_MAX", "6MiB");
+    // Segments go as soon as nothing needs them.
+    setup.env.remove("LOG_RETENTION");
+    let pipeline = civic_safety();
+    let bodies = events(&pipeline, 13, 60_000);
+    let job = Job::start_in(dir, setup);
+    cluster.stop(Stop::Fast);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| send_all(&job.client, &bodies));
+        wait_refused(&job, "LOG_BYTES_MAX");
+        assert!(!sender.is_finished(), "all events found room");
+        cluster.start_again();
+        sender.join().expect("the sender");
+    });
+    job.wait_settled();
+    let expected = expected(&pipeline, &bodies);
+    let shown: u64 = expected.values().map(|(_, events)| events).sum();
+    until("all rows are shown", || {
+        job.client.windows("").iter().filter_map(|row| row["event_count"].as_u64()).sum::<u64>() == shown
+    });
+    assert_counted(&job.client, &expected);
+    let (_, _, status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
+/// `count` events whose times are a constant span apart, without any fault, as bodies.
+fn steady(pipeline: &Pipeline, start: Micros, rate: f64, count: usize) -> Vec<Vec<u8>> {
+    let none = Micros(0);
+    let settings = Settings {
+        seed: start.0 as u64,
+        start,
+        rate,
+        duplicates: 0.0,
+        invalid: 0.0,
+        late: 0.0,
+        late_by: none,
+        out_of_order: none,
+        burst: None,
+    };
+    let mut generator = Generator::new(pipeline, settings).expect("the pipeline's events can be generated");
+    let lines: Vec<Vec<u8>> = (0..count).map(|_| generator.generate().line).collect();
+    lines.chunks(50).map(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat()).collect()
+}
+
+/// Ids are forgotten as event time goes on, and event time goes on by events alone: at the bound some must be let in.
+#[test]
+fn at_the_bound_on_ids_events_come_in_slowly_until_ids_are_forgotten() {
+    let dir = TempDir::new().expect("a directory");
+    let shipped = root().join("pipelines/civic_safety");
+    let text = fs::read_to_string(shipped.join("pipeline.yaml")).expect("the pipeline file");
+    // Silence would close windows and so make the last events late.
+    let text = text.replace("remember: 24h", "remember: 10s").replace("idle_after: 5s", "idle_after: 10m");
+    fs::create_dir(dir.path().join("schemas")).expect("a directory");
+    for schema in fs::read_dir(shipped.join("schemas")).expect("schemas").filter_map(Result::ok) {
+        fs::copy(schema.path(), dir.path().join("schemas").join(schema.file_name())).expect("a schema");
+    }
+    let path = dir.path().join("pipeline.yaml");
+    fs::write(&path, text).expect("a file");
+    let pipeline = Bundle::read(&path).expect("a bundle").pipeline().expect("a pipeline");
+
+    let begin = Micros(SystemClock::default().unix().micros().0 - 500_000_000);
+    let crowd = steady(&pipeline, begin, 1000.0, 2000);
+    // 400 s of event time: long enough for the crowd's buckets to be forgotten.
+    let after = steady(&pipeline, Micros(begin.0 + 2_000_000), 1.0, 400);
+    let setup = Setup::new(3, dir.path()).with("PIPELINES", path.to_str().expect("UTF-8")).with("IDS_MAX", "1000");
+    let job = Job::start_in(dir, setup);
+    send_all(&job.client, &crowd);
+    wait_refused(&job, "IDS_MAX");
+    send_all(&job.client, &after);
+    job.wait_ready();
+    let sent = 2400;
+    until("everything is counted", || job.client.json("/ledger")["counted"] == sent);
+    let ids = |rank: &serde_json::Value| rank["ids"].as_u64().expect("a count");
+    until("the crowd's ids are forgotten", || {
+        job.client.json("/cluster")["ranks"].as_array().expect("a list").iter().map(ids).sum::<u64>() < 1000
+    });
+    let (_, _, status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+}
