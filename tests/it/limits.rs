@@ -14,9 +14,10 @@ use crate::support::traffic::{assert_counted, civic_safety, events, expected, se
 
 /// Waits until the job says that it takes nothing more because of this setting.
 fn wait_refused(job: &Job, setting: &str) {
-    until(&format!("{setting} is reached"), || {
-        matches!(job.client.try_get("/readyz"), Ok((503, body)) if body.contains(setting))
-    });
+    until(
+        &format!("{setting} is reached"),
+        || matches!(job.client.try_get("/readyz"), Ok((503, body)) if body.contains(setting)),
+    );
 }
 
 /// Results that cannot be stored fill the log; when the store is back, the log lets go of what is in it, and events are taken again.

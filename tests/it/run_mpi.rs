@@ -292,7 +292,10 @@ fn a_job_that_is_never_ready_is_given_up() {
     let output = place.output(&["-n", "1"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(69), "{told}");
-    assert!(told.contains("the job died 10 times before it was ready, the last time with code 75: giving up"), "{told}");
+    assert!(
+        told.contains("the job died 10 times before it was ready, the last time with code 75: giving up"),
+        "{told}"
+    );
     assert_eq!(output.stdout, b"started\n".repeat(10));
 }
 
