@@ -16,7 +16,7 @@ use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Http};
-use crate::coordinator::checkpoint::Checkpoints;
+use crate::coordinator::checkpoint::{Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
 use crate::coordinator::start::{self, Start};
@@ -25,7 +25,7 @@ use crate::coordinator::status::SharedStatus;
 use crate::core::units::{LogId, Offset};
 use crate::ingest::feed::feed;
 use crate::ingest::writer::{self as log_writer, Ingest, Queue};
-use crate::log::disk::FileDisk;
+use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
 use crate::pipeline::{Bundle, Pipeline};
 use crate::store::writer as store_writer;
@@ -35,8 +35,6 @@ use crate::transport::{Channel, Transport};
 use crate::web::{self, App};
 use crate::wire::{self, Message, Open};
 
-/// A store that is away at the start is asked again after this.
-const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
 /// Running requests have this long to end when the job stops.
@@ -70,13 +68,6 @@ struct Rank0 {
     server: Server,
     /// Given up last.
     data: DataDir,
-}
-
-/// What the store had when it was asked at the start.
-enum Stored {
-    Progress(Option<Progress>),
-    /// It was away until the job was told to stop.
-    Drained,
 }
 
 /// Reports to rank 0's loop, and wakes it.
@@ -155,14 +146,8 @@ impl Rank0 {
     }
 
     fn run(self, transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
-        let progress = match self.progress()? {
-            Stored::Progress(progress) => progress,
-            Stored::Drained => {
-                close_workers(transport)?;
-                return self.server.stop();
-            }
-        };
-        let disk = Arc::new(FileDisk::open(&self.data.log()).or_exit(Exit::Damaged)?);
+        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&self.data.log()).or_exit(Exit::Damaged)?);
+        let progress = self.progress(&disk)?;
         let prepared = start::prepare(disk.clone(), progress).or_exit(Exit::Damaged)?;
         let new_id = random_log_id().or_exit(Exit::TryAgain)?;
         let opened = Log::open(disk, log_options(&self.config), new_id, prepared.proof(), prepared.verify_from());
@@ -178,27 +163,22 @@ impl Rank0 {
             s.ledger = opening_ledger(recovered.end, start.beginning.progress);
             s.committed = start.beginning.progress.epoch;
             s.checkpoint = start.beginning.checkpoint.0;
-            s.store_away_since = None;
             s.replay_until = recovered.end;
         });
         open_workers(transport, &bundle, recovered.id, &mut start)?;
         self.coordinate(transport, idle, log, &recovered, start)
     }
 
-    /// What the store has. While it is away nothing can be known of it, and the job waits.
-    fn progress(&self) -> Result<Stored, Failure> {
-        let plan = &self.pipeline.plan;
-        loop {
-            let away = match self.config.target.store(plan).and_then(|mut store| store.progress()) {
-                Ok(progress) => return Ok(Stored::Progress(progress)),
-                Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => why,
-                Err(error) => return Err(store_failure(&error)),
-            };
-            tracing::warn!(%away, "the store is away; it is tried again");
-            self.status.update(|s| s.store_away_since = s.store_away_since.or(Some(self.clock.unix())));
-            if let Ok(Event::Drain) = self.events.1.recv_timeout(STORE_RETRY) {
-                return Ok(Stored::Drained);
+    /// What the store has. While it is away, what it had at least: what it has beyond is computed again, and passed over when it is back.
+    fn progress(&self, disk: &Arc<dyn Disk>) -> Result<Option<Progress>, Failure> {
+        match self.config.target.store(&self.pipeline.plan).and_then(|mut store| store.progress()) {
+            Ok(progress) => Ok(progress),
+            Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => {
+                tracing::warn!(%why, "the store is away; events are taken, results wait");
+                self.status.update(|s| s.store_away_since = Some(self.clock.unix()));
+                least_progress(disk).or_exit(Exit::Damaged)
             }
+            Err(error) => Err(store_failure(&error)),
         }
     }
 
@@ -229,6 +209,12 @@ impl Rank0 {
             {
                 let (target, plan) = (self.config.target.clone(), plan.clone());
                 move || target.store(&plan)
+            },
+            {
+                let (recovered, checkpoint) = (recovered.clone(), start.beginning.checkpoint);
+                move |stored: &Progress| {
+                    start::check(&recovered, stored, checkpoint).map_err(|e| StoreError::Mismatch(e.to_string()))
+                }
             },
             start.generation,
             {
@@ -345,14 +331,6 @@ fn open_workers(transport: &mut dyn Transport, bundle: &str, log: LogId, start: 
         send(worker, &restore)?;
     }
     (0..workers).try_for_each(|worker| send(worker, &Message::Begin))
-}
-
-/// Ends workers that have not been given anything.
-fn close_workers(transport: &mut dyn Transport) -> Result<(), Failure> {
-    for rank in 1..transport.size() {
-        transport.send(rank, Channel::Data, wire::encode(&Message::Close)).or_exit(Exit::TryAgain)?;
-    }
-    Ok(())
 }
 
 /// Segments go only when two checkpoints have passed them, so a small log needs them often.

@@ -11,11 +11,13 @@ use bincode::{Decode, Encode, config};
 
 use crate::coordinator::gather::Draft;
 use crate::core::keygroup::{KeyGroup, Owners};
-use crate::core::units::{Epoch, LogId, Offset};
+use crate::core::ledger::Counts;
+use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::log::disk::Disk;
-use crate::wire::{Ids, Message, Restore, Section};
+use crate::store::Progress;
+use crate::wire::{Ids, Message, Restore, Section, WireCounts};
 
-const MAGIC: &[u8; 8] = b"caudalK1";
+const MAGIC: &[u8; 8] = b"caudalK2";
 const HEADER_BYTES: usize = 20;
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -33,6 +35,8 @@ struct Manifest {
     log: u128,
     epoch: u64,
     end: u64,
+    /// The fates of the events up to there, in the order of `Counts`' fields.
+    counts: [u64; 5],
     common: Vec<u8>,
     panes: Vec<Section>,
     /// Epochs in the names of the sealed files, oldest first.
@@ -99,7 +103,7 @@ impl Checkpoints {
     }
 
     fn read(&self, epoch: u64) -> io::Result<Checkpoint> {
-        let manifest: Manifest = self.read_file(&format!("{CHECKPOINT}{epoch:020}"))?;
+        let manifest = self.manifest(epoch)?;
         if manifest.log != self.log.0 {
             return Err(io::Error::other("it is of another log"));
         }
@@ -108,15 +112,20 @@ impl Checkpoints {
         Ok(Checkpoint { manifest, ids })
     }
 
+    fn manifest(&self, epoch: u64) -> io::Result<Manifest> {
+        self.read_file(&format!("{CHECKPOINT}{epoch:020}"))
+    }
+
     /// Writes a checkpoint, keeps the last two and removes what they do not name. True if the next one is to bring all ids.
     ///
     /// # Errors
-    /// As the disk says, or because a write failed before and this draft does not bring all ids. Nothing that was there before is lost then; the
+    /// As the disk says, or because the counts are not known or a write failed before and this draft does not bring all ids. Nothing that was there before is lost then; the
     /// coordinator must be told to make the next one full.
     pub fn write(&mut self, draft: Draft) -> io::Result<bool> {
         if self.incomplete && draft.which != Ids::All {
             return Err(io::Error::other("ids of the checkpoint before it are missing"));
         }
+        let Some(counts) = draft.counts else { return Err(io::Error::other("what its events came to is not known")) };
         self.incomplete = true;
         let epoch = draft.cut.epoch.0;
         let before = self.kept.last().filter(|_| draft.which == Ids::Fresh);
@@ -125,8 +134,15 @@ impl Checkpoints {
             self.write_file(&format!("{SEALED}{epoch:020}"), &draft.ids)?;
             sealed.push(epoch);
         }
-        let manifest =
-            Manifest { log: self.log.0, epoch, end: draft.cut.end.0, common: draft.common, panes: draft.panes, sealed };
+        let manifest = Manifest {
+            log: self.log.0,
+            epoch,
+            end: draft.cut.end.0,
+            counts: WireCounts::from(counts).0,
+            common: draft.common,
+            panes: draft.panes,
+            sealed,
+        };
         self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
         self.incomplete = false;
         self.kept.push(Kept::of(&manifest));
@@ -208,6 +224,23 @@ impl Kept {
     fn of(manifest: &Manifest) -> Self {
         Self { epoch: manifest.epoch, end: manifest.end, sealed: manifest.sealed.clone() }
     }
+}
+
+/// How far the store had come, at least, when the newest whole checkpoint in this directory was written, of whatever log; the generation is not
+/// told. It is what is known while the store is away.
+///
+/// # Errors
+/// If the directory cannot be listed.
+pub fn least_progress(disk: &Arc<dyn Disk>) -> io::Result<Option<Progress>> {
+    let checkpoints = Checkpoints::new(disk.clone(), LogId(0));
+    let newest = checkpoints.epochs(CHECKPOINT)?.into_iter().rev().find_map(|epoch| checkpoints.manifest(epoch).ok());
+    Ok(newest.map(|manifest| Progress {
+        log: LogId(manifest.log),
+        generation: Generation(0),
+        epoch: Epoch(manifest.epoch),
+        end: Offset(manifest.end),
+        counts: Counts::from(WireCounts(manifest.counts)),
+    }))
 }
 
 /// The offset that must stay in the log so that a replay can follow on an epoch that ended with `end` events: its last event, because the cuts after it

@@ -83,13 +83,15 @@ pub struct Draft {
     pub common: Vec<u8>,
     pub panes: Vec<Section>,
     pub ids: Vec<Section>,
+    /// The fates of all events up to its cut, once they are known.
+    pub counts: Option<Counts>,
     missing: usize,
 }
 
 impl Draft {
     #[must_use]
     pub fn new(cut: Cut, which: Ids, workers: usize) -> Self {
-        Self { cut, which, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), missing: workers }
+        Self { cut, which, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), counts: None, missing: workers }
     }
 
     /// Takes a worker's part.

@@ -1,7 +1,7 @@
 //! Where a life of the job begins, from three facts: how far the store has come, which checkpoint is on disk, what the log holds.
 //!
 //! It reads checkpoints through the Disk seam and decides the rest purely; it knows no transport, no store's connection and no clock. The order is
-//! the store's progress, then `prepare`, then `Log::open` with what that says, then `Prepared::begin`.
+//! the store's progress (while it is away, the one that the newest checkpoint tells), then `prepare`, then `Log::open` with what that says, then `Prepared::begin`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -136,8 +136,12 @@ impl Prepared {
     }
 }
 
-/// Whether the log has what follows on the checkpoint, and what the store says it has seen.
-fn check(recovered: &Recovered, progress: &Progress, at: (Epoch, Offset)) -> Result<(), StartError> {
+/// Whether the log has what follows on the checkpoint, and what the store says it has seen. Also asked of a store that was away at the start, once it
+/// is met.
+///
+/// # Errors
+/// If they do not belong together.
+pub fn check(recovered: &Recovered, progress: &Progress, at: (Epoch, Offset)) -> Result<(), StartError> {
     if progress.log != recovered.id {
         return Err(StartError::OtherLog { store: progress.log, log: recovered.id });
     }

@@ -388,11 +388,13 @@ impl State {
             }
             self.tell_waiters(cut.end, &results.duplicates, &results.dead_letters);
             if cut.epoch <= self.progress.epoch {
+                self.count_checkpoint(cut);
                 continue;
             }
             let counts = results.counts;
             assert_eq!(counts.total(), cut.end.0 - base.0, "every event of an epoch has one fate");
             self.progress_to(cut, counts);
+            self.count_checkpoint(cut);
             let bytes = results.bytes;
             let commit = Commit {
                 after: self.stored.then_some(Epoch(cut.epoch.0 - 1)),
@@ -407,6 +409,14 @@ impl State {
         }
         self.release(actions);
         Ok(())
+    }
+
+    /// A checkpoint of this cut says what its events came to.
+    fn count_checkpoint(&mut self, cut: Cut) {
+        let counts = self.progress.counts;
+        if let Some(draft) = self.draft.as_mut().filter(|d| d.cut.epoch == cut.epoch) {
+            draft.counts = Some(counts);
+        }
     }
 
     fn progress_to(&mut self, cut: Cut, counts: Counts) {

@@ -74,7 +74,7 @@ pub enum LogError {
 }
 
 /// What opening found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recovered {
     pub id: LogId,
     /// The newest START; None in a new log.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::core::units::Generation;
+use crate::core::units::{Epoch, Generation};
 use crate::store::{Commit, Progress, Store, StoreError};
 
 /// Commits taken into one transaction: as many as the coordinator lets wait.
@@ -52,6 +52,13 @@ struct Waiting {
     closed: bool,
 }
 
+/// What the writer works on next.
+struct Taken {
+    /// The last of the commits that the store has already.
+    passed: Option<Progress>,
+    commit: Option<Commit>,
+}
+
 impl Commits {
     pub fn push(&self, commit: Commit) {
         self.queue.lock().commits.push_back(commit);
@@ -71,14 +78,20 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_empty(&self) -> bool {
+        self.lock().commits.is_empty()
+    }
+
     /// Everything that waits, as one; None when the queue is closed and empty.
-    fn take(&self) -> Option<Commit> {
+    fn take(&self, stands: Epoch) -> Option<Taken> {
         let idle = |waiting: &mut Waiting| waiting.commits.is_empty() && !waiting.closed;
         let mut waiting = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let passed = pass_over(&mut waiting.commits, stands);
         let taken = waiting.commits.len().min(MERGED_MAX);
         let commits: Vec<Commit> = waiting.commits.drain(..taken).collect();
         drop(waiting);
-        if commits.is_empty() { None } else { Some(merge(commits)) }
+        let commit = if commits.is_empty() { None } else { Some(merge(commits)) };
+        if passed.is_none() && commit.is_none() { None } else { Some(Taken { passed, commit }) }
     }
 
     /// Waits; a wait that has begun ends when the queue is closed. Gives whether it is.
@@ -114,6 +127,16 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
         merged.events.extend(commit.events);
     }
     merged
+}
+
+/// Takes away the commits that are in a store which has come to this epoch, and gives the last of them: a life that began while the store was away
+/// computes again what is in it.
+pub fn pass_over(commits: &mut VecDeque<Commit>, stands: Epoch) -> Option<Progress> {
+    let mut last = None;
+    while let Some(commit) = commits.pop_front_if(|commit| commit.to.epoch <= stands) {
+        last = Some(commit.to);
+    }
+    last
 }
 
 /// One try to commit this. A commit whose answer was lost, now or in an earlier try, is known by the store's progress, read under the generation row's
@@ -153,33 +176,55 @@ pub enum Outcome {
     Away(String),
 }
 
-/// Starts the writer's thread. It opens its connection by `open`, again after each loss, and claims the store for `mine` each time.
+/// Starts the writer's thread. It opens its connection by `open`, again after each loss, and claims the store for `mine` each time. The first time `fits`
+/// says whether what the store has belongs to this log.
 #[must_use]
 pub fn spawn(
     open: impl Fn() -> Result<Box<dyn Store>, StoreError> + Send + 'static,
+    fits: impl Fn(&Progress) -> Result<(), StoreError> + Send + 'static,
     mine: Generation,
     note: impl Fn(Note) + Send + 'static,
 ) -> (Commits, JoinHandle<()>) {
     let queue = Arc::new(Queue::default());
     let commits = Commits { queue: queue.clone() };
-    let writer = Writer { queue, open, note, mine, store: None };
+    let writer = Writer { queue, open, fits, note, mine, stands: None, store: None };
     (commits, std::thread::spawn(move || writer.run()))
 }
 
-struct Writer<O, N> {
+struct Writer<O, F, N> {
     queue: Arc<Queue>,
     open: O,
+    fits: F,
     note: N,
     mine: Generation,
+    /// How far the store had come when it was first met; None: it has been away from the beginning.
+    stands: Option<Epoch>,
     store: Option<Box<dyn Store>>,
 }
 
-impl<O: Fn() -> Result<Box<dyn Store>, StoreError>, N: Fn(Note)> Writer<O, N> {
+impl<O, F, N> Writer<O, F, N>
+where
+    O: Fn() -> Result<Box<dyn Store>, StoreError>,
+    F: Fn(&Progress) -> Result<(), StoreError>,
+    N: Fn(Note),
+{
     fn run(mut self) {
         // Claimed before there is anything to write, so that an older generation is fenced off from now on.
         let mut ended = self.insist(None);
         while ended.is_ok() {
-            let Some(commit) = self.queue.take() else { return };
+            let Some(stands) = self.stands else {
+                // Closed before the store was met.
+                if self.queue.is_empty() {
+                    return;
+                }
+                ended = Err(StoreError::Unavailable("it has been away since the start".to_owned()));
+                break;
+            };
+            let Some(Taken { passed, commit }) = self.queue.take(stands) else { return };
+            if let Some(passed) = passed {
+                (self.note)(Note::Committed(passed));
+            }
+            let Some(commit) = commit else { continue };
             ended = self.insist(Some(&commit));
             if ended.is_ok() {
                 (self.note)(Note::Committed(commit.to));
@@ -225,9 +270,13 @@ impl<O: Fn() -> Result<Box<dyn Store>, StoreError>, N: Fn(Note)> Writer<O, N> {
         }
     }
 
-    fn connect(&self) -> Result<Box<dyn Store>, StoreError> {
+    fn connect(&mut self) -> Result<Box<dyn Store>, StoreError> {
         let mut store = (self.open)()?;
-        store.claim(self.mine)?;
+        let progress = store.claim(self.mine)?;
+        if self.stands.is_none() {
+            progress.as_ref().map_or(Ok(()), &self.fits)?;
+            self.stands = Some(progress.map_or(Epoch(0), |p| p.epoch));
+        }
         Ok(store)
     }
 }

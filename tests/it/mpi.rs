@@ -163,6 +163,32 @@ fn a_store_that_goes_away_and_comes_back_has_everything() {
     finish(job, &bodies);
 }
 
+/// Every start without the store, the first of all and one after a kill, takes events; they are counted when it comes.
+#[test]
+fn a_store_that_is_away_when_the_job_starts_stops_no_event() {
+    let cluster = Cluster::start();
+    let database = cluster.create_database();
+    let dir = TempDir::new().expect("a directory");
+    let setup = on_postgres(Setup::new(3, dir.path()), &database);
+    let bodies = events(&civic_safety(), 14, LARGE);
+    let third = bodies.len() / 3;
+    cluster.stop(Stop::Fast);
+    let job = Job::start_in(dir, setup);
+    send_all(&job.client, &bodies[..third]);
+    cluster.start_again();
+    send_all(&job.client, &bodies[third..2 * third]);
+    // Some of it is in the store, and perhaps some is not.
+    until("something is committed", || job.client.json("/ledger")["counted"].as_u64() > Some(0));
+    cluster.stop(Stop::Immediate);
+    job.kill_rank(1);
+    until("the job goes down", || !job.is_ready());
+    job.wait_ready();
+    send_all(&job.client, &bodies[2 * third..]);
+    assert!(job.client.json("/ledger")["in_flight"].as_u64() > Some(0));
+    cluster.start_again();
+    finish(job, &bodies);
+}
+
 #[test]
 fn the_second_job_on_a_directory_is_refused() {
     let job = Job::start(2);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use caudal::coordinator::checkpoint::Checkpoints;
+use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
 use caudal::coordinator::start::{self, Start};
 use caudal::coordinator::state::{Limits, Now};
 use caudal::core::columns::{Numbering, Slab};
@@ -12,8 +12,9 @@ use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
+use caudal::log::disk::Disk;
 use caudal::log::{Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
-use caudal::store::writer::{Outcome, commit_once, merge};
+use caudal::store::writer::{Outcome, commit_once, merge, pass_over};
 use caudal::store::{Commit, Progress, Store, StoreError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -77,6 +78,10 @@ struct Life<'w> {
     queue: VecDeque<(usize, Submission)>,
     acks: VecDeque<(usize, u64)>,
     durable: VecDeque<Epoch>,
+    /// How far the store had come when this life met it, once it has.
+    stands: Option<Epoch>,
+    /// What a store that is met later must fit: the log, and the checkpoint of the start.
+    fits: (Recovered, (Epoch, Offset)),
     committing: Option<Commit>,
     committed: VecDeque<Progress>,
     ledger: Ledger,
@@ -205,12 +210,17 @@ enum Event {
 impl<'w> Life<'w> {
     /// Recovers and starts, as rank 0 does.
     fn begin(world: &'w mut World, workers: usize) -> Result<Self, Died> {
-        let progress = loop {
-            match world.store.progress() {
-                Ok(progress) => break progress,
-                Err(StoreError::Unavailable(_)) => {}
-                Err(error) => panic!("{error}"),
+        if world.rng.random_bool(0.2) {
+            world.store.away(world.rng.random_range(1..30));
+        }
+        let (progress, met) = match world.store.progress() {
+            Ok(progress) => (progress, true),
+            Err(StoreError::Unavailable(_)) => {
+                world.seen.note("starts without the store", 1);
+                let disk: Arc<dyn Disk> = world.disk.clone();
+                (least_progress(&disk).map_err(|_| Died)?, false)
             }
+            Err(error) => panic!("{error}"),
         };
         let prepared = start::prepare(world.disk.clone(), progress).map_err(|_| Died)?;
         let new_id = LogId(world.rng.random());
@@ -233,6 +243,8 @@ impl<'w> Life<'w> {
         let ledger =
             Ledger { accepted: recovered.end.0, counts, in_flight: recovered.end.0 - beginning.progress.end.0 };
         let id_key = recovered.id.0 as u64;
+        let stands = met.then_some(beginning.progress.epoch);
+        let checkpoint = beginning.checkpoint;
         let net = Net::new(&world.pipeline.plan, workers, world.limits, id_key, beginning, restores);
         Ok(Self {
             net,
@@ -245,6 +257,8 @@ impl<'w> Life<'w> {
             queue: VecDeque::new(),
             acks: VecDeque::new(),
             durable: VecDeque::new(),
+            stands,
+            fits: (recovered, checkpoint),
             committing: None,
             committed: VecDeque::new(),
             ledger,
@@ -413,7 +427,17 @@ impl<'w> Life<'w> {
     }
 
     fn commit(&mut self) {
+        let Some(stands) = self.stands.or_else(|| self.meet_store()) else { return };
         if self.committing.is_none() {
+            if let Some(passed) = pass_over(&mut self.net.commits, stands) {
+                self.world.seen.note("results passed over", 1);
+                let counts = self.world.totals.entry(passed.epoch.0).or_insert(passed.counts);
+                assert_eq!(*counts, passed.counts, "epoch {}", passed.epoch);
+                self.committed.push_back(passed);
+            }
+            if self.net.commits.is_empty() {
+                return;
+            }
             let take = self.world.rng.random_range(1..=self.net.commits.len());
             self.committing = Some(merge(self.net.commits.drain(..take).collect()));
         }
@@ -428,6 +452,21 @@ impl<'w> Life<'w> {
             }
             Outcome::Away(_) => self.world.seen.note("commits to be tried again", 1),
         }
+    }
+
+    /// The first meeting with a store that was away at the start, as the writer's thread has it.
+    fn meet_store(&mut self) -> Option<Epoch> {
+        let progress = match self.world.store.claim(self.generation) {
+            Ok(progress) => progress,
+            Err(StoreError::Unavailable(_)) => return None,
+            Err(error) => panic!("{error}"),
+        };
+        if let Some(stored) = &progress {
+            let (recovered, checkpoint) = &self.fits;
+            start::check(recovered, stored, *checkpoint).unwrap_or_else(|error| panic!("{error}"));
+        }
+        self.stands = Some(progress.map_or(Epoch(0), |p| p.epoch));
+        self.stands
     }
 
     fn take_committed(&mut self) {

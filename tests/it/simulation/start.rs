@@ -41,6 +41,7 @@ fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
 fn draft(cut: Cut, which: Ids) -> Draft {
     let mut draft = Draft::new(cut, which, 1);
     let section = |bytes: &str| Section { key_group: 3, bytes: bytes.as_bytes().to_vec() };
+    draft.counts = Some(Counts { counted: cut.end.0, ..Counts::default() });
     draft.take(b"common".to_vec(), vec![section("panes")], vec![section(&format!("ids of {}", cut.epoch))], true);
     draft
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use caudal::core::units::{Epoch, Generation};
 use caudal::store::writer::{Commits, Note, Outcome, commit_once, merge, spawn};
-use caudal::store::{Store, StoreError};
+use caudal::store::{Progress, Store, StoreError};
 
 use super::{commit, numbered, plan};
 use crate::memory_store::MemoryStore;
@@ -81,7 +81,7 @@ struct Thread {
 
 fn start(open: impl Fn() -> Result<Box<dyn Store>, StoreError> + Send + 'static) -> Thread {
     let (sender, notes) = channel();
-    let (commits, join) = spawn(open, Generation(1), move |note| drop(sender.send(note)));
+    let (commits, join) = spawn(open, |_| Ok(()), Generation(1), move |note| drop(sender.send(note)));
     Thread { commits, notes, join }
 }
 
@@ -201,4 +201,39 @@ fn closing_does_not_wait_for_ever_for_a_store_that_is_away() {
     thread.commits.push(numbered(1));
     let notes = thread.end();
     assert!(matches!(notes.last(), Some(Note::Failed(StoreError::Unavailable(_)))), "{notes:?}");
+}
+
+#[test]
+fn what_the_store_has_already_is_passed_over_once_it_is_met() {
+    let memory = MemoryStore::new(plan());
+    (1..=5).for_each(|epoch| memory.clone().commit(&numbered(epoch)).unwrap());
+    // Away at the start: the life began at epoch 2, and computes on.
+    memory.away(2);
+    let thread = over(&memory);
+    (3..=8).for_each(|epoch| thread.commits.push(numbered(epoch)));
+    assert!(matches!(thread.note(), Note::Away(_)));
+    let Note::Committed(passed) = thread.note() else { panic!("nothing is passed over") };
+    assert_eq!(passed, numbered(5).to);
+    assert_eq!(thread.committed(8), 0);
+    assert!(thread.end().is_empty());
+    let expected = MemoryStore::new(plan());
+    (1..=8).for_each(|epoch| expected.clone().commit(&numbered(epoch)).unwrap());
+    assert_eq!(memory.tables(), expected.tables());
+}
+
+#[test]
+fn a_store_that_does_not_fit_is_written_nothing() {
+    let memory = MemoryStore::new(plan());
+    memory.clone().commit(&numbered(1)).unwrap();
+    let before = memory.tables();
+    let (sender, notes) = channel();
+    let opened = memory.clone();
+    let fits = |stored: &Progress| Err(StoreError::Mismatch(format!("epoch {}", stored.epoch)));
+    let note = move |note| drop(sender.send(note));
+    let (commits, join) = spawn(move || Ok(Box::new(opened.clone())), fits, Generation(1), note);
+    commits.push(numbered(2));
+    join.join().unwrap();
+    let notes: Vec<Note> = notes.iter().collect();
+    assert!(matches!(&notes[..], [Note::Failed(StoreError::Mismatch(why))] if why == "epoch 1"), "{notes:?}");
+    assert_eq!(memory.tables().progress, before.progress);
 }
