@@ -2,6 +2,7 @@
 
 pub mod status;
 pub mod gather;
+mod waiters;
 pub mod state;
 pub mod checkpoint;
 pub mod start;

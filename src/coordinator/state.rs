@@ -4,17 +4,17 @@
 //! replay found in the log, or a new one that is then logged. Two epochs may be in flight; their results are committed in order, once the
 //! log says that their cut is on disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::coordinator::gather::{Draft, InFlight, facts_of_all};
+use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
-use crate::core::row::DeadLetter;
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
@@ -96,16 +96,6 @@ pub enum Action {
     Answer(oneshot::Sender<Vec<Fate>>, Vec<Fate>),
 }
 
-/// A request that waits for its events' epochs to be committed.
-#[derive(Debug)]
-struct Waiter {
-    first: Offset,
-    end: Offset,
-    /// Fates other than counted, so far.
-    exceptions: BTreeMap<Offset, Fate>,
-    to: oneshot::Sender<Vec<Fate>>,
-}
-
 /// Rank 0's knowledge of the job.
 pub struct State {
     plan: Arc<Plan>,
@@ -146,7 +136,7 @@ pub struct State {
     /// Which ids the next checkpoint is to bring.
     next_checkpoint: Ids,
     draining: bool,
-    waiters: VecDeque<Waiter>,
+    waiters: Waiters,
     late_by_window: Vec<u64>,
 }
 
@@ -200,7 +190,7 @@ impl State {
             checkpoint_at: Some(Millis(0)),
             next_checkpoint: Ids::Fresh,
             draining: false,
-            waiters: VecDeque::new(),
+            waiters: Waiters::default(),
         }
     }
 
@@ -386,7 +376,7 @@ impl State {
             for (total, late) in self.late_by_window.iter_mut().zip(&results.late_by_window) {
                 *total += late;
             }
-            self.tell_waiters(cut.end, &results.duplicates, &results.dead_letters);
+            self.waiters.tell(cut.end, &results.duplicates, &results.dead_letters);
             if cut.epoch <= self.progress.epoch {
                 self.count_checkpoint(cut);
                 continue;
@@ -455,24 +445,15 @@ impl State {
         self.committed = to;
         let mut actions = Vec::new();
         self.release_checkpoint(&mut actions);
-        while self.waiters.front().is_some_and(|w| w.end <= to.end) {
-            actions.extend(self.waiters.pop_front().map(Waiter::answer));
+        while let Some((to, fates)) = self.waiters.pop_committed(to.end) {
+            actions.push(Action::Answer(to, fates));
         }
         actions
     }
 
     /// A request waits for the fates of these offsets. Called before their slab is dispatched.
     pub fn wait_for(&mut self, first: Offset, count: u32, to: oneshot::Sender<Vec<Fate>>) {
-        let end = Offset(first.0 + u64::from(count));
-        self.waiters.push_back(Waiter { first, end, exceptions: BTreeMap::new(), to });
-    }
-
-    fn tell_waiters(&mut self, end: Offset, duplicates: &[u64], dead_letters: &[DeadLetter]) {
-        for waiter in self.waiters.iter_mut().take_while(|w| w.first < end) {
-            let mine = waiter.first..waiter.end;
-            let fates = duplicates.iter().map(|&o| Fate::duplicate(Offset(o))).chain(dead_letters.iter().map(Fate::of));
-            waiter.exceptions.extend(fates.filter(|f| mine.contains(&f.offset)).map(|f| (f.offset, f)));
-        }
+        self.waiters.wait_for(first, count, to);
     }
 
     /// No more events will come: what is there is finished, whatever its age.
@@ -503,7 +484,7 @@ impl State {
 
     /// Forgets requests whose clients have stopped waiting.
     pub fn forget_the_gone(&mut self) {
-        self.waiters.retain(|w| !w.to.is_closed());
+        self.waiters.forget_the_gone();
     }
 
     /// The next checkpoint is to bring all ids: the sealed files have become too many.
@@ -545,14 +526,6 @@ impl State {
 
     pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
         self.workers.iter().map(|w| (w.queued, w.events, w.facts))
-    }
-}
-
-impl Waiter {
-    fn answer(mut self) -> Action {
-        let offsets = (self.first.0..self.end.0).map(Offset);
-        let fates = offsets.map(|o| self.exceptions.remove(&o).unwrap_or_else(|| Fate::counted(o))).collect();
-        Action::Answer(self.to, fates)
     }
 }
 

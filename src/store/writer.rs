@@ -212,14 +212,8 @@ where
         // Claimed before there is anything to write, so that an older generation is fenced off from now on.
         let mut ended = self.insist(None);
         while ended.is_ok() {
-            let Some(stands) = self.stands else {
-                // Closed before the store was met.
-                if self.queue.is_empty() {
-                    return;
-                }
-                ended = Err(StoreError::Unavailable("it has been away since the start".to_owned()));
-                break;
-            };
+            // Closed, with nothing to write, before the store was met.
+            let Some(stands) = self.stands else { return };
             let Some(Taken { passed, commit }) = self.queue.take(stands) else { return };
             if let Some(passed) = passed {
                 (self.note)(Note::Committed(passed));
@@ -235,7 +229,7 @@ where
         }
     }
 
-    /// Tries until it is done, or cannot be done. Without a commit it is done as well when the queue is closed: nobody is to be fenced off any more.
+    /// Tries until it is done, or cannot be done. With nothing to write it is done as well when the queue is closed: nobody is to be fenced off any more.
     fn insist(&mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
         let (mut wait, mut tries_left, mut told) = (RETRY_WAIT, TRIES_AFTER_CLOSE, false);
         loop {
@@ -246,11 +240,13 @@ where
                 told = true;
             }
             if self.queue.pause(wait) {
-                match (commit, tries_left) {
-                    (None, _) => return Ok(()),
-                    (Some(_), 0) => return Err(StoreError::Unavailable(why)),
-                    (Some(_), _) => tries_left -= 1,
+                if commit.is_none() && self.queue.is_empty() {
+                    return Ok(());
                 }
+                if tries_left == 0 {
+                    return Err(StoreError::Unavailable(why));
+                }
+                tries_left -= 1;
             }
             wait = (wait * 2).min(RETRY_WAIT_MAX);
         }

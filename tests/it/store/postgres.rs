@@ -177,7 +177,8 @@ fn connections_cut_by_an_administrator_lose_nothing() {
     drop(open(&config).unwrap());
     let (sender, notes) = channel();
     let opened = config.clone();
-    let (commits, thread) = spawn(move || open(&opened), |_| Ok(()), Generation(1), move |note| drop(sender.send(note)));
+    let (commits, thread) =
+        spawn(move || open(&opened), |_| Ok(()), Generation(1), move |note| drop(sender.send(note)));
     let mut admin = cluster.client(&config.name);
     for epoch in 1..=EPOCHS {
         commits.push(numbered(epoch));
