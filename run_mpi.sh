@@ -125,12 +125,17 @@ on_stop() {
         say "killing the job"
         clear_job
     elif [ -n "$job" ]; then
-        say "draining: what was accepted is finished first (once more to kill)"
-        remind >/dev/null 2>&1 3<&- &
-        timer=$!
-        # Last, since bash forgets a signal that comes while it still handles the same one.
-        kill -USR1 "$job" 2>/dev/null
+        drain
     fi
+}
+
+drain() {
+    [ -z "$timer" ] || return 0
+    say "draining: what was accepted is finished first (once more to kill)"
+    remind >/dev/null 2>&1 3<&- &
+    timer=$!
+    # Last, since bash forgets a signal that comes while it still handles the same one.
+    kill -USR1 "$job" 2>/dev/null
 }
 
 # Waits until the job has ended and nothing of it is left; leaves its exit code in `code`.
@@ -169,6 +174,8 @@ supervise() {
         relay=$!
         launch "${mpirun[@]}" "$caudal" "$@" >&"$output" {output}>&-
         exec {output}>&-
+        # A stop that came before there was a job to tell.
+        [ $stops -eq 0 ] || drain
         attend
         wait "$relay"
         ready=$?

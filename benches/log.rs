@@ -55,7 +55,7 @@ fn body() -> Bytes {
 
 fn open(directory: &Path) -> Log {
     let disk = Arc::new(FileDisk::open(directory).unwrap());
-    let options = Options { segment_bytes: SEGMENT_BYTES, bytes_max: u64::MAX, low_water_bytes: 0 };
+    let options = Options { segment_bytes: SEGMENT_BYTES, bytes_max: u64::MAX, low_water_bytes: 0, store_asked: true };
     Log::open(disk, options, LogId(1), None, Offset(0)).unwrap().0
 }
 

@@ -1,7 +1,7 @@
 //! `caudal run`: the live job.
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
@@ -147,10 +147,16 @@ impl Rank0 {
 
     fn run(self, transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&self.data.log()).or_exit(Exit::Damaged)?);
-        let progress = self.progress(&disk)?;
+        let (progress, store_asked) = self.progress(&disk)?;
         let prepared = start::prepare(disk.clone(), progress).or_exit(Exit::Damaged)?;
         let new_id = random_log_id().or_exit(Exit::TryAgain)?;
-        let opened = Log::open(disk, log_options(&self.config), new_id, prepared.proof(), prepared.verify_from());
+        let opened = Log::open(
+            disk,
+            Options { store_asked, ..log_options(&self.config) },
+            new_id,
+            prepared.proof(),
+            prepared.verify_from(),
+        );
         let (mut log, recovered) = opened.map_err(log_failure)?;
         let mut start = prepared.begin(&recovered, transport.size() - 1).or_exit(Exit::Config)?;
         same_pipeline(&self.config, &self.bundle, &recovered)?;
@@ -169,14 +175,15 @@ impl Rank0 {
         self.coordinate(transport, idle, log, &recovered, start)
     }
 
-    /// What the store has. While it is away, what it had at least: what it has beyond is computed again, and passed over when it is back.
-    fn progress(&self, disk: &Arc<dyn Disk>) -> Result<Option<Progress>, Failure> {
+    /// What the store has, and whether it could be asked. While it is away, what it had at least: what it has beyond is computed again, and passed over
+    /// when it is back.
+    fn progress(&self, disk: &Arc<dyn Disk>) -> Result<(Option<Progress>, bool), Failure> {
         match self.config.target.store(&self.pipeline.plan).and_then(|mut store| store.progress()) {
-            Ok(progress) => Ok(progress),
-            Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => {
-                tracing::warn!(%why, "the store is away; events are taken, results wait");
+            Ok(progress) => Ok((progress, true)),
+            // Its writer says so.
+            Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_)) => {
                 self.status.update(|s| s.store_away_since = Some(self.clock.unix()));
-                least_progress(disk).or_exit(Exit::Damaged)
+                Ok((least_progress(disk).or_exit(Exit::Damaged)?, false))
             }
             Err(error) => Err(store_failure(&error)),
         }
@@ -211,9 +218,9 @@ impl Rank0 {
                 move || target.store(&plan)
             },
             {
-                let (recovered, checkpoint) = (recovered.clone(), start.beginning.checkpoint);
-                move |stored: &Progress| {
-                    start::check(&recovered, stored, checkpoint).map_err(|e| StoreError::Mismatch(e.to_string()))
+                let (recovered, began) = (recovered.clone(), start.beginning.clone());
+                move |stored: Option<&Progress>| {
+                    start::meets(&recovered, &began, stored).map_err(|e| StoreError::Mismatch(e.to_string()))
                 }
             },
             start.generation,
@@ -291,7 +298,12 @@ pub fn same_pipeline(config: &Config, bundle: &Bundle, recovered: &Recovered) ->
 
 pub fn log_options(config: &Config) -> Options {
     let log = &config.log;
-    Options { segment_bytes: log.segment_bytes, bytes_max: log.bytes_max, low_water_bytes: log.low_water_bytes }
+    Options {
+        segment_bytes: log.segment_bytes,
+        bytes_max: log.bytes_max,
+        low_water_bytes: log.low_water_bytes,
+        store_asked: true,
+    }
 }
 
 /// Keys the hash of ids that are no UUIDs: the log's own, so that every replay hashes alike.
@@ -302,7 +314,9 @@ pub fn id_key(log: LogId) -> u64 {
 /// Says where the page is. `run_mpi.sh` takes a job that has said so for one that was ready.
 fn say_ready(http: &Http) {
     let host = match http.addr {
-        addr if addr.is_loopback() || addr.is_unspecified() => "localhost".to_owned(),
+        addr if addr.is_unspecified() || addr == Ipv4Addr::LOCALHOST || addr == Ipv6Addr::LOCALHOST => {
+            "localhost".to_owned()
+        }
         IpAddr::V4(addr) => addr.to_string(),
         IpAddr::V6(addr) => format!("[{addr}]"),
     };
@@ -408,7 +422,7 @@ pub fn log_failure(error: LogError) -> Failure {
     let exit = match error {
         LogError::Mismatch(_) => Exit::Config,
         LogError::Damaged { .. } | LogError::Io { .. } => Exit::Damaged,
-        LogError::Full | LogError::DiskFull => Exit::TryAgain,
+        LogError::Full | LogError::DiskFull | LogError::Unproven { .. } => Exit::TryAgain,
     };
     Failure::new(exit, error)
 }

@@ -46,6 +46,9 @@ const RETAIN_EVERY: Millis = Millis(10_000);
 /// While IDS_MAX ids are remembered, one submission is let in this often: event time moves on by events alone, and ids expire by it.
 const IDS_TRICKLE_EVERY: Millis = Millis(1000);
 
+/// After a checkpoint that could not be written the next one is not hurried for this long: it needs room too.
+const CHECKPOINT_RETRY: Millis = Millis(5000);
+
 /// A drain that the store holds up ends after this: what is not committed lies in the log, and the next start takes it up.
 const DRAIN_MAX: Millis = Millis(45_000);
 
@@ -111,6 +114,7 @@ struct Turn {
     beat: Millis,
     retained: Millis,
     trickled: Millis,
+    checkpoint_failed: Option<Millis>,
     /// By worker: turns since the last status, and those in which it had no credit left.
     pressed: Vec<(u32, u32)>,
     hosts: Vec<(u32, String)>,
@@ -137,6 +141,7 @@ impl Coordinator<'_> {
             beat: Millis(0),
             retained: Millis(0),
             trickled: Millis(0),
+            checkpoint_failed: None,
             pressed: vec![(0, 0); workers],
             hosts: vec![(0, String::new()); workers],
             checkpoint: self.status.get().checkpoint,
@@ -147,7 +152,7 @@ impl Coordinator<'_> {
             let gated = self.ingest.gated();
             let now = self.time(&mut turn, gated);
             let short_of_room = matches!(gated, Some(Refusal::LogFull | Refusal::DiskFull));
-            if short_of_room {
+            if short_of_room && turn.checkpoint_failed.is_none_or(|at| now.awake.0 >= at.0 + CHECKPOINT_RETRY.0) {
                 self.state.hurry_checkpoint();
             }
             let mut busy = self.transport.progress()?;
@@ -230,6 +235,7 @@ impl Coordinator<'_> {
                     tracing::warn!(%why, "the store is away; events are taken on, results wait");
                     self.status.update(|s| s.store_away_since = s.store_away_since.or(Some(now.unix)));
                 }
+                Event::Store(store_writer::Note::Back) => self.status.update(|s| s.store_away_since = None),
                 Event::Store(store_writer::Note::Failed(error)) => return Err(error.into()),
                 Event::Checkpointed(Ok(written)) => {
                     (turn.checkpoint, turn.checkpoint_needs) = (written.epoch, written.needs);
@@ -247,6 +253,7 @@ impl Coordinator<'_> {
                     tracing::warn!(%error, "a checkpoint cannot be written; the next one is tried with everything in it");
                     self.state.want_full_checkpoint();
                     self.state.owe_checkpoint();
+                    turn.checkpoint_failed = Some(now.awake);
                 }
                 Event::Drain => {
                     turn.phase = Phase::Draining;
@@ -320,7 +327,7 @@ impl Coordinator<'_> {
     fn follow_phase(&mut self, turn: &mut Turn, now: Now) {
         let full = self.state.facts().ids >= self.ids_max;
         match (turn.phase, self.ingest.gated()) {
-            (Phase::Replaying, _) if self.state.caught_up() => {
+            (Phase::Replaying, _) if self.state.may_serve() => {
                 turn.phase = Phase::Serving;
                 self.ingest.gate(None);
                 self.show(turn, now);

@@ -35,10 +35,27 @@ pub enum StartError {
     )]
     Different { epoch: Epoch, stored: Offset, logged: Offset },
     #[error(
+        "the store stands at epoch {epoch}, and had come to {least} before it was away: if it is the right one, start again, and what it lacks is replayed"
+    )]
+    Behind { epoch: Epoch, least: Epoch },
+    #[error(
         "the store needs the log from event {needed} (epoch {epoch}) on, but it is retained only from event {begin}: name the store that belongs to it, \
          or begin with a new DATA_DIR and an empty store"
     )]
     Gone { needed: Offset, epoch: Epoch, begin: Offset },
+}
+
+/// Whether a store that was away at the start, and is met now, is the one that this life began with: it has at least what was known of it.
+///
+/// # Errors
+/// If it is not.
+pub fn meets(recovered: &Recovered, began: &Beginning, stored: Option<&Progress>) -> Result<(), StartError> {
+    let least = began.progress;
+    match stored {
+        Some(stored) if stored.epoch >= least.epoch => check(recovered, stored, began.checkpoint),
+        _ if !began.stored => Ok(()),
+        _ => Err(StartError::Behind { epoch: stored.map_or(Epoch(0), |s| s.epoch), least: least.epoch }),
+    }
 }
 
 /// What is known before the log is open.
@@ -136,12 +153,8 @@ impl Prepared {
     }
 }
 
-/// Whether the log has what follows on the checkpoint, and what the store says it has seen. Also asked of a store that was away at the start, once it
-/// is met.
-///
-/// # Errors
-/// If they do not belong together.
-pub fn check(recovered: &Recovered, progress: &Progress, at: (Epoch, Offset)) -> Result<(), StartError> {
+/// Whether the log has what follows on the checkpoint, and what the store says it has seen.
+fn check(recovered: &Recovered, progress: &Progress, at: (Epoch, Offset)) -> Result<(), StartError> {
     if progress.log != recovered.id {
         return Err(StartError::OtherLog { store: progress.log, log: recovered.id });
     }

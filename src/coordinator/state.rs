@@ -204,9 +204,7 @@ impl State {
 
     /// Whether one more epoch may be in flight, and its results kept.
     fn may_begin(&self) -> bool {
-        self.in_flight.len() < EPOCHS_IN_FLIGHT_MAX
-            && self.finished.len() + self.committing.len() < RESULTS_MAX
-            && self.waiting_bytes < RESULTS_BYTES_MAX
+        self.in_flight.len() < EPOCHS_IN_FLIGHT_MAX && self.has_room()
     }
 
     /// Hands out the next slab of the log. Only where `wants_slab`.
@@ -498,6 +496,17 @@ impl State {
         self.replay.is_empty() && self.in_flight.is_empty()
     }
 
+    /// Whether events may be taken: the replay has caught up, or goes on only when a store that is away takes results.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.caught_up() || !self.has_room()
+    }
+
+    /// Whether the results of one more epoch may be kept.
+    fn has_room(&self) -> bool {
+        self.finished.len() + self.committing.len() < RESULTS_MAX && self.waiting_bytes < RESULTS_BYTES_MAX
+    }
+
     #[must_use]
     pub fn dispatched(&self) -> Offset {
         self.dispatched
@@ -655,6 +664,42 @@ mod tests {
         assert_eq!(logged(&actions).map(|c| (c.epoch, c.end)), Some((Epoch(2), Offset(1))));
         let asked = |a: &Action| matches!(a, Action::Send(_, Message::EndEpoch { checkpoint: Some(_), .. }));
         assert!(actions.iter().any(asked), "the empty epoch takes it");
+    }
+
+    /// A replay without the store stops at the results that may wait; events are taken then, and it goes on when the store does.
+    #[test]
+    fn a_replay_that_waits_for_the_store_stops_no_event() {
+        let cut = |epoch| Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None };
+        let last = RESULTS_MAX as u64 + 10;
+        let begin = Progress {
+            log: LogId(0),
+            generation: Generation(1),
+            epoch: Epoch(0),
+            end: Offset(0),
+            counts: Counts::default(),
+        };
+        let beginning = Beginning {
+            progress: begin,
+            stored: true,
+            checkpoint: (Epoch(0), Offset(0)),
+            cuts: (1..=last).map(cut).collect(),
+            ingest: Millis(0),
+        };
+        let mut state = State::new(Arc::new(plan()), 1, Limits::default(), beginning);
+        let follow = |state: &mut State, epochs: std::ops::RangeInclusive<u64>| {
+            for epoch in epochs {
+                assert!(!state.may_serve(), "epoch {epoch} is still to be followed");
+                assert!(!state.tick(at(0), true).is_empty());
+                state.message(0, report(epoch, Facts::default())).expect("a message");
+            }
+        };
+        let stalls = RESULTS_MAX as u64;
+        follow(&mut state, 1..=stalls);
+        assert!(state.may_serve() && !state.caught_up());
+        assert!(state.tick(at(1_000_000), true).is_empty(), "no new cut comes before those in the log");
+        state.committed(Progress { epoch: Epoch(stalls), ..begin });
+        follow(&mut state, stalls + 1..=last);
+        assert!(state.caught_up());
     }
 
     #[test]

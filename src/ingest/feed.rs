@@ -155,7 +155,7 @@ mod tests {
 
     fn open(directory: &Path) -> Log {
         let disk = Arc::new(FileDisk::open(directory).unwrap());
-        let options = Options { segment_bytes: 16 << 20, bytes_max: u64::MAX, low_water_bytes: 0 };
+        let options = Options { segment_bytes: 16 << 20, bytes_max: u64::MAX, low_water_bytes: 0, store_asked: true };
         Log::open(disk, options, LogId(1), None, Offset(0)).unwrap().0
     }
 

@@ -518,7 +518,7 @@ mod tests {
 
     fn open(directory: &Path) -> (Log, Recovered) {
         let disk = Arc::new(FileDisk::open(directory).unwrap());
-        let options = Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: 0 };
+        let options = Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: 0, store_asked: true };
         Log::open(disk, options, LogId(1), None, Offset(0)).unwrap()
     }
 
@@ -669,7 +669,8 @@ mod tests {
     fn a_refusal_for_want_of_room_is_seen_and_then_the_writer_is_idle() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Arc::new(FileDisk::open(directory.path()).unwrap());
-        let options = Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: u64::MAX };
+        let options =
+            Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: u64::MAX, store_asked: true };
         let (log, _) = Log::open(disk, options, LogId(1), None, Offset(0)).unwrap();
         let (feed_in, _feed) = feed(log.reader(Offset(0)), Offset(0));
         let (ingest, cutter, queue) = super::queue(10, 1 << 20);

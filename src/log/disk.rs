@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread;
 
 use rustix::fs::FallocateFlags;
@@ -48,12 +48,16 @@ const SLICES_MAX: usize = 1024;
 
 /// What a removed file is called until it is gone.
 const REMOVED: &str = "removed-";
+/// Removed files that may wait for their thread: what they take is counted by nobody.
+const REMOVED_MAX: usize = 16;
+/// How the names of unfinished files end.
+const TMP: &str = ".tmp";
 
 /// A directory of the machine's file system.
 pub struct FileDisk {
     directory: PathBuf,
     /// To the thread that ends removed files: a file system takes tens of milliseconds for a large one.
-    removed: Sender<PathBuf>,
+    removed: SyncSender<PathBuf>,
 }
 
 struct OpenFile(File);
@@ -77,17 +81,16 @@ impl FileDisk {
                 format!("{} is no directory", directory.display()),
             ));
         }
-        let (removed, files) = mpsc::channel::<PathBuf>();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             if entry.file_name().to_str().is_some_and(|name| name.starts_with(REMOVED)) {
-                // The receiver is still here.
-                let _ = removed.send(entry.path());
+                unlink(&entry.path())?;
             }
         }
+        let (removed, files) = mpsc::sync_channel::<PathBuf>(REMOVED_MAX);
         thread::Builder::new().name("file-remover".to_owned()).spawn(move || {
             for file in files {
-                if let Err(error) = fs::remove_file(&file) {
+                if let Err(error) = unlink(&file) {
                     tracing::warn!(file = %file.display(), %error, "a file that is not needed cannot be removed");
                 }
             }
@@ -106,10 +109,7 @@ impl Disk for FileDisk {
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.directory.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        unlink(&path)?;
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         if let Err(error) = allocate(&file, len) {
             // The name stands for nothing then; that it is in the way is a smaller fault than the one reported.
@@ -129,11 +129,16 @@ impl Disk for FileDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        if name.ends_with(TMP) {
+            // Its room may be needed at once.
+            return unlink(&self.directory.join(name));
+        }
         let removed = self.directory.join(format!("{REMOVED}{name}"));
         fs::rename(self.directory.join(name), &removed)?;
-        // Were the thread gone, the next start would remove it.
-        let _ = self.removed.send(removed);
-        Ok(())
+        // Were the thread gone, or behind by too many, it is done here.
+        self.removed.try_send(removed).or_else(|error| match error {
+            TrySendError::Full(removed) | TrySendError::Disconnected(removed) => unlink(&removed),
+        })
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -168,6 +173,14 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
             Ok(())
         }
         other => Ok(other?),
+    }
+}
+
+/// Ends a file, if it is there.
+fn unlink(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Options {
     pub bytes_max: u64,
     /// Free space on the disk below which `append` refuses slabs with `LogError::DiskFull`.
     pub low_water_bytes: u64,
+    /// Whether the store could be asked what it has. Where it could not, a torn tail may be what it committed, and is not cut off.
+    pub store_asked: bool,
 }
 
 /// What the log is known to hold from elsewhere: where the store says that events were committed.
@@ -68,6 +70,9 @@ pub enum LogError {
     /// Nothing of it was written; may be tried again.
     #[error("the disk is nearly full")]
     DiskFull,
+    /// Nothing was changed; may be tried again when the store is back.
+    #[error("{file} has a torn tail, and the store, which knows whether it was committed, is away")]
+    Unproven { file: String },
     /// After this nothing is known of what is on the disk: acknowledge nothing, abort. Exit 74.
     #[error("{file}: {error}")]
     Io { file: String, error: io::Error },
@@ -132,7 +137,8 @@ impl Log {
     /// that holds `verify_from` are only looked at by their headers.
     ///
     /// # Errors
-    /// `Damaged`, `Mismatch` (the proof is of another log, or lies before `begin` or after the end), `DiskFull` (no room for a segment), `Io`.
+    /// `Damaged`, `Mismatch` (the proof is of another log, or lies before `begin` or after the end), `Unproven`, `DiskFull` (no room for a
+    /// segment), `Io`.
     pub fn open(
         disk: Arc<dyn Disk>,
         options: Options,
@@ -151,7 +157,7 @@ impl Log {
             make_first_segment(&*disk, options, new_id)?;
             numbers.push(1);
         }
-        let found = recovery::recover(&*disk, &numbers, proof, verify_from)?;
+        let found = recovery::recover(&*disk, &numbers, options.store_asked, proof, verify_from)?;
         let Some(current) = found.segments.back().cloned() else { panic!("a log has a segment") };
         let mut log = Self {
             disk,

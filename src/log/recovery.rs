@@ -59,6 +59,7 @@ pub(super) fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
 pub(super) fn recover(
     disk: &dyn Disk,
     numbers: &[u64],
+    store_asked: bool,
     proof: Option<Proof>,
     verify_from: Offset,
 ) -> Result<Opened, LogError> {
@@ -78,7 +79,7 @@ pub(super) fn recover(
         let position = walk.whole_segment(disk, header, next)?;
         segments.push_back(Segment::new(header, position));
     }
-    let tail = match walk.last_segment(disk, *newest, proof) {
+    let tail = match walk.last_segment(disk, *newest, store_asked, proof) {
         Ok(tail) => tail,
         Err(error) => {
             // The refusal is what matters; a copy left behind is removed by the next opening.
@@ -213,7 +214,13 @@ impl Walk {
 
     /// Reads the last segment, decides about its tail, and puts a copy of its good part in its place: after a failed sync the page cache may show
     /// what is not on the disk, so only what was written and synced anew may be built upon.
-    fn last_segment(&mut self, disk: &dyn Disk, header: SegmentHeader, proof: Option<Proof>) -> Result<Tail, LogError> {
+    fn last_segment(
+        &mut self,
+        disk: &dyn Disk,
+        header: SegmentHeader,
+        store_asked: bool,
+        proof: Option<Proof>,
+    ) -> Result<Tail, LogError> {
         let name = segment::name(header.number);
         let io = |error| LogError::io(disk, &name, error);
         let copy_io = |error| LogError::io(disk, COPY, error);
@@ -236,6 +243,9 @@ impl Walk {
         let filled = refuse_good_frame_after(disk, &*old, place, header.bytes)?;
         let truncated_bytes = filled.saturating_sub(place.at);
         self.refuse_loss(disk, place, bad, truncated_bytes, proof)?;
+        if truncated_bytes > 0 && !store_asked {
+            return Err(LogError::Unproven { file: disk.path(&name) });
+        }
         file.sync().map_err(copy_io)?;
         disk.rename(COPY, &name).map_err(io)?;
         disk.sync_directory().map_err(io)?;

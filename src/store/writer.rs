@@ -30,6 +30,8 @@ pub enum Note {
     Committed(Progress),
     /// It is away and is tried again; the first failure since the last commit says so.
     Away(String),
+    /// It was away at the start, and is there; nothing was to be written yet.
+    Back,
     /// It cannot go on: fenced, another log's store, broken, or still away when it was closed.
     Failed(StoreError),
 }
@@ -181,7 +183,7 @@ pub enum Outcome {
 #[must_use]
 pub fn spawn(
     open: impl Fn() -> Result<Box<dyn Store>, StoreError> + Send + 'static,
-    fits: impl Fn(&Progress) -> Result<(), StoreError> + Send + 'static,
+    fits: impl Fn(Option<&Progress>) -> Result<(), StoreError> + Send + 'static,
     mine: Generation,
     note: impl Fn(Note) + Send + 'static,
 ) -> (Commits, JoinHandle<()>) {
@@ -205,7 +207,7 @@ struct Writer<O, F, N> {
 impl<O, F, N> Writer<O, F, N>
 where
     O: Fn() -> Result<Box<dyn Store>, StoreError>,
-    F: Fn(&Progress) -> Result<(), StoreError>,
+    F: Fn(Option<&Progress>) -> Result<(), StoreError>,
     N: Fn(Note),
 {
     fn run(mut self) {
@@ -233,7 +235,12 @@ where
     fn insist(&mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
         let (mut wait, mut tries_left, mut told) = (RETRY_WAIT, TRIES_AFTER_CLOSE, false);
         loop {
-            let Outcome::Away(why) = self.attempt(commit)? else { return Ok(()) };
+            let Outcome::Away(why) = self.attempt(commit)? else {
+                if told && commit.is_none() {
+                    (self.note)(Note::Back);
+                }
+                return Ok(());
+            };
             self.store = None;
             if !told {
                 (self.note)(Note::Away(why.clone()));
@@ -268,9 +275,14 @@ where
 
     fn connect(&mut self) -> Result<Box<dyn Store>, StoreError> {
         let mut store = (self.open)()?;
+        if self.stands.is_none() {
+            // Before anything is written, the generation included: it may be another job's.
+            (self.fits)(store.progress()?.as_ref())?;
+        }
         let progress = store.claim(self.mine)?;
         if self.stands.is_none() {
-            progress.as_ref().map_or(Ok(()), &self.fits)?;
+            // What an older generation has committed meanwhile.
+            (self.fits)(progress.as_ref())?;
             self.stands = Some(progress.map_or(Epoch(0), |p| p.epoch));
         }
         Ok(store)

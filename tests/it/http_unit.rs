@@ -81,7 +81,7 @@ impl Server {
         target.store(&plan).unwrap();
 
         let disk = Arc::new(FileDisk::open(&directory.path().join("log")).unwrap());
-        let options = Options { segment_bytes: 8 << 20, bytes_max: 1 << 30, low_water_bytes: 0 };
+        let options = Options { segment_bytes: 8 << 20, bytes_max: 1 << 30, low_water_bytes: 0, store_asked: true };
         let (log, _) = Log::open(disk, options, LogId(1), None, Offset(0)).unwrap();
         let (ingest, cutter, waiting) = queue(1000, 64 << 20);
         let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::sim_disk::SimDisk;
 
 const ID: LogId = LogId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
-const SMALL: Options = Options { segment_bytes: 16 << 10, bytes_max: u64::MAX, low_water_bytes: 0 };
+const SMALL: Options = Options { segment_bytes: 16 << 10, bytes_max: u64::MAX, low_water_bytes: 0, store_asked: true };
 
 /// A slab of `count` lines that are like no other slab's.
 fn slab(first: u64, count: u32, ingest: u64) -> Record {
@@ -88,6 +88,7 @@ fn kind(error: &LogError) -> &'static str {
         LogError::Mismatch(_) => "mismatch",
         LogError::Full => "full",
         LogError::DiskFull => "disk full",
+        LogError::Unproven { .. } => "unproven",
         LogError::Io { .. } => "io",
     }
 }
@@ -586,7 +587,14 @@ fn a_torn_tail_is_cut_off_and_zeroed() {
         disk.fail_sync_after(0);
         assert_eq!(failure(log.append(&[slab(2, 300, 0)], Millis(0))), "io");
         let disk = disk.crash();
+        let before = disk.files()["segment-00000000000000000001.log"].clone();
+        let alone = Log::open(disk.clone(), Options { store_asked: false, ..SMALL }, ID, None, Offset(0)).map(drop);
+        let after = disk.files()["segment-00000000000000000001.log"].clone();
         let (log, recovered) = open(&disk).unwrap();
+        // Without the store's word nothing is cut off.
+        let refused = if recovered.truncated_bytes > 0 { "unproven" } else { "none" };
+        assert_eq!(failure(alone), refused, "seed {seed}");
+        assert!(refused == "none" || before == after, "seed {seed}");
         let file = &disk.files()["segment-00000000000000000001.log"];
         let rest = file[2 * 4096..].iter().rposition(|&b| b != 0).map_or(0, |at| at as u64 + 1);
         assert_eq!(rest > 0, log.end() == Offset(302), "seed {seed}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
 use caudal::coordinator::start::{self, Start};
-use caudal::coordinator::state::{Limits, Now};
+use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
@@ -80,8 +80,8 @@ struct Life<'w> {
     durable: VecDeque<Epoch>,
     /// How far the store had come when this life met it, once it has.
     stands: Option<Epoch>,
-    /// What a store that is met later must fit: the log, and the checkpoint of the start.
-    fits: (Recovered, (Epoch, Offset)),
+    /// What a store that is met later must fit: the log, and what the life began with.
+    fits: (Recovered, Beginning),
     committing: Option<Commit>,
     committed: VecDeque<Progress>,
     ledger: Ledger,
@@ -104,7 +104,7 @@ impl World {
         Self {
             store: MemoryStore::new(pipeline.plan.clone()),
             disk: SimDisk::new(rng.random()),
-            log_options: Options { segment_bytes, bytes_max, low_water_bytes: 0 },
+            log_options: Options { segment_bytes, bytes_max, low_water_bytes: 0, store_asked: true },
             limits,
             pipeline,
             client: Client::default(),
@@ -224,7 +224,13 @@ impl<'w> Life<'w> {
         };
         let prepared = start::prepare(world.disk.clone(), progress).map_err(|_| Died)?;
         let new_id = LogId(world.rng.random());
-        let opened = Log::open(world.disk.clone(), world.log_options, new_id, prepared.proof(), prepared.verify_from());
+        let options = Options { store_asked: met, ..world.log_options };
+        let opened = Log::open(world.disk.clone(), options, new_id, prepared.proof(), prepared.verify_from());
+        if matches!(opened, Err(LogError::Unproven { .. })) {
+            world.seen.note("starts that wait for the store", 1);
+            // The job ends, and is started again.
+            return Self::begin(world, workers);
+        }
         let (mut log, recovered) = opened.map_err(died)?;
         world.reconcile(&recovered, &log)?;
         let start = prepared.begin(&recovered, workers).unwrap_or_else(|error| panic!("{error}"));
@@ -244,7 +250,7 @@ impl<'w> Life<'w> {
             Ledger { accepted: recovered.end.0, counts, in_flight: recovered.end.0 - beginning.progress.end.0 };
         let id_key = recovered.id.0 as u64;
         let stands = met.then_some(beginning.progress.epoch);
-        let checkpoint = beginning.checkpoint;
+        let began = beginning.clone();
         let net = Net::new(&world.pipeline.plan, workers, world.limits, id_key, beginning, restores);
         Ok(Self {
             net,
@@ -258,7 +264,7 @@ impl<'w> Life<'w> {
             acks: VecDeque::new(),
             durable: VecDeque::new(),
             stands,
-            fits: (recovered, checkpoint),
+            fits: (recovered, began),
             committing: None,
             committed: VecDeque::new(),
             ledger,
@@ -320,7 +326,7 @@ impl<'w> Life<'w> {
                 events.push(event);
             }
         };
-        may(requests && self.net.coordinator.caught_up() && !self.draining, Event::Request);
+        may(requests && self.net.coordinator.may_serve() && !self.draining, Event::Request);
         may(!self.queue.is_empty() || !self.net.cuts.is_empty(), Event::Write);
         may(!self.acks.is_empty(), Event::Acknowledge);
         may(!self.durable.is_empty(), Event::Durable);
@@ -461,10 +467,8 @@ impl<'w> Life<'w> {
             Err(StoreError::Unavailable(_)) => return None,
             Err(error) => panic!("{error}"),
         };
-        if let Some(stored) = &progress {
-            let (recovered, checkpoint) = &self.fits;
-            start::check(recovered, stored, *checkpoint).unwrap_or_else(|error| panic!("{error}"));
-        }
+        let (recovered, began) = &self.fits;
+        start::meets(recovered, began, progress.as_ref()).unwrap_or_else(|error| panic!("{error}"));
         self.stands = Some(progress.map_or(Epoch(0), |p| p.epoch));
         self.stands
     }

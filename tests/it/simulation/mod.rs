@@ -24,12 +24,13 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 28] = [
+const HAPPENS: [&str; 29] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
     "starts without the store",
     "results passed over",
+    "starts that wait for the store",
     "starts with a cut-off tail",
     "starts of a log without its beginning",
     "frames in doubt kept",
