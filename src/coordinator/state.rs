@@ -646,9 +646,9 @@ mod tests {
         let cut = logged(&state.tick(at(50_000), true)).expect("an old epoch is cut");
         let part =
             Message::CheckpointPart { epoch: 1, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), last: true };
-        let Message::Report(mut report) = report(1, Facts::default()) else { unreachable!() };
-        report.counts[0] = 1;
-        assert!(state.message(0, Message::Report(report)).expect("a message").is_empty(), "its cut is not on disk");
+        let Message::Report(mut first) = report(1, Facts::default()) else { unreachable!() };
+        first.counts[0] = 1;
+        assert!(state.message(0, Message::Report(first)).expect("a message").is_empty(), "its cut is not on disk");
         assert!(state.message(0, part).expect("a message").is_empty(), "nor is it stored");
         let [Action::Commit(commit)] = &state.durable(cut.epoch)[..] else { panic!("now it may be stored") };
         let to = commit.to;
@@ -664,6 +664,18 @@ mod tests {
         assert_eq!(logged(&actions).map(|c| (c.epoch, c.end)), Some((Epoch(2), Offset(1))));
         let asked = |a: &Action| matches!(a, Action::Send(_, Message::EndEpoch { checkpoint: Some(_), .. }));
         assert!(actions.iter().any(asked), "the empty epoch takes it");
+
+        // Where the log has no room it is taken before its time.
+        state.message(0, report(2, Facts::default())).expect("a message");
+        let part =
+            Message::CheckpointPart { epoch: 2, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), last: true };
+        state.message(0, part).expect("a message");
+        state.durable(Epoch(2));
+        state.committed(Progress { epoch: Epoch(2), ..to });
+        state.owe_checkpoint();
+        assert_eq!(logged(&state.tick(at(80_001), true)), None);
+        state.hurry_checkpoint();
+        assert!(state.tick(at(80_001), true).iter().any(asked));
     }
 
     /// A replay without the store stops at the results that may wait; events are taken then, and it goes on when the store does.

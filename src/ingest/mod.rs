@@ -2,6 +2,7 @@
 //! from which the coordinator takes slabs in the log's order.
 
 pub mod lines;
+mod slabs;
 pub mod writer;
 pub mod feed;
 

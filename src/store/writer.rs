@@ -131,6 +131,24 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
     merged
 }
 
+/// A life's first meeting with its store, which may have been away until now: asks whether it fits, claims it, and gives the epoch to which it has come;
+/// 0 where it has nothing.
+///
+/// # Errors
+/// What `fits` says, and what the store does.
+pub fn meet(
+    store: &mut dyn Store,
+    fits: &impl Fn(Option<&Progress>) -> Result<(), StoreError>,
+    mine: Generation,
+) -> Result<Epoch, StoreError> {
+    // Before anything is written, the generation included: it may be another job's.
+    fits(store.progress()?.as_ref())?;
+    let progress = store.claim(mine)?;
+    // An older generation may have committed between the two.
+    fits(progress.as_ref())?;
+    Ok(progress.map_or(Epoch(0), |p| p.epoch))
+}
+
 /// Takes away the commits that are in a store which has come to this epoch, and gives the last of them: a life that began while the store was away
 /// computes again what is in it.
 pub fn pass_over(commits: &mut VecDeque<Commit>, stands: Epoch) -> Option<Progress> {
@@ -276,14 +294,9 @@ where
     fn connect(&mut self) -> Result<Box<dyn Store>, StoreError> {
         let mut store = (self.open)()?;
         if self.stands.is_none() {
-            // Before anything is written, the generation included: it may be another job's.
-            (self.fits)(store.progress()?.as_ref())?;
-        }
-        let progress = store.claim(self.mine)?;
-        if self.stands.is_none() {
-            // What an older generation has committed meanwhile.
-            (self.fits)(progress.as_ref())?;
-            self.stands = Some(progress.map_or(Epoch(0), |p| p.epoch));
+            self.stands = Some(meet(store.as_mut(), &self.fits, self.mine)?);
+        } else {
+            store.claim(self.mine)?;
         }
         Ok(store)
     }

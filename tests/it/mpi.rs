@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::job::{Job, Setup, caudal, on_postgres, until};
 use crate::support::postgres::{Cluster, Stop};
-use crate::support::traffic::{LedgerWatch, assert_counted, civic_safety, events, expected, send_all};
+use crate::support::traffic::{LedgerWatch, assert_results, civic_safety, events, expected, send_all};
 
 /// Enough for some epochs and all windows of a small load.
 const SMALL: usize = 20_000;
@@ -41,16 +41,7 @@ fn assert_identical(setup: &Setup) {
 
 /// Waits for the results, compares them, drains the job and verifies its log.
 fn finish(job: Job, bodies: &[Vec<u8>]) {
-    let pipeline = civic_safety();
-    job.wait_settled();
-    // Rows that are still open are shown at the latest when the input has been silent for a while.
-    let expected = expected(&pipeline, bodies);
-    let shown: u64 = expected.values().map(|(_, events)| events).sum();
-    until("all rows are shown", || {
-        let rows = job.client.windows("");
-        rows.iter().filter_map(|row| row["event_count"].as_u64()).sum::<u64>() == shown
-    });
-    assert_counted(&job.client, &expected);
+    assert_results(&job, bodies);
     let (dir, setup, status) = job.stop();
     let output = fs::read_to_string(dir.path().join("output.txt")).unwrap_or_default();
     assert_eq!(status.code(), Some(0), "a drained job ends with 0:\n{output}");

@@ -14,7 +14,7 @@ use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::log::disk::Disk;
 use caudal::log::{Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
-use caudal::store::writer::{Outcome, commit_once, merge, pass_over};
+use caudal::store::writer::{Outcome, commit_once, meet, merge, pass_over};
 use caudal::store::{Commit, Progress, Store, StoreError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -462,14 +462,15 @@ impl<'w> Life<'w> {
 
     /// The first meeting with a store that was away at the start, as the writer's thread has it.
     fn meet_store(&mut self) -> Option<Epoch> {
-        let progress = match self.world.store.claim(self.generation) {
-            Ok(progress) => progress,
-            Err(StoreError::Unavailable(_)) => return None,
-            Err(error) => panic!("{error}"),
-        };
         let (recovered, began) = &self.fits;
-        start::meets(recovered, began, progress.as_ref()).unwrap_or_else(|error| panic!("{error}"));
-        self.stands = Some(progress.map_or(Epoch(0), |p| p.epoch));
+        let fits = |stored: Option<&Progress>| {
+            start::meets(recovered, began, stored).map_err(|e| StoreError::Mismatch(e.to_string()))
+        };
+        match meet(&mut self.world.store, &fits, self.generation) {
+            Ok(stands) => self.stands = Some(stands),
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
         self.stands
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model;
 use crate::support::client::Client;
-use crate::support::job::root;
+use crate::support::job::{Job, root, until};
 
 /// Requests that a load is sent in, and the events of one at least.
 const BATCHES: usize = 400;
@@ -107,7 +107,7 @@ pub fn counted(client: &Client) -> Rows {
 }
 
 /// Compares the job's rows with the model's.
-pub fn assert_counted(client: &Client, expected: &Rows) {
+fn assert_counted(client: &Client, expected: &Rows) {
     let counted = counted(client);
     for (key, row) in expected {
         assert_eq!(counted.get(key), Some(row), "{key:?}");
@@ -118,6 +118,19 @@ pub fn assert_counted(client: &Client, expected: &Rows) {
         "rows that nobody expected: {:?}",
         counted.keys().find(|k| !expected.contains_key(*k))
     );
+}
+
+/// Waits until all of these civic-safety events are committed and their rows shown, and compares the rows with the model's.
+pub fn assert_results(job: &Job, bodies: &[Vec<u8>]) {
+    job.wait_settled();
+    // Rows that are still open are shown at the latest when the input has been silent for a while.
+    let expected = expected(&civic_safety(), bodies);
+    let shown: u64 = expected.values().map(|(_, events)| events).sum();
+    until("all rows are shown", || {
+        let rows = job.client.windows("");
+        rows.iter().filter_map(|row| row["event_count"].as_u64()).sum::<u64>() == shown
+    });
+    assert_counted(&job.client, &expected);
 }
 
 /// Watches the ledger from another thread until dropped: it must balance every time it answers, and nothing of it may go back.
