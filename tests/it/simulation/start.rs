@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use caudal::coordinator::checkpoint::Checkpoints;
+use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
 use caudal::coordinator::gather::Draft;
-use caudal::coordinator::start::{StartError, prepare};
+use caudal::coordinator::start::{StartError, meets, prepare};
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::Counts;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset};
+use caudal::log::disk::Disk;
 use caudal::log::{Recovered, Start as LogStart};
 use caudal::store::Progress;
 use caudal::wire::{Ids, Section};
@@ -96,6 +97,37 @@ fn a_life_follows_on_its_checkpoint() {
     // What all share goes to each, a key group's state to its owner.
     let to: Vec<usize> = start.restores.iter().map(|(worker, _)| *worker).collect();
     assert_eq!(to, [0, 1, 2, 0, 0]);
+}
+
+/// A life that began on a checkpoint's word, of epoch 2, meets its store.
+#[test]
+fn a_store_that_is_met_late_has_at_least_what_was_known_of_it() {
+    let disk = SimDisk::new(0);
+    let mut checkpoints = Checkpoints::new(disk.clone(), LOG);
+    checkpoints.write(draft(cut(2, 10), Ids::Fresh)).unwrap();
+    let disk: Arc<dyn Disk> = disk;
+    let known = least_progress(&disk).unwrap().unwrap();
+    assert_eq!(known, Progress { generation: Generation(0), ..progress(LOG, 2, 10) });
+    let log = recovered(5, 33, vec![cut(2, 10), cut(3, 25), cut(4, 30)]);
+    let began = prepare(disk, Some(known)).unwrap().begin(&log, 2).unwrap().beginning;
+    let check = |stored: Option<Progress>, expected: Option<StartError>| {
+        assert_eq!(meets(&log, &began, stored.as_ref()).err(), expected, "{stored:?}");
+    };
+    let behind = |epoch: u64| Some(StartError::Behind { epoch: Epoch(epoch), least: Epoch(2) });
+    check(None, behind(0));
+    check(Some(progress(LOG, 1, 5)), behind(1));
+    check(Some(progress(LOG, 2, 10)), None);
+    check(Some(progress(LOG, 4, 30)), None);
+    let ahead = StartError::Ahead { stored: Offset(40), epoch: Epoch(5), end: Offset(33), last: Epoch(4) };
+    check(Some(progress(LOG, 5, 40)), Some(ahead));
+    check(Some(progress(LogId(2), 3, 25)), Some(StartError::OtherLog { store: LogId(2), log: LOG }));
+
+    // Where nothing was known, an empty store is as good as one with results.
+    let log = recovered(0, 33, vec![cut(1, 10)]);
+    let began = prepare(SimDisk::new(0), None).unwrap().begin(&log, 2).unwrap().beginning;
+    for stored in [None, Some(progress(LOG, 1, 10))] {
+        assert_eq!(meets(&log, &began, stored.as_ref()).err(), None, "{stored:?}");
+    }
 }
 
 /// The epoch of the checkpoint that a start takes up.
