@@ -5,6 +5,7 @@
 #     ./run_mpi.sh -n 2                     two ranks of it
 #     ./run_mpi.sh -n 2 batch --pipeline …  two ranks of another subcommand; its exit code and its last line of stdout are the script's
 #     ./run_mpi.sh check FILE…              a subcommand that needs no MPI is run without
+#     ./run_mpi.sh demo NAME                plays the story of an application under pipelines/, on a job of its own
 #     ./run_mpi.sh bench [live|batch|idle]  measures jobs end to end on this machine
 #
 # On a fresh Debian or Ubuntu machine with a Rust toolchain it installs what is missing (or says which packages to ask for), builds, starts the
@@ -21,6 +22,8 @@ set -uo pipefail
 
 # shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
+# shellcheck source=scripts/demo.sh
+source "$repository/scripts/demo.sh"
 
 # 128 key groups can have 128 owners, and rank 0.
 RANKS_MAX=129
@@ -257,6 +260,14 @@ case $1 in
         shift
         allow_mpirun
         cd "$repository" && exec cargo bench --bench end_to_end -- "$@"
+        ;;
+    demo)
+        [ $# -eq 2 ] || {
+            demo_usage
+            exit 2
+        }
+        demo "$2" "$ranks"
+        exit
         ;;
     *) exec "$caudal" "$@" ;;
 esac

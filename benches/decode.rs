@@ -7,14 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::decode::Decoder;
-use caudal::core::plan::{Audit, ColumnKind, ColumnPlan, FieldPath, Plan, TopicPlan};
-use caudal::core::schema::Schema;
+use caudal::core::plan::{ColumnKind, FieldPath, TopicPlan};
 use caudal::core::time;
 use caudal::core::units::{Micros, Millis, Offset, TopicId};
 use criterion::{Criterion, Throughput};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
+
+use crate::plan::{column, plan, topic};
 
 const SLAB_BYTES: usize = 1 << 20;
 const SCHEMA: &str = r#"{
@@ -105,31 +106,17 @@ fn events() -> (Bytes, u32) {
 
 /// A decoder of the one topic; `schema` is what differs.
 fn decoder(schema: &str) -> Decoder {
-    let path = |text: &str| FieldPath(text.split('.').map(str::to_owned).collect());
     let topic = TopicPlan {
-        name: "security.incident".into(),
-        schema: Arc::new(Schema::compile(schema).expect("a schema")),
-        id: Some(path("event_id")),
-        time: path("timestamp"),
-        out_of_order: Micros(2_000_000),
+        id: Some(FieldPath::top("event_id")),
         max_future: Micros(i64::MAX),
-        idle_after: Micros(5_000_000),
-        remember: Micros(86_400_000_000),
+        ..topic("security.incident", schema, "timestamp")
     };
-    let column = |text: &str, kind| ColumnPlan { path: path(text), kind };
     let columns = vec![
         column("source", ColumnKind::Group),
         column("region", ColumnKind::Group),
         column("payload.age", ColumnKind::Integer),
     ];
-    let plan = Plan {
-        pipeline: "civic".into(),
-        topic_field: "source".into(),
-        topics: vec![topic],
-        columns,
-        windows: Vec::new(),
-        audit: Audit::None,
-    };
+    let plan = plan("civic", vec![topic], columns, Vec::new());
     Decoder::new(Arc::new(plan), 42)
 }
 

@@ -79,6 +79,7 @@ fn epoch(random: &mut ChaCha8Rng, number: u64) -> EpochRows {
         time: vec![time(number); ROWS],
         id: ids,
         place: vec![(0, 0); ROWS],
+        number: (0..ROWS as u32).collect(),
         fields: Vec::new(),
     }
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use caudal::core::columns::GroupValue;
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, WindowPlan};
+use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan};
 use caudal::core::row::{AuditEvent, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
 use caudal::store::{Commit, Progress};
 use criterion::{BatchSize, Criterion, Throughput};
 use uuid::Uuid;
+
+use crate::plan::{self, column, window};
 
 #[path = "../tests/it/support/port.rs"]
 mod port;
@@ -52,27 +54,17 @@ fn over(c: &mut Criterion, name: &str, target: &Target) {
 }
 
 fn plan() -> Arc<Plan> {
-    let column = |name: &str, kind| ColumnPlan { path: FieldPath(vec![name.to_owned()]), kind };
-    let window = WindowPlan {
-        name: "by_region".to_owned(),
-        every: Micros(5_000_000),
-        group: vec![("source".to_owned(), ColumnId(0)), ("region".to_owned(), ColumnId(1))],
-        late_allow: Micros(0),
-        emit: Micros(1_000_000),
-        metrics: vec![("n".to_owned(), Metric::Count), ("mean_age".to_owned(), Metric::Mean(ColumnId(2)))],
-    };
-    Arc::new(Plan {
-        pipeline: "civic_safety".to_owned(),
-        topic_field: "source".to_owned(),
-        topics: Vec::new(),
-        columns: vec![
-            column("source", ColumnKind::Group),
-            column("region", ColumnKind::Group),
-            column("age", ColumnKind::Number),
-        ],
-        windows: vec![window],
-        audit: Audit::Full,
-    })
+    let columns = vec![
+        column("source", ColumnKind::Group),
+        column("region", ColumnKind::Group),
+        column("age", ColumnKind::Number),
+    ];
+    let group = [("source", ColumnId(0)), ("region", ColumnId(1))];
+    let metrics = [("n", Metric::Count), ("mean_age", Metric::Mean(ColumnId(2)))];
+    let by_region = window("by_region", Micros(5_000_000), &group, &metrics);
+    let mut plan = plan::plan("civic_safety", Vec::new(), columns, vec![by_region]);
+    plan.pipelines[0].audit = Audit::Full;
+    Arc::new(plan)
 }
 
 /// An epoch whose rows revise half of those of the epoch before, as open windows do.
@@ -118,6 +110,9 @@ fn commit(epoch: u64, events: u64) -> Commit {
         after: (epoch > 1).then(|| Epoch(epoch - 1)),
         to,
         rows: (0..ROWS).map(row).collect(),
+        removed: Vec::new(),
+        views: Vec::new(),
+        history: Vec::new(),
         dead_letters: Vec::new(),
         events: (0..events).map(event).collect(),
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::core::columns::{GroupValue, Numbering, Reason, Slab};
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
-use crate::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
+use crate::core::row::{AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset, TopicId};
 
 /// Room for what stands before a message's bulk; other messages grow from it.
@@ -65,6 +65,8 @@ pub enum Message {
     Panes {
         epoch: u64,
         panes: Vec<u8>,
+        /// Entries of views.
+        views: Vec<u8>,
     },
 
     Ready {
@@ -81,6 +83,7 @@ pub enum Message {
         epoch: u64,
         common: Vec<u8>,
         panes: Vec<Section>,
+        views: Vec<Section>,
         ids: Vec<Section>,
         last: bool,
     },
@@ -118,6 +121,7 @@ pub enum Ids {
 pub enum Restore {
     Common(Vec<u8>),
     Panes(Section),
+    Views(Section),
     Ids(Section),
 }
 
@@ -180,30 +184,49 @@ pub struct Report {
     pub epoch: u64,
     pub counts: [u64; 5],
     pub rows: Vec<WireRow>,
+    /// Ids of rows that are no more.
+    pub removed: Vec<u128>,
     pub dead_letters: Vec<WireDeadLetter>,
     pub events: Vec<WireAuditEvent>,
     /// Offsets of the duplicates among the events it decoded.
     pub duplicates: Vec<u64>,
+    /// Offsets of those that no pipeline let through.
+    pub filtered: Vec<u64>,
     /// Events that were late for some window, by window, whether or not another took them.
     pub late_by_window: Vec<u64>,
+    /// By pipeline: values that expressions could not give.
+    pub expression_errors: Vec<u64>,
+    /// Entries of views that changed.
+    pub views: Vec<WireViewRow>,
+    /// What events said to views that keep their history.
+    pub history: Vec<WireViewChange>,
     pub facts: Facts,
 }
 
 /// Where a worker stands after an epoch (or after its state was restored): what the coordinator needs for the next cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Facts {
-    pub watermark_us: i64,
-    /// The furthest topic's watermark, to which silence is added when all are idle.
-    pub idle_base_us: Option<i64>,
-    /// `up` of the newest epoch that had a valid event.
-    pub last_up_ms: Option<u64>,
-    /// The earliest end of a window that is not closed.
-    pub next_close_us: Option<i64>,
+    /// By pipeline.
+    pub clocks: Vec<Clock>,
     /// The earliest ingest time at which rows that changed may be shown.
     pub next_emit_ms: Option<u64>,
     pub ids: u64,
     pub panes: u64,
+    /// Keys in views.
+    pub keys: u64,
     pub memory_bytes: u64,
+}
+
+/// Where a pipeline stands in event time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Clock {
+    pub watermark_us: i64,
+    /// The furthest of its topics' watermarks, to which silence is added when all are idle.
+    pub idle_base_us: Option<i64>,
+    /// `up` of the newest epoch that had a valid event of one.
+    pub last_up_ms: Option<u64>,
+    /// The earliest end of a pane that is not closed.
+    pub next_close_us: Option<i64>,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -234,6 +257,28 @@ enum WireValue {
     Null,
     Integer(i128),
     Number(f64),
+    Boolean(bool),
+    Text(String),
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireViewRow {
+    view: u32,
+    key: String,
+    value: String,
+    events: u64,
+    time_us: i64,
+    offset: u64,
+    epoch: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireViewChange {
+    view: u32,
+    key: String,
+    offset: u64,
+    time_us: i64,
+    value: String,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -369,6 +414,8 @@ impl From<WindowRow> for WireRow {
             Value::Null => WireValue::Null,
             Value::Integer(i) => WireValue::Integer(i),
             Value::Number(n) => WireValue::Number(n),
+            Value::Boolean(b) => WireValue::Boolean(b),
+            Value::Text(t) => WireValue::Text(t.to_string()),
         });
         Self {
             metric_id: row.metric_id.as_u128(),
@@ -398,6 +445,8 @@ impl From<WireRow> for WindowRow {
             WireValue::Null => Value::Null,
             WireValue::Integer(i) => Value::Integer(i),
             WireValue::Number(n) => Value::Number(n),
+            WireValue::Boolean(b) => Value::Boolean(b),
+            WireValue::Text(t) => Value::Text(Arc::from(t)),
         });
         Self {
             metric_id: Uuid::from_u128(row.metric_id),
@@ -411,6 +460,58 @@ impl From<WireRow> for WindowRow {
             closed: row.closed,
             digest: row.digest,
             epoch: Epoch(row.epoch),
+        }
+    }
+}
+
+impl From<ViewRow> for WireViewRow {
+    fn from(row: ViewRow) -> Self {
+        Self {
+            view: row.view as u32,
+            key: row.key.to_string(),
+            value: row.value,
+            events: row.events,
+            time_us: row.time.0,
+            offset: row.offset.0,
+            epoch: row.epoch.0,
+        }
+    }
+}
+
+impl From<WireViewRow> for ViewRow {
+    fn from(row: WireViewRow) -> Self {
+        Self {
+            view: row.view as usize,
+            key: row.key.into(),
+            value: row.value,
+            events: row.events,
+            time: Micros(row.time_us),
+            offset: Offset(row.offset),
+            epoch: Epoch(row.epoch),
+        }
+    }
+}
+
+impl From<ViewChange> for WireViewChange {
+    fn from(change: ViewChange) -> Self {
+        Self {
+            view: change.view as u32,
+            key: change.key.to_string(),
+            offset: change.offset.0,
+            time_us: change.time.0,
+            value: change.value,
+        }
+    }
+}
+
+impl From<WireViewChange> for ViewChange {
+    fn from(change: WireViewChange) -> Self {
+        Self {
+            view: change.view as usize,
+            key: change.key.into(),
+            offset: Offset(change.offset),
+            time: Micros(change.time_us),
+            value: change.value,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use caudal::generate::Generator;
-use caudal::pipeline::Pipeline;
+use caudal::pipeline::Pipelines;
 use serde::Deserialize;
 
 use crate::job::run_mpi;
@@ -37,7 +37,7 @@ struct Payload {
     age: Option<i64>,
 }
 
-pub fn run(dir: &Path, pipeline_file: &Path, pipeline: &Pipeline) {
+pub fn run(dir: &Path, pipeline_file: &Path, pipeline: &Pipelines) {
     let input = dir.join("events.ndjson");
     let bytes = generate(&input, pipeline);
     let (mut batches, mut loops) = (Vec::new(), Vec::new());
@@ -55,7 +55,7 @@ pub fn run(dir: &Path, pipeline_file: &Path, pipeline: &Pipeline) {
     fs::remove_file(&input).expect("the input");
 }
 
-fn generate(path: &Path, pipeline: &Pipeline) -> u64 {
+fn generate(path: &Path, pipeline: &Pipelines) -> u64 {
     let mut generator = Generator::new(pipeline, orderly(10_000.0)).expect("the pipeline's events can be generated");
     let mut file = BufWriter::new(File::create(path).expect("a file"));
     let mut bytes = 0;

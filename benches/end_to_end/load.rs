@@ -10,7 +10,7 @@ use caudal::clock::{Clock, SystemClock};
 use caudal::core::time;
 use caudal::core::units::{Micros, Millis};
 use caudal::generate::{Generator, Settings};
-use caudal::pipeline::Pipeline;
+use caudal::pipeline::Pipelines;
 use hdrhistogram::Histogram;
 
 /// Connections, each with one request under way.
@@ -51,7 +51,7 @@ pub struct Sent {
 
 impl Load {
     /// Renders bodies of about `body_bytes` each.
-    pub fn render(pipeline: &Pipeline, body_bytes: usize) -> Self {
+    pub fn render(pipeline: &Pipelines, body_bytes: usize) -> Self {
         let settings = orderly(1e6);
         let mut generator = Generator::new(pipeline, settings).expect("the pipeline's events can be generated");
         let topic = &pipeline.plan.topics[0];
@@ -103,7 +103,7 @@ impl Load {
 
     /// From the time one event was meant to be sent to the answer that it is committed: microseconds, one event every `pause` on each of some
     /// connections.
-    pub fn probe(pipeline: &Pipeline, port: u16, pause: Duration, span: Duration) -> Histogram<u64> {
+    pub fn probe(pipeline: &Pipelines, port: u16, pause: Duration, span: Duration) -> Histogram<u64> {
         let sendings = AtomicU32::new(PROBE_SENDINGS);
         let begun = Instant::now();
         let mut total = histogram();

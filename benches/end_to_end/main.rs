@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use caudal::pipeline::{Bundle, Pipeline};
+use caudal::pipeline::{Bundle, Pipelines};
 use hdrhistogram::Histogram;
 
 use crate::job::Job;
@@ -34,8 +34,8 @@ fn main() {
     let runs = |name: &str| all || wanted.iter().any(|w| w == name);
     let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let path = without_audit(dir.path());
-    let bundle = Bundle::read(&path).expect("a pipeline file");
-    let pipeline = bundle.pipeline().expect("a pipeline");
+    let bundle = Bundle::read(std::slice::from_ref(&path)).expect("a pipeline file");
+    let pipeline = bundle.pipelines().expect("a pipeline");
     if runs("batch") {
         batch::run(dir.path(), &path, &pipeline);
     }
@@ -67,7 +67,7 @@ fn span() -> Duration {
     Duration::from_secs(seconds.unwrap_or(SPAN_S))
 }
 
-fn live(dir: &Path, path: &Path, pipeline: &Pipeline) {
+fn live(dir: &Path, path: &Path, pipeline: &Pipelines) {
     let mut load = Load::render(pipeline, BODY_BYTES);
     // As fast as it goes: an upper bound to begin from.
     let (_, peak) = try_rate(dir, path, &mut load, None);
@@ -118,7 +118,7 @@ fn try_rate(dir: &Path, path: &Path, load: &mut Load, rate: Option<f64>) -> (boo
     (!grown && rate.is_none_or(|rate| got > rate / PRECISION), got)
 }
 
-fn half_load(dir: &Path, path: &Path, pipeline: &Pipeline, load: &mut Load, rate: f64) {
+fn half_load(dir: &Path, path: &Path, pipeline: &Pipelines, load: &mut Load, rate: f64) {
     let fresh = tempfile::TempDir::new_in(dir).expect("a directory");
     let job = Job::start(3, fresh.path(), path);
     let port = job.port;

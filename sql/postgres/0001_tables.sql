@@ -69,3 +69,25 @@ CREATE TABLE trace (
     PRIMARY KEY (metric_id, log_offset)
 );
 CREATE INDEX trace_by_offset ON trace (log_offset);
+
+-- For each key of a view the latest values, field by field.
+CREATE TABLE views (
+    view       text COLLATE "C" NOT NULL,
+    key        text COLLATE "C" NOT NULL,
+    value      json NOT NULL, -- a JSON object
+    events     bigint NOT NULL,
+    event_time timestamptz NOT NULL,
+    log_offset bigint NOT NULL,
+    epoch      bigint NOT NULL,
+    PRIMARY KEY (view, key)
+);
+
+-- What each event said to a view that keeps its history.
+CREATE TABLE view_history (
+    view       text COLLATE "C" NOT NULL,
+    key        text COLLATE "C" NOT NULL,
+    log_offset bigint NOT NULL,
+    event_time timestamptz NOT NULL,
+    value      json NOT NULL, -- a JSON object: the fields that the event has
+    PRIMARY KEY (view, key, log_offset)
+);

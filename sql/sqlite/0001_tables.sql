@@ -67,3 +67,25 @@ CREATE TABLE trace (
     PRIMARY KEY (metric_id, log_offset)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX trace_by_offset ON trace (log_offset);
+
+-- For each key of a view the latest values, field by field.
+CREATE TABLE views (
+    view       TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    value      TEXT NOT NULL, -- a JSON object
+    events     INTEGER NOT NULL,
+    event_time INTEGER NOT NULL,
+    log_offset INTEGER NOT NULL,
+    epoch      INTEGER NOT NULL,
+    PRIMARY KEY (view, key)
+) STRICT, WITHOUT ROWID;
+
+-- What each event said to a view that keeps its history.
+CREATE TABLE view_history (
+    view       TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    log_offset INTEGER NOT NULL,
+    event_time INTEGER NOT NULL,
+    value      TEXT NOT NULL, -- a JSON object: the fields that the event has
+    PRIMARY KEY (view, key, log_offset)
+) STRICT, WITHOUT ROWID;

@@ -21,9 +21,9 @@ use crate::pipeline::Bundle;
 /// Reads events from NDJSON files, each counted once, and writes `WINDOW.csv` for each window, and `rejects.ndjson`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The pipeline file.
-    #[arg(long, value_name = "FILE")]
-    pipeline: PathBuf,
+    /// The pipeline file, or several.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pipeline: Vec<PathBuf>,
     /// NDJSON files; a pattern may name several. Read in the order given, and by name within a pattern.
     #[arg(long, value_name = "GLOB", required = true, num_args = 1..)]
     input: Vec<String>,
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     ranks::run(&mut |transport, idle, _| {
         let started = Instant::now();
         let bundle = Bundle::read(&args.pipeline).or_exit(Exit::Usage)?;
-        let plan = bundle.pipeline().or_exit(Exit::Usage)?.plan;
+        let plan = bundle.pipelines().or_exit(Exit::Usage)?.plan;
         let inputs = inputs(&args.input)?;
         let mut output = Output::create(&args.output)?;
         let each = |_, results| output.take(results).map_err(BatchError::Output);
@@ -115,7 +115,13 @@ impl Output {
         self.rows.sort_by(|a, b| (a.window, a.start, &a.group).cmp(&(b.window, b.start, &b.group)));
         for (index, window) in plan.windows.iter().enumerate() {
             let rows = self.rows.iter().filter(|row| row.window == index);
-            write_csv(&dir.join(format!("{}.csv", window.name)), plan, index, rows).map_err(|e| written(e.into()))?;
+            // Windows of several pipelines may be called alike.
+            let of_pipeline = match plan.pipelines.as_slice() {
+                [_] => String::new(),
+                _ => format!("{}_", plan.pipeline_of(window).name),
+            };
+            let file = dir.join(format!("{of_pipeline}{}.csv", window.name));
+            write_csv(&file, plan, index, rows).map_err(|e| written(e.into()))?;
         }
         Ok(())
     }
@@ -140,7 +146,7 @@ fn write_csv<'a>(
 ) -> Result<(), csv::Error> {
     let Some(window) = plan.windows.get(window) else { panic!("window {window} is none of the plan's") };
     let mut csv = csv::Writer::from_path(path)?;
-    let names = window.group.iter().map(|(name, _)| name).chain(window.metrics.iter().map(|(name, _)| name));
+    let names = window.group.iter().map(|field| &field.name).chain(window.metrics.iter().map(|(name, _)| name));
     let header = std::iter::once("window_start").chain(names.map(String::as_str)).chain(["event_count"]);
     csv.write_record(header)?;
     for row in rows {
@@ -167,6 +173,8 @@ fn value_text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Integer(i) => i.to_string(),
         Value::Number(n) => n.to_string(),
+        Value::Boolean(b) => b.to_string(),
+        Value::Text(text) => text.to_string(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::core::time;
 use crate::core::units::Micros;
 use crate::generate::{Generator, Kind, Settings};
-use crate::pipeline::{Bundle, BurstHint, Pipeline, duration};
+use crate::pipeline::{Bundle, BurstHint, Pipelines, duration};
 
 /// Bad usage or a bad pipeline file.
 const EXIT_USAGE: u8 = 2;
@@ -95,7 +95,7 @@ struct Summary {
 /// If a file cannot be written.
 #[expect(clippy::needless_pass_by_value, reason = "a subcommand owns its arguments")]
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let pipeline = match Bundle::read(&args.pipeline).and_then(|bundle| bundle.pipeline()) {
+    let pipeline = match Bundle::read(std::slice::from_ref(&args.pipeline)).and_then(|bundle| bundle.pipelines()) {
         Ok(pipeline) => pipeline,
         Err(faults) => {
             writeln!(io::stderr(), "{faults}")?;
@@ -121,15 +121,15 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-fn generator(args: &Args, mut pipeline: Pipeline, clock: &dyn Clock) -> anyhow::Result<Generator> {
+fn generator(args: &Args, mut pipeline: Pipelines, clock: &dyn Clock) -> anyhow::Result<Generator> {
     let mut burst = args.burst.as_deref().map(|text| burst(text, &pipeline)).transpose()?;
     if let Some(topic) = &args.topic {
         let only = usize::from(pipeline.plan.topic(topic).with_context(|| no_topic(topic, &pipeline))?.0);
         pipeline.hints.weights = (0..pipeline.plan.topics.len()).map(|at| if at == only { 1.0 } else { 0.0 }).collect();
-        pipeline.hints.burst = pipeline.hints.burst.filter(|burst| burst.topic == only);
+        pipeline.hints.bursts.retain(|burst| burst.topic == only);
     }
     if burst.as_ref().is_some_and(|burst| burst.probability == 0.0) {
-        (burst, pipeline.hints.burst) = (None, None);
+        (burst, pipeline.hints.bursts) = (None, Vec::new());
     }
     let start = match (args.start, &args.url) {
         (Some(start), _) => start,
@@ -151,7 +151,7 @@ fn generator(args: &Args, mut pipeline: Pipeline, clock: &dyn Clock) -> anyhow::
     Generator::new(&pipeline, settings).map_err(|why| anyhow!(why))
 }
 
-fn burst(text: &str, pipeline: &Pipeline) -> anyhow::Result<BurstHint> {
+fn burst(text: &str, pipeline: &Pipelines) -> anyhow::Result<BurstHint> {
     const NONE: BurstHint = BurstHint { topic: 0, probability: 0.0, size: 1 };
     if text == "none" {
         return Ok(NONE);
@@ -167,7 +167,7 @@ fn burst(text: &str, pipeline: &Pipeline) -> anyhow::Result<BurstHint> {
     Ok(BurstHint { topic: usize::from(at.0), probability, size })
 }
 
-fn no_topic(topic: &str, pipeline: &Pipeline) -> String {
+fn no_topic(topic: &str, pipeline: &Pipelines) -> String {
     let names: Vec<&str> = pipeline.plan.topics.iter().map(|topic| topic.name.as_str()).collect();
     format!("the pipeline has no topic {topic:?}; it has {}", names.join(", "))
 }

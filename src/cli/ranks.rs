@@ -73,7 +73,7 @@ fn alone(coordinate: Coordinate, idle: &mut Idle, waker: Wake) -> Result<(), Fai
 
 fn work(transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
     let plan = |text: &str| {
-        let pipeline = Bundle::from_text(text)?.pipeline();
+        let pipeline = Bundle::from_text(text)?.pipelines();
         pipeline.map(|p| p.plan).map_err(|faults| faults.to_string())
     };
     worker::run::run(transport, idle, plan).or_exit(Exit::TryAgain)

@@ -27,7 +27,7 @@ use crate::ingest::feed::feed;
 use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
-use crate::pipeline::{Bundle, Pipeline};
+use crate::pipeline::{Bundle, Pipelines};
 use crate::store::writer as store_writer;
 use crate::store::{Progress, StoreError};
 use crate::transport::idle::Idle;
@@ -58,7 +58,7 @@ pub fn run() -> Result<(), Failure> {
 struct Rank0 {
     config: Config,
     bundle: Bundle,
-    pipeline: Arc<Pipeline>,
+    pipeline: Arc<Pipelines>,
     clock: Arc<dyn Clock>,
     status: Arc<SharedStatus>,
     ingest: Ingest,
@@ -264,16 +264,16 @@ impl Rank0 {
     }
 }
 
-/// The one pipeline of this job.
+/// The pipelines of this job.
 ///
 /// # Errors
-/// 78 where PIPELINES does not name exactly one file, 2 where that file has faults.
-pub fn the_pipeline(config: &Config) -> Result<(Bundle, Arc<Pipeline>), Failure> {
-    let [path] = config.pipelines.as_slice() else {
-        return Err(Failure::new(Exit::Config, "this version runs exactly one pipeline: name one file in PIPELINES"));
-    };
-    let bundle = Bundle::read(path).or_exit(Exit::Usage)?;
-    let pipeline = bundle.pipeline().or_exit(Exit::Usage)?;
+/// 78 where PIPELINES names no file, 2 where a file has faults.
+pub fn the_pipeline(config: &Config) -> Result<(Bundle, Arc<Pipelines>), Failure> {
+    if config.pipelines.is_empty() {
+        return Err(Failure::new(Exit::Config, "there is no pipeline to run: name its file in PIPELINES"));
+    }
+    let bundle = Bundle::read(&config.pipelines).or_exit(Exit::Usage)?;
+    let pipeline = bundle.pipelines().or_exit(Exit::Usage)?;
     Ok((bundle, Arc::new(pipeline)))
 }
 
@@ -286,9 +286,9 @@ pub fn same_pipeline(config: &Config, bundle: &Bundle, recovered: &Recovered) ->
         Some(start) if start.bundle != bundle.to_text() => Err(Failure::new(
             Exit::Config,
             format!(
-                "{} is not the pipeline that DATA_DIR {} was filled with: give the changed one a DATA_DIR (and a store) of its own, \
-                 or put the old text back",
-                bundle.file,
+                "{}: these are not the pipelines that DATA_DIR {} was filled with: give changed ones a DATA_DIR (and a store) of their own, \
+                 or put the old texts back",
+                bundle.names(),
                 config.data_dir.display()
             ),
         )),

@@ -96,6 +96,7 @@ impl Replayed {
         let mut replayed = Self { rows: BTreeMap::new(), counts: Counts::default(), whole };
         let reader = log.reader(start.read_from);
         replay(plan, id_key(recovered.id), start, reader, progress.epoch, |commit| {
+            commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
             replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));
             replayed.counts = commit.to.counts;
         })

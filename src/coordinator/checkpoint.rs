@@ -17,7 +17,7 @@ use crate::log::disk::Disk;
 use crate::store::Progress;
 use crate::wire::{Ids, Message, Restore, Section, WireCounts};
 
-const MAGIC: &[u8; 8] = b"caudalK2";
+const MAGIC: &[u8; 8] = b"caudalK3";
 const HEADER_BYTES: usize = 20;
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -39,6 +39,7 @@ struct Manifest {
     counts: [u64; 5],
     common: Vec<u8>,
     panes: Vec<Section>,
+    views: Vec<Section>,
     /// Epochs in the names of the sealed files, oldest first.
     sealed: Vec<u64>,
 }
@@ -141,6 +142,7 @@ impl Checkpoints {
             counts: WireCounts::from(counts).0,
             common: draft.common,
             panes: draft.panes,
+            views: draft.views,
             sealed,
         };
         self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
@@ -267,7 +269,8 @@ impl Checkpoint {
         let to_all = (0..owners.workers()).map(move |w| (w, Restore::Common(common.clone())));
         let owner = move |section: &Section| owners.owner(KeyGroup(section.key_group));
         let panes = self.manifest.panes.into_iter().map(move |s| (owner(&s), Restore::Panes(s)));
+        let views = self.manifest.views.into_iter().map(move |s| (owner(&s), Restore::Views(s)));
         let ids = self.ids.into_iter().flatten().map(move |s| (owner(&s), Restore::Ids(s)));
-        to_all.chain(panes).chain(ids).map(|(worker, restore)| (worker, Message::Restore(restore)))
+        to_all.chain(panes).chain(views).chain(ids).map(|(worker, restore)| (worker, Message::Restore(restore)))
     }
 }

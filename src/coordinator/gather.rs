@@ -1,10 +1,12 @@
 //! What comes back from the workers, gathered: an epoch's reports, a checkpoint's parts.
 
+use uuid::Uuid;
+
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
-use crate::core::row::{AuditEvent, DeadLetter, WindowRow};
+use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use crate::core::units::Offset;
-use crate::wire::{Facts, Ids, Report, Section, WireCounts, WireError};
+use crate::wire::{Clock, Facts, Ids, Report, Section, WireCounts, WireError};
 
 /// An epoch in the workers' hands.
 #[derive(Debug)]
@@ -22,8 +24,15 @@ pub struct Results {
     pub rows: Vec<WindowRow>,
     pub dead_letters: Vec<DeadLetter>,
     pub events: Vec<AuditEvent>,
+    /// Ids of rows that are no more.
+    pub removed: Vec<Uuid>,
     pub duplicates: Vec<u64>,
+    pub filtered: Vec<u64>,
     pub late_by_window: Vec<u64>,
+    /// By pipeline.
+    pub expression_errors: Vec<u64>,
+    pub views: Vec<ViewRow>,
+    pub history: Vec<ViewChange>,
     /// What they take in memory, about.
     pub bytes: usize,
 }
@@ -52,11 +61,13 @@ impl InFlight {
         let mut all = Results::default();
         for report in self.reports.into_iter().flatten() {
             all.counts += Counts::from(WireCounts(report.counts));
-            all.late_by_window.resize(report.late_by_window.len(), 0);
-            for (total, late) in all.late_by_window.iter_mut().zip(&report.late_by_window) {
-                *total += late;
-            }
+            add(&mut all.late_by_window, &report.late_by_window);
+            add(&mut all.expression_errors, &report.expression_errors);
             all.duplicates.extend(report.duplicates);
+            all.filtered.extend(report.filtered);
+            all.views.extend(report.views.into_iter().map(ViewRow::from));
+            all.history.extend(report.history.into_iter().map(ViewChange::from));
+            all.removed.extend(report.removed.into_iter().map(Uuid::from_u128));
             all.rows.extend(report.rows.into_iter().map(WindowRow::from));
             all.events.extend(report.events.into_iter().map(AuditEvent::from));
             for letter in report.dead_letters {
@@ -65,11 +76,20 @@ impl InFlight {
         }
         all.dead_letters.sort_by_key(|d| d.offset);
         all.events.sort_by_key(|e| e.offset);
+        all.history.sort_by_key(|change| (change.offset, change.view));
         all.bytes = ROW_BYTES * all.rows.len()
             + all.dead_letters.iter().map(|d| d.body.len() + d.detail.len() + ROW_BYTES).sum::<usize>()
+            + all.views.iter().map(|v| v.value.len() + ROW_BYTES).sum::<usize>()
+            + all.history.iter().map(|h| h.value.len() + ROW_BYTES).sum::<usize>()
             + all.events.iter().map(|e| e.body.len() + ROW_BYTES).sum::<usize>();
         Ok(all)
     }
+}
+
+/// Adds counts to totals, place by place.
+pub fn add(totals: &mut Vec<u64>, counts: &[u64]) {
+    totals.resize(counts.len().max(totals.len()), 0);
+    totals.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
 }
 
 /// What a row takes in memory, about.
@@ -82,6 +102,7 @@ pub struct Draft {
     pub which: Ids,
     pub common: Vec<u8>,
     pub panes: Vec<Section>,
+    pub views: Vec<Section>,
     pub ids: Vec<Section>,
     /// The fates of all events up to its cut, once they are known.
     pub counts: Option<Counts>,
@@ -91,13 +112,15 @@ pub struct Draft {
 impl Draft {
     #[must_use]
     pub fn new(cut: Cut, which: Ids, workers: usize) -> Self {
-        Self { cut, which, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), counts: None, missing: workers }
+        let (panes, views, ids) = (Vec::new(), Vec::new(), Vec::new());
+        Self { cut, which, common: Vec::new(), panes, views, ids, counts: None, missing: workers }
     }
 
     /// Takes a worker's part.
-    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, ids: Vec<Section>, last: bool) {
+    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, views: Vec<Section>, ids: Vec<Section>, last: bool) {
         self.common = common;
         self.panes.extend(panes);
+        self.views.extend(views);
         self.ids.extend(ids);
         self.missing -= usize::from(last);
     }
@@ -115,18 +138,20 @@ pub fn facts_of_all(workers: impl Iterator<Item = Facts>) -> Facts {
         (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
         (a, b) => a.or(b),
     };
-    let join = |a: Facts, b: Facts| Facts {
-        // These three are the same with every worker.
-        watermark_us: b.watermark_us,
-        idle_base_us: b.idle_base_us,
-        last_up_ms: b.last_up_ms,
+    let clock = |(a, b): (&Clock, &Clock)| Clock {
         next_close_us: match (a.next_close_us, b.next_close_us) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         },
+        // All else is the same with every worker.
+        ..*b
+    };
+    let join = |a: Facts, b: Facts| Facts {
+        clocks: a.clocks.iter().zip(&b.clocks).map(clock).collect(),
         next_emit_ms: least(a.next_emit_ms, b.next_emit_ms),
         ids: a.ids + b.ids,
         panes: a.panes + b.panes,
+        keys: a.keys + b.keys,
         memory_bytes: a.memory_bytes + b.memory_bytes,
     };
     workers.reduce(join).unwrap_or_default()

@@ -9,4 +9,5 @@ pub mod start;
 pub mod batch;
 pub mod latency;
 pub mod replay;
+pub mod rehearsal;
 pub mod run;

@@ -379,7 +379,9 @@ impl Coordinator<'_> {
             }
         });
         let ranks = ranks.collect();
-        let watermark = Micros(self.state.facts().watermark_us);
+        // The one that has come least far: what an event must not be before to be late nowhere.
+        let watermarks = self.state.facts().clocks.iter().map(|clock| Micros(clock.watermark_us));
+        let watermark = watermarks.min().unwrap_or(Micros::MIN);
         self.status.update(|s| {
             s.phase = turn.phase;
             s.generation = self.generation;

@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::coordinator::gather::{Draft, InFlight, facts_of_all};
+use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all};
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
-use crate::core::plan::Plan;
+use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
-use crate::wire::{Facts, Ids, Message, WireError};
+use crate::wire::{Clock, Facts, Ids, Message, WireError};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -138,9 +138,10 @@ pub struct State {
     draining: bool,
     waiters: Waiters,
     late_by_window: Vec<u64>,
+    expression_errors: Vec<u64>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Worker {
     /// Dispatched and not decoded.
     queued: u64,
@@ -157,7 +158,7 @@ enum Due {
 }
 
 /// One worker as the status page shows it: (bytes queued, events decoded, facts).
-pub type WorkerView = (u64, u64, Facts);
+pub type WorkerView<'a> = (u64, u64, &'a Facts);
 
 impl State {
     #[must_use]
@@ -165,6 +166,7 @@ impl State {
         let durable = beginning.cuts.back().map_or(beginning.checkpoint.0, |c| c.epoch);
         Self {
             late_by_window: vec![0; plan.windows.len()],
+            expression_errors: vec![0; plan.pipelines.len()],
             plan,
             limits,
             workers: vec![Worker { queued: 0, events: 0, facts: Facts::default() }; workers],
@@ -271,28 +273,35 @@ impl State {
         if self.draining {
             return None;
         }
-        let closes = self.facts.next_close_us?;
-        if closes <= self.facts.watermark_us {
-            // The watermark has passed a window's end; windows close one epoch behind it.
+        let clocks = || self.plan.pipelines.iter().zip(&self.facts.clocks);
+        // Where a watermark has passed a pane's end: panes close one epoch behind it.
+        if clocks().any(|(_, clock)| clock.next_close_us.is_some_and(|closes| closes <= clock.watermark_us)) {
             return Some(Due::Epoch);
         }
-        let idle = self.silence(now)?;
-        if !self.timed || self.watermark_after(idle) >= Micros(closes) {
+        let is_quiet = |(pipeline, clock): (&PipelinePlan, &Clock)| {
+            clock.last_up_ms.is_none() || self.silence(pipeline, clock, now).is_some()
+        };
+        let untold = !self.timed && clocks().all(is_quiet);
+        let waiting = clocks().filter(|(_, clock)| clock.next_close_us.is_some());
+        let silent = waiting.filter_map(|(pipeline, clock)| Some((clock, self.silence(pipeline, clock, now)?)));
+        let reached = |clock: &Clock, idle: Millis| {
+            let passed = clock.idle_base_us.map(|base| Micros(base).plus(idle.micros()).0);
+            passed >= clock.next_close_us
+        };
+        let idle = silent.map(|(clock, idle)| (untold || reached(clock, idle), idle)).max()?;
+        if let (true, idle) = idle {
             self.timed = true;
             return Some(Due::Time(idle));
         }
         self.facts.next_emit_ms.is_some_and(|at| now.unix.0 >= at).then_some(Due::Epoch)
     }
 
-    /// How long nothing valid has come, once that is long enough to count.
-    fn silence(&self, now: Now) -> Option<Millis> {
-        let idle = Millis(now.up.0.saturating_sub(self.facts.last_up_ms?));
-        let enough = self.plan.topics.iter().map(|t| t.idle_after).max()?;
+    /// How long nothing valid has come for the pipeline, once that is long enough to count.
+    fn silence(&self, pipeline: &PipelinePlan, clock: &Clock, now: Now) -> Option<Millis> {
+        let idle = Millis(now.up.0.saturating_sub(clock.last_up_ms?));
+        let topics = pipeline.topics.iter().filter_map(|topic| self.plan.topics.get(usize::from(topic.0)));
+        let enough = topics.map(|t| t.idle_after).max()?;
         (idle.micros() >= enough).then_some(idle)
-    }
-
-    fn watermark_after(&self, idle: Millis) -> Micros {
-        self.facts.idle_base_us.map_or(Micros::MIN, |base| Micros(base).plus(idle.micros()))
     }
 
     fn end_epoch(&mut self, cut: Cut, now: Now) -> Vec<Action> {
@@ -337,7 +346,7 @@ impl State {
         match message {
             Message::Ready { facts, .. } => {
                 self.workers[worker].facts = facts;
-                self.facts = facts_of_all(self.workers.iter().map(|w| w.facts));
+                self.facts = facts_of_all(self.workers.iter().map(|w| w.facts.clone()));
             }
             Message::Consumed { bytes, events } => {
                 let worker = &mut self.workers[worker];
@@ -345,7 +354,7 @@ impl State {
                 worker.events += events;
             }
             Message::Report(report) => {
-                self.workers[worker].facts = report.facts;
+                self.workers[worker].facts = report.facts.clone();
                 let in_flight = self.in_flight.iter_mut().find(|f| f.cut.epoch.0 == report.epoch);
                 let Some(in_flight) = in_flight else {
                     panic!("a report on epoch {}, which is not in flight", report.epoch)
@@ -353,10 +362,10 @@ impl State {
                 in_flight.take(worker, *report);
                 self.finish(&mut actions)?;
             }
-            Message::CheckpointPart { epoch, common, panes, ids, last } => {
+            Message::CheckpointPart { epoch, common, panes, views, ids, last } => {
                 let draft = self.draft.as_mut().filter(|d| d.cut.epoch.0 == epoch);
                 let Some(draft) = draft else { panic!("a part of checkpoint {epoch}, which was not asked for") };
-                draft.take(common, panes, ids, last);
+                draft.take(common, panes, views, ids, last);
                 self.release_checkpoint(&mut actions);
             }
             other => panic!("a coordinator is not sent {other:?}"),
@@ -368,13 +377,12 @@ impl State {
     fn finish(&mut self, actions: &mut Vec<Action>) -> Result<(), WireError> {
         while self.in_flight.front().is_some_and(InFlight::complete) {
             let Some(in_flight) = self.in_flight.pop_front() else { break };
-            self.facts = facts_of_all(self.workers.iter().map(|w| w.facts));
+            self.facts = facts_of_all(self.workers.iter().map(|w| w.facts.clone()));
             let (cut, base) = (in_flight.cut, in_flight.base);
             let results = in_flight.results()?;
-            for (total, late) in self.late_by_window.iter_mut().zip(&results.late_by_window) {
-                *total += late;
-            }
-            self.waiters.tell(cut.end, &results.duplicates, &results.dead_letters);
+            add(&mut self.late_by_window, &results.late_by_window);
+            add(&mut self.expression_errors, &results.expression_errors);
+            self.waiters.tell(cut.end, &results.duplicates, &results.filtered, &results.dead_letters);
             if cut.epoch <= self.progress.epoch {
                 self.count_checkpoint(cut);
                 continue;
@@ -388,6 +396,9 @@ impl State {
                 after: self.stored.then_some(Epoch(cut.epoch.0 - 1)),
                 to: self.progress,
                 rows: results.rows,
+                removed: results.removed,
+                views: results.views,
+                history: results.history,
                 dead_letters: results.dead_letters,
                 events: results.events,
             };
@@ -518,8 +529,8 @@ impl State {
     }
 
     #[must_use]
-    pub fn facts(&self) -> Facts {
-        self.facts
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Events late for some window, by window, in this life.
@@ -528,23 +539,29 @@ impl State {
         &self.late_by_window
     }
 
+    /// Values that expressions could not give, by pipeline, in this life.
+    #[must_use]
+    pub fn expression_errors(&self) -> &[u64] {
+        &self.expression_errors
+    }
+
     /// By worker, whether it has no credit left.
     pub fn without_credit(&self) -> impl Iterator<Item = bool> {
         self.workers.iter().map(|w| w.queued >= self.limits.credit_bytes)
     }
 
-    pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
-        self.workers.iter().map(|w| (w.queued, w.events, w.facts))
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView<'_>> {
+        self.workers.iter().map(|w| (w.queued, w.events, &w.facts))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::plan::{Audit, FieldPath, TopicPlan};
+    use crate::core::plan::{Audit, FieldPath, PipelinePlan, TimeFormat, TopicPlan};
     use crate::core::schema::Schema;
-    use crate::core::units::{Generation, LogId};
-    use crate::wire::Report;
+    use crate::core::units::{Generation, LogId, TopicId};
+    use crate::wire::{Clock, Report};
 
     fn plan() -> Plan {
         let topic = TopicPlan {
@@ -552,18 +569,30 @@ mod tests {
             schema: Arc::new(Schema::compile("{}").expect("a schema")),
             id: None,
             time: FieldPath(Vec::new()),
+            time_format: TimeFormat::Rfc3339 { zone: None },
             out_of_order: Micros(0),
             max_future: Micros(0),
             idle_after: Micros(5_000_000),
             remember: Micros(0),
         };
+        let pipeline = PipelinePlan {
+            name: String::new(),
+            topics: vec![TopicId(0)],
+            reads: Vec::new(),
+            derived: Vec::new(),
+            filter: None,
+            arguments: Vec::new(),
+            windows: 0..0,
+            views: 0..0,
+            audit: Audit::None,
+        };
         Plan {
-            pipeline: String::new(),
             topic_field: String::new(),
             topics: vec![topic],
             columns: Vec::new(),
+            pipelines: vec![pipeline],
             windows: Vec::new(),
-            audit: Audit::None,
+            views: Vec::new(),
         }
     }
 
@@ -591,7 +620,12 @@ mod tests {
             dead_letters: Vec::new(),
             events: Vec::new(),
             duplicates: Vec::new(),
+            removed: Vec::new(),
+            filtered: Vec::new(),
             late_by_window: Vec::new(),
+            expression_errors: Vec::new(),
+            views: Vec::new(),
+            history: Vec::new(),
             facts,
         }))
     }
@@ -600,12 +634,9 @@ mod tests {
     #[test]
     fn a_silence_has_a_time_record_then_one_at_the_windows_deadline() {
         let mut state = state();
-        let facts = |watermark_us: i64, next_close_us: Option<i64>| Facts {
-            watermark_us,
-            idle_base_us: Some(0),
-            last_up_ms: Some(0),
-            next_close_us,
-            ..Facts::default()
+        let facts = |watermark_us: i64, next_close_us: Option<i64>| {
+            let clock = Clock { watermark_us, idle_base_us: Some(0), last_up_ms: Some(0), next_close_us };
+            Facts { clocks: vec![clock], ..Facts::default() }
         };
         let open = Some(10_000_000);
         let ready = Message::Ready { pid: 0, host: String::new(), facts: facts(0, open) };
@@ -644,8 +675,14 @@ mod tests {
         };
         state.dispatch(&slab, at(40_000));
         let cut = logged(&state.tick(at(50_000), true)).expect("an old epoch is cut");
-        let part =
-            Message::CheckpointPart { epoch: 1, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), last: true };
+        let part = Message::CheckpointPart {
+            epoch: 1,
+            common: Vec::new(),
+            panes: Vec::new(),
+            views: Vec::new(),
+            ids: Vec::new(),
+            last: true,
+        };
         let Message::Report(mut first) = report(1, Facts::default()) else { unreachable!() };
         first.counts[0] = 1;
         assert!(state.message(0, Message::Report(first)).expect("a message").is_empty(), "its cut is not on disk");
@@ -667,8 +704,14 @@ mod tests {
 
         // Where the log has no room it is taken before its time.
         state.message(0, report(2, Facts::default())).expect("a message");
-        let part =
-            Message::CheckpointPart { epoch: 2, common: Vec::new(), panes: Vec::new(), ids: Vec::new(), last: true };
+        let part = Message::CheckpointPart {
+            epoch: 2,
+            common: Vec::new(),
+            panes: Vec::new(),
+            views: Vec::new(),
+            ids: Vec::new(),
+            last: true,
+        };
         state.message(0, part).expect("a message");
         state.durable(Epoch(2));
         state.committed(Progress { epoch: Epoch(2), ..to });

@@ -28,11 +28,13 @@ impl Waiters {
         self.0.push_back(Waiter { first, end, exceptions: BTreeMap::new(), to });
     }
 
-    /// An epoch that ended with `end` events had these duplicates and dead letters.
-    pub fn tell(&mut self, end: Offset, duplicates: &[u64], dead_letters: &[DeadLetter]) {
+    /// An epoch that ended with `end` events had these that were not counted.
+    pub fn tell(&mut self, end: Offset, duplicates: &[u64], filtered: &[u64], dead_letters: &[DeadLetter]) {
         for waiter in self.0.iter_mut().take_while(|w| w.first < end) {
             let mine = waiter.first..waiter.end;
-            let fates = duplicates.iter().map(|&o| Fate::duplicate(Offset(o))).chain(dead_letters.iter().map(Fate::of));
+            let duplicates = duplicates.iter().map(|&o| Fate::duplicate(Offset(o)));
+            let filtered = filtered.iter().map(|&o| Fate::filtered(Offset(o)));
+            let fates = duplicates.chain(filtered).chain(dead_letters.iter().map(Fate::of));
             waiter.exceptions.extend(fates.filter(|f| mine.contains(&f.offset)).map(|f| (f.offset, f)));
         }
     }

@@ -59,6 +59,9 @@ pub enum Column {
     /// None: absent or null.
     Integer(Vec<Option<i64>>),
     Number(Vec<Option<f64>>),
+    Boolean(Vec<Option<bool>>),
+    /// JSON texts. None: absent; null is a text.
+    Json(Vec<Option<Arc<str>>>),
 }
 
 /// One value of a group's tuple.
@@ -89,14 +92,14 @@ pub enum Reason {
     Schema,
     Id,
     Time,
-    Number,
+    Type,
     Future,
     Late,
 }
 
 impl Reason {
     pub const ALL: [Self; 8] =
-        [Self::Json, Self::Topic, Self::Schema, Self::Id, Self::Time, Self::Number, Self::Future, Self::Late];
+        [Self::Json, Self::Topic, Self::Schema, Self::Id, Self::Time, Self::Type, Self::Future, Self::Late];
 
     /// As it stands in tables and answers.
     #[must_use]
@@ -107,7 +110,7 @@ impl Reason {
             Self::Schema => "schema",
             Self::Id => "id",
             Self::Time => "time",
-            Self::Number => "number",
+            Self::Type => "type",
             Self::Future => "future",
             Self::Late => "late",
         }

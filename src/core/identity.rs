@@ -3,8 +3,9 @@
 use uuid::{Builder, Uuid};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::core::aggregate::{encode_group, put_text};
+use crate::core::aggregate::encode_group;
 use crate::core::columns::GroupValue;
+use crate::core::encoding::put_text;
 use crate::core::row::Value;
 use crate::core::units::Micros;
 
@@ -33,6 +34,11 @@ pub fn digest(metric_id: Uuid, values: &[Value], event_count: u64) -> u64 {
             Value::Number(number) => {
                 bytes.push(2);
                 bytes.extend_from_slice(&number.to_bits().to_le_bytes());
+            }
+            Value::Boolean(value) => bytes.extend([3, u8::from(*value)]),
+            Value::Text(text) => {
+                bytes.push(4);
+                put_text(text, &mut bytes);
             }
         }
     }

@@ -1,11 +1,59 @@
 //! Where in an event a field stands.
 
-/// A path such as `payload.age`: the names from the top of the event down.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FieldPath(pub Vec<String>);
+use std::fmt;
 
-impl std::fmt::Display for FieldPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("."))
+/// One step of a path, from a value to one that it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// An object's member.
+    Name(String),
+    /// An array's item, from 0.
+    Item(u32),
+}
+
+/// A path such as `payload.age` or `values[0]`: the steps from the top of the event down.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FieldPath(pub Vec<Step>);
+
+impl FieldPath {
+    /// The path to a member at the top of the event.
+    #[must_use]
+    pub fn top(name: &str) -> Self {
+        Self(vec![Step::Name(name.to_owned())])
     }
+
+    /// The path of names joined by dots.
+    #[must_use]
+    pub fn dotted(names: &str) -> Self {
+        Self(names.split('.').map(|name| Step::Name(name.to_owned())).collect())
+    }
+
+    /// The JSON pointer (RFC 6901) of the place.
+    #[must_use]
+    pub fn pointer(&self) -> String {
+        let step = |step: &Step| match step {
+            Step::Name(name) => format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            Step::Item(item) => format!("/{item}"),
+        };
+        self.0.iter().map(step).collect()
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Name(name) if at == 0 => f.write_str(name)?,
+                Step::Name(name) => write!(f, ".{name}")?,
+                Step::Item(item) => write!(f, "[{item}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The steps as an expression writes them, such as `payload.values[0]`.
+#[must_use]
+pub fn display(steps: &[Step]) -> String {
+    FieldPath(steps.to_vec()).to_string()
 }

@@ -1,22 +1,27 @@
-//! A pipeline as the engine runs it: what `pipeline::plan` makes of a pipeline file. Immutable, shared by every rank.
+//! A job's pipelines as the engine runs them: what `pipeline::plan` makes of the pipeline files. Immutable, shared by every rank.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-pub use crate::core::path::FieldPath;
+use crate::core::expression::{Expr, Type};
+pub use crate::core::path::{FieldPath, Step};
 use crate::core::schema::Schema;
 use crate::core::units::{Micros, TopicId};
 
-/// One pipeline, checked and resolved.
+/// All pipelines of a job, checked and resolved.
 #[derive(Debug)]
 pub struct Plan {
-    pub pipeline: String,
     /// The top-level field by which a mixed slab's events name their topic.
     pub topic_field: String,
+    /// Every topic that a pipeline reads.
     pub topics: Vec<TopicPlan>,
-    /// Every field that a window's group or metric reads, each once.
+    /// Every field of an event that a pipeline uses, each (path, kind) once.
     pub columns: Vec<ColumnPlan>,
+    pub pipelines: Vec<PipelinePlan>,
+    /// Of all pipelines, pipeline by pipeline.
     pub windows: Vec<WindowPlan>,
-    pub audit: Audit,
+    /// Likewise.
+    pub views: Vec<ViewPlan>,
 }
 
 /// What a topic's events look like, and how their time and identity are read.
@@ -27,11 +32,31 @@ pub struct TopicPlan {
     /// None: the topic's events have no identity and so no duplicates.
     pub id: Option<FieldPath>,
     pub time: FieldPath,
+    pub time_format: TimeFormat,
     pub out_of_order: Micros,
     pub max_future: Micros,
     pub idle_after: Micros,
     /// How long an id is remembered.
     pub remember: Micros,
+}
+
+/// How the text or number in a topic's time field is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeFormat {
+    /// The zone of a time that names none, in seconds east of UTC; None: it must name one.
+    Rfc3339 {
+        zone: Option<i32>,
+    },
+    Unix(Unit),
+}
+
+/// What a Unix time counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Milliseconds,
+    Microseconds,
+    Nanoseconds,
 }
 
 /// A field that decode lifts into a column.
@@ -43,38 +68,218 @@ pub struct ColumnPlan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// A group's value: string, integer, boolean or null, kept as a code into the slab's dictionary.
+    /// A group's value or a text: string, integer, boolean or null, kept as a code into the slab's dictionary.
     Group,
-    /// A metric's argument, exact.
+    /// Exact, 64 bits.
     Integer,
-    /// A metric's argument, a finite double.
+    /// A finite double.
     Number,
+    Boolean,
+    /// Any value, as the event writes it: a view keeps it.
+    Json,
 }
 
-/// A place in `Plan::columns`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A place among the columns of a pipeline's rows: those of `Plan::columns`, then the pipeline's derived ones, then its metrics' arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColumnId(pub usize);
 
-/// A tumbling window, its group and its metrics.
-#[derive(Clone, Debug)]
-pub struct WindowPlan {
+/// What one pipeline file says.
+#[derive(Debug)]
+pub struct PipelinePlan {
     pub name: String,
-    pub every: Micros,
-    /// The group's names (the last part of a path unless that is ambiguous, then the whole path) and columns (of kind Group).
-    pub group: Vec<(String, ColumnId)>,
-    pub late_allow: Micros,
-    pub emit: Micros,
-    pub metrics: Vec<(String, Metric)>,
+    /// In ascending order.
+    pub topics: Vec<TopicId>,
+    /// Which of `Plan::columns` it uses.
+    pub reads: Vec<ColumnId>,
+    /// Computed for every event of its topics.
+    pub derived: Vec<Computed>,
+    /// Of type Boolean.
+    pub filter: Option<Expr>,
+    /// Computed for every event that passes the filter.
+    pub arguments: Vec<Computed>,
+    /// Its windows in `Plan::windows`.
+    pub windows: Range<usize>,
+    /// Its views in `Plan::views`.
+    pub views: Range<usize>,
+    pub audit: Audit,
 }
 
-/// A metric's function and argument; the column is of kind Integer or Number.
+/// A column that is computed from columns before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Computed {
+    pub expression: Expr,
+    /// As what the column is kept: what the expression's type is, or Group where it is a group's value.
+    pub kind: ColumnKind,
+}
+
+/// A window, its group and its metrics.
+#[derive(Clone, Debug)]
+pub struct WindowPlan {
+    /// The pipeline's place in `Plan::pipelines`.
+    pub pipeline: usize,
+    pub name: String,
+    pub kind: WindowKind,
+    pub group: Vec<GroupField>,
+    pub late_allow: Micros,
+    /// How often the rows of open panes are shown; None: never.
+    pub emit: Option<Micros>,
+    pub metrics: Vec<(String, Metric)>,
+    /// A condition on a row, whose columns are the group's values, the metrics, then `ROW_FACTS`.
+    pub having: Option<Expr>,
+    pub top: Option<Top>,
+}
+
+/// One field of a window's group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupField {
+    /// The last part of its path unless that is ambiguous, then the whole path.
+    pub name: String,
+    /// Of kind Group.
+    pub column: ColumnId,
+    /// Text, Integer or Boolean: what its values are.
+    pub of_type: Type,
+}
+
+/// The latest values by key, over all events of the pipeline.
+#[derive(Clone, Debug)]
+pub struct ViewPlan {
+    /// The pipeline's place in `Plan::pipelines`.
+    pub pipeline: usize,
+    /// No other view of the job has it.
+    pub name: String,
+    /// Of kind Group; an event in which it is null goes into no entry.
+    pub key: ColumnId,
+    /// The fields that are kept, by name, each with its column.
+    pub latest: Vec<(String, ColumnId)>,
+    /// Which events go into the view; a column of kind Boolean. None: all.
+    pub when: Option<ColumnId>,
+    /// Whether each event's fields are kept too, not only the latest.
+    pub history: bool,
+}
+
+/// What a condition on a row can name beside the group's fields and the metrics.
+pub const ROW_FACTS: [&str; 3] = ["event_count", "window_start", "window_end"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowKind {
+    Tumbling {
+        every: Micros,
+    },
+    /// Made of slices as long as the greatest common divisor of both.
+    Hopping {
+        size: Micros,
+        every: Micros,
+    },
+    Session {
+        gap: Micros,
+    },
+}
+
+impl WindowKind {
+    /// How long the slices are that its panes are made of; None where panes are no slices of time.
+    #[must_use]
+    pub fn slice(self) -> Option<Micros> {
+        match self {
+            Self::Tumbling { every } => Some(every),
+            Self::Hopping { size, every } => Some(Micros(greatest_common_divisor(size.0, every.0))),
+            Self::Session { .. } => None,
+        }
+    }
+
+    /// Of session windows.
+    #[must_use]
+    pub fn gap(self) -> Option<Micros> {
+        match self {
+            Self::Session { gap } => Some(gap),
+            Self::Tumbling { .. } | Self::Hopping { .. } => None,
+        }
+    }
+}
+
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// Of each window start only the groups with the greatest values have rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Top {
+    pub n: usize,
+    /// The place of the metric.
+    pub by: usize,
+}
+
+/// A metric's function and argument; `docs/semantics.md`, "Metrics", says what each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     Count,
+    /// Of kind Boolean.
+    CountIf(ColumnId),
+    /// Of kind Integer or Number, as are the next four.
     Sum(ColumnId),
     Mean(ColumnId),
     Min(ColumnId),
     Max(ColumnId),
+    Stddev(ColumnId),
+    /// Of any kind.
+    First(ColumnId),
+    /// Of any kind.
+    Last(ColumnId),
+    /// Of kind Integer or Number.
+    Quantile(ColumnId, Fraction),
+    /// Of any kind.
+    Distinct(ColumnId),
+}
+
+/// A number from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fraction(f64);
+
+impl Eq for Fraction {}
+
+impl Fraction {
+    /// None unless it is from 0 to 1.
+    #[must_use]
+    pub fn new(value: f64) -> Option<Self> {
+        // Adding +0 makes −0 to +0.
+        (0.0..=1.0).contains(&value).then_some(Self(value + 0.0))
+    }
+
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Metric {
+    /// The column that it reads.
+    #[must_use]
+    pub fn argument(self) -> Option<ColumnId> {
+        match self {
+            Self::Count => None,
+            Self::CountIf(column)
+            | Self::Sum(column)
+            | Self::Mean(column)
+            | Self::Min(column)
+            | Self::Max(column)
+            | Self::Stddev(column)
+            | Self::First(column)
+            | Self::Last(column)
+            | Self::Quantile(column, _)
+            | Self::Distinct(column) => Some(column),
+        }
+    }
+
+    /// What its value is, given what its argument is.
+    #[must_use]
+    pub fn kind(self, argument: Option<ColumnKind>) -> ColumnKind {
+        match self {
+            Self::Count | Self::CountIf(_) | Self::Distinct(_) => ColumnKind::Integer,
+            Self::Mean(_) | Self::Stddev(_) | Self::Quantile(..) => ColumnKind::Number,
+            Self::Sum(_) | Self::Min(_) | Self::Max(_) | Self::First(_) | Self::Last(_) => {
+                argument.unwrap_or(ColumnKind::Number)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +289,39 @@ pub enum Audit {
 }
 
 impl Plan {
-    /// The topic of this name, if the pipeline has it.
+    /// The topic of this name, if the job has it.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<TopicId> {
         let at = self.topics.iter().position(|t| t.name == name)?;
         u16::try_from(at).ok().map(TopicId)
+    }
+
+    /// Whether counted events are kept in the store: some pipeline asks for it.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        let full = self.pipelines.iter().any(|pipeline| pipeline.audit == Audit::Full);
+        if full { Audit::Full } else { Audit::None }
+    }
+
+    /// The pipeline of a window.
+    #[must_use]
+    pub fn pipeline_of(&self, window: &WindowPlan) -> &PipelinePlan {
+        let pipeline = self.pipelines.get(window.pipeline);
+        pipeline.unwrap_or_else(|| panic!("window {} is of no pipeline of the plan", window.name))
+    }
+
+    /// What a column of a pipeline's rows holds.
+    #[must_use]
+    pub fn kind(&self, pipeline: &PipelinePlan, column: ColumnId) -> ColumnKind {
+        let computed = || pipeline.derived.iter().chain(&pipeline.arguments).map(|computed| computed.kind);
+        let mut kinds = self.columns.iter().map(|column| column.kind).chain(computed());
+        kinds.nth(column.0).unwrap_or_else(|| panic!("{column:?} is none of pipeline {}", pipeline.name))
+    }
+}
+
+impl PipelinePlan {
+    #[must_use]
+    pub fn reads_topic(&self, topic: TopicId) -> bool {
+        self.topics.binary_search(&topic).is_ok()
     }
 }

@@ -1,5 +1,8 @@
 //! What leaves the engine: rows of windows, dead letters, and the facts that the audit tables keep.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::core::columns::{GroupValue, Reason};
@@ -33,6 +36,57 @@ pub enum Value {
     Integer(i128),
     /// Always finite, never −0.
     Number(f64),
+    Boolean(bool),
+    Text(Arc<str>),
+}
+
+impl Value {
+    /// The order of a metric's values: null, booleans, numbers by their value, texts.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        let class = |value: &Self| match value {
+            Self::Null => 0,
+            Self::Boolean(_) => 1,
+            Self::Integer(_) | Self::Number(_) => 2,
+            Self::Text(_) => 3,
+        };
+        match (self, other) {
+            (Self::Boolean(a), Self::Boolean(b)) => a.cmp(b),
+            (Self::Integer(a), Self::Integer(b)) => a.cmp(b),
+            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Integer(a), Self::Number(b)) => (*a as f64).total_cmp(b),
+            (Self::Number(a), Self::Integer(b)) => a.total_cmp(&(*b as f64)),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            _ => class(self).cmp(&class(other)),
+        }
+    }
+}
+
+/// A key's entry in a view as it stands after an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewRow {
+    /// The view's place in `Plan::views`.
+    pub view: usize,
+    pub key: Arc<str>,
+    /// A JSON object: the latest value of each field that any event had.
+    pub value: String,
+    /// How many events it comes of.
+    pub events: u64,
+    /// Time and offset of the latest of them.
+    pub time: Micros,
+    pub offset: Offset,
+    pub epoch: Epoch,
+}
+
+/// What one event said to a view that keeps its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewChange {
+    pub view: usize,
+    pub key: Arc<str>,
+    pub offset: Offset,
+    pub time: Micros,
+    /// A JSON object: the view's fields that the event has.
+    pub value: String,
 }
 
 /// An event that was refused or came late, whole.

@@ -1,9 +1,10 @@
-//! Event time as text: RFC 3339 in, RFC 3339 out, kept to the microsecond. `docs/semantics.md`, rule 5.
+//! Event time as text: RFC 3339 or a Unix time in, RFC 3339 out, kept to the microsecond. `docs/semantics.md`, "Reading times".
 
+use crate::core::plan::{TimeFormat, Unit};
 use crate::core::units::Micros;
 
-const MICROS_PER_SECOND: i64 = 1_000_000;
-const SECONDS_PER_DAY: i64 = 86_400;
+pub(crate) const MICROS_PER_SECOND: i64 = 1_000_000;
+pub(crate) const SECONDS_PER_DAY: i64 = 86_400;
 /// 0001-01-01T00:00:00Z, the first moment that is a time.
 const FIRST: i64 = -62_135_596_800 * MICROS_PER_SECOND;
 /// 9999-12-31T23:59:59.999999Z, the last.
@@ -11,14 +12,52 @@ const LAST: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
 /// Microseconds have this many digits after the point.
 const FRACTION_DIGITS: usize = 6;
 
+/// Reads a time by its topic's format; None if it is no such time in the years 0001 to 9999.
+#[must_use]
+pub fn read(format: TimeFormat, text: &[u8]) -> Option<Micros> {
+    match format {
+        TimeFormat::Rfc3339 { zone: None } => parse(text),
+        TimeFormat::Rfc3339 { zone: Some(east) } => parse_in(text, i64::from(east)),
+        TimeFormat::Unix(unit) => parse_unix(text, unit),
+    }
+}
+
+/// For people: what a text that could not be read is not.
+#[must_use]
+pub fn refused(format: TimeFormat) -> &'static str {
+    match format {
+        TimeFormat::Rfc3339 { zone: None } => "no RFC 3339 date-time with a zone in the years 0001 to 9999",
+        TimeFormat::Rfc3339 { zone: Some(_) } => "no RFC 3339 date-time in the years 0001 to 9999",
+        TimeFormat::Unix(Unit::Seconds) => "no number of seconds since 1970 in the years 0001 to 9999",
+        TimeFormat::Unix(Unit::Milliseconds) => "no number of milliseconds since 1970 in the years 0001 to 9999",
+        TimeFormat::Unix(Unit::Microseconds) => "no number of microseconds since 1970 in the years 0001 to 9999",
+        TimeFormat::Unix(Unit::Nanoseconds) => "no number of nanoseconds since 1970 in the years 0001 to 9999",
+    }
+}
+
 /// Reads an RFC 3339 date-time with a zone (`Z` or an offset), years 0001 to 9999 as a moment in UTC. Digits beyond the microsecond are cut; second 60 is
 /// the next minute's 0. None if it is no such text.
 #[must_use]
 pub fn parse(text: &[u8]) -> Option<Micros> {
+    date_time(text, false, None)
+}
+
+/// The same, but the zone may be missing and is then `east` seconds east of UTC, and a blank may stand for the `T`.
+#[must_use]
+pub fn parse_in(text: &[u8], east: i64) -> Option<Micros> {
+    date_time(text, true, Some(east))
+}
+
+fn date_time(text: &[u8], blank: bool, default_east: Option<i64>) -> Option<Micros> {
     let (head, tail) = text.split_first_chunk::<19>()?;
-    let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T' | b't', h0, h1, b':', i0, i1, b':', s0, s1] = *head else {
+    let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, t @ (b'T' | b't' | b' '), h0, h1, b':', i0, i1, b':', s0, s1] =
+        *head
+    else {
         return None;
     };
+    if t == b' ' && !blank {
+        return None;
+    }
     let year = two(y0, y1)? * 100 + two(y2, y3)?;
     let (month, day) = (two(m0, m1)?, two(d0, d1)?);
     let (hour, minute, second) = (two(h0, h1)?, two(i0, i1)?, two(s0, s1)?);
@@ -26,10 +65,69 @@ pub fn parse(text: &[u8]) -> Option<Micros> {
         return None;
     }
     let (fraction, zone) = fraction(tail)?;
-    let seconds =
-        days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second - offset(zone)?;
+    let east = if zone.is_empty() { default_east? } else { offset(zone)? };
+    let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second - east;
     let micros = seconds * MICROS_PER_SECOND + fraction;
     (FIRST..=LAST).contains(&micros).then_some(Micros(micros))
+}
+
+/// Reads a JSON number as a moment, from its digits: no double stands between, so nothing is rounded. Digits beyond the microsecond are cut towards minus
+/// infinity.
+#[must_use]
+pub fn parse_unix(text: &[u8], unit: Unit) -> Option<Micros> {
+    /// No moment in microseconds has more digits before its point.
+    const DIGITS_MAX: i64 = 18;
+    let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
+    let (mantissa, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
+        Some(at) => (text.get(..at)?, exponent(text.get(at + 1..)?)?),
+        None => (text, 0),
+    };
+    let point = mantissa.iter().position(|b| *b == b'.');
+    let (whole, part) = match point {
+        Some(at) => (mantissa.get(..at)?, mantissa.get(at + 1..).filter(|part| !part.is_empty())?),
+        None => (mantissa, &[][..]),
+    };
+    let leading_zero = whole.len() > 1 && whole.starts_with(b"0");
+    if whole.is_empty() || leading_zero || !whole.iter().chain(part).all(u8::is_ascii_digit) {
+        return None;
+    }
+    let shift = match unit {
+        Unit::Seconds => 6,
+        Unit::Milliseconds => 3,
+        Unit::Microseconds => 0,
+        Unit::Nanoseconds => -3,
+    };
+    // The digits before the point once the number counts microseconds; leading zeros count for nothing.
+    let zeros = whole.iter().chain(part).take_while(|digit| **digit == b'0').count();
+    let digits = || whole.iter().chain(part).skip(zeros);
+    let kept = i64::try_from(whole.len()).ok()? - i64::try_from(zeros).ok()? + exponent + shift;
+    if digits().next().is_none() {
+        return Some(Micros(0));
+    }
+    if kept > DIGITS_MAX {
+        return None;
+    }
+    let kept = usize::try_from(kept).unwrap_or(0);
+    let micros = digits().map(|digit| i64::from(digit - b'0')).chain(std::iter::repeat(0)).take(kept);
+    let micros = micros.fold(0, |sum, digit| sum * 10 + digit);
+    let cut = digits().skip(kept).any(|digit| *digit != b'0');
+    let micros = if negative { -micros - i64::from(cut) } else { micros };
+    (FIRST..=LAST).contains(&micros).then_some(Micros(micros))
+}
+
+/// An exponent; one that is past every moment stops there.
+fn exponent(text: &[u8]) -> Option<i64> {
+    const PAST_ALL: i64 = 1_000_000_000;
+    let (negative, digits) = match text.split_first()? {
+        (b'-', digits) => (true, digits),
+        (b'+', digits) => (false, digits),
+        _ => (false, text),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value = digits.iter().fold(0, |sum: i64, digit| (sum * 10 + i64::from(digit - b'0')).min(PAST_ALL));
+    Some(if negative { -value } else { value })
 }
 
 /// The microseconds of `.123…`, if it is there, and what follows.
@@ -44,8 +142,9 @@ fn fraction(tail: &[u8]) -> Option<(i64, &[u8])> {
     Some((kept.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')), zone))
 }
 
-/// Seconds east of Greenwich.
-fn offset(zone: &[u8]) -> Option<i64> {
+/// Seconds east of Greenwich, of `Z` or an offset such as `+01:00`.
+#[must_use]
+pub fn offset(zone: &[u8]) -> Option<i64> {
     match *zone {
         [b'Z' | b'z'] => Some(0),
         [sign @ (b'+' | b'-'), h0, h1, b':', m0, m1] => {
@@ -73,7 +172,7 @@ fn days_in_month(year: i64, month: i64) -> Option<i64> {
 }
 
 /// Days since 1970-01-01 in the proleptic Gregorian calendar. The year is taken to begin in March, so that the leap day is its last.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -83,7 +182,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The inverse of `days_from_civil`.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

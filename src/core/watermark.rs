@@ -1,4 +1,4 @@
-//! The watermark, from logged facts only: every worker computes the same one from the same epochs. `docs/semantics.md`, "Watermark".
+//! The pipelines' watermarks, from logged facts only: every worker computes the same ones from the same epochs. `docs/semantics.md`, "Watermark".
 
 use crate::core::epoch::Cut;
 use crate::core::plan::Plan;
@@ -11,27 +11,58 @@ pub struct TopicClock {
     pub seen: Option<(Micros, Millis)>,
 }
 
-/// W(e) and the two before it, with what they come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One pipeline's W(e) and the two before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermark {
+    /// W(e): no event with a smaller time is expected.
+    pub now: Micros,
+    /// W(e−1): windows that end by then close after epoch e.
+    pub closing: Micros,
+    /// W(e−2): the lateness of epoch e's events.
+    pub lateness: Micros,
+}
+
+/// What silence is added to when all topics of a pipeline are idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// The furthest topic's watermark.
+    pub base: Micros,
+    /// The `up` of the newest epoch that had a valid event.
+    pub since: Millis,
+}
+
+/// Every pipeline's watermark, with what they come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermarks {
     topics: Vec<TopicClock>,
     lag: Vec<Micros>,
     idle_after: Vec<Micros>,
-    now: Micros,
-    previous: Micros,
-    before_previous: Micros,
+    pipelines: Vec<Pipeline>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pipeline {
+    topics: Vec<TopicId>,
+    watermark: Watermark,
 }
 
 impl Watermark {
+    /// Before the first epoch.
+    const START: Self = Self { now: Micros::MIN, closing: Micros::MIN, lateness: Micros::MIN };
+
+    /// Where neither lateness nor closing is by time: a batch.
+    pub const NEVER: Self = Self::START;
+}
+
+impl Watermarks {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
+        let pipeline = |topics: &Vec<TopicId>| Pipeline { topics: topics.clone(), watermark: Watermark::START };
         Self {
             topics: vec![TopicClock::default(); plan.topics.len()],
             lag: plan.topics.iter().map(|t| t.out_of_order).collect(),
             idle_after: plan.topics.iter().map(|t| t.idle_after).collect(),
-            now: Micros::MIN,
-            previous: Micros::MIN,
-            before_previous: Micros::MIN,
+            pipelines: plan.pipelines.iter().map(|p| pipeline(&p.topics)).collect(),
         }
     }
 
@@ -43,42 +74,36 @@ impl Watermark {
                 clock.seen = Some((largest, cut.up));
             }
         }
-        self.before_previous = self.previous;
-        self.previous = self.now;
-        self.now = self.now.max(self.candidate(cut).unwrap_or(Micros::MIN));
-    }
-
-    fn candidate(&self, cut: &Cut) -> Option<Micros> {
-        let fronts = || self.topics.iter().zip(&self.lag).zip(&self.idle_after);
-        let active = fronts()
-            .filter_map(|((clock, lag), idle_after)| {
-                let (largest, last_up) = clock.seen?;
-                let silent = Millis(cut.up.0.saturating_sub(last_up.0)).micros();
-                (silent < *idle_after).then(|| largest.minus(*lag))
-            })
-            .min();
-        if active.is_some() {
-            return active;
+        let candidates: Vec<_> = (0..self.pipelines.len()).map(|pipeline| self.candidate(pipeline, cut)).collect();
+        for (pipeline, candidate) in self.pipelines.iter_mut().zip(candidates) {
+            let Watermark { now, closing, .. } = pipeline.watermark;
+            let next = now.max(candidate.unwrap_or(Micros::MIN));
+            pipeline.watermark = Watermark { now: next, closing: now, lateness: closing };
         }
-        Some(self.idle_base()?.plus(cut.idle?.micros()))
     }
 
-    /// W(e): no event with a smaller time is expected.
-    #[must_use]
-    pub fn now(&self) -> Micros {
-        self.now
+    fn candidate(&self, pipeline: usize, cut: &Cut) -> Option<Micros> {
+        let active = self.seen(pipeline).filter_map(|(topic, largest, last_up)| {
+            let silent = Millis(cut.up.0.saturating_sub(last_up.0)).micros();
+            (silent < self.idle_after[topic]).then(|| largest.minus(self.lag[topic]))
+        });
+        if let Some(slowest) = active.min() {
+            return Some(slowest);
+        }
+        let Silence { base, since } = self.silence(pipeline)?;
+        Some(base.plus(Millis(cut.up.0.saturating_sub(since.0)).micros()))
     }
 
-    /// W(e−1): windows that end by then close after epoch e.
-    #[must_use]
-    pub fn closing(&self) -> Micros {
-        self.previous
+    /// The pipeline's topics that were ever seen: (topic, largest time, last up).
+    fn seen(&self, pipeline: usize) -> impl Iterator<Item = (usize, Micros, Millis)> {
+        let topics = self.pipelines.get(pipeline).map_or(&[][..], |p| p.topics.as_slice());
+        let topics = topics.iter().map(|topic| usize::from(topic.0));
+        topics.filter_map(|topic| self.topics.get(topic)?.seen.map(|(largest, up)| (topic, largest, up)))
     }
 
-    /// W(e−2): the lateness of epoch e's events.
     #[must_use]
-    pub fn lateness(&self) -> Micros {
-        self.before_previous
+    pub fn of(&self, pipeline: usize) -> Watermark {
+        self.pipelines.get(pipeline).map_or(Watermark::START, |p| p.watermark)
     }
 
     /// The topic's own watermark, by which its ids are forgotten; minus infinity before its first event.
@@ -91,28 +116,27 @@ impl Watermark {
         }
     }
 
-    /// What silence is added to when every topic is idle: the furthest topic's watermark. None before the first event.
+    /// None before the pipeline's first event.
     #[must_use]
-    pub fn idle_base(&self) -> Option<Micros> {
-        self.topics.iter().zip(&self.lag).filter_map(|(c, lag)| Some(c.seen?.0.minus(*lag))).max()
+    pub fn silence(&self, pipeline: usize) -> Option<Silence> {
+        let base = self.seen(pipeline).map(|(topic, largest, _)| largest.minus(self.lag[topic])).max()?;
+        let since = self.seen(pipeline).map(|(_, _, up)| up).max()?;
+        Some(Silence { base, since })
     }
 
-    /// The `up` of the newest epoch that had a valid event.
-    #[must_use]
-    pub fn last_up(&self) -> Option<Millis> {
-        self.topics.iter().filter_map(|t| Some(t.seen?.1)).max()
-    }
-
-    /// For a checkpoint: the topics' clocks and W(e), W(e−1), W(e−2).
-    #[must_use]
-    pub fn state(&self) -> (&[TopicClock], [Micros; 3]) {
-        (&self.topics, [self.now, self.previous, self.before_previous])
+    /// For a checkpoint: the topics' clocks and the pipelines' watermarks.
+    pub fn state(&self) -> (&[TopicClock], impl Iterator<Item = Watermark>) {
+        (&self.topics, self.pipelines.iter().map(|p| p.watermark))
     }
 
     /// Out of a checkpoint of the same plan.
-    pub fn restore(&mut self, topics: Vec<TopicClock>, [now, previous, before_previous]: [Micros; 3]) {
-        assert_eq!(topics.len(), self.topics.len(), "a checkpoint of another plan");
-        (self.topics, self.now, self.previous, self.before_previous) = (topics, now, previous, before_previous);
+    pub fn restore(&mut self, topics: Vec<TopicClock>, watermarks: Vec<Watermark>) {
+        let same = topics.len() == self.topics.len() && watermarks.len() == self.pipelines.len();
+        assert!(same, "a checkpoint of another plan");
+        self.topics = topics;
+        for (pipeline, watermark) in self.pipelines.iter_mut().zip(watermarks) {
+            pipeline.watermark = watermark;
+        }
     }
 }
 
@@ -121,7 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::plan::{Audit, FieldPath, TopicPlan};
+    use crate::core::plan::{Audit, FieldPath, PipelinePlan, TimeFormat, TopicPlan};
     use crate::core::schema::Schema;
     use crate::core::units::{Epoch, Offset};
 
@@ -132,18 +156,32 @@ mod tests {
             schema: Arc::new(Schema::compile("{}").expect("a schema")),
             id: None,
             time: FieldPath(Vec::new()),
+            time_format: TimeFormat::Rfc3339 { zone: None },
             out_of_order: Micros(out_of_order),
             max_future: Micros(0),
             idle_after: Micros(idle_after * 1000),
             remember: Micros(0),
         };
+        let pipeline = |topics: Vec<u16>| PipelinePlan {
+            name: String::new(),
+            topics: topics.into_iter().map(TopicId).collect(),
+            reads: Vec::new(),
+            derived: Vec::new(),
+            filter: None,
+            arguments: Vec::new(),
+            windows: 0..0,
+            views: 0..0,
+            audit: Audit::None,
+        };
+        let count = topics.len() as u16;
         Plan {
-            pipeline: String::new(),
             topic_field: String::new(),
             topics: topics.iter().map(topic).collect(),
             columns: Vec::new(),
+            // The last topic's pipeline is looked at only where a test says so.
+            pipelines: vec![pipeline((0..count).collect()), pipeline(vec![count - 1])],
             windows: Vec::new(),
-            audit: Audit::None,
+            views: Vec::new(),
         }
     }
 
@@ -151,16 +189,15 @@ mod tests {
     type Step<'a> = (&'a [Option<i64>], u64, Option<u64>, Option<i64>);
 
     fn check(topics: &[(i64, i64)], steps: &[Step]) {
-        let mut watermark = Watermark::new(&plan(topics));
+        let mut watermarks = Watermarks::new(&plan(topics));
         let mut so_far = vec![Micros::MIN, Micros::MIN];
         for (epoch, &(newest, up, idle, expected)) in (1..).zip(steps) {
             let (up, idle) = (Millis(up), idle.map(Millis));
             let cut = Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up, idle };
-            watermark.advance(&cut, &newest.iter().map(|t| t.map(Micros)).collect::<Vec<_>>());
+            watermarks.advance(&cut, &newest.iter().map(|t| t.map(Micros)).collect::<Vec<_>>());
             so_far.push(expected.map_or(Micros::MIN, Micros));
             let [.., lateness, closing, now] = so_far[..] else { unreachable!() };
-            let found = (watermark.lateness(), watermark.closing(), watermark.now());
-            assert_eq!(found, (lateness, closing, now), "after epoch {epoch} of {steps:?}");
+            assert_eq!(watermarks.of(0), Watermark { now, closing, lateness }, "after epoch {epoch} of {steps:?}");
         }
     }
 
@@ -195,13 +232,26 @@ mod tests {
                 (&[Some(1000), Some(900)], 1, None, Some(900)),
                 // The second topic is not idle yet: silence does not count.
                 (&[None, None], 7, Some(6), Some(900)),
-                // All are: the furthest topic's watermark and the silence.
+                // All are: the furthest topic's watermark and the silence, whether or not the epoch is a TIME record.
                 (&[None, None], 11, Some(10), Some(998 + 10_000)),
-                (&[None, None], 12, Some(11), Some(998 + 11_000)),
-                // Without a TIME record nothing moves; nor does an older event.
-                (&[None, None], 13, None, Some(998 + 11_000)),
+                (&[None, None], 12, None, Some(998 + 11_000)),
+                // An older event takes nothing back.
                 (&[Some(1001), None], 14, None, Some(998 + 11_000)),
             ],
         );
+    }
+
+    #[test]
+    fn a_pipeline_looks_at_its_own_topics() {
+        let mut watermarks = Watermarks::new(&plan(&[(2, 5), (0, 10)]));
+        let mut advance = |epoch, up, newest: [Option<i64>; 2]| {
+            let cut = Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(up), idle: None };
+            watermarks.advance(&cut, &newest.map(|t| t.map(Micros)));
+            (watermarks.of(0).now.0, watermarks.of(1).now.0)
+        };
+        assert_eq!(advance(1, 0, [Some(100), None]), (98, i64::MIN));
+        assert_eq!(advance(2, 1, [Some(200), Some(150)]), (150, 150));
+        // The first topic goes on: for its pipeline the second one is idle from 11 on, and its own pipeline's time goes on by the silence.
+        assert_eq!(advance(3, 11, [Some(20_000), None]), (19_998, 150 + 10_000));
     }
 }

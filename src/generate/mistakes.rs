@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::generate::random::Random;
-use crate::pipeline::Pipeline;
+use crate::pipeline::Pipelines;
 
 /// How deep a mistake may lie.
 const DEPTH_MAX: u32 = 8;
@@ -18,7 +18,7 @@ pub struct Mistakes {
 impl Mistakes {
     /// # Errors
     /// If a topic's schema is none.
-    pub fn new(pipeline: &Pipeline) -> Result<Self, String> {
+    pub fn new(pipeline: &Pipelines) -> Result<Self, String> {
         let validator = |text: &String| {
             let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
             let options = jsonschema::draft202012::options().should_validate_formats(true);

@@ -9,7 +9,7 @@ use crate::core::units::{Micros, TopicId};
 use crate::generate::mistakes::Mistakes;
 use crate::generate::program::{Dates, Pen, Program};
 use crate::generate::random::{Chance, Random};
-use crate::pipeline::{BurstHint, Pipeline};
+use crate::pipeline::{BurstHint, Pipelines};
 
 /// Earlier events that may be sent again. At 340 bytes an event they take 1.4 MB.
 const MEMORY_EVENTS: usize = 4_096;
@@ -86,7 +86,7 @@ pub struct Generator {
     /// Where `set_time` last put the stream, and the events since.
     base: Micros,
     since_base: u64,
-    burst: Option<Volley>,
+    bursts: Vec<Volley>,
     memory: Memory,
     chances: Chances,
 }
@@ -118,7 +118,7 @@ struct Chances {
 impl Generator {
     /// # Errors
     /// If a schema asks for what cannot be generated (names the topic and the pointer), or a setting makes no sense.
-    pub fn new(pipeline: &Pipeline, settings: Settings) -> Result<Self, String> {
+    pub fn new(pipeline: &Pipelines, settings: Settings) -> Result<Self, String> {
         check(&settings)?;
         let mistakes = Mistakes::new(pipeline)?;
         let weights = pipeline.hints.weights.iter().copied();
@@ -133,12 +133,14 @@ impl Generator {
             let share_end = (sum / total * 4_294_967_296.0).round() as u64;
             topics.push(Topic { program, share_end, has_id: plan.id.is_some() });
         }
-        let burst = settings.burst.clone().or_else(|| pipeline.hints.burst.clone()).map(|burst| Volley {
+        let bursts = settings.burst.as_ref().map_or(pipeline.hints.bursts.as_slice(), std::slice::from_ref);
+        let volley = |burst: &BurstHint| Volley {
             topic: TopicId(burst.topic as u16),
             chance: Chance::of(burst.probability),
             size: burst.size,
             left: 0,
-        });
+        };
+        let bursts = bursts.iter().map(volley).collect();
         let generator = Self {
             random: Random::seeded(settings.seed),
             dates: Dates::default(),
@@ -146,7 +148,7 @@ impl Generator {
             mistakes,
             base: settings.start,
             since_base: 0,
-            burst,
+            bursts,
             memory: Memory::default(),
             chances: Chances {
                 duplicate: Chance::of(settings.duplicates),
@@ -160,7 +162,7 @@ impl Generator {
     }
 
     /// Keywords that hold only together (a pattern and a length) can defeat a program: better now than event by event.
-    fn prove(&self, pipeline: &Pipeline) -> Result<(), String> {
+    fn prove(&self, pipeline: &Pipelines) -> Result<(), String> {
         let mut random = Random::seeded(self.settings.seed);
         let mut dates = Dates::default();
         let mut line = Vec::new();
@@ -241,7 +243,7 @@ impl Generator {
 
     /// Moves time on and chooses a topic. The events of a volley come at one moment, beside the stream's own.
     fn next_topic(&mut self) -> TopicId {
-        if let Some(volley) = &mut self.burst {
+        for volley in &mut self.bursts {
             if volley.left > 0 {
                 volley.left -= 1;
                 return volley.topic;

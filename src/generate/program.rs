@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::core::plan::TopicPlan;
+use crate::core::plan::{FieldPath, Step, TimeFormat, TopicPlan, Unit};
 use crate::core::units::Micros;
 use crate::generate::pattern::Pattern;
 use crate::generate::random::{Chance, Random};
@@ -74,7 +74,7 @@ enum Node {
     /// Any moment.
     Date,
     /// The event's own time.
-    EventTime,
+    EventTime(Moment),
     List(Box<Node>, usize, usize),
     Object(Vec<Member>),
 }
@@ -144,7 +144,7 @@ impl Node {
                 let time = Micros(pen.random.between(DATES.0, DATES.1));
                 pen.dates.write(time, into);
             }
-            Self::EventTime => pen.dates.write(pen.time, into),
+            Self::EventTime(moment) => moment.write(pen, into),
             Self::List(item, least, most) => {
                 into.push(b'[');
                 for n in 0..least + pen.random.index(most - least + 1) {
@@ -230,6 +230,39 @@ impl Decimal {
     }
 }
 
+/// How a topic's events write their time.
+#[derive(Debug)]
+struct Moment {
+    format: TimeFormat,
+    /// The JSON type that the schema asks for.
+    kind: String,
+}
+
+impl Moment {
+    fn write(&self, pen: &mut Pen, into: &mut Vec<u8>) {
+        let TimeFormat::Unix(unit) = self.format else { return pen.dates.write(pen.time, into) };
+        let digits = match unit {
+            Unit::Seconds => 6,
+            Unit::Milliseconds => 3,
+            Unit::Microseconds | Unit::Nanoseconds => 0,
+        };
+        let scale = 10i64.pow(digits);
+        let (whole, part) = (pen.time.0.div_euclid(scale), pen.time.0.rem_euclid(scale).unsigned_abs());
+        let quote = self.kind == "string";
+        into.extend(quote.then_some(b'"'));
+        match unit {
+            Unit::Nanoseconds => write_integer(whole.saturating_mul(1_000), into),
+            _ => write_integer(whole, into),
+        }
+        // Before 1970 the fraction would count the other way.
+        if part > 0 && whole >= 0 && self.kind != "integer" {
+            into.push(b'.');
+            write_digits(part, digits as usize, into);
+        }
+        into.extend(quote.then_some(b'"'));
+    }
+}
+
 /// Writes date-times; the day's text is kept, for it seldom changes.
 #[derive(Debug)]
 pub struct Dates {
@@ -290,8 +323,8 @@ impl Compiler<'_> {
         if let Some(word) = keywords.keys().find(|word| !known(word)) {
             return refuse(format!("the generator does not know the keyword {word:?}"));
         }
-        if *path == self.topic.time.0 {
-            return Ok(Node::EventTime);
+        if is_at(&self.topic.time, path) {
+            return Ok(Node::EventTime(Moment { format: self.topic.time_format, kind: kind(schema).to_owned() }));
         }
         if let Some(value) = keywords.get("const") {
             return Ok(Node::Ready(value.to_string().into_bytes()));
@@ -346,7 +379,8 @@ impl Compiler<'_> {
 
     /// Whether an event without this field would be invalid, whatever its schema says.
     fn is_read(&self, path: &[String]) -> bool {
-        let on_the_way = |field: &crate::core::plan::FieldPath| field.0.starts_with(path);
+        let on_the_way =
+            |field: &FieldPath| field.0.get(..path.len()).is_some_and(|begin| is_at(&FieldPath(begin.to_vec()), path));
         on_the_way(&self.topic.time) || self.topic.id.as_ref().is_some_and(on_the_way)
     }
 
@@ -396,7 +430,7 @@ impl Compiler<'_> {
         // An id has to differ from every other: a UUID does, where the schema has room for one.
         let bound = |word: &str, otherwise: f64| schema.get(word).and_then(Value::as_f64).unwrap_or(otherwise);
         let room = bound("minLength", 0.0) <= UUID_LENGTH && UUID_LENGTH <= bound("maxLength", UUID_LENGTH);
-        if room && self.topic.id.as_ref().is_some_and(|id| id.0 == path) {
+        if room && self.topic.id.as_ref().is_some_and(|id| is_at(id, path)) {
             return Ok(Node::Uuid);
         }
         let (least, most) = lengths(schema, ("minLength", "maxLength"), (TEXT_LEAST, TEXT_EXTRA));
@@ -405,6 +439,12 @@ impl Compiler<'_> {
         }
         Ok(Node::Text(least, most))
     }
+}
+
+/// Whether the field stands at this path of names.
+fn is_at(field: &FieldPath, path: &[String]) -> bool {
+    let step = |(step, name): (&Step, &String)| matches!(step, Step::Name(step) if step == name);
+    field.0.len() == path.len() && field.0.iter().zip(path).all(step)
 }
 
 fn key(name: &str) -> Vec<u8> {

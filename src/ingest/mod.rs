@@ -38,6 +38,7 @@ pub struct Fate {
 pub enum FateStatus {
     Counted,
     Duplicate,
+    Filtered,
     Invalid,
     Late,
 }
@@ -77,6 +78,11 @@ impl Fate {
     #[must_use]
     pub fn duplicate(offset: Offset) -> Self {
         Self { offset, status: FateStatus::Duplicate, reason: None }
+    }
+
+    #[must_use]
+    pub fn filtered(offset: Offset) -> Self {
+        Self { offset, status: FateStatus::Filtered, reason: None }
     }
 
     /// Of an event that became a dead letter.

@@ -2,33 +2,33 @@
 
 use std::path::{Component, Path};
 
-use crate::core::plan::{Audit, FieldPath};
+use crate::core::plan::{Audit, FieldPath, Step, TimeFormat, Unit};
+use crate::core::time;
 use crate::core::units::Micros;
-use crate::pipeline::section::{Faulty, Keys, Section, hint, mapping, number, span, text};
-use crate::pipeline::yaml::{Node, Place, Value, quote};
+use crate::pipeline::cases::{Case, cases};
+use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, number, span, text};
+use crate::pipeline::views::{View, views};
+use crate::pipeline::windows::{Window, windows};
+use crate::pipeline::yaml::{Node, Value, quote};
 
 /// The field by which a mixed slab's events name their topic, where the file does not say.
-const TOPIC_FIELD_DEFAULT: &str = "source";
+pub const TOPIC_FIELD_DEFAULT: &str = "source";
 /// Senders on a network overtake each other by some hundred milliseconds; less would call ordinary events late.
 const OUT_OF_ORDER_DEFAULT: Micros = Micros(2_000_000);
 const MAX_FUTURE_DEFAULT: Micros = Micros(60_000_000);
 const IDLE_AFTER_DEFAULT: Micros = Micros(5_000_000);
 const REMEMBER_DEFAULT: Micros = Micros(24 * 3_600_000_000);
-const LATE_ALLOW_DEFAULT: Micros = Micros(0);
-const EMIT_DEFAULT: Micros = Micros(1_000_000);
 
-const ZERO: Micros = Micros(0);
+pub(super) const ZERO: Micros = Micros(0);
 /// The shortest duration where zero has no meaning.
-const MILLISECOND: Micros = Micros(1_000);
+pub(super) const MILLISECOND: Micros = Micros(1_000);
 
 /// A topic's id numbers it in 16 bits, and each topic has its own tables of remembered ids.
 pub const TOPICS_MAX: usize = 1_000;
-/// Every event is put into every window.
-pub const WINDOWS_MAX: usize = 200;
-/// Of one window; they become columns of one SQL view, of which SQLite allows 2,000 and PostgreSQL 1,600.
-pub const METRICS_MAX: usize = 500;
-/// Fields of one window's group.
-pub const GROUP_MAX: usize = 30;
+/// Each is computed for every event of the pipeline's topics.
+const DERIVED_MAX: usize = 200;
+/// An item of an array that is read by its number; the items before it are looked at one by one.
+const ITEM_MAX: u32 = 255;
 /// PostgreSQL cuts longer names.
 pub const NAME_BYTES_MAX: usize = 63;
 /// Of a topic's name; it stands in addresses.
@@ -40,82 +40,79 @@ const PATH_PART_BYTES_MAX: usize = 100;
 const BURST_SIZE_MAX: f64 = 100_000.0;
 const WEIGHT_MAX: f64 = 1_000_000.0;
 
-const NAME_ALLOWED: &str = "a small letter, then small letters, digits and _, at most 63 in all";
+pub(super) const NAME_ALLOWED: &str = "a small letter, then small letters, digits and _, at most 63 in all";
 const TOPIC_ALLOWED: &str = "a small letter or digit, then small letters, digits, '.', '_' and '-', at most 200 in all";
-const PATH_ALLOWED: &str = "names joined by dots, such as payload.age";
-const METRIC_ALLOWED: &str = "count(), sum(FIELD), mean(FIELD), min(FIELD) or max(FIELD)";
+const PATH_ALLOWED: &str = "names joined by dots, such as payload.age, or values[0] for an item of an array";
 
 const FILE: Keys = Keys {
     section: "a pipeline file",
-    known: &["pipeline", "topic_field", "topics", "id", "time", "dedup", "windows", "audit", "generate"],
-    later: &["derive", "filter", "alerts", "views", "emit", "webhooks", "routes", "tests"],
+    known: &[
+        "pipeline",
+        "topic_field",
+        "topics",
+        "id",
+        "time",
+        "dedup",
+        "derive",
+        "filter",
+        "windows",
+        "views",
+        "audit",
+        "generate",
+        "tests",
+    ],
+    later: &["alerts", "emit", "webhooks", "routes"],
 };
 const TOPIC: Keys = Keys { section: "a topic", known: &["schema", "id", "time", "dedup"], later: &[] };
-const TIME: Keys =
-    Keys { section: "time", known: &["field", "out_of_order", "max_future", "idle_after"], later: &["format"] };
-const DEDUP: Keys = Keys { section: "dedup", known: &["remember"], later: &[] };
-const WINDOW: Keys = Keys {
-    section: "a window",
-    known: &["every", "group", "late", "emit", "metrics"],
-    later: &["size", "gap", "topic", "filter", "derive"],
+const TIME: Keys = Keys {
+    section: "time",
+    known: &["field", "format", "zone", "out_of_order", "max_future", "idle_after"],
+    later: &[],
 };
-const LATE: Keys = Keys { section: "late", known: &["allow"], later: &[] };
+const DEDUP: Keys = Keys { section: "dedup", known: &["remember"], later: &[] };
 const GENERATE: Keys = Keys { section: "generate", known: &["weights", "burst"], later: &[] };
 const BURST: Keys = Keys { section: "burst", known: &["topic", "probability", "size"], later: &[] };
-const LATER_METRICS: [&str; 9] =
-    ["first", "last", "stddev", "variance", "median", "quantile", "percentile", "distinct", "top"];
-
-/// Something and where it stands.
-#[derive(Clone, Debug)]
-pub struct At<T> {
-    pub place: Place,
-    pub it: T,
-}
-
 /// A pipeline file, read. What was refused is absent or has its default: only a file without faults may be planned.
 #[derive(Debug)]
 pub struct File {
-    pub pipeline: String,
-    pub topic_field: String,
+    pub pipeline: At<String>,
+    /// None: another file says it, or it has its default.
+    pub topic_field: Option<At<String>>,
     pub topics: Vec<Topic>,
+    /// Names and expressions, in the file's order.
+    pub derived: Vec<(At<String>, At<String>)>,
+    pub filter: Option<At<String>>,
     pub windows: Vec<Window>,
+    pub views: Vec<View>,
     pub audit: Audit,
     pub weights: Vec<(At<String>, f64)>,
     pub burst: Option<Burst>,
+    pub cases: Vec<Case>,
 }
 
+/// A topic as the file names it.
 #[derive(Debug)]
 pub struct Topic {
     pub name: At<String>,
+    /// None: another file describes it.
+    pub described: Option<Description>,
+}
+
+/// What a file says of a topic that it describes.
+#[derive(Debug)]
+pub struct Description {
     /// As the file writes it; None was noted.
     pub schema: Option<At<String>>,
     /// None: events have no identity.
     pub id: Option<At<FieldPath>>,
     /// None was noted.
     pub time: Option<At<FieldPath>>,
+    /// None: what the field's type suggests.
+    pub format: Option<At<TimeFormat>>,
     pub out_of_order: Micros,
     pub max_future: Micros,
     pub idle_after: Micros,
     pub remember: Micros,
-}
-
-#[derive(Debug)]
-pub struct Window {
-    pub name: At<String>,
-    pub every: Micros,
-    pub group: Vec<At<FieldPath>>,
-    pub late_allow: Micros,
-    pub emit: Micros,
-    pub metrics: Vec<(At<String>, Function, Option<At<FieldPath>>)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
-    Count,
-    Sum,
-    Mean,
-    Min,
-    Max,
 }
 
 #[derive(Debug)]
@@ -130,6 +127,8 @@ pub struct Burst {
 struct TopicFacts {
     id: Option<At<FieldPath>>,
     time: Option<At<FieldPath>>,
+    format: Option<At<TimeFormat>>,
+    zone: Option<At<i32>>,
     out_of_order: Micros,
     max_future: Micros,
     idle_after: Micros,
@@ -141,13 +140,15 @@ impl File {
     pub fn read(root: &Node, faults: &mut Faulty) -> Self {
         let section = Section::read(root, &FILE, faults);
         let pipeline = match section.get("pipeline") {
-            Some(node) => name(node, "pipeline", faults).unwrap_or_default(),
+            Some(node) => name(node, "pipeline", faults).map(|it| At { place: node.place, it }),
             None => section.missing("pipeline: NAME", "names the pipeline", faults),
         };
         let topic_field = section.get("topic_field").and_then(|node| top_level_name(node, faults));
         let facts = TopicFacts {
             id: None,
             time: None,
+            format: None,
+            zone: None,
             out_of_order: OUT_OF_ORDER_DEFAULT,
             max_future: MAX_FUTURE_DEFAULT,
             idle_after: IDLE_AFTER_DEFAULT,
@@ -160,18 +161,25 @@ impl File {
         };
         let windows = match section.get("windows") {
             Some(node) => windows(node, faults),
-            None => section.missing("windows: {NAME: {…}}", "says what is counted", faults),
+            None if section.get("views").is_some() => Vec::new(),
+            None => {
+                section.missing("windows: {NAME: {…}}", "says what is counted (a file needs windows or views)", faults)
+            }
         };
         let audit = section.get("audit").map_or(Audit::Full, |node| audit(node, faults));
         let (weights, burst) = section.get("generate").map(|node| generate(node, faults)).unwrap_or_default();
         Self {
-            pipeline,
-            topic_field: topic_field.unwrap_or_else(|| TOPIC_FIELD_DEFAULT.to_owned()),
+            pipeline: pipeline.unwrap_or(At { place: root.place, it: String::new() }),
+            topic_field,
             topics,
+            derived: section.get("derive").map(|node| derived(node, faults)).unwrap_or_default(),
+            filter: section.get("filter").and_then(|node| sql(node, faults)),
             windows,
+            views: section.get("views").map(|node| views(node, faults)).unwrap_or_default(),
             audit,
             weights,
             burst,
+            cases: section.get("tests").map(|node| cases(node, faults)).unwrap_or_default(),
         }
     }
 }
@@ -188,6 +196,8 @@ impl TopicFacts {
         if let Some(node) = section.get("time") {
             let time = Section::read(node, &TIME, faults);
             self.time = time.get("field").and_then(|node| path(node, faults)).or(self.time);
+            self.format = time.get("format").and_then(|node| time_format(node, faults)).or(self.format);
+            self.zone = time.get("zone").and_then(|node| zone(node, faults)).or(self.zone);
             set_span(&mut self.out_of_order, &time, "out_of_order", ZERO, faults);
             set_span(&mut self.max_future, &time, "max_future", ZERO, faults);
             set_span(&mut self.idle_after, &time, "idle_after", MILLISECOND, faults);
@@ -198,9 +208,85 @@ impl TopicFacts {
         }
         self
     }
+
+    /// The format with its zone.
+    fn format(&self, faults: &mut Faulty) -> Option<At<TimeFormat>> {
+        let Some(zone) = &self.zone else { return self.format.clone() };
+        match &self.format {
+            Some(At { it: TimeFormat::Unix(_), .. }) => {
+                faults.note(zone.place, "time: a Unix time has no zone; leave `zone` out");
+                None
+            }
+            Some(At { place, it: TimeFormat::Rfc3339 { .. } }) => {
+                Some(At { place: *place, it: TimeFormat::Rfc3339 { zone: Some(zone.it) } })
+            }
+            None => Some(At { place: zone.place, it: TimeFormat::Rfc3339 { zone: Some(zone.it) } }),
+        }
+    }
 }
 
-fn set_span(target: &mut Micros, section: &Section, key: &str, least: Micros, faults: &mut Faulty) {
+fn time_format(node: &Node, faults: &mut Faulty) -> Option<At<TimeFormat>> {
+    const FORMATS: [(&str, TimeFormat); 5] = [
+        ("rfc3339", TimeFormat::Rfc3339 { zone: None }),
+        ("unix_s", TimeFormat::Unix(Unit::Seconds)),
+        ("unix_ms", TimeFormat::Unix(Unit::Milliseconds)),
+        ("unix_us", TimeFormat::Unix(Unit::Microseconds)),
+        ("unix_ns", TimeFormat::Unix(Unit::Nanoseconds)),
+    ];
+    let names = FORMATS.map(|(name, _)| name);
+    let allowed = format!("a time format: {}", names.join(", "));
+    let written = text(node, &allowed, faults)?;
+    let found = FORMATS.iter().find(|(name, _)| *name == written);
+    if found.is_none() {
+        let hint = hint(written, names.into_iter());
+        faults.note(
+            node.place,
+            format!("format: {} is no time format; there is {}{hint}", quote(written), names.join(", ")),
+        );
+    }
+    found.map(|(_, it)| At { place: node.place, it: *it })
+}
+
+/// `UTC` or an offset, in seconds east.
+fn zone(node: &Node, faults: &mut Faulty) -> Option<At<i32>> {
+    const ALLOWED: &str = "UTC or an offset such as +01:00 (a zone with summer time has no one offset)";
+    let written = text(node, ALLOWED, faults)?;
+    let east = if written.eq_ignore_ascii_case("utc") { Some(0) } else { offset(written) };
+    if east.is_none() {
+        faults.note(node.place, format!("zone: {} is no zone; it is {ALLOWED}", quote(written)));
+    }
+    east.map(|it| At { place: node.place, it })
+}
+
+fn offset(text: &str) -> Option<i32> {
+    let east = time::offset(text.as_bytes())?;
+    i32::try_from(east).ok()
+}
+
+fn derived(node: &Node, faults: &mut Faulty) -> Vec<(At<String>, At<String>)> {
+    let entries = mapping(node, "derive: a mapping from a new field's name to an SQL expression", faults);
+    bounded(entries.len(), (0, DERIVED_MAX), "derived fields", node, faults);
+    let mut derived = Vec::new();
+    for (key, node) in entries {
+        if !is_name(&key.name) {
+            faults.note(key.place, format!("{} is no field's name here: it is {NAME_ALLOWED}", quote(&key.name)));
+        }
+        derived.extend(sql(node, faults).map(|it| (At { place: key.place, it: key.name.clone() }, it)));
+    }
+    derived
+}
+
+/// The text of an SQL expression, which the planner reads. A number or a boolean is one too.
+pub(super) fn sql(node: &Node, faults: &mut Faulty) -> Option<At<String>> {
+    let written = match &node.value {
+        Value::Number(number) => number.to_string(),
+        Value::Bool(value) => value.to_string(),
+        _ => text(node, "an SQL expression", faults)?.to_owned(),
+    };
+    Some(At { place: node.place, it: written })
+}
+
+pub(super) fn set_span(target: &mut Micros, section: &Section, key: &str, least: Micros, faults: &mut Faulty) {
     if let Some(value) = section.get(key).and_then(|node| span(node, key, least, faults)) {
         *target = value;
     }
@@ -214,147 +300,48 @@ fn topics(node: &Node, facts: &TopicFacts, faults: &mut Faulty) -> Vec<Topic> {
         if !is_topic_name(&key.name) {
             faults.note(key.place, format!("{} is no topic's name: it is {TOPIC_ALLOWED}", quote(&key.name)));
         }
-        let section = Section::read(node, &TOPIC, faults);
-        let schema = match section.get("schema") {
-            Some(node) => schema_path(node, faults),
-            None => section.missing("schema: FILE", "names the topic's JSON Schema", faults),
-        };
-        let own = facts.clone().overridden(&section, faults);
-        if own.time.is_none() && !section.get("time").is_some_and(says_field) {
-            faults.note(
-                key.place,
-                format!(
-                    "the topic {} has no time: say `time: {{field: NAME}}` for the file or the topic",
-                    quote(&key.name)
-                ),
-            );
-        }
-        topics.push(Topic {
-            name: At { place: key.place, it: key.name.clone() },
-            schema,
-            id: own.id,
-            time: own.time,
-            out_of_order: own.out_of_order,
-            max_future: own.max_future,
-            idle_after: own.idle_after,
-            remember: own.remember,
-        });
+        let name = At { place: key.place, it: key.name.clone() };
+        let described = (!is_empty(node)).then(|| describe(&name, node, facts, faults));
+        topics.push(Topic { name, described });
     }
     topics
 }
 
+/// A topic that is only named.
+fn is_empty(node: &Node) -> bool {
+    match &node.value {
+        Value::Null => true,
+        Value::Map(entries) => entries.is_empty(),
+        _ => false,
+    }
+}
+
+fn describe(name: &At<String>, node: &Node, facts: &TopicFacts, faults: &mut Faulty) -> Description {
+    let section = Section::read(node, &TOPIC, faults);
+    let schema = match section.get("schema") {
+        Some(node) => schema_path(node, faults),
+        None => section.missing("schema: FILE", "names the topic's JSON Schema", faults),
+    };
+    let own = facts.clone().overridden(&section, faults);
+    if own.time.is_none() && !section.get("time").is_some_and(says_field) {
+        let message =
+            format!("the topic {} has no time: say `time: {{field: NAME}}` for the file or the topic", quote(&name.it));
+        faults.note(name.place, message);
+    }
+    Description {
+        schema,
+        format: own.format(faults),
+        id: own.id,
+        time: own.time,
+        out_of_order: own.out_of_order,
+        max_future: own.max_future,
+        idle_after: own.idle_after,
+        remember: own.remember,
+    }
+}
+
 fn says_field(time: &Node) -> bool {
     matches!(&time.value, Value::Map(entries) if entries.iter().any(|(key, _)| key.name == "field"))
-}
-
-fn windows(node: &Node, faults: &mut Faulty) -> Vec<Window> {
-    let entries = mapping(node, "windows: a mapping from a window's name to {every: DURATION, …}", faults);
-    bounded(entries.len(), (1, WINDOWS_MAX), "windows", node, faults);
-    let mut windows = Vec::new();
-    for (key, node) in entries {
-        if !is_name(&key.name) {
-            faults.note(key.place, format!("{} is no window's name: it is {NAME_ALLOWED}", quote(&key.name)));
-        }
-        let section = Section::read(node, &WINDOW, faults);
-        let mut window = Window {
-            name: At { place: key.place, it: key.name.clone() },
-            every: ZERO,
-            group: section.get("group").map(|node| group(node, faults)).unwrap_or_default(),
-            late_allow: LATE_ALLOW_DEFAULT,
-            emit: EMIT_DEFAULT,
-            metrics: Vec::new(),
-        };
-        match section.get("every") {
-            Some(node @ Node { value: Value::Map(_), .. }) => {
-                let message = "every: this version of Caudal does not have hopping and session windows yet; a duration is allowed";
-                faults.note(node.place, message);
-            }
-            Some(_) => set_span(&mut window.every, &section, "every", MILLISECOND, faults),
-            None => section.missing("every: DURATION", "is the window's size", faults),
-        }
-        if let Some(node) = section.get("late") {
-            let late = Section::read(node, &LATE, faults);
-            set_span(&mut window.late_allow, &late, "allow", ZERO, faults);
-        }
-        set_span(&mut window.emit, &section, "emit", MILLISECOND, faults);
-        window.metrics = match section.get("metrics") {
-            Some(node) => metrics(node, faults),
-            None => section.missing("metrics: {NAME: FUNCTION}", "says what is computed", faults),
-        };
-        windows.push(window);
-    }
-    windows
-}
-
-fn group(node: &Node, faults: &mut Faulty) -> Vec<At<FieldPath>> {
-    let Value::List(items) = &node.value else {
-        let allowed = "a list of fields, such as [source, region]";
-        faults.note(node.place, format!("group: {} stands where {allowed} is allowed", node.value.describe()));
-        return Vec::new();
-    };
-    bounded(items.len(), (0, GROUP_MAX), "fields in a group", node, faults);
-    let mut group: Vec<At<FieldPath>> = Vec::new();
-    for item in items {
-        let Some(field) = path(item, faults) else { continue };
-        if group.iter().any(|g| g.it == field.it) {
-            faults.note(field.place, format!("{} stands in the group twice", quote(&field.it.to_string())));
-        } else {
-            group.push(field);
-        }
-    }
-    group
-}
-
-fn metrics(node: &Node, faults: &mut Faulty) -> Vec<(At<String>, Function, Option<At<FieldPath>>)> {
-    let entries = mapping(node, "metrics: a mapping from a metric's name to its function", faults);
-    bounded(entries.len(), (1, METRICS_MAX), "metrics", node, faults);
-    let mut metrics = Vec::new();
-    for (key, node) in entries {
-        if !is_name(&key.name) {
-            faults.note(key.place, format!("{} is no metric's name: it is {NAME_ALLOWED}", quote(&key.name)));
-        }
-        if let Some((function, argument)) = metric(node, faults) {
-            metrics.push((At { place: key.place, it: key.name.clone() }, function, argument));
-        }
-    }
-    metrics
-}
-
-/// `count()` or `FUNCTION(FIELD)`.
-fn metric(node: &Node, faults: &mut Faulty) -> Option<(Function, Option<At<FieldPath>>)> {
-    let written = text(node, METRIC_ALLOWED, faults)?;
-    let call = written.trim().strip_suffix(')').and_then(|rest| rest.split_once('('));
-    let Some((name, argument)) = call.map(|(name, argument)| (name.trim(), argument.trim())) else {
-        faults.note(node.place, format!("{} is no metric: it is {METRIC_ALLOWED}", quote(written)));
-        return None;
-    };
-    let function = match name {
-        "count" => Function::Count,
-        "sum" => Function::Sum,
-        "mean" => Function::Mean,
-        "min" => Function::Min,
-        "max" => Function::Max,
-        _ if LATER_METRICS.contains(&name) => {
-            faults.note(
-                node.place,
-                format!("this version of Caudal does not have {name}(…) yet; it has {METRIC_ALLOWED}"),
-            );
-            return None;
-        }
-        _ => {
-            let hint = hint(name, ["count", "sum", "mean", "min", "max"].into_iter());
-            faults.note(node.place, format!("unknown function {}; there is {METRIC_ALLOWED}{hint}", quote(name)));
-            return None;
-        }
-    };
-    match (function, argument) {
-        (Function::Count, "") => Some((function, None)),
-        (Function::Count, _) => {
-            faults.note(node.place, "count() takes no field: it counts every event of the window");
-            None
-        }
-        _ => Some((function, Some(path_of(argument, node.place, faults)?))),
-    }
 }
 
 fn audit(node: &Node, faults: &mut Faulty) -> Audit {
@@ -403,7 +390,7 @@ fn burst(node: &Node, faults: &mut Faulty) -> Option<Burst> {
     Some(Burst { topic: topic?, probability: probability?, size: size.filter(whole)? as u32 })
 }
 
-fn bounded(count: usize, (least, most): (usize, usize), what: &str, node: &Node, faults: &mut Faulty) {
+pub(super) fn bounded(count: usize, (least, most): (usize, usize), what: &str, node: &Node, faults: &mut Faulty) {
     if matches!(node.value, Value::Map(_) | Value::List(_)) && !(least..=most).contains(&count) {
         faults.note(node.place, format!("{count} {what}: {least} to {most} are allowed"));
     }
@@ -418,7 +405,7 @@ fn name(node: &Node, what: &str, faults: &mut Faulty) -> Option<String> {
     None
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     text.len() <= NAME_BYTES_MAX
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'))
@@ -430,29 +417,44 @@ fn is_topic_name(text: &str) -> bool {
         && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-'))
 }
 
-fn top_level_name(node: &Node, faults: &mut Faulty) -> Option<String> {
+fn top_level_name(node: &Node, faults: &mut Faulty) -> Option<At<String>> {
     let path = path(node, faults)?;
-    if let [name] = path.it.0.as_slice() {
-        return Some(name.clone());
+    if let [Step::Name(name)] = path.it.0.as_slice() {
+        return Some(At { place: node.place, it: name.clone() });
     }
     faults.note(node.place, "topic_field: a name at the top of the event is allowed, no path");
     None
 }
 
-fn path(node: &Node, faults: &mut Faulty) -> Option<At<FieldPath>> {
-    path_of(text(node, PATH_ALLOWED, faults)?, node.place, faults)
+pub(super) fn path(node: &Node, faults: &mut Faulty) -> Option<At<FieldPath>> {
+    let written = text(node, PATH_ALLOWED, faults)?;
+    if let Some(it) = path_of(written) {
+        return Some(At { place: node.place, it });
+    }
+    faults.note(node.place, format!("{} is no field: it is {PATH_ALLOWED}", quote(written)));
+    None
 }
 
-/// The names become column names and parts of messages: quotes, blanks and what is invisible are kept out.
-fn path_of(written: &str, place: Place, faults: &mut Faulty) -> Option<At<FieldPath>> {
+/// Names, and numbers of items in brackets. The names become column names and parts of messages: quotes, blanks and what is invisible are kept out.
+fn path_of(written: &str) -> Option<FieldPath> {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '@' | '$' | '#' | '/' | ':');
-    let part = |part: &str| !part.is_empty() && part.len() <= PATH_PART_BYTES_MAX && part.chars().all(plain);
-    let parts: Vec<&str> = written.split('.').collect();
-    if parts.len() <= PATH_PARTS_MAX && parts.iter().all(|p| part(p)) {
-        return Some(At { place, it: FieldPath(parts.into_iter().map(str::to_owned).collect()) });
+    let is_name = |name: &str| !name.is_empty() && name.len() <= PATH_PART_BYTES_MAX && name.chars().all(plain);
+    let mut steps = Vec::new();
+    for part in written.split('.') {
+        let (name, items) = part.split_once('[').map_or((part, None), |(name, items)| (name, Some(items)));
+        if !is_name(name) {
+            return None;
+        }
+        steps.push(Step::Name(name.to_owned()));
+        // `values[0][1]`: what stands between the first bracket and the last.
+        for item in
+            items.map(|items| items.strip_suffix(']')).into_iter().flat_map(|items| items.unwrap_or("").split("]["))
+        {
+            let number = item.bytes().all(|b| b.is_ascii_digit()).then(|| item.parse().ok())?;
+            steps.push(Step::Item(number.filter(|number| *number <= ITEM_MAX)?));
+        }
     }
-    faults.note(place, format!("{} is no field: it is {PATH_ALLOWED}", quote(written)));
-    None
+    (steps.len() <= PATH_PARTS_MAX).then_some(FieldPath(steps))
 }
 
 /// A path that stays in the pipeline file's directory.

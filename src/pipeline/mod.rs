@@ -1,32 +1,45 @@
-//! The pipeline file: read, checked (all faults at once, with line and column), planned. `docs/pipeline-file.md` is its reference.
+//! The pipeline files of a job: read, checked (all faults at once, with line and column), planned. `docs/pipeline-file.md` is their reference.
 
 pub mod duration;
 mod yaml;
 mod section;
+pub mod sql;
 mod file;
+mod windows;
+mod views;
+mod topics;
+mod columns;
+mod metric;
+pub mod cases;
 mod plan;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::core::plan::Plan;
+use crate::pipeline::cases::Case;
 use crate::pipeline::file::File;
 use crate::pipeline::section::Faulty;
+use crate::pipeline::topics::Texts;
 use crate::pipeline::yaml::Place;
 
 /// A pipeline file and each schema; what is larger was not written by a person.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Every event is looked at by every pipeline.
+pub const PIPELINES_MAX: usize = 100;
 /// Of `Bundle::to_text`.
-const BUNDLE_FORMAT: u32 = 1;
-/// What a pipeline file that comes out of the log is called in messages.
-const LOGGED_FILE: &str = "pipeline.yaml (from the log)";
+const BUNDLE_FORMAT: u32 = 2;
 
-/// A pipeline file and the schemas it names, as texts: what the log's START record carries, so that a replay needs no file.
+/// The pipeline files of a job as texts: what the log's START record carries, so that a replay needs no file. In the order of the pipelines' names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bundle {
+pub struct Bundle(pub Vec<FileText>);
+
+/// One pipeline file and the schemas it names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileText {
     /// The pipeline file's name for people, as it was given.
     pub file: String,
     pub text: String,
@@ -43,27 +56,31 @@ pub struct Fault {
     pub column: usize,
     /// What is wrong and what is allowed there.
     pub message: String,
+    /// The line of the file.
+    pub excerpt: String,
 }
 
-/// All faults of a file. Displayed one a line: `file:line:column: message`.
+/// All faults of the files. Displayed as `file:line:column: message`, the line and a caret under the place.
 #[derive(Debug)]
 pub struct Faults(pub Vec<Fault>);
 
-/// What a pipeline file means.
+/// What the pipeline files of a job mean.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct Pipelines {
     pub plan: Arc<Plan>,
     /// Each topic's schema as JSON text, in the order of `plan.topics`: for the page's forms and the generator.
     pub schemas: Vec<String>,
     pub hints: Hints,
+    /// The files' own tests, in the order of `plan.pipelines`.
+    pub cases: Vec<Vec<Case>>,
 }
 
-/// The file's `generate:` section.
+/// The files' `generate:` sections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
-    /// Relative weight by topic, in the order of `plan.topics`; 1 where the file says nothing.
+    /// Relative weight by topic, in the order of `plan.topics`; 1 where no file says anything.
     pub weights: Vec<f64>,
-    pub burst: Option<BurstHint>,
+    pub bursts: Vec<BurstHint>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -75,65 +92,111 @@ pub struct BurstHint {
 }
 
 impl Bundle {
-    /// Reads a pipeline file and the schemas it names.
+    /// Reads pipeline files and the schemas they name.
     ///
     /// # Errors
-    /// If the pipeline file cannot be read or is no YAML: that. If a schema cannot be read: all faults of the file.
-    pub fn read(path: &Path) -> Result<Self, Faults> {
-        let file = path.display().to_string();
-        let text = read_bounded(path).map_err(|why| Faults::one(&file, Place::default(), why))?;
-        let directory = path.parent().unwrap_or(Path::new(""));
-        let mut schemas = BTreeMap::new();
-        let mut faults = Faulty { file: &file, found: Vec::new() };
-        let described = parse(&file, &text)?;
-        for topic in File::read(&described, &mut faults).topics {
-            let Some(schema) = topic.schema else { continue };
-            let read = read_bounded(&directory.join(&schema.it));
-            schemas.insert(schema.it, read);
+    /// If a pipeline file cannot be read or is no YAML: that. If a schema cannot be read: all faults of the files.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, Faults> {
+        let mut files = Vec::new();
+        let mut unreadable = Vec::new();
+        for path in paths {
+            match FileText::read(path) {
+                Ok((name, file, missing)) => {
+                    files.push((name, file));
+                    unreadable.extend(missing);
+                }
+                Err(faults) => unreadable.extend(faults.0),
+            }
         }
-        if schemas.values().any(Result::is_err) {
-            let texts = schemas.iter().map(|(path, read)| (path.as_str(), read.as_deref().map_err(String::as_str)));
-            check(&file, &text, &texts.collect())?;
+        if !unreadable.is_empty() {
+            return Err(Faults::sorted(unreadable));
         }
-        let schemas = schemas.into_iter().filter_map(|(path, read)| Some((path, read.ok()?))).collect();
-        Ok(Self { file, text, schemas })
+        files.sort();
+        Ok(Self(files.into_iter().map(|(_, file)| file).collect()))
     }
 
     /// Checks everything and plans it.
     ///
     /// # Errors
     /// All faults at once.
-    pub fn pipeline(&self) -> Result<Pipeline, Faults> {
-        let texts = self.schemas.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str())));
-        check(&self.file, &self.text, &texts.collect())
+    pub fn pipelines(&self) -> Result<Pipelines, Faults> {
+        let mut faults: Vec<Faulty> = self.0.iter().map(|file| Faulty::new(&file.file, &file.text)).collect();
+        if self.0.len() > PIPELINES_MAX {
+            let message = format!("{} pipelines: at most {PIPELINES_MAX} are allowed in a job", self.0.len());
+            return Err(Faults::one("PIPELINES", Place::default(), message));
+        }
+        let mut files = Vec::new();
+        let mut broken = Vec::new();
+        for (file, faults) in self.0.iter().zip(&mut faults) {
+            let texts = file.schemas.iter().map(|(path, text)| (path.as_str(), Ok(text.as_str())));
+            match parse(&file.file, &file.text) {
+                Ok(root) => files.push((File::read(&root, faults), texts.collect::<Texts>())),
+                Err(error) => broken.extend(error.0),
+            }
+        }
+        if !broken.is_empty() {
+            return Err(Faults(broken));
+        }
+        let Some(mut pipelines) = plan::plan(&files, &mut faults) else {
+            return Err(Faults::sorted(faults.into_iter().flat_map(|faults| faults.found).collect()));
+        };
+        pipelines.cases = files.into_iter().map(|(file, _)| file.cases).collect();
+        Ok(pipelines)
+    }
+
+    /// The files' names, for people.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|file| file.file.as_str()).collect();
+        names.join(", ")
     }
 
     /// As one text (JSON), equal for equal bundles but for `file`, which is left out.
     #[must_use]
     pub fn to_text(&self) -> String {
-        serde_json::json!([BUNDLE_FORMAT, self.text, self.schemas]).to_string()
+        let files: Vec<_> = self.0.iter().map(|file| (&file.text, &file.schemas)).collect();
+        serde_json::json!([BUNDLE_FORMAT, files]).to_string()
     }
 
     /// # Errors
     /// If the text was not written by `to_text` of this version.
     pub fn from_text(text: &str) -> Result<Self, String> {
-        let (format, text, schemas): (u32, String, Vec<(String, String)>) =
-            serde_json::from_str(text).map_err(|error| format!("not a pipeline's text: {error}"))?;
+        type Files = Vec<(String, Vec<(String, String)>)>;
+        let unreadable = |error| format!("not a pipeline's text: {error}");
+        let (format, files): (u32, serde_json::Value) = serde_json::from_str(text).map_err(unreadable)?;
         if format != BUNDLE_FORMAT {
             return Err(format!("a pipeline's text of format {format}: this version of Caudal reads {BUNDLE_FORMAT}"));
         }
-        Ok(Self { file: LOGGED_FILE.to_owned(), text, schemas })
+        let files: Files = serde_json::from_value(files).map_err(unreadable)?;
+        let file = |(number, (text, schemas)): (usize, _)| FileText { file: logged_name(number), text, schemas };
+        Ok(Self(files.into_iter().enumerate().map(file).collect()))
     }
 }
 
-/// Text to pipeline; all faults at once.
-fn check(file: &str, text: &str, schemas: &plan::Texts) -> Result<Pipeline, Faults> {
-    let root = parse(file, text)?;
-    let mut faults = Faulty { file, found: Vec::new() };
-    let read = File::read(&root, &mut faults);
-    match plan::plan(read, schemas, &mut faults) {
-        Some(pipeline) => Ok(pipeline),
-        None => Err(Faults::sorted(faults.found)),
+/// What a pipeline file that comes out of the log is called in messages.
+fn logged_name(number: usize) -> String {
+    format!("pipeline {} (from the log)", number + 1)
+}
+
+impl FileText {
+    /// Reads a pipeline file and its schemas; gives the pipeline's name too, and faults for schemas that cannot be read.
+    fn read(path: &Path) -> Result<(String, Self, Vec<Fault>), Faults> {
+        let file = path.display().to_string();
+        let text = read_bounded(path).map_err(|why| Faults::one(&file, Place::default(), why))?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let mut unheard = Faulty::new(&file, &text);
+        let read = File::read(&parse(&file, &text)?, &mut unheard);
+        let mut schemas = BTreeMap::new();
+        let mut missing = Faulty::new(&file, &text);
+        for schema in read.topics.iter().filter_map(|topic| topic.described.as_ref()?.schema.as_ref()) {
+            match read_bounded(&directory.join(&schema.it)) {
+                Ok(text) => drop(schemas.insert(schema.it.clone(), text)),
+                Err(why) => missing.note(schema.place, format!("schema: {why}")),
+            }
+        }
+        let missing = missing.found;
+        let schemas = schemas.into_iter().collect();
+        Ok((read.pipeline.it, Self { file, text, schemas }, missing))
     }
 }
 
@@ -156,12 +219,13 @@ fn read_bounded(path: &Path) -> Result<String, String> {
 
 impl Faults {
     fn one(file: &str, place: Place, message: String) -> Self {
-        Self(vec![Fault { file: file.to_owned(), line: place.line, column: place.column, message }])
+        let (line, column) = (place.line, place.column);
+        Self(vec![Fault { file: file.to_owned(), line, column, message, excerpt: String::new() }])
     }
 
     /// In the order of the file; what a file's defaults say for several topics is said once.
     fn sorted(mut faults: Vec<Fault>) -> Self {
-        faults.sort_by_key(|fault| (fault.line, fault.column));
+        faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         faults.dedup();
         Self(faults)
     }
@@ -172,7 +236,14 @@ impl fmt::Display for Fault {
         if self.line == 0 {
             write!(f, "{}: {}", self.file, self.message)
         } else {
-            write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+            write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+            if self.excerpt.is_empty() {
+                return Ok(());
+            }
+            // A tab before the place stays one, so that the caret stands under it whatever its width.
+            let before = self.excerpt.chars().take(self.column.saturating_sub(1));
+            let indent: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            write!(f, "\n  | {}\n  | {indent}^", self.excerpt)
         }
     }
 }

@@ -1,14 +1,25 @@
-//! From what the file says to what the engine runs: schemas are compiled, fields looked up in them, names resolved.
+//! From what the files say to what the engine runs: names resolved, expressions typed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::core::plan::{ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, TopicPlan, WindowPlan};
-use crate::core::schema::{FieldType, Schema};
-use crate::pipeline::file::{At, File, Function, NAME_BYTES_MAX, Topic, Window};
-use crate::pipeline::section::{Faulty, hint};
+use crate::core::condition;
+use crate::core::expression::{Expr, Type};
+use crate::core::plan::{
+    ColumnPlan, FieldPath, GroupField, Metric, PipelinePlan, Plan, ROW_FACTS, Step, Top, ViewPlan, WindowKind,
+    WindowPlan,
+};
+use crate::core::units::{Micros, TopicId};
+use crate::pipeline::cases;
+use crate::pipeline::columns::Columns;
+use crate::pipeline::file::{File, NAME_BYTES_MAX, TOPIC_FIELD_DEFAULT};
+use crate::pipeline::metric;
+use crate::pipeline::section::{At, Faulty, hint};
+use crate::pipeline::sql::{self, Scope};
+use crate::pipeline::topics::{self, Described, Texts, Topics};
+use crate::pipeline::views;
+use crate::pipeline::windows::Window;
 use crate::pipeline::yaml::{Place, quote};
-use crate::pipeline::{BurstHint, Hints, Pipeline};
+use crate::pipeline::{BurstHint, Hints, Pipelines};
 
 /// Columns that every window's SQL view and CSV file has; metrics and group fields need other names.
 const ROW_COLUMNS: [&str; 6] = ["metric_id", "window_start", "window_end", "event_count", "revision", "closed"];
@@ -27,267 +38,213 @@ const TABLES: [&str; 12] = [
     "schema_version",
     "window_views",
 ];
-/// A pattern longer than this costs more to compile than any schema is worth.
-const PATTERN_BYTES_MAX: usize = 4_096;
-/// Levels of `properties` that are listed for suggestions.
-const DESCRIBED_DEPTH_MAX: usize = 8;
-
-/// A schema's text, or why it could not be read; by the path that the file writes.
-pub type Texts<'a> = HashMap<&'a str, Result<&'a str, &'a str>>;
-
-/// A topic's schema with what messages need of it.
-struct Described {
-    topic: String,
-    text: String,
-    schema: Arc<Schema>,
-    /// Every path it describes.
-    paths: Vec<String>,
-}
-
-/// Resolves a file; what is wrong is noted, and None then comes out.
-pub fn plan(file: File, texts: &Texts, faults: &mut Faulty) -> Option<Pipeline> {
-    let schemas: Vec<Option<Described>> = file.topics.iter().map(|topic| describe(topic, texts, faults)).collect();
-    let whole = schemas.iter().all(Option::is_some);
-    let described: Vec<Described> = schemas.into_iter().flatten().collect();
-    for topic in &file.topics {
-        if let Some(about) = described.iter().find(|d| d.topic == topic.name.it) {
-            check_topic(topic, about, faults);
-        }
-    }
-    let mut columns = Columns { schemas: &described, whole, planned: Vec::new() };
-    let windows = file.windows.iter().map(|window| plan_window(&file.pipeline, window, &mut columns, faults)).collect();
-    let columns = columns.planned;
-    let hints = hints(&file, faults);
-    if !faults.found.is_empty() {
+/// Resolves a job's files, ordered by the pipelines' names; what is wrong is noted, and None then comes out.
+pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines> {
+    check_names(files, faults);
+    let topic_field = topic_field(files, faults);
+    let topics = topics::resolve(files, faults);
+    // Where computed columns begin is known once every pipeline has said which fields of the events it reads: so all are planned twice.
+    let mut columns = Vec::new();
+    let mut unheard: Vec<Faulty> = faults.iter().map(Faulty::unheard).collect();
+    plan_all(files, &topics, &mut columns, 0, &mut unheard);
+    let base = columns.len();
+    let (pipelines, windows, views) = plan_all(files, &topics, &mut columns, base, faults);
+    let hints = hints(files, &topics, faults);
+    if faults.iter().any(|faults| !faults.found.is_empty()) {
         return None;
     }
-    let (mut topics, mut texts) = (Vec::new(), Vec::new());
-    for (topic, about) in file.topics.into_iter().zip(described) {
-        texts.push(about.text);
-        topics.push(TopicPlan {
-            name: topic.name.it,
-            schema: about.schema,
-            id: topic.id.map(|id| id.it),
-            time: topic.time?.it,
-            out_of_order: topic.out_of_order,
-            max_future: topic.max_future,
-            idle_after: topic.idle_after,
-            remember: topic.remember,
-        });
+    let (mut plans, mut texts) = (Vec::new(), Vec::new());
+    for (_, described) in topics.all {
+        let Described { plan, text, .. } = described?;
+        plans.push(plan);
+        texts.push(text);
     }
-    let plan =
-        Plan { pipeline: file.pipeline, topic_field: file.topic_field, topics, columns, windows, audit: file.audit };
-    Some(Pipeline { plan: Arc::new(plan), schemas: texts, hints })
+    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views };
+    Some(Pipelines { plan: Arc::new(plan), schemas: texts, hints, cases: Vec::new() })
 }
 
-fn describe(topic: &Topic, texts: &Texts, faults: &mut Faulty) -> Option<Described> {
-    let At { place, it: path } = topic.schema.as_ref()?;
-    let mut refuse = |why: String| faults.note(*place, format!("schema {}: {why}", quote(path)));
-    let text = match texts.get(path.as_str()) {
-        Some(Ok(text)) => *text,
-        Some(Err(why)) => return note(&mut refuse, (*why).to_owned()),
-        None => return note(&mut refuse, "its text is not there".to_owned()),
-    };
-    let json: serde_json::Value = match serde_json::from_str(text) {
-        Ok(json) => json,
-        Err(error) => return note(&mut refuse, format!("no JSON: {error}")),
-    };
-    if let Some(length) = longest_pattern(&json).filter(|&l| l > PATTERN_BYTES_MAX) {
-        return note(&mut refuse, format!("a pattern of {length} bytes: at most {PATTERN_BYTES_MAX} are allowed"));
-    }
-    match Schema::compile(text) {
-        Ok(schema) => {
-            let mut paths = Vec::new();
-            list_paths(&json, "", DESCRIBED_DEPTH_MAX, &mut paths);
-            Some(Described { topic: topic.name.it.clone(), text: text.to_owned(), schema: Arc::new(schema), paths })
+fn check_names(files: &[(File, Texts)], faults: &mut [Faulty]) {
+    let names: Vec<&str> = files.iter().map(|(file, _)| file.pipeline.it.as_str()).collect();
+    for (at, ((file, _), faults)) in files.iter().zip(faults).enumerate() {
+        let name = &file.pipeline;
+        if !name.it.is_empty() && names.get(..at).is_some_and(|before| before.contains(&name.it.as_str())) {
+            faults.note(name.place, format!("another pipeline of this job is called {} too", quote(&name.it)));
         }
-        Err(error) => note(&mut refuse, error.to_string()),
     }
 }
 
-fn note<T>(refuse: &mut impl FnMut(String), why: String) -> Option<T> {
-    refuse(why);
-    None
-}
-
-/// Length of the longest regular expression in a schema.
-fn longest_pattern(json: &serde_json::Value) -> Option<usize> {
-    match json {
-        serde_json::Value::Object(map) => {
-            let own = map.get("pattern").and_then(serde_json::Value::as_str).map(str::len);
-            let keys = map.get("patternProperties").and_then(serde_json::Value::as_object);
-            let keys = keys.and_then(|k| k.keys().map(String::len).max());
-            own.max(keys).max(map.values().filter_map(longest_pattern).max())
-        }
-        serde_json::Value::Array(items) => items.iter().filter_map(longest_pattern).max(),
-        _ => None,
-    }
-}
-
-fn list_paths(schema: &serde_json::Value, prefix: &str, depth: usize, into: &mut Vec<String>) {
-    let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) else { return };
-    if depth == 0 {
-        return;
-    }
-    for (name, below) in properties {
-        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        list_paths(below, &path, depth - 1, into);
-        into.push(path);
-    }
-}
-
-/// Id and time are texts of every event of the topic.
-fn check_topic(topic: &Topic, about: &Described, faults: &mut Faulty) {
-    for (what, field) in [("id", &topic.id), ("time", &topic.time)] {
-        let Some(At { place, it: path }) = field else { continue };
-        // What the file says for all topics is told of the first that it does not fit.
-        if faults.has(*place) {
-            continue;
-        }
-        let (field, name) = (quote(&path.to_string()), quote(&topic.name.it));
-        match about.schema.field(path) {
-            Some(FieldType::String | FieldType::Other) => {}
-            Some(FieldType::Integer | FieldType::Number) if what == "time" => faults.note(
-                *place,
-                format!(
-                    "time: {field} is a number in {name}: this version of Caudal reads only RFC 3339 texts as times"
-                ),
+/// The one topic field of the job.
+fn topic_field(files: &[(File, Texts)], faults: &mut [Faulty]) -> String {
+    let mut said: Option<&str> = None;
+    for ((file, _), faults) in files.iter().zip(faults) {
+        let Some(own) = &file.topic_field else { continue };
+        match said {
+            Some(other) if other != own.it => faults.note(
+                own.place,
+                format!("topic_field: another pipeline of this job says {}: a job has one", quote(other)),
             ),
-            Some(_) => {
-                faults.note(*place, format!("{what}: {field} is no string in {name}, and only a string is allowed"));
-            }
-            None => {
-                let hint = hint(&path.to_string(), about.paths.iter().map(String::as_str));
-                faults.note(*place, format!("{what}: the schema of {name} does not describe {field}{hint}"));
-            }
+            _ => said = Some(&own.it),
         }
     }
+    said.unwrap_or(TOPIC_FIELD_DEFAULT).to_owned()
 }
 
-/// The plan's columns, each (path, kind) once.
-struct Columns<'a> {
-    schemas: &'a [Described],
-    /// Every topic's schema is there; otherwise nothing is said about what none describes.
-    whole: bool,
-    planned: Vec<ColumnPlan>,
-}
-
-impl Columns<'_> {
-    fn column(&mut self, path: &FieldPath, kind: ColumnKind) -> ColumnId {
-        let wanted = ColumnPlan { path: path.clone(), kind };
-        let at = self.planned.iter().position(|c| *c == wanted).unwrap_or_else(|| {
-            self.planned.push(wanted);
-            self.planned.len() - 1
+fn plan_all(
+    files: &[(File, Texts)],
+    topics: &Topics,
+    columns: &mut Vec<ColumnPlan>,
+    base: usize,
+    faults: &mut [Faulty],
+) -> (Vec<PipelinePlan>, Vec<WindowPlan>, Vec<ViewPlan>) {
+    let (mut pipelines, mut windows, mut all_views): (_, _, Vec<ViewPlan>) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, (((file, _), read), faults)) in files.iter().zip(&topics.read).zip(faults).enumerate() {
+        let described = |topic: &TopicId| topics.all.get(usize::from(topic.0)).and_then(|(_, topic)| topic.as_ref());
+        let mut columns = Columns::new(read.iter().map(described).collect(), columns, base);
+        let (first, first_view) = (windows.len(), all_views.len());
+        let filter = computed(file, &mut columns, faults);
+        windows.extend(file.windows.iter().map(|window| plan_window(at, file, window, &mut columns, faults)));
+        for view in &file.views {
+            if all_views.iter().any(|other| other.name == view.name.it) {
+                let message = format!("views: another view of this job is called {} too", quote(&view.name.it));
+                faults.note(view.name.place, message);
+            }
+            all_views.extend(views::plan(at, view, &mut columns, faults));
+        }
+        let of_pipeline = windows.get(first..).unwrap_or_default();
+        cases::check(file, |name| row_columns(of_pipeline, name), faults);
+        let (reads, derived, arguments) = columns.into_parts();
+        pipelines.push(PipelinePlan {
+            name: file.pipeline.it.clone(),
+            topics: read.clone(),
+            reads,
+            derived,
+            filter,
+            arguments,
+            windows: first..windows.len(),
+            views: first_view..all_views.len(),
+            audit: file.audit,
         });
-        ColumnId(at)
     }
+    (pipelines, windows, all_views)
+}
 
-    /// What the topics' schemas say of the field: one type for all that describe it.
-    fn field_type(&self, field: &At<FieldPath>, faults: &mut Faulty) -> Option<FieldType> {
-        let path = &field.it;
-        let shown = quote(&path.to_string());
-        let mut found: Option<(FieldType, &str)> = None;
-        for about in self.schemas {
-            match (about.schema.field(path), found) {
-                (None, _) => {}
-                (Some(kind), None) => found = Some((kind, &about.topic)),
-                (Some(kind), Some((first, _))) if kind == first => {}
-                (Some(kind), Some((first, topic))) => {
-                    let message = format!(
-                        "{shown} is {} in {} but {} in {}: all topics that have it must agree",
-                        article(first),
-                        quote(topic),
-                        article(kind),
-                        quote(&about.topic),
-                    );
-                    faults.note(field.place, message);
-                    return None;
+/// What a test can say of a window's row.
+fn row_columns(windows: &[WindowPlan], name: &str) -> Option<Vec<String>> {
+    let window = windows.iter().find(|window| window.name == name)?;
+    let group = window.group.iter().map(|field| &field.name);
+    let named = group.chain(window.metrics.iter().map(|(name, _)| name)).cloned();
+    Some(named.chain(ROW_FACTS.map(str::to_owned)).collect())
+}
+
+/// Adds the derived fields; gives the filter.
+fn computed(file: &File, columns: &mut Columns, faults: &mut Faulty) -> Option<Expr> {
+    for (name, text) in &file.derived {
+        let read = of_event(columns, |scope| sql::expression(&text.it, scope));
+        match read {
+            Ok(expression) => {
+                if let Err(why) = columns.derive(&name.it, expression) {
+                    faults.note(name.place, format!("derive: {why}"));
                 }
             }
-        }
-        if found.is_none() && self.whole {
-            let paths = self.schemas.iter().flat_map(|about| about.paths.iter().map(String::as_str));
-            faults.note(field.place, format!("no topic's schema describes {shown}{}", hint(&path.to_string(), paths)));
-        }
-        found.map(|(kind, _)| kind)
-    }
-
-    fn group(&mut self, field: &At<FieldPath>, faults: &mut Faulty) -> Option<ColumnId> {
-        match self.field_type(field, faults)? {
-            FieldType::String | FieldType::Integer | FieldType::Boolean => {
-                Some(self.column(&field.it, ColumnKind::Group))
-            }
-            kind @ (FieldType::Number | FieldType::Other) => {
-                let shown = quote(&field.it.to_string());
-                let allowed = "a group's field is described as string, integer or boolean";
-                faults.note(field.place, format!("group: {shown} is {}: {allowed}", article(kind)));
-                None
-            }
+            Err(fault) => faults.note_in(text, "derive", &fault),
         }
     }
-
-    fn argument(&mut self, field: &At<FieldPath>, faults: &mut Faulty) -> Option<ColumnId> {
-        match self.field_type(field, faults)? {
-            FieldType::Integer => Some(self.column(&field.it, ColumnKind::Integer)),
-            FieldType::Number => Some(self.column(&field.it, ColumnKind::Number)),
-            kind @ (FieldType::String | FieldType::Boolean | FieldType::Other) => {
-                let shown = quote(&field.it.to_string());
-                let allowed = "a metric's field is described as integer or number";
-                faults.note(field.place, format!("{shown} is {}: {allowed}", article(kind)));
-                None
-            }
+    let text = file.filter.as_ref()?;
+    match of_event(columns, |scope| sql::condition(&text.it, scope)) {
+        Ok(filter) => Some(filter),
+        Err(fault) => {
+            faults.note_in(text, "filter", &fault);
+            None
         }
     }
 }
 
-fn article(kind: FieldType) -> &'static str {
-    match kind {
-        FieldType::String => "a string",
-        FieldType::Integer => "an integer",
-        FieldType::Number => "a number",
-        FieldType::Boolean => "a boolean",
-        FieldType::Other => "of no single simple type",
-    }
+/// Reads something in which the pipeline's fields can be named.
+pub fn of_event<T>(columns: &mut Columns, read: impl FnOnce(&mut Scope) -> T) -> T {
+    let mut resolve = |path: &[Step]| columns.resolve(path);
+    read(&mut Scope { resolve: &mut resolve, event_time: true })
 }
 
-fn plan_window(pipeline: &str, window: &Window, columns: &mut Columns, faults: &mut Faulty) -> WindowPlan {
-    check_view_name(pipeline, window, faults);
+fn plan_window(
+    pipeline: usize,
+    file: &File,
+    window: &Window,
+    columns: &mut Columns,
+    faults: &mut Faulty,
+) -> WindowPlan {
+    check_view_name(&file.pipeline.it, window, faults);
     let names = group_names(&window.group);
     let mut taken: Vec<&str> = ROW_COLUMNS.to_vec();
     let mut group = Vec::new();
     for (field, name) in window.group.iter().zip(&names) {
         claim_column(name, field.place, &mut taken, faults);
-        if let Some(column) = columns.group(field, faults) {
-            group.push((name.clone(), column));
+        match columns.group(&field.it) {
+            Ok((column, of_type)) => group.push(GroupField { name: name.clone(), column, of_type }),
+            Err(why) => faults.note(field.place, why),
         }
     }
-    let mut metrics = Vec::new();
-    for (name, function, argument) in &window.metrics {
+    let mut metrics: Vec<(String, Metric)> = Vec::new();
+    for (name, call) in &window.metrics {
         claim_column(&name.it, name.place, &mut taken, faults);
-        let metric = match argument {
-            None => Some(Metric::Count),
-            Some(field) => columns.argument(field, faults).map(|column| of_column(*function, column)),
-        };
-        metrics.extend(metric.map(|metric| (name.it.clone(), metric)));
+        match metric::plan(&call.it, columns) {
+            Ok(metric) => metrics.push((name.it.clone(), metric)),
+            Err(fault) => faults.note_in(call, "metrics", &fault),
+        }
     }
-    WindowPlan {
+    let mut plan = WindowPlan {
+        pipeline,
         name: window.name.it.clone(),
-        every: window.every,
+        kind: window.kind.unwrap_or(WindowKind::Tumbling { every: Micros(1) }),
         group,
         late_allow: window.late_allow,
         emit: window.emit,
         metrics,
+        having: None,
+        top: None,
+    };
+    plan.having = window.having.as_ref().and_then(|having| of_row(having, "having", &plan, columns, faults));
+    plan.top = window.top.as_ref().and_then(|top| {
+        let by = ranked(&top.by, &plan, columns, faults)?;
+        Some(Top { n: top.n, by })
+    });
+    plan
+}
+
+/// A condition on the window's rows.
+fn of_row(text: &At<String>, key: &str, window: &WindowPlan, columns: &Columns, faults: &mut Faulty) -> Option<Expr> {
+    let names = condition::names(window, |column| columns.kind(column));
+    let mut resolve = |path: &[Step]| {
+        let path = FieldPath(path.to_vec()).to_string();
+        let at = names.iter().position(|(name, _)| *name == path);
+        let found = at.and_then(|at| names.get(at).map(|(_, of_type)| (crate::core::plan::ColumnId(at), *of_type)));
+        found.ok_or_else(|| {
+            let all: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+            format!("a row has no {}{}; it has {}", quote(&path), hint(&path, all.iter().copied()), all.join(", "))
+        })
+    };
+    match sql::condition(&text.it, &mut Scope { resolve: &mut resolve, event_time: false }) {
+        Ok(condition) => Some(condition),
+        Err(fault) => {
+            faults.note_in(text, key, &fault);
+            None
+        }
     }
 }
 
-fn of_column(function: Function, column: ColumnId) -> Metric {
-    match function {
-        Function::Count => Metric::Count,
-        Function::Sum => Metric::Sum(column),
-        Function::Mean => Metric::Mean(column),
-        Function::Min => Metric::Min(column),
-        Function::Max => Metric::Max(column),
+/// The place of the metric that ranks a window's groups.
+fn ranked(by: &At<String>, window: &WindowPlan, columns: &Columns, faults: &mut Faulty) -> Option<usize> {
+    let names = window.metrics.iter().map(|(name, _)| name.as_str());
+    let Some(at) = names.clone().position(|name| name == by.it) else {
+        faults.note(by.place, format!("top: the window has no metric {}{}", quote(&by.it), hint(&by.it, names)));
+        return None;
+    };
+    let types = condition::names(window, |column| columns.kind(column));
+    let of_type = types.get(window.group.len() + at).map(|(_, of_type)| *of_type);
+    if !matches!(of_type, Some(Type::Integer | Type::Number)) {
+        faults.note(by.place, format!("top: {} is no number", quote(&by.it)));
+        return None;
     }
+    Some(at)
 }
 
 fn check_view_name(pipeline: &str, window: &Window, faults: &mut Faulty) {
@@ -324,38 +281,48 @@ fn claim_column<'n>(name: &'n str, place: Place, taken: &mut Vec<&'n str>, fault
     taken.push(name);
 }
 
-/// The last part of each path, or the whole path where another field of the group ends alike.
+/// The last name of each path, or the whole path where another field of the group ends alike.
 fn group_names(group: &[At<FieldPath>]) -> Vec<String> {
-    let last = |field: &At<FieldPath>| field.it.0.last().map(|part| part.to_lowercase());
-    let alone = |field: &At<FieldPath>| group.iter().filter(|other| last(other) == last(field)).count() == 1;
-    let name = |field: &At<FieldPath>| match field.it.0.last() {
-        Some(part) if alone(field) => part.clone(),
-        _ => field.it.to_string(),
+    let last = |field: &At<FieldPath>| match field.it.0.last() {
+        Some(Step::Name(name)) => Some(name.clone()),
+        Some(Step::Item(_)) | None => None,
     };
-    group.iter().map(name).collect()
+    let alone = |name: &String| {
+        let alike = |other: &&At<FieldPath>| last(other).is_some_and(|other| other.eq_ignore_ascii_case(name));
+        group.iter().filter(alike).count() == 1
+    };
+    group.iter().map(|field| last(field).filter(alone).unwrap_or_else(|| field.it.to_string())).collect()
 }
 
-fn hints(file: &File, faults: &mut Faulty) -> Hints {
-    let names = || file.topics.iter().map(|topic| topic.name.it.as_str());
-    let place_of = |topic: &At<String>, faults: &mut Faulty| {
-        let at = names().position(|name| name == topic.it);
-        if at.is_none() {
-            faults.note(topic.place, format!("no topic is called {}{}", quote(&topic.it), hint(&topic.it, names())));
+/// The generator's hints of all files together.
+fn hints(files: &[(File, Texts)], topics: &Topics, faults: &mut [Faulty]) -> Hints {
+    let mut weights = vec![1.0; topics.all.len()];
+    let mut bursts = Vec::new();
+    for ((file, _), faults) in files.iter().zip(faults) {
+        let mut place_of = |topic: &At<String>| {
+            let own = || file.topics.iter().map(|topic| topic.name.it.as_str());
+            if !own().any(|name| name == topic.it) {
+                faults.note(
+                    topic.place,
+                    format!("no topic of this file is called {}{}", quote(&topic.it), hint(&topic.it, own())),
+                );
+            }
+            topics.all.iter().position(|(name, _)| *name == topic.it)
+        };
+        for (topic, weight) in &file.weights {
+            if let Some(slot) = place_of(topic).and_then(|at| weights.get_mut(at)) {
+                *slot = *weight;
+            }
         }
-        at
-    };
-    let mut weights = vec![1.0; file.topics.len()];
-    for (topic, weight) in &file.weights {
-        if let Some(slot) = place_of(topic, faults).and_then(|at| weights.get_mut(at)) {
-            *slot = *weight;
+        bursts.extend(file.burst.as_ref().and_then(|burst| {
+            let topic = place_of(&burst.topic)?;
+            Some(BurstHint { topic, probability: burst.probability, size: burst.size })
+        }));
+        let own = file.topics.iter().filter_map(|topic| topics.all.iter().position(|(name, _)| *name == topic.name.it));
+        let none = own.filter_map(|at| weights.get(at)).all(|&weight| weight == 0.0);
+        if let Some((topic, _)) = file.weights.first().filter(|_| none) {
+            faults.note(topic.place, "weights: at least one topic needs a weight above 0");
         }
     }
-    if let Some((topic, _)) = file.weights.first().filter(|_| weights.iter().all(|&w| w == 0.0)) {
-        faults.note(topic.place, "weights: at least one topic needs a weight above 0");
-    }
-    let burst = file.burst.as_ref().and_then(|burst| {
-        let topic = place_of(&burst.topic, faults)?;
-        Some(BurstHint { topic, probability: burst.probability, size: burst.size })
-    });
-    Hints { weights, burst }
+    Hints { weights, bursts }
 }

@@ -4,28 +4,87 @@
 use crate::core::units::Micros;
 use crate::pipeline::Fault;
 use crate::pipeline::duration;
+use crate::pipeline::sql::SqlFault;
 use crate::pipeline::yaml::{Key, Node, Place, Value, quote};
+
+/// Something and where it stands.
+#[derive(Clone, Debug)]
+pub struct At<T> {
+    pub place: Place,
+    pub it: T,
+}
 
 /// Collects faults.
 #[derive(Debug)]
 pub struct Faulty<'a> {
     pub file: &'a str,
+    /// The file's text.
+    text: &'a str,
     pub found: Vec<Fault>,
 }
 
-impl Faulty<'_> {
+impl<'a> Faulty<'a> {
+    pub fn new(file: &'a str, text: &'a str) -> Self {
+        Self { file, text, found: Vec::new() }
+    }
+
+    /// Of the same file, for faults that are told elsewhere.
+    pub fn unheard(&self) -> Self {
+        Self::new(self.file, self.text)
+    }
+
     pub fn note(&mut self, place: Place, message: impl Into<String>) {
+        let line = place.line.checked_sub(1).and_then(|line| self.text.lines().nth(line)).unwrap_or_default();
         self.found.push(Fault {
             file: self.file.to_owned(),
             line: place.line,
             column: place.column,
             message: message.into(),
+            excerpt: line.trim_end().to_owned(),
         });
+    }
+
+    /// A fault within the text of a scalar, such as an SQL expression.
+    pub fn note_in(&mut self, text: &At<String>, key: &str, fault: &SqlFault) {
+        if fault.message.is_empty() {
+            // It comes of another fault, which is told.
+            return;
+        }
+        let place = self.within(text, fault);
+        self.note(place, format!("{key}: {}", fault.message));
+    }
+
+    /// The fault's place in the file: exact where the scalar stands as it is, in quotes or in a block of its own lines; otherwise the scalar's.
+    fn within(&self, At { place, it }: &At<String>, fault: &SqlFault) -> Place {
+        let line = |number: usize| self.text.lines().nth(number.checked_sub(1)?);
+        let Some(begin) = line(place.line).and_then(|line| skip(line, place.column.checked_sub(1)?)) else {
+            return *place;
+        };
+        let wanted = it.lines().nth(fault.line.saturating_sub(1)).unwrap_or_default();
+        if fault.line == 1 {
+            let quote = usize::from(begin.starts_with(['"', '\'']));
+            if skip(begin, quote).is_some_and(|rest| rest.starts_with(wanted)) {
+                return Place { line: place.line, column: place.column + quote + fault.column - 1 };
+            }
+        }
+        // A block's place is that of its first line's text.
+        let at = place.line + fault.line - 1;
+        let is_there =
+            line(at).and_then(|line| skip(line, place.column - 1)).is_some_and(|line| line.starts_with(wanted));
+        if is_there { Place { line: at, column: place.column + fault.column - 1 } } else { *place }
     }
 
     /// Whether something is noted at this place.
     pub fn has(&self, place: Place) -> bool {
         self.found.iter().any(|fault| (fault.line, fault.column) == (place.line, place.column))
+    }
+}
+
+/// The text after so many characters.
+fn skip(text: &str, characters: usize) -> Option<&str> {
+    match text.char_indices().nth(characters) {
+        Some((at, _)) => text.get(at..),
+        None => (text.chars().count() == characters).then_some(""),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
-use crate::core::row::{AuditEvent, DeadLetter};
+use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
-use crate::store::sql::{Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, Param, Query, TRACE, Write};
+use crate::store::sql::{
+    Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
+};
 use crate::store::{Commit, Progress, StoreError, StoredRow};
 
 const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, duplicate, filtered, invalid, late";
@@ -14,7 +16,10 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     fence(tx, commit.to.generation)?;
     move_progress(tx, commit)?;
     let rows: Vec<StoredRow> = commit.rows.iter().map(|row| StoredRow::of(plan, row)).collect();
+    tx.delete(METRICS_OUT.name, "metric_id", &commit.removed)?;
     tx.put(&METRICS_OUT, &mut rows.iter().map(metric))?;
+    tx.put(&VIEWS, &mut commit.views.iter().map(|row| view(plan, row)))?;
+    tx.put(&VIEW_HISTORY, &mut commit.history.iter().map(|change| view_change(plan, change)))?;
     tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
     tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
     tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))
@@ -114,6 +119,33 @@ fn metric(row: &StoredRow) -> Vec<Param<'_>> {
         Param::Int(row.digest.cast_signed()),
         Param::int(row.epoch.0),
     ]
+}
+
+fn view<'a>(plan: &'a Plan, row: &'a ViewRow) -> Vec<Param<'a>> {
+    vec![
+        Param::text(view_name(plan, row.view)),
+        Param::text(&row.key),
+        Param::text(&row.value),
+        Param::int(row.events),
+        Param::Time(row.time),
+        Param::int(row.offset.0),
+        Param::int(row.epoch.0),
+    ]
+}
+
+fn view_change<'a>(plan: &'a Plan, change: &'a ViewChange) -> Vec<Param<'a>> {
+    vec![
+        Param::text(view_name(plan, change.view)),
+        Param::text(&change.key),
+        Param::int(change.offset.0),
+        Param::Time(change.time),
+        Param::text(&change.value),
+    ]
+}
+
+fn view_name(plan: &Plan, view: usize) -> &str {
+    let Some(view) = plan.views.get(view) else { panic!("view {view} is none of the plan's") };
+    &view.name
 }
 
 fn dead_letter(letter: &DeadLetter) -> Vec<Param<'_>> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::core::columns::Reason;
 use crate::core::ledger::Counts;
-use crate::core::row::{AuditEvent, DeadLetter, WindowRow};
+use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Micros, Offset};
 
 /// How far the store has come. The results of all epochs up to `epoch` are in it, and of none after.
@@ -41,6 +41,11 @@ pub struct Commit {
     pub to: Progress,
     /// The last state of each row that changed; a metric_id stands here once.
     pub rows: Vec<WindowRow>,
+    /// Rows that are no more; none of `rows`.
+    pub removed: Vec<Uuid>,
+    /// The last state of each entry that changed; a (view, key) stands here once.
+    pub views: Vec<ViewRow>,
+    pub history: Vec<ViewChange>,
     pub dead_letters: Vec<DeadLetter>,
     /// Only with `audit: full`.
     pub events: Vec<AuditEvent>,
@@ -91,6 +96,7 @@ pub trait Store: Send {
 /// Which rows `Reader::windows` gives, ordered by (window_start, window, metric_id).
 #[derive(Clone, Debug, Default)]
 pub struct WindowQuery {
+    pub pipeline: Option<String>,
     pub window: Option<String>,
     /// Only rows whose start is in `[from, to)`.
     pub from: Option<Micros>,
@@ -143,6 +149,35 @@ pub struct EventQuery {
     pub limit: u32,
 }
 
+/// Which entries of a view, ordered by key.
+#[derive(Clone, Debug)]
+pub struct ViewQuery {
+    pub view: String,
+    /// Only entries after this key.
+    pub after: Option<String>,
+    pub limit: u32,
+}
+
+/// An entry as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    pub key: String,
+    /// A JSON object.
+    pub value: String,
+    pub events: u64,
+    pub time: Micros,
+    pub offset: Offset,
+}
+
+/// What one event said to an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredChange {
+    pub offset: Offset,
+    pub time: Micros,
+    /// A JSON object.
+    pub value: String,
+}
+
 /// Answers questions; many may be open beside the one writer.
 pub trait Reader: Send {
     /// # Errors
@@ -155,5 +190,15 @@ pub trait Reader: Send {
     fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError>;
     /// The newest events; empty with `audit: none`.
     fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError>;
+    fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError>;
+    fn view_entry(&mut self, view: &str, key: &str) -> Result<Option<StoredEntry>, StoreError>;
+    /// Newest (highest offset) first; only those with an offset lower than `before`. Empty where the view keeps no history.
+    fn view_history(
+        &mut self,
+        view: &str,
+        key: &str,
+        before: Option<Offset>,
+        limit: u32,
+    ) -> Result<Vec<StoredChange>, StoreError>;
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
 }

@@ -207,6 +207,17 @@ impl Write for Tx<'_> {
         self.tx.batch_execute(statements).map_err(error)
     }
 
+    fn delete(&mut self, table: &'static str, key: &'static str, ids: &[Uuid]) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let statement =
+            self.statements.get(&mut self.tx, &format!("DELETE FROM {table} WHERE {key} = ANY($1::text[]::uuid[])"))?;
+        let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+        self.tx.execute(&statement, &[&ids]).map_err(error)?;
+        Ok(())
+    }
+
     fn put(&mut self, table: &'static Table, rows: &mut dyn Iterator<Item = Vec<Param<'_>>>) -> Result<(), StoreError> {
         let mut rows = rows.peekable();
         if rows.peek().is_none() {

@@ -10,10 +10,13 @@ use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::units::{Epoch, Offset};
 use crate::store::sql::{Ask, Param, Query, Row};
 use crate::store::text::readings;
-use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, WindowQuery};
+use crate::store::{
+    DeadLetterQuery, EventQuery, Reader, StoreError, StoredChange, StoredEntry, StoredRow, ViewQuery, WindowQuery,
+};
 
 const WINDOW_COLUMNS: &str = "metric_id, pipeline, window_name, window_start, window_end, group_key, metrics, event_count, revision, \
                               closed, digest, epoch";
+const ENTRY_COLUMNS: &str = "key, value, events, event_time, log_offset";
 const LETTER_COLUMNS: &str = "log_offset, topic, reason, detail, body, received_at";
 const EVENT_COLUMNS: &str = "e.log_offset, e.topic, e.event_id, e.event_time, e.received_at, e.body, t.metric_id";
 
@@ -38,7 +41,7 @@ impl<A: Ask> SqlReader<A> {
     }
 
     fn is_group_name(&self, name: &str) -> bool {
-        self.plan.windows.iter().any(|w| w.group.iter().any(|(group, _)| group == name))
+        self.plan.windows.iter().any(|w| w.group.iter().any(|field| field.name == name))
     }
 }
 
@@ -95,6 +98,43 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         events(self.from.ask(&sql)?)
     }
 
+    fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError> {
+        let mut filter = Filter::new(format!("SELECT {ENTRY_COLUMNS} FROM views"));
+        filter.and("view = ").bind(Param::text(&query.view));
+        if let Some(after) = &query.after {
+            filter.and("key > ").bind(Param::text(after));
+        }
+        let mut sql = filter.query;
+        sql.push(" ORDER BY key LIMIT ").bind(Param::Int(i64::from(query.limit)));
+        self.from.ask(&sql)?.into_iter().map(entry).collect()
+    }
+
+    fn view_entry(&mut self, view: &str, key: &str) -> Result<Option<StoredEntry>, StoreError> {
+        let sql = format!("SELECT {ENTRY_COLUMNS} FROM views WHERE view = $1 AND key = $2");
+        let rows = self.from.ask(&Query::with(sql, [Param::text(view), Param::text(key)]))?;
+        rows.into_iter().next().map(entry).transpose()
+    }
+
+    fn view_history(
+        &mut self,
+        view: &str,
+        key: &str,
+        before: Option<Offset>,
+        limit: u32,
+    ) -> Result<Vec<StoredChange>, StoreError> {
+        let mut filter = Filter::new("SELECT log_offset, event_time, value FROM view_history".to_owned());
+        filter.and("view = ").bind(Param::text(view));
+        filter.and("key = ").bind(Param::text(key));
+        if let Some(before) = before {
+            filter.and("log_offset < ").bind(Param::int(before.0));
+        }
+        let mut sql = filter.query;
+        sql.push(" ORDER BY log_offset DESC LIMIT ").bind(Param::Int(i64::from(limit)));
+        let change =
+            |mut row: Row| Ok(StoredChange { offset: Offset(row.unsigned()?), time: row.time()?, value: row.text()? });
+        self.from.ask(&sql)?.into_iter().map(change).collect()
+    }
+
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
         let mut filter = Filter::new(format!("SELECT {LETTER_COLUMNS} FROM dead_letters"));
         if let Some(reason) = query.reason {
@@ -112,6 +152,16 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
     }
 }
 
+fn entry(mut row: Row) -> Result<StoredEntry, StoreError> {
+    Ok(StoredEntry {
+        key: row.text()?,
+        value: row.text()?,
+        events: row.unsigned()?,
+        time: row.time()?,
+        offset: Offset(row.unsigned()?),
+    })
+}
+
 impl<'a> Filter<'a> {
     fn new(select: String) -> Self {
         Self { query: Query::new(select), empty: true }
@@ -126,6 +176,9 @@ impl<'a> Filter<'a> {
 
 fn windows_query(query: &WindowQuery) -> Query<'_> {
     let mut filter = Filter::new(format!("SELECT {WINDOW_COLUMNS} FROM metrics_out"));
+    if let Some(pipeline) = &query.pipeline {
+        filter.and("pipeline = ").bind(Param::text(pipeline));
+    }
     if let Some(window) = &query.window {
         filter.and("window_name = ").bind(Param::text(window));
     }

@@ -1,7 +1,7 @@
 //! What must stand in a database before results go in: the migrations of `sql/`, and a view with typed columns for each window of the plan.
 
-use crate::core::plan::{ColumnId, ColumnKind, Metric, Plan, WindowPlan};
-use crate::core::schema::FieldType;
+use crate::core::expression::Type;
+use crate::core::plan::{ColumnId, ColumnKind, GroupField, Metric, PipelinePlan, Plan, WindowPlan};
 use crate::store::StoreError;
 use crate::store::sql::{Dialect, Param, Query, Write};
 
@@ -67,23 +67,24 @@ fn show(tx: &mut impl Write, name: &str, select: &str) -> Result<(), StoreError>
 }
 
 fn view_name(plan: &Plan, window: &WindowPlan) -> String {
-    format!("{}_{}", plan.pipeline, window.name)
+    format!("{}_{}", plan.pipeline_of(window).name, window.name)
 }
 
 fn view_select(dialect: Dialect, plan: &Plan, window: &WindowPlan) -> String {
     let mut columns = Columns::default();
     columns.add("window_start", &time(dialect, "window_start"));
     columns.add("window_end", &time(dialect, "window_end"));
-    for (name, column) in &window.group {
-        columns.add(name, &group(dialect, name, group_type(plan, *column)));
+    for GroupField { name, of_type, .. } in &window.group {
+        columns.add(name, &group(dialect, name, group_type(*of_type)));
     }
+    let pipeline = plan.pipeline_of(window);
     for (name, metric) in &window.metrics {
-        columns.add(name, &value(dialect, name, metric_type(plan, *metric)));
+        columns.add(name, &value(dialect, name, metric_type(plan, pipeline, *metric)));
     }
     for name in ["event_count", "revision", "closed", "metric_id"] {
         columns.add(name, name);
     }
-    let (columns, pipeline, window) = (columns.list.join(", "), literal(&plan.pipeline), literal(&window.name));
+    let (columns, pipeline, window) = (columns.list.join(", "), literal(&pipeline.name), literal(&window.name));
     format!("SELECT {columns} FROM metrics_out WHERE pipeline = {pipeline} AND window_name = {window}")
 }
 
@@ -116,25 +117,28 @@ enum ColumnType {
     Double,
 }
 
-/// The type that every topic's schema gives the field; text where they differ or say nothing.
-fn group_type(plan: &Plan, column: ColumnId) -> ColumnType {
-    let Some(column) = plan.columns.get(column.0) else { panic!("{column:?} is none of the plan's") };
-    let mut types = plan.topics.iter().filter_map(|topic| topic.schema.field(&column.path));
-    match types.next() {
-        Some(first) if types.any(|other| other != first) => ColumnType::Text,
-        Some(FieldType::Integer) => ColumnType::Integer,
-        Some(FieldType::Boolean) => ColumnType::Bool,
-        _ => ColumnType::Text,
+fn group_type(of_type: Type) -> ColumnType {
+    match of_type {
+        Type::Integer | Type::Timestamp => ColumnType::Integer,
+        Type::Boolean => ColumnType::Bool,
+        Type::Text | Type::Number => ColumnType::Text,
     }
 }
 
-fn metric_type(plan: &Plan, metric: Metric) -> ColumnType {
-    let integer = |column: ColumnId| plan.columns.get(column.0).is_some_and(|c| c.kind == ColumnKind::Integer);
+fn metric_type(plan: &Plan, pipeline: &PipelinePlan, metric: Metric) -> ColumnType {
+    let kind = |column: ColumnId| plan.kind(pipeline, column);
     match metric {
-        Metric::Count => ColumnType::Integer,
-        Metric::Sum(column) if integer(column) => ColumnType::Numeric,
-        Metric::Min(column) | Metric::Max(column) if integer(column) => ColumnType::Integer,
-        Metric::Mean(_) | Metric::Sum(_) | Metric::Min(_) | Metric::Max(_) => ColumnType::Double,
+        Metric::Count | Metric::CountIf(_) | Metric::Distinct(_) => ColumnType::Integer,
+        Metric::Sum(column) if kind(column) == ColumnKind::Integer => ColumnType::Numeric,
+        Metric::Sum(_) | Metric::Mean(_) | Metric::Stddev(_) | Metric::Quantile(..) => ColumnType::Double,
+        Metric::Min(column) | Metric::Max(column) | Metric::First(column) | Metric::Last(column) => {
+            match kind(column) {
+                ColumnKind::Integer => ColumnType::Integer,
+                ColumnKind::Number => ColumnType::Double,
+                ColumnKind::Boolean => ColumnType::Bool,
+                ColumnKind::Group | ColumnKind::Json => ColumnType::Text,
+            }
+        }
     }
 }
 

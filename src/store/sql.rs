@@ -63,6 +63,9 @@ pub trait Write: Ask {
     /// Runs statements without parameters.
     fn run(&mut self, statements: &str) -> Result<(), StoreError>;
 
+    /// Deletes the rows of a table whose key column is one of these.
+    fn delete(&mut self, table: &'static str, key: &'static str, ids: &[Uuid]) -> Result<(), StoreError>;
+
     /// Puts rows into a table; a row that is there already becomes the new one, or stays if the table is append-only.
     fn put(&mut self, table: &'static Table, rows: &mut dyn Iterator<Item = Vec<Param<'_>>>) -> Result<(), StoreError>;
 }
@@ -88,6 +91,34 @@ pub struct Table {
     /// What a row that is there already takes from the new one; empty: append-only.
     pub revised: &'static [&'static str],
 }
+
+pub static VIEWS: Table = Table {
+    name: "views",
+    columns: &[
+        ("view", Kind::Text),
+        ("key", Kind::Text),
+        ("value", Kind::Json),
+        ("events", Kind::Int),
+        ("event_time", Kind::Time),
+        ("log_offset", Kind::Int),
+        ("epoch", Kind::Int),
+    ],
+    key: "view, key",
+    revised: &["value", "events", "event_time", "log_offset", "epoch"],
+};
+
+pub static VIEW_HISTORY: Table = Table {
+    name: "view_history",
+    columns: &[
+        ("view", Kind::Text),
+        ("key", Kind::Text),
+        ("log_offset", Kind::Int),
+        ("event_time", Kind::Time),
+        ("value", Kind::Json),
+    ],
+    key: "view, key, log_offset",
+    revised: &[],
+};
 
 pub static METRICS_OUT: Table = Table {
     name: "metrics_out",

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, TransactionBehavior, params_from_iter};
 
+use uuid::Uuid;
+
 use crate::core::plan::Plan;
 use crate::core::units::Generation;
 use crate::store::sql::{Ask, Cell, Dialect, Param, Query, Row, Table, Write};
@@ -142,6 +144,18 @@ impl Write for rusqlite::Transaction<'_> {
         self.execute_batch(statements).map_err(error)
     }
 
+    fn delete(&mut self, table: &'static str, key: &'static str, ids: &[Uuid]) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("DELETE FROM {table} WHERE {key} = $1");
+        let mut statement = self.prepare_cached(&sql).map_err(error)?;
+        for id in ids {
+            statement.execute([id.to_string()]).map_err(error)?;
+        }
+        Ok(())
+    }
+
     fn put(&mut self, table: &'static Table, rows: &mut dyn Iterator<Item = Vec<Param<'_>>>) -> Result<(), StoreError> {
         let places: Vec<String> = (1..=table.columns.len()).map(|n| format!("${n}")).collect();
         let sql = table.upsert(&format!("VALUES ({})", places.join(", ")));
@@ -206,7 +220,6 @@ mod tests {
     use super::*;
     use crate::core::columns::Reason;
     use crate::core::ledger::Counts;
-    use crate::core::plan::Audit;
     use crate::core::row::DeadLetter;
     use crate::core::units::{Epoch, LogId, Millis, Offset};
 
@@ -221,19 +234,29 @@ mod tests {
         };
         let to =
             Progress { log: LogId(1), generation: Generation(1), epoch: to, end: Offset(9), counts: Counts::default() };
-        Commit { after, to, rows: Vec::new(), dead_letters: (0..letters).map(letter).collect(), events: Vec::new() }
+        let dead_letters = (0..letters).map(letter).collect();
+        Commit {
+            after,
+            to,
+            rows: Vec::new(),
+            removed: Vec::new(),
+            views: Vec::new(),
+            history: Vec::new(),
+            dead_letters,
+            events: Vec::new(),
+        }
     }
 
     /// The database's own bound on its size fails in the same place and with the same error as a full disk.
     #[test]
     fn a_full_disk_is_tried_again() {
         let plan = Plan {
-            pipeline: "p".to_owned(),
             topic_field: "source".to_owned(),
             topics: Vec::new(),
             columns: Vec::new(),
+            pipelines: Vec::new(),
             windows: Vec::new(),
-            audit: Audit::None,
+            views: Vec::new(),
         };
         let directory = tempfile::TempDir::new().unwrap();
         let mut store = SqliteStore::open(&directory.path().join("caudal.db"), Arc::new(plan)).unwrap();

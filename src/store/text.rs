@@ -26,7 +26,7 @@ impl StoredRow {
         let Some(window) = plan.windows.get(row.window) else { panic!("window {} is none of the plan's", row.window) };
         Self {
             metric_id: row.metric_id,
-            pipeline: plan.pipeline.clone(),
+            pipeline: plan.pipeline_of(window).name.clone(),
             window: window.name.clone(),
             start: row.start,
             end: row.end,
@@ -43,7 +43,7 @@ impl StoredRow {
 
 fn group_json(window: &WindowPlan, group: &[GroupValue]) -> String {
     assert_eq!(window.group.len(), group.len(), "a group has a value for each of its names");
-    object(window.group.iter().map(|(name, _)| name).zip(group), |json, value| match value {
+    object(window.group.iter().map(|field| &field.name).zip(group), |json, value| match value {
         GroupValue::Null => json.push_str("null"),
         GroupValue::Bool(value) => json.push_str(if *value { "true" } else { "false" }),
         GroupValue::Integer(value) => json.push_str(&value.to_string()),
@@ -58,6 +58,8 @@ fn values_json(window: &WindowPlan, values: &[Value]) -> String {
         // A number literal of any length is JSON, so that an integer past 64 bits stays exact.
         Value::Integer(value) => json.push_str(&value.to_string()),
         Value::Number(value) => json.push_str(&serde_json::Value::from(*value).to_string()),
+        Value::Boolean(value) => json.push_str(if *value { "true" } else { "false" }),
+        Value::Text(value) => json.push_str(&string(value)),
     })
 }
 

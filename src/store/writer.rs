@@ -114,10 +114,19 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
     let mut commits = commits.into_iter();
     let Some(mut merged) = commits.next() else { panic!("there is nothing to merge") };
     let mut places: HashMap<Uuid, usize> = merged.rows.iter().zip(0..).map(|(row, at)| (row.metric_id, at)).collect();
+    let mut keys: HashMap<(usize, Arc<str>), usize> =
+        merged.views.iter().zip(0..).map(|(row, at)| ((row.view, row.key.clone()), at)).collect();
     for commit in commits {
         assert_eq!(commit.after, Some(merged.to.epoch), "a commit continues the one before it");
         assert_eq!(commit.to.log, merged.to.log, "commits are of one log");
         merged.to = commit.to;
+        for id in &commit.removed {
+            if let Some(place) = places.remove(id) {
+                merged.rows.swap_remove(place);
+                places.extend(merged.rows.get(place).map(|moved| (moved.metric_id, place)));
+            }
+        }
+        merged.removed.extend(commit.removed);
         for row in commit.rows {
             let place = *places.entry(row.metric_id).or_insert(merged.rows.len());
             match merged.rows.get_mut(place) {
@@ -125,9 +134,19 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
                 None => merged.rows.push(row),
             }
         }
+        for row in commit.views {
+            let place = *keys.entry((row.view, row.key.clone())).or_insert(merged.views.len());
+            match merged.views.get_mut(place) {
+                Some(before) => *before = row,
+                None => merged.views.push(row),
+            }
+        }
+        merged.history.extend(commit.history);
         merged.dead_letters.extend(commit.dead_letters);
         merged.events.extend(commit.events);
     }
+    // A row that came back is not removed.
+    merged.removed.retain(|id| !places.contains_key(id));
     merged
 }
 

@@ -108,6 +108,7 @@ fn fates_json(receipt: Receipt, fates: &[Fate]) -> serde_json::Value {
         "accepted": receipt.count,
         "counted": of(FateStatus::Counted),
         "duplicate": of(FateStatus::Duplicate),
+        "filtered": of(FateStatus::Filtered),
         "invalid": of(FateStatus::Invalid),
         "late": of(FateStatus::Late),
         "items": fates.iter().map(FateView::of).collect::<Vec<_>>(),

@@ -19,7 +19,7 @@ use crate::generate::{Generator, Settings};
 use crate::ingest::Submission;
 use crate::ingest::lines::Form;
 use crate::ingest::writer::Ingest;
-use crate::pipeline::{BurstHint, Pipeline};
+use crate::pipeline::{BurstHint, Pipelines};
 use crate::web::events::form;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
@@ -178,7 +178,7 @@ fn read(body: &[u8]) -> Result<Wish, Problem> {
 }
 
 /// The wish within its bounds.
-fn settings(wish: &Wish, seed: u64, start: Micros, pipeline: &Pipeline) -> Result<Settings, Problem> {
+fn settings(wish: &Wish, seed: u64, start: Micros, pipeline: &Pipelines) -> Result<Settings, Problem> {
     if !(wish.rate > 0.0 && wish.rate <= RATE_MAX) {
         return Err(Problem::bad_request(format!(
             "rate={}: allowed is more than 0 up to {RATE_MAX} events a second",
@@ -212,7 +212,7 @@ fn settings(wish: &Wish, seed: u64, start: Micros, pipeline: &Pipeline) -> Resul
     })
 }
 
-fn burst(wish: &BurstWish, pipeline: &Pipeline) -> Result<BurstHint, Problem> {
+fn burst(wish: &BurstWish, pipeline: &Pipelines) -> Result<BurstHint, Problem> {
     if !(1..=BURST_MAX).contains(&wish.size) {
         return Err(Problem::bad_request(format!("burst.size={}: allowed is 1 to {BURST_MAX}", wish.size)));
     }

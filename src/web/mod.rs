@@ -9,6 +9,7 @@ mod body;
 mod events;
 mod readers;
 mod query;
+mod keyed;
 mod views;
 mod html;
 mod job;
@@ -34,7 +35,7 @@ use crate::config::{Http, Limits};
 use crate::coordinator::status::SharedStatus;
 use crate::core::units::TopicId;
 use crate::ingest::writer::Ingest;
-use crate::pipeline::Pipeline;
+use crate::pipeline::Pipelines;
 use crate::store::target::Target;
 use crate::web::problem::Problem;
 
@@ -42,7 +43,7 @@ use crate::web::problem::Problem;
 #[derive(Clone)]
 pub struct App {
     pub ingest: Ingest,
-    pub pipeline: Arc<Pipeline>,
+    pub pipeline: Arc<Pipelines>,
     pub status: Arc<SharedStatus>,
     pub target: Target,
     pub http: Http,
@@ -109,12 +110,16 @@ fn router(web: Arc<Web>) -> Router {
         .route("/windows", get(query::windows))
         .route("/windows/{id}", get(query::window))
         .route("/windows/{id}/events", get(query::window_events))
+        .route("/views", get(keyed::list))
+        .route("/views/{view}", get(keyed::entries))
+        .route("/views/{view}/{key}", get(keyed::entry))
+        .route("/views/{view}/{key}/history", get(keyed::history))
         .route("/dead-letters", get(query::dead_letters))
         .route("/ledger", get(job::ledger))
         .route("/cluster", get(job::cluster))
         .route("/live", get(live::live))
         .route("/generator", get(generator::status).post(generator::start).delete(generator::stop))
-        .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /events, /dead-letters, /ledger and /cluster are a start") })
+        .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /events, /dead-letters, /ledger and /cluster are a start") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")
         })

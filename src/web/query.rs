@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::core::columns::Reason;
-use crate::core::plan::{Audit, FieldPath, Plan};
+use crate::core::plan::{Audit, FieldPath, Plan, Step, WindowPlan};
 use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::units::{Micros, Offset, TopicId};
 use crate::generate::{Generator, Settings};
-use crate::pipeline::Pipeline;
+use crate::pipeline::Pipelines;
 use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, WindowQuery};
 use crate::web::params::{Params, escape, segment};
 use crate::web::problem::Problem;
@@ -126,9 +126,9 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
         })
         .await?;
     if events.is_empty() && letters.is_empty() {
-        let why = match web.app.pipeline.plan.audit {
+        let why = match web.app.pipeline.plan.audit() {
             Audit::Full => "if it was accepted just now, its epoch is not committed yet: ask again",
-            Audit::None => "this pipeline keeps no counted events (audit: none), only dead letters",
+            Audit::None => "these pipelines keep no counted events (audit: none), only dead letters",
         };
         return Err(Problem::not_found(format!("no event with the id {id:?} is kept here; {why}")));
     }
@@ -159,21 +159,26 @@ pub async fn data(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let plan = Arc::clone(&web.app.pipeline.plan);
     let rows = web.readers.ask(move |r| newest_rows(r, &plan, DATA_ROWS_MAX)).await?;
-    let mut windows = BTreeMap::new();
-    for (window, rows) in web.app.pipeline.plan.windows.iter().zip(&rows) {
+    let plan = &web.app.pipeline.plan;
+    let mut pipelines: BTreeMap<&str, BTreeMap<_, _>> = BTreeMap::new();
+    for (window, rows) in plan.windows.iter().zip(&rows) {
         let mut seen = HashSet::new();
         let newest = rows.iter().filter(|row| seen.insert(row.group.as_str())).map(RowView::of).collect();
-        windows.insert(window.name.as_str(), newest);
+        pipelines.entry(&plan.pipeline_of(window).name).or_default().insert(window.name.as_str(), newest);
     }
-    let pipelines = BTreeMap::from([(web.app.pipeline.plan.pipeline.as_str(), windows)]);
     Ok(json_answer(&DataView { pipelines }))
 }
 
 /// For each window of the plan its newest rows.
 pub fn newest_rows(reader: &mut dyn Reader, plan: &Plan, limit: u32) -> Result<Vec<Vec<StoredRow>>, StoreError> {
-    let query =
-        |name: &str| WindowQuery { window: Some(name.to_owned()), newest_first: true, limit, ..WindowQuery::default() };
-    plan.windows.iter().map(|window| reader.windows(&query(&window.name))).collect()
+    let query = |window: &WindowPlan| WindowQuery {
+        pipeline: Some(plan.pipeline_of(window).name.clone()),
+        window: Some(window.name.clone()),
+        newest_first: true,
+        limit,
+        ..WindowQuery::default()
+    };
+    plan.windows.iter().map(|window| reader.windows(&query(window))).collect()
 }
 
 pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
@@ -193,21 +198,22 @@ pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
 }
 
 /// An event of each topic, if the generator can make them.
-fn examples(pipeline: &Pipeline) -> Vec<Option<Vec<u8>>> {
+fn examples(pipeline: &Pipelines) -> Vec<Option<Vec<u8>>> {
     let generator = Generator::new(pipeline, Settings::default()).ok();
     let topics = (0..).map(TopicId).take(pipeline.plan.topics.len());
     topics.map(|topic| generator.as_ref()?.example(topic)).collect()
 }
 
 fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {
-    params.word("pipeline", &[&plan.pipeline])?;
-    let names: Vec<&str> = plan.windows.iter().map(|w| w.name.as_str()).collect();
+    let pipelines: Vec<&str> = plan.pipelines.iter().map(|p| p.name.as_str()).collect();
+    let pipeline = params.word("pipeline", &pipelines)?;
+    let of_pipeline = |w: &&WindowPlan| pipeline.is_none_or(|name| name == plan.pipeline_of(w).name);
+    let windows = || plan.windows.iter().filter(of_pipeline);
+    let names: Vec<&str> = windows().map(|w| w.name.as_str()).collect();
     let window = params.word("window", &names)?;
-    let mut keys: Vec<&str> = plan
-        .windows
-        .iter()
+    let mut keys: Vec<&str> = windows()
         .filter(|w| window.is_none_or(|name| name == w.name))
-        .flat_map(|w| w.group.iter().map(|(name, _)| name.as_str()))
+        .flat_map(|w| w.group.iter().map(|field| field.name.as_str()))
         .collect();
     keys.sort_unstable();
     keys.dedup();
@@ -222,6 +228,7 @@ fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {
         group.push((key.to_owned(), value.to_owned()));
     }
     Ok(WindowQuery {
+        pipeline: pipeline.map(str::to_owned),
         window: window.map(str::to_owned),
         from: params.time("from")?,
         to: params.time("to")?,
@@ -249,14 +256,14 @@ fn read_cursor(text: &str) -> Result<(Micros, String, Uuid), Problem> {
 }
 
 /// Keeps `limit` of what was read; where there was more, gives the last one kept: the next page begins after it.
-fn cut_page<T>(read: &mut Vec<T>, limit: u32) -> Option<&T> {
+pub fn cut_page<T>(read: &mut Vec<T>, limit: u32) -> Option<&T> {
     let more = read.len() > limit as usize;
     read.truncate(limit as usize);
     read.last().filter(|_| more)
 }
 
 /// This call's path and query, with `name` set to `value`.
-fn next_page(uri: &Uri, name: &str, value: &str) -> String {
+pub fn next_page(uri: &Uri, name: &str, value: &str) -> String {
     let prefix = format!("{name}=");
     let kept = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(&prefix));
     let mut pairs: Vec<String> = kept.map(str::to_owned).collect();
@@ -265,7 +272,7 @@ fn next_page(uri: &Uri, name: &str, value: &str) -> String {
 }
 
 fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
-    let audit = match web.app.pipeline.plan.audit {
+    let audit = match web.app.pipeline.plan.audit() {
         Audit::None => "none",
         Audit::Full => "full",
     };
@@ -294,7 +301,13 @@ fn has_id(letter: &DeadLetter, id: &str, plan: &Plan) -> bool {
     let body = Value::Object(body);
     let topics = plan.topics.iter().filter(|t| letter.topic.as_ref().is_none_or(|name| *name == t.name));
     topics.filter_map(|t| t.id.as_ref()).any(|path| {
-        let found = path.0.iter().try_fold(&body, |value, name| value.get(name));
+        let mut found = Some(&body);
+        for step in &path.0 {
+            found = found.and_then(|value| match step {
+                Step::Name(name) => value.get(name),
+                Step::Item(item) => value.get(*item as usize),
+            });
+        }
         found.and_then(Value::as_str) == Some(id)
     })
 }

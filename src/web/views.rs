@@ -28,6 +28,7 @@ impl<'a> FateView<'a> {
         let status = match fate.status {
             FateStatus::Counted => "counted",
             FateStatus::Duplicate => "duplicate",
+            FateStatus::Filtered => "filtered",
             FateStatus::Invalid => "invalid",
             FateStatus::Late => "late",
         };

@@ -2,6 +2,7 @@
 
 pub mod rows;
 pub mod ids;
+pub mod share;
 pub mod fates;
 pub mod snapshot;
 pub mod state;

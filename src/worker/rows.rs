@@ -14,6 +14,16 @@ pub struct DecodedSlab {
     pub decoded: Decoded,
 }
 
+impl DecodedSlab {
+    /// The bytes of a line that decode has found.
+    #[must_use]
+    pub fn line(&self, (start, len): (u32, u32)) -> &[u8] {
+        let start = start as usize;
+        let line = self.slab.bytes.get(start..start + len as usize);
+        line.unwrap_or_else(|| panic!("decode gave a line outside its slab"))
+    }
+}
+
 /// All vectors have one entry an event, in the order of the slabs.
 #[derive(Debug, Default)]
 pub struct EpochRows {
@@ -23,6 +33,8 @@ pub struct EpochRows {
     pub id: Vec<Option<EventId>>,
     /// (slab, row in that slab).
     pub place: Vec<(u32, u32)>,
+    /// The row's number among the epoch's rows that are judged: its place here, unless these are a selection.
+    pub number: Vec<u32>,
     /// One for each of the plan's columns.
     pub fields: Vec<Column>,
 }
@@ -44,31 +56,51 @@ impl EpochRows {
                 gather.append(column);
             }
         }
+        rows.number = (0..rows.offset.len() as u32).collect();
         rows.fields = fields.into_iter().map(|g| g.column).collect();
         rows
     }
 
-    /// Keeps the rows for which `keep` says so.
+    /// Keeps the rows for which `keep` says so, and numbers them anew.
     pub fn keep(&mut self, keep: impl Fn(usize) -> bool) {
-        fn filter<T>(values: &mut Vec<T>, keep: &impl Fn(usize) -> bool) {
-            let mut row = 0;
-            values.retain(|_| {
-                row += 1;
-                keep(row - 1)
-            });
+        let kept: Vec<bool> = (0..self.len()).map(keep).collect();
+        *self = self.select(&kept);
+        self.number = (0..self.offset.len() as u32).collect();
+    }
+
+    /// The rows whose flag is set, as a copy; they keep their numbers.
+    #[must_use]
+    pub fn select(&self, selected: &[bool]) -> Self {
+        fn of<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+            rows.iter().map(|&row| values[row as usize]).collect()
         }
-        filter(&mut self.offset, &keep);
-        filter(&mut self.topic, &keep);
-        filter(&mut self.time, &keep);
-        filter(&mut self.id, &keep);
-        filter(&mut self.place, &keep);
-        for field in &mut self.fields {
-            match field {
-                Column::Group { codes, .. } => filter(codes, &keep),
-                Column::Integer(values) => filter(values, &keep),
-                Column::Number(values) => filter(values, &keep),
+        let rows: Vec<u32> = (0..).zip(selected).filter(|(_, selected)| **selected).map(|(row, _)| row).collect();
+        let field = |column: &Column| match column {
+            Column::Group { codes, dictionary } => {
+                Column::Group { codes: of(codes, &rows), dictionary: dictionary.clone() }
             }
+            Column::Integer(values) => Column::Integer(of(values, &rows)),
+            Column::Number(values) => Column::Number(of(values, &rows)),
+            Column::Boolean(values) => Column::Boolean(of(values, &rows)),
+            Column::Json(values) => Column::Json(rows.iter().map(|&row| values[row as usize].clone()).collect()),
+        };
+        Self {
+            offset: of(&self.offset, &rows),
+            topic: of(&self.topic, &rows),
+            time: of(&self.time, &rows),
+            id: of(&self.id, &rows),
+            place: of(&self.place, &rows),
+            number: of(&self.number, &rows),
+            fields: self.fields.iter().map(field).collect(),
         }
+    }
+
+    /// The slab and the line of a row.
+    #[must_use]
+    pub fn source<'a>(&self, slabs: &'a [DecodedSlab], row: usize) -> (&'a DecodedSlab, &'a [u8]) {
+        let (slab, at) = self.place[row];
+        let slab = &slabs[slab as usize];
+        (slab, slab.line(slab.decoded.columns.line[at as usize]))
     }
 
     #[must_use]
@@ -94,6 +126,8 @@ impl Gather {
             ColumnKind::Group => Column::Group { codes: Vec::new(), dictionary: Vec::new() },
             ColumnKind::Integer => Column::Integer(Vec::new()),
             ColumnKind::Number => Column::Number(Vec::new()),
+            ColumnKind::Boolean => Column::Boolean(Vec::new()),
+            ColumnKind::Json => Column::Json(Vec::new()),
         };
         Self { column, codes: HashMap::default() }
     }
@@ -114,6 +148,8 @@ impl Gather {
             }
             (Column::Integer(values), Column::Integer(mut more)) => values.append(&mut more),
             (Column::Number(values), Column::Number(mut more)) => values.append(&mut more),
+            (Column::Boolean(values), Column::Boolean(mut more)) => values.append(&mut more),
+            (Column::Json(values), Column::Json(mut more)) => values.append(&mut more),
             _ => panic!("decode gives columns of the planned kind"),
         }
     }

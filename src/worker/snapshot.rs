@@ -1,78 +1,107 @@
 //! Panes and ids as bytes: on their way to their owner, and by key group in a checkpoint.
 //!
-//! Little-endian. Panes: for each, `PaneKey::encode`, `Partial::encode`; in a checkpoint then one byte of flags (1 changed,
-//! 2 closed) and the revision (u32). Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64); W(e), W(e−1), W(e−2) (i64 each); the number of
-//! topics (u32) and for each a byte (1: seen), largest time (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
+//! Little-endian. Panes and entries of views: `core::window` and `core::view` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64);
+//! the number of pipelines (u32) and for each W(e), W(e−1), W(e−2) (i64 each); the number of topics (u32) and for each a byte (1: seen), largest time
+//! (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
 
-use crate::core::aggregate::{PaneKey, Partial};
+use crate::core::aggregate::Contribution;
 use crate::core::columns::EventId;
 use crate::core::dedup::{Bucket, Seen, SeenId};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Micros, Millis, TopicId};
-use crate::core::watermark::{TopicClock, Watermark};
-use crate::core::window::{Pane, Panes};
+use crate::core::view::{Keyed, Views};
+use crate::core::watermark::{TopicClock, Watermark, Watermarks};
+use crate::core::window::{Panes, owner_bytes};
 use crate::wire::{Ids, Message, Section};
 
 /// A checkpoint's messages hold about this many bytes each.
 const PART_BYTES_MAX: usize = 4 << 20;
 const ID_BYTES: usize = 22;
 
-/// A worker's panes of one epoch by owner. The whole key finds the owner, so that one group's windows spread over them.
+/// A worker's panes of one epoch by owner.
 #[must_use]
-pub fn pack_panes(panes: Vec<(PaneKey, Partial)>, owners: Owners) -> Vec<Vec<u8>> {
+pub fn pack_panes(plan: &Plan, contributions: &[Contribution], owners: Owners) -> Vec<Vec<u8>> {
     let mut packed = vec![Vec::new(); owners.workers()];
     let mut key_bytes = Vec::new();
-    for (key, partial) in panes {
+    for contribution in contributions {
+        let Some(window) = plan.windows.get(contribution.key.window) else {
+            panic!("a window that the plan does not have")
+        };
         key_bytes.clear();
-        key.encode(&mut key_bytes);
-        let owner = &mut packed[owners.owner(KeyGroup::of_group(&key_bytes))];
-        owner.extend_from_slice(&key_bytes);
-        partial.encode(owner);
+        owner_bytes(window, &contribution.key, &mut key_bytes);
+        contribution.encode(plan, &mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
     }
     packed
 }
 
 /// The panes of a `Panes` message.
 #[must_use]
-pub fn unpack_panes(bytes: &[u8], plan: &Plan) -> Vec<(PaneKey, Partial)> {
+pub fn unpack_panes(bytes: &[u8], plan: &Plan) -> Vec<Contribution> {
     let mut rest = bytes;
     let mut panes = Vec::new();
     while !rest.is_empty() {
-        panes.push(take_pane(&mut rest, plan));
+        let pane = Contribution::decode(plan, &mut rest);
+        panes.push(pane.unwrap_or_else(|error| panic!("a pane between ranks of one build: {error}")));
     }
     panes
 }
 
-fn take_pane(rest: &mut &[u8], plan: &Plan) -> (PaneKey, Partial) {
-    let key = PaneKey::decode(rest).unwrap_or_else(|error| panic!("a pane between ranks of one build: {error}"));
-    let Some(window) = plan.windows.get(key.window) else { panic!("window {} is none of the plan's", key.window) };
-    let partial = Partial::decode(plan, window, rest)
-        .unwrap_or_else(|error| panic!("a pane between ranks of one build: {error}"));
-    (key, partial)
+/// A worker's entries of views of one epoch by owner.
+#[must_use]
+pub fn pack_views(entries: &[Keyed], owners: Owners) -> Vec<Vec<u8>> {
+    let mut packed = vec![Vec::new(); owners.workers()];
+    let mut key_bytes = Vec::new();
+    for keyed in entries {
+        key_bytes.clear();
+        keyed.owner_bytes(&mut key_bytes);
+        keyed.encode(&mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
+    }
+    packed
+}
+
+/// The entries of views of a `Panes` message, or of a checkpoint's section.
+#[must_use]
+pub fn unpack_views(bytes: &[u8], plan: &Plan) -> Vec<Keyed> {
+    let mut rest = bytes;
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let keyed = Keyed::decode(plan, &mut rest);
+        entries.push(keyed.unwrap_or_else(|error| panic!("an entry of a view between ranks of one build: {error}")));
+    }
+    entries
 }
 
 /// The checkpoint of a worker after `epoch`, cut into messages; the last one says so.
-pub fn parts(epoch: Epoch, which: Ids, watermark: &Watermark, panes: &Panes, seen: &mut Seen) -> Vec<Message> {
-    let common = common(epoch, watermark, panes);
+pub fn parts(
+    epoch: Epoch,
+    which: Ids,
+    watermarks: &Watermarks,
+    panes: &Panes,
+    views: &Views,
+    seen: &mut Seen,
+) -> Vec<Message> {
+    let common = common(epoch, watermarks, panes);
     let fresh = seen.seal();
     let ids = match which {
         Ids::Fresh => id_sections(fresh.into_iter()),
         Ids::All => id_sections(seen.iter()),
     };
-    let panes = pane_sections(panes).into_iter().map(|s| (true, s));
-    let mut sections = panes.chain(ids.into_iter().map(|s| (false, s))).peekable();
+    let kinds = [pane_sections(panes), view_sections(views), ids];
+    let numbered = kinds.into_iter().enumerate();
+    let mut sections = numbered.flat_map(|(kind, sections)| sections.into_iter().map(move |s| (kind, s))).peekable();
     let mut messages = Vec::new();
     loop {
-        let (mut panes, mut ids, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut parts, mut bytes) = ([const { Vec::new() }; 3], 0);
         while bytes < PART_BYTES_MAX
-            && let Some((is_pane, section)) = sections.next()
+            && let Some((kind, section)) = sections.next()
         {
             bytes += section.bytes.len();
-            if is_pane { &mut panes } else { &mut ids }.push(section);
+            parts[kind].push(section);
         }
         let last = sections.peek().is_none();
-        messages.push(Message::CheckpointPart { epoch: epoch.0, common: common.clone(), panes, ids, last });
+        let [panes, views, ids] = parts;
+        messages.push(Message::CheckpointPart { epoch: epoch.0, common: common.clone(), panes, views, ids, last });
         if last {
             return messages;
         }
@@ -86,15 +115,17 @@ fn sections(by_group: Vec<Vec<u8>>) -> Vec<Section> {
 
 fn pane_sections(panes: &Panes) -> Vec<Section> {
     let mut by_group = vec![Vec::new(); KEY_GROUPS];
+    panes.save(|owner, entry| by_group[usize::from(KeyGroup::of_group(owner).0)].extend_from_slice(entry));
+    sections(by_group)
+}
+
+fn view_sections(views: &Views) -> Vec<Section> {
+    let mut by_group = vec![Vec::new(); KEY_GROUPS];
     let mut key_bytes = Vec::new();
-    for (key, pane) in panes.iter() {
+    for keyed in views.iter() {
         key_bytes.clear();
-        key.encode(&mut key_bytes);
-        let bytes = &mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)];
-        bytes.extend_from_slice(&key_bytes);
-        pane.partial.encode(bytes);
-        bytes.push(u8::from(pane.changed) | u8::from(pane.closed) << 1);
-        bytes.extend_from_slice(&pane.revision.to_le_bytes());
+        keyed.owner_bytes(&mut key_bytes);
+        keyed.encode(&mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)]);
     }
     sections(by_group)
 }
@@ -110,11 +141,15 @@ fn id_sections(ids: impl Iterator<Item = SeenId>) -> Vec<Section> {
     sections(by_group)
 }
 
-fn common(epoch: Epoch, watermark: &Watermark, panes: &Panes) -> Vec<u8> {
-    let (topics, watermarks) = watermark.state();
+fn common(epoch: Epoch, watermarks: &Watermarks, panes: &Panes) -> Vec<u8> {
+    let (topics, watermarks) = watermarks.state();
     let mut bytes = epoch.0.to_le_bytes().to_vec();
-    for w in watermarks {
-        bytes.extend_from_slice(&w.0.to_le_bytes());
+    let watermarks: Vec<Watermark> = watermarks.collect();
+    bytes.extend_from_slice(&(watermarks.len() as u32).to_le_bytes());
+    for Watermark { now, closing, lateness } in watermarks {
+        for w in [now, closing, lateness] {
+            bytes.extend_from_slice(&w.0.to_le_bytes());
+        }
     }
     bytes.extend_from_slice(&(topics.len() as u32).to_le_bytes());
     for topic in topics {
@@ -132,10 +167,15 @@ fn common(epoch: Epoch, watermark: &Watermark, panes: &Panes) -> Vec<u8> {
 }
 
 /// Takes up what all workers share; gives the epoch after which it was.
-pub fn restore_common(bytes: &[u8], watermark: &mut Watermark, panes: &mut Panes) -> Epoch {
+pub fn restore_common(bytes: &[u8], watermarks: &mut Watermarks, panes: &mut Panes) -> Epoch {
     let mut rest = bytes;
     let epoch = Epoch(u64::from_le_bytes(take(&mut rest)));
-    let watermarks = [(); 3].map(|()| Micros(i64::from_le_bytes(take(&mut rest))));
+    let pipelines = u32::from_le_bytes(take(&mut rest));
+    let of_pipelines = (0..pipelines).map(|_| {
+        let [now, closing, lateness] = [(); 3].map(|()| Micros(i64::from_le_bytes(take(&mut rest))));
+        Watermark { now, closing, lateness }
+    });
+    let of_pipelines = of_pipelines.collect();
     let topics = u32::from_le_bytes(take(&mut rest));
     let topics = (0..topics).map(|_| {
         let [seen] = take(&mut rest);
@@ -144,21 +184,25 @@ pub fn restore_common(bytes: &[u8], watermark: &mut Watermark, panes: &mut Panes
         TopicClock { seen: (seen == 1).then_some((largest, up)) }
     });
     let topics = topics.collect();
-    watermark.restore(topics, watermarks);
+    watermarks.restore(topics, of_pipelines);
     let emits = u32::from_le_bytes(take(&mut rest));
     let emits: Vec<Millis> = (0..emits).map(|_| Millis(u64::from_le_bytes(take(&mut rest)))).collect();
-    panes.restore_last_emits(&emits);
+    panes.restore_common(&emits, |pipeline| watermarks.of(pipeline).closing);
     epoch
 }
 
 /// Takes up one key group's panes.
-pub fn restore_panes(section: &Section, plan: &Plan, panes: &mut Panes) {
+pub fn restore_panes(section: &Section, panes: &mut Panes) {
     let mut rest = section.bytes.as_slice();
     while !rest.is_empty() {
-        let (key, partial) = take_pane(&mut rest, plan);
-        let [flags] = take(&mut rest);
-        let revision = u32::from_le_bytes(take(&mut rest));
-        panes.restore(key, Pane { partial, changed: flags & 1 != 0, closed: flags & 2 != 0, revision });
+        panes.restore(&mut rest).unwrap_or_else(|error| panic!("a checkpoint whose checksum was right: {error}"));
+    }
+}
+
+/// Takes up one key group's entries of views.
+pub fn restore_views(section: &Section, plan: &Plan, views: &mut Views) {
+    for keyed in unpack_views(&section.bytes, plan) {
+        views.restore(keyed);
     }
 }
 

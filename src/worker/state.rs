@@ -8,17 +8,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use uuid::Uuid;
 
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::dedup::{Memory, Seen};
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Owners;
-use crate::core::plan::{Audit, Plan};
+use crate::core::plan::Plan;
+use crate::core::row::ViewRow;
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
-use crate::core::watermark::Watermark;
-use crate::core::window::Panes;
-use crate::wire::{Facts, Ids, Message, Open, Report, Restore, WireRow};
+use crate::core::view::Views;
+use crate::core::watermark::Watermarks;
+use crate::core::window::{Changes, Panes};
+use crate::wire::{Clock, Facts, Ids, Message, Open, Report, Restore, WireRow, WireViewRow};
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
 use crate::worker::rows::{DecodedSlab, EpochRows};
@@ -53,7 +56,8 @@ type SentIds = (Vec<Option<Micros>>, Vec<u8>);
 #[derive(Debug)]
 struct Inbox {
     ids: Vec<Option<SentIds>>,
-    panes: Vec<Option<Vec<u8>>>,
+    /// Panes and entries of views.
+    panes: Vec<Option<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// One worker.
@@ -76,9 +80,10 @@ pub struct State {
     inbox: BTreeMap<Epoch, Inbox>,
     decided: Epoch,
     finished: Epoch,
-    watermark: Watermark,
+    watermarks: Watermarks,
     seen: Seen,
     panes: Panes,
+    views: Views,
 
     /// Messages to itself, and those for others.
     own: VecDeque<Message>,
@@ -103,9 +108,10 @@ impl State {
             inbox: BTreeMap::new(),
             decided: Epoch(0),
             finished: Epoch(0),
-            watermark: Watermark::new(&plan),
+            watermarks: Watermarks::new(&plan),
             seen: Seen::new(plan.topics.len()),
             panes: Panes::new(Arc::clone(&plan)),
+            views: Views::new(Arc::clone(&plan)),
             own: VecDeque::new(),
             out: Vec::new(),
             plan,
@@ -158,14 +164,21 @@ impl State {
     /// Where the worker stands.
     #[must_use]
     pub fn facts(&self) -> Facts {
+        let clock = |pipeline: usize| {
+            let silence = self.watermarks.silence(pipeline);
+            Clock {
+                watermark_us: self.watermarks.of(pipeline).now.0,
+                idle_base_us: silence.map(|s| s.base.0),
+                last_up_ms: silence.map(|s| s.since.0),
+                next_close_us: self.panes.next_close(pipeline).map(|t| t.0),
+            }
+        };
         Facts {
-            watermark_us: self.watermark.now().0,
-            idle_base_us: self.watermark.idle_base().map(|t| t.0),
-            last_up_ms: self.watermark.last_up().map(|up| up.0),
-            next_close_us: self.panes.next_close().map(|t| t.0),
+            clocks: (0..self.plan.pipelines.len()).map(clock).collect(),
             next_emit_ms: self.panes.next_emit().map(|t| t.0),
             ids: self.seen.len() as u64,
             panes: self.panes.len() as u64,
+            keys: self.views.len() as u64,
             memory_bytes: 0,
         }
     }
@@ -184,7 +197,7 @@ impl State {
                 let Some(sent) = sent else { panic!("verdicts on epoch {epoch}, which was not asked about") };
                 sent.verdicts[from] = Some(duplicates);
             }
-            Message::Panes { epoch, panes } => self.inbox(epoch).panes[from] = Some(panes),
+            Message::Panes { epoch, panes, views } => self.inbox(epoch).panes[from] = Some((panes, views)),
             Message::Open(_)
             | Message::Split(_)
             | Message::Begin
@@ -215,10 +228,11 @@ impl State {
     fn restore(&mut self, restore: Restore) {
         match restore {
             Restore::Common(bytes) => {
-                let epoch = snapshot::restore_common(&bytes, &mut self.watermark, &mut self.panes);
+                let epoch = snapshot::restore_common(&bytes, &mut self.watermarks, &mut self.panes);
                 (self.decided, self.finished) = (epoch, epoch);
             }
-            Restore::Panes(section) => snapshot::restore_panes(&section, &self.plan, &mut self.panes),
+            Restore::Panes(section) => snapshot::restore_panes(&section, &mut self.panes),
+            Restore::Views(section) => snapshot::restore_views(&section, &self.plan, &mut self.views),
             Restore::Ids(section) => snapshot::restore_ids(&section, &mut self.seen),
         }
     }
@@ -267,14 +281,14 @@ impl State {
         if !self.batch {
             for (topic, memory) in self.memories.iter().enumerate() {
                 let topic = TopicId(topic as u16);
-                self.seen.forget(topic, memory.first_remembered(self.watermark.of_topic(topic)));
+                self.seen.forget(topic, memory.first_remembered(self.watermarks.of_topic(topic)));
             }
         }
         let verdicts = ids::decide(&entries, self.memories.len(), self.owners, self.me, &mut self.seen);
         let topics = self.plan.topics.len();
         let of_all: Vec<Option<Micros>> =
             (0..topics).map(|topic| newest.iter().filter_map(|n| n.get(topic).copied().flatten()).max()).collect();
-        self.watermark.advance(cut, &of_all);
+        self.watermarks.advance(cut, &of_all);
         self.decided = epoch;
         for (worker, duplicates) in verdicts.into_iter().enumerate() {
             self.send(worker, Message::Verdicts { epoch: epoch.0, duplicates });
@@ -292,13 +306,21 @@ impl State {
             );
             let verdicts = sent.verdicts.into_iter().flatten();
             let duplicate = fates::duplicates(sent.rows.len(), &sent.order, verdicts);
-            let lateness = if self.batch { Micros::MIN } else { self.watermark.lateness() };
-            let audit = if self.batch { Audit::None } else { self.plan.audit };
-            let settled = fates::settle(&self.plan, &self.decoder, &sent.slabs, sent.rows, &duplicate, lateness, audit);
-            let panes = snapshot::pack_panes(settled.panes, self.owners);
+            let lateness = |pipeline| if self.batch { Micros::MIN } else { self.watermarks.of(pipeline).lateness };
+            let lateness: Vec<Micros> = (0..self.plan.pipelines.len()).map(lateness).collect();
+            let epoch = fates::Epoch {
+                plan: &self.plan,
+                decoder: &self.decoder,
+                slabs: &sent.slabs,
+                lateness: &lateness,
+                audited: !self.batch,
+            };
+            let settled = fates::settle(&epoch, sent.rows, &duplicate);
+            let panes = snapshot::pack_panes(&self.plan, &settled.contributions, self.owners);
             self.fates.insert(sent.epoch, settled.fates);
-            for (owner, panes) in panes.into_iter().enumerate() {
-                self.send(owner, Message::Panes { epoch: sent.epoch.0, panes });
+            let views = snapshot::pack_views(&settled.entries, self.owners);
+            for (owner, (panes, views)) in panes.into_iter().zip(views).enumerate() {
+                self.send(owner, Message::Panes { epoch: sent.epoch.0, panes, views });
             }
         }
     }
@@ -314,38 +336,47 @@ impl State {
         }
         let Some(inbox) = self.inbox.remove(&epoch) else { return };
         let Some((cut, checkpoint)) = self.cuts.remove(&epoch) else { return };
-        for panes in inbox.panes.into_iter().flatten() {
-            for (key, partial) in snapshot::unpack_panes(&panes, &self.plan) {
-                self.panes.merge(key, partial);
+        for (panes, views) in inbox.panes.into_iter().flatten() {
+            for keyed in snapshot::unpack_views(&views, &self.plan) {
+                self.views.merge(keyed);
+            }
+            for contribution in snapshot::unpack_panes(&panes, &self.plan) {
+                self.panes.merge(contribution);
             }
         }
         // In batch every pane closes at once, with the last round, whose cut carries `idle`.
-        let rows = match (self.batch, cut.idle) {
-            (false, _) => self.panes.finish(&cut, self.watermark.closing()),
-            (true, None) => Vec::new(),
-            (true, Some(_)) => self.panes.finish(&cut, Micros(i64::MAX)),
+        let changes = match (self.batch, cut.idle) {
+            (false, _) => self.panes.finish(&cut, |pipeline| self.watermarks.of(pipeline).closing),
+            (true, None) => Changes::default(),
+            (true, Some(_)) => self.panes.finish(&cut, |_| Micros(i64::MAX)),
         };
         self.finished = epoch;
-        self.report(epoch, rows.into_iter().map(WireRow::from).collect());
+        let views = self.views.finish(epoch);
+        self.report(epoch, changes, views);
         if let Some(which) = checkpoint {
-            let parts = snapshot::parts(epoch, which, &self.watermark, &self.panes, &mut self.seen);
+            let parts = snapshot::parts(epoch, which, &self.watermarks, &self.panes, &self.views, &mut self.seen);
             self.out.extend(parts.into_iter().map(|part| (To::Coordinator, part)));
         }
         self.decide();
     }
 
-    fn report(&mut self, epoch: Epoch, rows: Vec<WireRow>) {
+    fn report(&mut self, epoch: Epoch, changes: Changes, views: Vec<ViewRow>) {
         let Some(fates) = self.fates.remove(&epoch) else {
             panic!("epoch {epoch} is finished before its fates are settled")
         };
         let report = Report {
             epoch: epoch.0,
-            rows,
+            rows: changes.rows.into_iter().map(WireRow::from).collect(),
+            removed: changes.removed.iter().map(Uuid::as_u128).collect(),
             counts: fates.counts,
             dead_letters: fates.dead_letters,
             events: fates.events,
             duplicates: fates.duplicates,
+            filtered: fates.filtered,
             late_by_window: fates.late_by_window,
+            expression_errors: fates.expression_errors,
+            views: views.into_iter().map(WireViewRow::from).collect(),
+            history: fates.history,
             facts: self.facts(),
         };
         self.out.push((To::Coordinator, Message::Report(Box::new(report))));

@@ -1,9 +1,11 @@
-//! Aggregates against exact rational arithmetic, in random cuts and orders.
+//! Aggregates against exact rational arithmetic, in random cuts and orders. `metrics.rs` looks at each metric by itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use num_bigint::{BigInt, Sign};
+use num_bigint::{BigInt, BigUint, Sign};
+use num_rational::BigRational;
 use num_traits::Signed;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -14,37 +16,92 @@ use caudal::core::aggregate::{PaneKey, Partial, Rows, preaggregate};
 use caudal::core::columns::{Column, GroupValue};
 use caudal::core::exact::{ExactSum, integer_mean};
 use caudal::core::identity::{digest, metric_id};
-use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, WindowPlan};
+use caudal::core::plan::{ColumnId, ColumnKind, Fraction, Metric, Plan};
 use caudal::core::row::Value;
-use caudal::core::units::Micros;
+use caudal::core::units::{Micros, Offset};
+
+use crate::support;
+use crate::support::plan::{column, window};
 
 // ---- Arbitrary precision, as plainly as it can be said. Numbers are counted in the smallest double, 2^-1074.
 
-fn in_smallest(value: f64) -> BigInt {
+pub fn in_smallest(value: f64) -> BigInt {
     let bits = value.to_bits();
     let (biased, fraction) = ((bits >> 52) & 0x7ff, bits & ((1 << 52) - 1));
     let magnitude = if biased == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (biased - 1) };
     if value.is_sign_negative() { -magnitude } else { magnitude }
 }
 
-/// The double nearest to numerator / denominator, ties to even: found among all doubles by bisection.
+/// The double nearest to numerator / denominator, ties to even.
 fn nearest(numerator: &BigInt, denominator: u64) -> Option<f64> {
     let (magnitude, denominator) = (numerator.abs(), BigInt::from(denominator));
-    let at_most = |bits: u64| in_smallest(f64::from_bits(bits)) * &denominator <= magnitude;
+    let negative = numerator.sign() == Sign::Minus;
+    nearest_where(negative, |twice_double| (twice_double * &denominator).cmp(&(&magnitude * 2u32)))
+}
+
+/// The double nearest to ±x, ties to even: found among all doubles by bisection. `compare` says how half of its argument stands to x.
+fn nearest_where(negative: bool, compare: impl Fn(BigInt) -> Ordering) -> Option<f64> {
+    // What would be infinity counts as 2^1024.
+    let double = |bits: u64| in_smallest(f64::from_bits(bits));
     let (mut below, mut above) = (0, f64::INFINITY.to_bits());
     while above - below > 1 {
         let middle = below + (above - below) / 2;
-        if at_most(middle) { below = middle } else { above = middle }
+        if compare(double(middle) * 2u32).is_le() { below = middle } else { above = middle }
     }
-    // What would be infinity counts as 2^1024.
-    let twice_middle = (in_smallest(f64::from_bits(below)) + in_smallest(f64::from_bits(above))) * denominator;
-    let bits = match (magnitude * 2u32).cmp(&twice_middle) {
-        std::cmp::Ordering::Less => below,
-        std::cmp::Ordering::Greater => above,
-        std::cmp::Ordering::Equal => below + below % 2,
+    let bits = match compare(double(below) + double(above)) {
+        Ordering::Greater => below,
+        Ordering::Less => above,
+        Ordering::Equal => below + below % 2,
     };
     let value = f64::from_bits(bits);
-    value.is_finite().then_some(if numerator.sign() == Sign::Minus && bits != 0 { -value } else { value })
+    value.is_finite().then_some(if negative && bits != 0 { -value } else { value })
+}
+
+/// The sample standard deviation of integers, counted in the smallest double, rounded once.
+pub fn deviation(values: &[BigInt]) -> Option<f64> {
+    let n = BigInt::from(values.len());
+    if values.len() < 2 {
+        return None;
+    }
+    // Of the distances from the mean, as a textbook has it: they are fractions of n.
+    let sum: BigInt = values.iter().sum();
+    let distances = values.iter().map(|value| value * &n - &sum);
+    let squares: BigInt = distances.map(|distance| &distance * &distance).sum();
+    // It is the root of squares / (n² · (n − 1)).
+    let divisor = &n * &n * (&n - 1u32);
+    nearest_where(false, |twice_double| (&twice_double * &twice_double * &divisor).cmp(&(&squares * 4u32)))
+}
+
+/// floor(q · (n − 1)), where q is what stands there in decimals.
+pub fn rank(q: f64, n: usize) -> usize {
+    let text = format!("{q}");
+    let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
+    let digits: BigInt = format!("{whole}{decimals}").parse().expect("digits");
+    let q = BigRational::new(digits, BigInt::from(10u32).pow(decimals.len() as u32));
+    usize::try_from((q * BigInt::from(n - 1)).floor().to_integer()).expect("a rank")
+}
+
+/// What a quantile shows for a value that is neither the least nor the greatest: the middle of the part of its power of two, of 128 equal parts.
+fn middle_of_part(value: f64) -> f64 {
+    let units: BigUint = in_smallest(value).abs().try_into().expect("no sign");
+    let bits = units.bits();
+    // Below 2^-1066 a part is a double.
+    let middle = if bits <= 8 {
+        units
+    } else {
+        let part = BigUint::from(1u32) << (bits - 8);
+        &units / &part * &part + (part >> 1)
+    };
+    nearest(&BigInt::from(middle), 1).expect("it is finite") * if value < 0.0 { -1.0 } else { 1.0 }
+}
+
+pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (least, greatest) = (*sorted.first()?, *sorted.last()?);
+    let rank = rank(q, sorted.len());
+    let at_an_end = rank == 0 || rank == sorted.len() - 1;
+    Some(if at_an_end { sorted[rank] } else { middle_of_part(sorted[rank]).max(least).min(greatest) })
 }
 
 fn bits(value: Option<f64>) -> Option<u64> {
@@ -69,7 +126,7 @@ fn through_bytes(sum: &ExactSum) -> ExactSum {
     let mut bytes = encoded(sum);
     bytes.push(7);
     let mut rest = bytes.as_slice();
-    let decoded = ExactSum::decode(&mut rest).expect("its own bytes");
+    let decoded = ExactSum::decode(u64::MAX, &mut rest).expect("its own bytes");
     assert_eq!(rest, [7]);
     decoded
 }
@@ -79,7 +136,7 @@ fn any_finite() -> impl Strategy<Value = f64> {
 }
 
 /// Doubles of every kind that a pipeline may see, and the worst that a sum may.
-fn number() -> impl Strategy<Value = f64> {
+pub fn number() -> impl Strategy<Value = f64> {
     prop_oneof![
         4 => any_finite(),
         4 => (-20_000i32..20_000).prop_map(|n| f64::from(n) / 100.0),
@@ -93,7 +150,7 @@ fn number() -> impl Strategy<Value = f64> {
 }
 
 /// Lists among which many cancel.
-fn numbers(len: usize) -> impl Strategy<Value = Vec<f64>> {
+pub fn numbers(len: usize) -> impl Strategy<Value = Vec<f64>> {
     (prop::collection::vec(number(), 0..len), prop::collection::vec(any::<Index>(), 0..len)).prop_map(
         |(mut values, cancel)| {
             let known = values.len();
@@ -179,7 +236,7 @@ proptest! {
     #[test]
     fn bytes_that_are_no_sum_are_refused(bytes in prop::collection::vec(prop_oneof![Just(0u8), 0..80u8, any::<u8>()], 0..40)) {
         let mut rest = bytes.as_slice();
-        if let Some(sum) = ExactSum::decode(&mut rest) {
+        if let Some(sum) = ExactSum::decode(u64::MAX, &mut rest) {
             prop_assert_eq!(encoded(&sum), &bytes[..bytes.len() - rest.len()]);
         }
     }
@@ -226,52 +283,87 @@ fn sums_round_once_and_to_even() {
 
 // ---- Panes
 
-const INTEGER: ColumnId = ColumnId(3);
-const NUMBER: ColumnId = ColumnId(4);
+/// How long most tests' windows are.
+pub const EVERY: i64 = 5_000_000;
+
+/// Texts, integers, booleans and null: a group's column, by which metrics may ask too.
+pub const MIXED: ColumnId = ColumnId(2);
+pub const INTEGER: ColumnId = ColumnId(3);
+pub const NUMBER: ColumnId = ColumnId(4);
+pub const FLAG: ColumnId = ColumnId(5);
+
+/// Those that came first, whose bytes have their places in tests below.
+const PLAIN: [Metric; 9] = [
+    Metric::Count,
+    Metric::Sum(INTEGER),
+    Metric::Mean(INTEGER),
+    Metric::Min(INTEGER),
+    Metric::Max(INTEGER),
+    Metric::Sum(NUMBER),
+    Metric::Mean(NUMBER),
+    Metric::Min(NUMBER),
+    Metric::Max(NUMBER),
+];
+
+pub fn fraction(q: f64) -> Fraction {
+    Fraction::new(q).expect("it is from 0 to 1")
+}
+
+pub fn all_metrics() -> Vec<Metric> {
+    let mut metrics = PLAIN.to_vec();
+    metrics.push(Metric::CountIf(FLAG));
+    for column in [INTEGER, NUMBER] {
+        metrics.push(Metric::Stddev(column));
+        metrics.extend([0.0, 0.29, 0.5, 0.99, 1.0].map(|q| Metric::Quantile(column, fraction(q))));
+    }
+    for column in [MIXED, INTEGER, NUMBER, FLAG] {
+        metrics.extend([Metric::First(column), Metric::Last(column), Metric::Distinct(column)]);
+    }
+    metrics
+}
 
 fn plan(every: i64, group: &[usize]) -> Plan {
-    let column = |name: &str, kind| ColumnPlan { path: FieldPath(vec![name.to_owned()]), kind };
-    let metrics = [
-        Metric::Count,
-        Metric::Sum(INTEGER),
-        Metric::Mean(INTEGER),
-        Metric::Min(INTEGER),
-        Metric::Max(INTEGER),
-        Metric::Sum(NUMBER),
-        Metric::Mean(NUMBER),
-        Metric::Min(NUMBER),
-        Metric::Max(NUMBER),
+    plan_of(every, group, &all_metrics())
+}
+
+pub fn plan_of(every: i64, group: &[usize], metrics: &[Metric]) -> Plan {
+    let columns = vec![
+        column("a", ColumnKind::Group),
+        column("b", ColumnKind::Group),
+        column("c", ColumnKind::Group),
+        column("integer", ColumnKind::Integer),
+        column("number", ColumnKind::Number),
+        column("flag", ColumnKind::Boolean),
     ];
-    Plan {
-        pipeline: "test".to_owned(),
-        topic_field: "source".to_owned(),
-        topics: Vec::new(),
-        columns: vec![
-            column("a", ColumnKind::Group),
-            column("b", ColumnKind::Group),
-            column("c", ColumnKind::Group),
-            column("integer", ColumnKind::Integer),
-            column("number", ColumnKind::Number),
-        ],
-        windows: vec![WindowPlan {
-            name: "w".to_owned(),
-            every: Micros(every),
-            group: group.iter().map(|&at| (format!("g{at}"), ColumnId(at))).collect(),
-            late_allow: Micros(0),
-            emit: Micros(0),
-            metrics: metrics.iter().map(|&m| (format!("{m:?}"), m)).collect(),
-        }],
-        audit: Audit::None,
-    }
+    let group: Vec<_> = group.iter().map(|&at| (["a", "b", "c"][at], ColumnId(at))).collect();
+    let metrics: Vec<_> = metrics.iter().map(|metric| ("m", *metric)).collect();
+    support::plan::plan("test", Vec::new(), columns, vec![window("w", Micros(every), &group, &metrics)])
 }
 
 #[derive(Clone, Debug)]
-struct Event {
-    number: i64,
-    group: [GroupValue; 3],
-    integer: Option<i64>,
-    value: Option<f64>,
-    skip: bool,
+pub struct Event {
+    pub number: i64,
+    pub time: i64,
+    pub offset: u64,
+    pub group: [GroupValue; 3],
+    pub integer: Option<i64>,
+    pub value: Option<f64>,
+    pub flag: Option<bool>,
+    pub skip: bool,
+}
+
+impl Event {
+    /// With nothing in it.
+    pub const NONE: Self = Self {
+        number: 0,
+        time: 0,
+        offset: 0,
+        group: [const { GroupValue::Null }; 3],
+        integer: None,
+        value: None,
+        flag: None,
+        skip: false,
+    };
 }
 
 fn group_value() -> impl Strategy<Value = GroupValue> {
@@ -286,13 +378,43 @@ fn group_value() -> impl Strategy<Value = GroupValue> {
 fn event(number: impl Strategy<Value = i64>) -> impl Strategy<Value = Event> {
     let group = [group_value(), group_value(), group_value()];
     let integer = prop::option::of(prop_oneof![-100i64..100, any::<i64>(), Just(i64::MIN), Just(i64::MAX)]);
-    (number, group, integer, prop::option::of(self::number()), prop::bool::weighted(0.1))
-        .prop_map(|(number, group, integer, value, skip)| Event { number, group, integer, value, skip })
+    let value = prop::option::of(self::number());
+    // Few times, so that the offset often decides.
+    let time = prop_oneof![0i64..4, 0..EVERY];
+    let skip = prop::bool::weighted(0.1);
+    (number, time, group, integer, value, any::<Option<bool>>(), skip).prop_map(
+        |(number, time, group, integer, value, flag, skip)| Event {
+            number,
+            time,
+            offset: 0,
+            group,
+            integer,
+            value,
+            flag,
+            skip,
+        },
+    )
+}
+
+/// Their offsets have nothing to do with their order.
+fn events(
+    number: std::ops::Range<i64>,
+    len: impl Into<prop::collection::SizeRange>,
+) -> impl Strategy<Value = Vec<Event>> {
+    prop::collection::vec((event(number), any::<u32>()), len).prop_map(|events| {
+        let numbered = (0..).zip(events);
+        numbered.map(|(row, (event, high))| Event { offset: u64::from(high) << 32 | row, ..event }).collect()
+    })
+}
+
+fn time_of(plan: &Plan, event: &Event) -> Micros {
+    let size = plan.windows[0].kind.slice().unwrap().0;
+    assert!((0..size).contains(&event.time) || event.time == 0, "an event's time lies in its window");
+    Micros(event.number * size + event.time)
 }
 
 /// As a worker would: with a dictionary of its own for each group column.
-fn aggregate(plan: &Plan, events: &[Event]) -> Vec<(PaneKey, Partial)> {
-    let numbers: Vec<i64> = events.iter().map(|e| e.number).collect();
+pub fn aggregate(plan: &Plan, events: &[Event]) -> Vec<(PaneKey, Partial)> {
     let skip: Vec<bool> = events.iter().map(|e| e.skip).collect();
     let group_column = |at: usize| {
         let mut dictionary: Vec<GroupValue> = Vec::new();
@@ -312,9 +434,13 @@ fn aggregate(plan: &Plan, events: &[Event]) -> Vec<(PaneKey, Partial)> {
         group_column(2),
         Column::Integer(events.iter().map(|e| e.integer).collect()),
         Column::Number(events.iter().map(|e| e.value).collect()),
+        Column::Boolean(events.iter().map(|e| e.flag).collect()),
     ];
     let skip = skip.contains(&true).then_some(skip);
-    preaggregate(plan, 0, &Rows { numbers: &numbers, fields: &fields, skip: skip.as_deref() })
+    let time: Vec<Micros> = events.iter().map(|e| time_of(plan, e)).collect();
+    let offset: Vec<Offset> = events.iter().map(|e| Offset(e.offset)).collect();
+    let rows = Rows { time: &time, offset: &offset, fields: &fields, skip: skip.as_deref() };
+    preaggregate(plan, 0, &rows).into_iter().map(|contribution| (contribution.key, contribution.partial)).collect()
 }
 
 /// What the panes must show, from nothing but `docs/semantics.md`.
@@ -322,39 +448,83 @@ fn model(plan: &Plan, events: &[Event]) -> BTreeMap<PaneKey, (u64, Vec<Value>)> 
     let window = &plan.windows[0];
     let mut panes: BTreeMap<PaneKey, Vec<&Event>> = BTreeMap::new();
     for event in events.iter().filter(|e| !e.skip) {
-        let group = window.group.iter().map(|(_, column)| event.group[column.0].clone()).collect();
-        panes
-            .entry(PaneKey { window: 0, start: Micros(event.number * window.every.0), group })
-            .or_default()
-            .push(event);
+        let group = window.group.iter().map(|field| event.group[field.column.0].clone()).collect();
+        let start = Micros(event.number * window.kind.slice().unwrap().0);
+        panes.entry(PaneKey { window: 0, start, group }).or_default().push(event);
     }
-    panes.into_iter().map(|(key, events)| (key, (events.len() as u64, expected(&events)))).collect()
+    let values = |events: &[&Event]| window.metrics.iter().map(|(_, metric)| expected(*metric, events)).collect();
+    panes.into_iter().map(|(key, events)| (key, (events.len() as u64, values(&events)))).collect()
 }
 
-fn expected(events: &[&Event]) -> Vec<Value> {
+fn expected(metric: Metric, events: &[&Event]) -> Value {
     let integers: Vec<i64> = events.iter().filter_map(|e| e.integer).collect();
     let values: Vec<f64> = events.iter().filter_map(|e| e.value).map(|v| if v == 0.0 { 0.0 } else { v }).collect();
-    let integer_sum: i128 = integers.iter().map(|&i| i128::from(i)).sum();
-    let sum: BigInt = values.iter().map(|&v| in_smallest(v)).sum();
+    let of_integers = metric.argument() == Some(INTEGER);
     let number = |value: Option<f64>| value.map_or(Value::Null, Value::Number);
-    let unless_empty = |empty: bool, value: Value| if empty { Value::Null } else { value };
-    let integer = |value: Option<&i64>| value.map_or(Value::Null, |&v| Value::Integer(v.into()));
-    let mean = |sum: &BigInt, count: usize| if count == 0 { Value::Null } else { number(nearest(sum, count as u64)) };
-    vec![
-        Value::Integer(events.len() as i128),
-        unless_empty(integers.is_empty(), Value::Integer(integer_sum)),
-        mean(&(BigInt::from(integer_sum) << 1074), integers.len()),
-        integer(integers.iter().min()),
-        integer(integers.iter().max()),
-        unless_empty(values.is_empty(), number(nearest(&sum, 1))),
-        mean(&sum, values.len()),
-        number(values.iter().copied().reduce(f64::min)),
-        number(values.iter().copied().reduce(f64::max)),
-    ]
+    let integer = |value: Option<i64>| value.map_or(Value::Null, |v| Value::Integer(v.into()));
+    let exact: Vec<BigInt> = if of_integers {
+        integers.iter().map(|&i| BigInt::from(i) << 1074).collect()
+    } else {
+        values.iter().map(|&v| in_smallest(v)).collect()
+    };
+    let sum: BigInt = exact.iter().sum();
+    match metric {
+        Metric::Count => Value::Integer(events.len() as i128),
+        Metric::CountIf(_) => Value::Integer(events.iter().filter(|e| e.flag == Some(true)).count() as i128),
+        Metric::Sum(_) | Metric::Mean(_) if exact.is_empty() => Value::Null,
+        Metric::Sum(_) if of_integers => Value::Integer(integers.iter().map(|&i| i128::from(i)).sum()),
+        Metric::Sum(_) => number(nearest(&sum, 1)),
+        Metric::Mean(_) => number(nearest(&sum, exact.len() as u64)),
+        Metric::Min(_) if of_integers => integer(integers.iter().copied().min()),
+        Metric::Max(_) if of_integers => integer(integers.iter().copied().max()),
+        Metric::Min(_) => number(values.iter().copied().reduce(f64::min)),
+        Metric::Max(_) => number(values.iter().copied().reduce(f64::max)),
+        Metric::Stddev(_) => number(deviation(&exact)),
+        Metric::Quantile(_, q) if of_integers => {
+            let doubles: Vec<f64> = integers.iter().map(|&i| i as f64).collect();
+            number(quantile(&doubles, q.get()))
+        }
+        Metric::Quantile(_, q) => number(quantile(&values, q.get())),
+        Metric::First(column) | Metric::Last(column) => {
+            let mut found: Option<&Event> = None;
+            for event in events.iter().filter(|e| argument(column, e) != Value::Null) {
+                let earlier = found.is_none_or(|f| (event.time, event.offset) < (f.time, f.offset));
+                let later = found.is_none_or(|f| (event.time, event.offset) > (f.time, f.offset));
+                if if matches!(metric, Metric::First(_)) { earlier } else { later } {
+                    found = Some(event);
+                }
+            }
+            found.map_or(Value::Null, |event| argument(column, event))
+        }
+        Metric::Distinct(column) => {
+            let all: BTreeSet<String> = events
+                .iter()
+                .map(|e| argument(column, e))
+                .filter(|v| *v != Value::Null)
+                .map(|v| shown(&[v])[0].clone())
+                .collect();
+            Value::Integer(all.len() as i128)
+        }
+    }
+}
+
+fn argument(column: ColumnId, event: &Event) -> Value {
+    let integer = |value: i64| Value::Integer(value.into());
+    match column {
+        INTEGER => event.integer.map_or(Value::Null, integer),
+        NUMBER => event.value.map_or(Value::Null, |v| Value::Number(if v == 0.0 { 0.0 } else { v })),
+        FLAG => event.flag.map_or(Value::Null, Value::Boolean),
+        _ => match &event.group[column.0] {
+            GroupValue::Null => Value::Null,
+            GroupValue::Bool(value) => Value::Boolean(*value),
+            GroupValue::Integer(value) => integer(*value),
+            GroupValue::Text(text) => Value::Text(text.clone()),
+        },
+    }
 }
 
 /// Bit for bit: `==` on doubles takes −0 for +0.
-fn shown(values: &[Value]) -> Vec<String> {
+pub fn shown(values: &[Value]) -> Vec<String> {
     let show = |value: &Value| match value {
         Value::Number(number) => format!("{number:e} {:016x}", number.to_bits()),
         other => format!("{other:?}"),
@@ -362,14 +532,14 @@ fn shown(values: &[Value]) -> Vec<String> {
     values.iter().map(show).collect()
 }
 
-fn pane_bytes(key: &PaneKey, partial: &Partial) -> Vec<u8> {
+pub fn pane_bytes(key: &PaneKey, partial: &Partial) -> Vec<u8> {
     let mut bytes = Vec::new();
     key.encode(&mut bytes);
     partial.encode(&mut bytes);
     bytes
 }
 
-fn pane_of(plan: &Plan, mut rest: &[u8]) -> (PaneKey, Partial) {
+pub fn pane_of(plan: &Plan, mut rest: &[u8]) -> (PaneKey, Partial) {
     let key = PaneKey::decode(&mut rest).expect("its own bytes");
     let partial = Partial::decode(plan, &plan.windows[0], &mut rest).expect("its own bytes");
     assert!(rest.is_empty(), "it ends where it ends");
@@ -388,7 +558,7 @@ fn check_against_model(plan: &Plan, events: &[Event]) {
     }
 }
 
-fn check_cuts(plan: &Plan, events: &[Event], part_of: &[u8], order: &[(Index, bool)]) {
+pub fn check_cuts(plan: &Plan, events: &[Event], part_of: &[u8], order: &[(Index, bool)]) {
     const PARTS: usize = 5;
     let mut parts: Vec<Vec<Event>> = vec![Vec::new(); PARTS];
     for (event, part) in events.iter().zip(part_of.iter().cycle()) {
@@ -428,30 +598,30 @@ fn check_cuts(plan: &Plan, events: &[Event], part_of: &[u8], order: &[(Index, bo
 proptest! {
     #[test]
     fn panes_are_those_of_the_plain_rules(
-        events in prop::collection::vec(event(-3i64..3), 0..120),
+        events in events(-3..3, 0..120),
         group in prop::sample::subsequence(vec![0, 1, 2], 0..=3),
     ) {
-        check_against_model(&plan(5_000_000, &group), &events);
+        check_against_model(&plan(EVERY, &group), &events);
     }
 
     #[test]
     fn panes_are_the_same_however_the_rows_were_cut(
-        events in prop::collection::vec(event(-2i64..2), 0..120),
+        events in events(-2..2, 0..120),
         group in prop::sample::subsequence(vec![0, 1], 0..=2),
         part_of in prop::collection::vec(any::<u8>(), 1..60),
         order in prop::collection::vec(any::<(Index, bool)>(), 1..60),
     ) {
-        check_cuts(&plan(5_000_000, &group), &events, &part_of, &order);
+        check_cuts(&plan(EVERY, &group), &events, &part_of, &order);
     }
 
     #[test]
     fn bytes_that_are_no_pane_are_refused(
-        events in prop::collection::vec(event(-2i64..2), 1..4),
+        events in events(-2..2, 1..4),
         cut in any::<Index>(),
         change in prop::option::of((any::<Index>(), any::<u8>())),
         noise in prop::collection::vec(any::<u8>(), 0..40),
     ) {
-        let plan = plan(1, &[0, 1, 2]);
+        let plan = plan(EVERY, &[0, 1, 2]);
         let mut cases = vec![noise];
         for (key, partial) in aggregate(&plan, &events) {
             let mut bytes = pane_bytes(&key, &partial);
@@ -485,29 +655,28 @@ fn keys_that_do_not_fit_an_integer_are_made_dense() {
         number: [i64::MIN, -1, 1 << 60, i64::MAX][n as usize % 4],
         group: [n % 3, n % VALUES, n / 7].map(GroupValue::Integer),
         integer: Some(n),
-        value: None,
         skip: n % 11 == 0,
+        ..Event::NONE
     };
     // Each twice, so that panes have more than one event.
     let events: Vec<Event> = (0..VALUES).chain(0..VALUES).map(event).collect();
     for group in [&[0, 1, 2][..], &[1, 2], &[0], &[]] {
-        check_against_model(&plan(1, group), &events);
+        check_against_model(&plan_of(1, group, &PLAIN), &events);
     }
 }
 
 #[test]
 fn no_events_make_no_panes() {
     assert_eq!(aggregate(&plan(1, &[0]), &[]), []);
-    let skipped = Event { number: 1, group: [const { GroupValue::Null }; 3], integer: None, value: None, skip: true };
+    let skipped = Event { number: 1, skip: true, ..Event::NONE };
     assert_eq!(aggregate(&plan(1, &[0]), &[skipped]), []);
 }
 
 /// What would merge wrongly, or has another form already.
 #[test]
 fn accumulators_that_no_rows_make_are_refused() {
-    let plan = plan(1, &[]);
-    let event =
-        Event { number: 0, group: [const { GroupValue::Null }; 3], integer: Some(1), value: Some(0.0), skip: false };
+    let plan = plan_of(1, &[], &PLAIN);
+    let event = Event { integer: Some(1), value: Some(0.0), ..Event::NONE };
     let [(_, partial)] = aggregate(&plan, &[event]).try_into().expect("one pane");
     let mut good = Vec::new();
     partial.encode(&mut good);
@@ -550,8 +719,8 @@ fn counts_have_one_form() {
 #[test]
 fn the_bytes_of_a_pane_never_change() {
     let group = [GroupValue::Text(Arc::from("RM")), GroupValue::Null, GroupValue::Integer(-2)];
-    let event = |integer, value| Event { number: -1, group: group.clone(), integer, value, skip: false };
-    let plan = plan(5, &[0, 1, 2]);
+    let event = |integer, value| Event { number: -1, group: group.clone(), integer, value, ..Event::NONE };
+    let plan = plan_of(5, &[0, 1, 2], &PLAIN);
     let panes = aggregate(&plan, &[event(Some(300), Some(0.1)), event(None, Some(-1e30)), event(Some(-1), None)]);
     let [(key, partial)] = panes.as_slice() else { panic!("one pane") };
     let golden = [
@@ -570,7 +739,53 @@ fn the_bytes_of_a_pane_never_change() {
     assert_eq!(hex(&pane_bytes(key, partial)), golden.concat());
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Put together by hand, the squares with exact fractions and the hashes with another xxh3.
+#[test]
+fn the_bytes_of_the_other_metrics_never_change() {
+    #[track_caller]
+    fn check(metric: Metric, golden: &str) {
+        let event = |(time, offset), text: &str, integer, value, flag| Event {
+            time,
+            offset,
+            group: [GroupValue::Null, GroupValue::Null, GroupValue::Text(text.into())],
+            integer,
+            value,
+            flag,
+            ..Event::NONE
+        };
+        let plan = plan_of(10, &[], &[metric]);
+        let panes = aggregate(
+            &plan,
+            &[
+                event((7, 2), "RM", Some(300), Some(0.1), Some(true)),
+                event((9, 1), "RM", None, Some(-1e30), None),
+                event((7, 3), "RM", Some(-1), None, Some(false)),
+            ],
+        );
+        let [(_, partial)] = panes.as_slice() else { panic!("one pane") };
+        let mut bytes = Vec::new();
+        partial.encode(&mut bytes);
+        assert_eq!(hex(&bytes), format!("03{golden}"), "{metric:?}");
+    }
+    check(Metric::CountIf(FLAG), "01");
+    let (sum, squares) = ("2b010000000000000000000000000000", "915f01000000000000000000000000000000000000000000");
+    check(Metric::Stddev(INTEGER), &format!("02{sum}{squares}"));
+    let sum = "8620000060666666666666feffffffffff4f6704cdc9f2c90000";
+    let squares = "0a4100a4703d0ad7a3708fc2f5285c8f0200000000000000000000000079318429890d249a1726274f9f";
+    check(Metric::Stddev(NUMBER), &format!("02{sum}{squares}"));
+    check(Metric::First(MIXED), "01070000000000000002000000000000000402524d");
+    check(Metric::First(INTEGER), "0107000000000000000200000000000000032c01000000000000");
+    check(Metric::Last(INTEGER), "010700000000000000030000000000000003ffffffffffffffff");
+    check(Metric::Last(NUMBER), "010900000000000000010000000000000005ea8ca039593e29c6");
+    check(Metric::First(FLAG), "010700000000000000020000000000000002");
+    check(Metric::Last(FLAG), "010700000000000000030000000000000001");
+    check(Metric::Quantile(NUMBER, fraction(0.5)), "02b69c070197c41101ea8ca039593e29c69a9999999999b93f");
+    check(Metric::Distinct(INTEGER), "026757b4677b571f466e1e8e2cfe0dcba9");
+    check(Metric::Distinct(NUMBER), "029ef159fe9d2776642fff71e6d022847a");
+    check(Metric::Distinct(MIXED), "01e857faa773a08bfa");
+}
+
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"))
 }
 

@@ -1,21 +1,22 @@
 //! Decode against the sequential model's own reading of a line, which has its own JSON, its own dates and the reference schemas: the same events, the
 //! same refusals, whatever bytes come and however they are cut. How single schemas are checked is tested beside decode.
 
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use caudal::core::columns::{Column, EventId, Numbering, Reason, Slab};
+use caudal::core::columns::{Column, EventId, GroupValue, Numbering, Reason, Slab};
 use caudal::core::decode::{Decoded, Decoder};
-use caudal::core::plan::{Audit, ColumnKind, ColumnPlan, FieldPath, Plan, TopicPlan};
-use caudal::core::schema::Schema;
-use caudal::core::units::{Micros, Millis, Offset, TopicId};
+use caudal::core::plan::{
+    Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, PipelinePlan, Plan, Step, TimeFormat, TopicPlan, Unit,
+};
+use caudal::core::units::{Millis, Offset, TopicId};
 use caudal::generate::{Generator, Settings};
-use caudal::pipeline::Bundle;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::model::{Field, Reading, read};
+use super::model::{Field, Reading, is_read, read};
+use super::support::plan::{column, plan, topic};
+use super::support::traffic::civic_safety;
 
 /// A plan, its schemas, its decoder.
 struct Subject {
@@ -31,40 +32,53 @@ impl Subject {
 }
 
 static CIVIC_SAFETY: LazyLock<Subject> = LazyLock::new(|| {
-    let pipeline = Bundle::read(Path::new("pipelines/civic_safety/pipeline.yaml")).unwrap().pipeline().unwrap();
+    let pipeline = civic_safety();
     Subject::new(pipeline.plan, pipeline.schemas)
 });
 
-/// Two topics whose schemas leave everything open, the second by a keyword that only the reference knows; a column of each kind.
+/// Topics whose schemas leave everything open, the second by a keyword that only the reference knows, each with a time of another format; columns of each
+/// kind, of which the first topic's pipeline reads only some.
 static OPEN: LazyLock<Subject> = LazyLock::new(|| {
-    let path = |text: &str| FieldPath(text.split('.').map(str::to_owned).collect());
-    let schemas = ["{}".to_owned(), r#"{"minProperties": 3}"#.to_owned()];
-    let topic = |name: &str, schema: &String, id: Option<&str>| TopicPlan {
-        name: name.into(),
-        schema: Arc::new(Schema::compile(schema).unwrap()),
-        id: id.map(path),
-        time: path("t"),
-        out_of_order: Micros(0),
-        max_future: Micros(0),
-        idle_after: Micros(1),
-        remember: Micros(1),
-    };
-    let columns = [("g", ColumnKind::Group), ("n", ColumnKind::Integer), ("x", ColumnKind::Number)];
-    let nested = [("o.g", ColumnKind::Group), ("o.o.n", ColumnKind::Integer), ("t", ColumnKind::Group)];
-    let plan = Plan {
-        pipeline: "open".into(),
-        topic_field: "s".into(),
-        topics: vec![topic("a", &schemas[0], Some("id")), topic("é\"", &schemas[1], None)],
-        columns: columns.into_iter().chain(nested).map(|(at, kind)| ColumnPlan { path: path(at), kind }).collect(),
-        windows: Vec::new(),
+    let schemas = ["{}", r#"{"minProperties": 3}"#, "{}", "{}"].map(str::to_owned);
+    let topics = vec![
+        TopicPlan { id: Some(FieldPath::top("id")), ..topic("a", &schemas[0], "t") },
+        topic("é\"", &schemas[1], "t"),
+        TopicPlan { time_format: TimeFormat::Rfc3339 { zone: Some(-5_400) }, ..topic("z", &schemas[2], "t") },
+        TopicPlan { time_format: TimeFormat::Unix(Unit::Milliseconds), ..topic("u", &schemas[3], "t") },
+    ];
+    let item = FieldPath(vec![Step::Name("o".into()), Step::Item(1), Step::Name("g".into())]);
+    let columns = vec![
+        column("g", ColumnKind::Group),
+        column("n", ColumnKind::Integer),
+        column("x", ColumnKind::Number),
+        column("x", ColumnKind::Boolean),
+        column("o.g", ColumnKind::Group),
+        column("o.o.n", ColumnKind::Integer),
+        column("t", ColumnKind::Group),
+        ColumnPlan { path: item, kind: ColumnKind::Number },
+    ];
+    let mut plan = Plan { topic_field: "s".into(), ..plan("open", topics, columns, Vec::new()) };
+    let (first, second) = ([0, 1, 2], [3, 4, 5, 6, 7]);
+    let pipeline = &mut plan.pipelines[0];
+    pipeline.reads = first.map(ColumnId).into();
+    let other = PipelinePlan {
+        name: "other".into(),
+        topics: [1, 2, 3].map(TopicId).into(),
+        reads: second.map(ColumnId).into(),
+        derived: Vec::new(),
+        filter: None,
+        arguments: Vec::new(),
+        windows: 0..0,
+        views: 0..0,
         audit: Audit::None,
     };
+    plan.pipelines.push(other);
     Subject::new(Arc::new(plan), schemas.into())
 });
 
 /// Events of the generator, a third of them wrong in some way.
 static EVENTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    let pipeline = Bundle::read(Path::new("pipelines/civic_safety/pipeline.yaml")).unwrap().pipeline().unwrap();
+    let pipeline = civic_safety();
     let settings = Settings { seed: 5, invalid: 0.3, ..Settings::default() };
     let mut generator = Generator::new(&pipeline, settings).unwrap();
     (0..1_000).map(|_| generator.generate().line).collect()
@@ -82,12 +96,19 @@ fn fates(subject: &Subject, slab: &Slab) -> Fates {
     let line = |(start, length): (u32, u32)| &slab.bytes[start as usize..(start + length) as usize];
     let mut fates = Fates::new();
     for row in 0..columns.offset.len() {
-        let fields = columns.fields.iter().map(|column| match column {
-            Column::Group { codes, dictionary } => Field::Group(dictionary[codes[row] as usize].clone()),
-            Column::Integer(values) => Field::Integer(values[row]),
-            Column::Number(values) => Field::Number(values[row]),
-        });
         let topic = columns.topic[row];
+        // What no pipeline of the topic reads may be anything.
+        let fields = columns.fields.iter().enumerate().map(|(at, column)| {
+            let is_read = is_read(&subject.plan, usize::from(topic.0), at);
+            match column {
+                Column::Group { codes, dictionary } if is_read => Field::Group(dictionary[codes[row] as usize].clone()),
+                Column::Group { .. } => Field::Group(GroupValue::Null),
+                Column::Integer(values) => Field::Integer(values[row].filter(|_| is_read)),
+                Column::Number(values) => Field::Number(values[row].filter(|_| is_read)),
+                Column::Boolean(values) => Field::Boolean(values[row].filter(|_| is_read)),
+                Column::Json(_) => panic!("no plan here has a view"),
+            }
+        });
         let reading = Reading {
             topic: usize::from(topic.0),
             time: columns.time[row].0,
@@ -319,6 +340,12 @@ fn open_event() -> impl Strategy<Value = Vec<u8>> {
     let time = prop_oneof![
         "20(2[0-7])-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-4]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]{1,9})?(Z|z|[+-][0-2][0-9]:[0-6][0-9])"
             .prop_map(|text| format!("\"{text}\"")),
+        "20(2[0-7])-0[1-9]-0[1-9][ Tt]0[0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|\\+01:30)?"
+            .prop_map(|text| format!("\"{text}\"")),
+        "-?(0|[1-9][0-9]{0,15})(\\.[0-9]{1,24})?([eE][+-]?[0-9]{1,2})?",
+        "-?(0|[1-9][0-9]{0,15})(\\.[0-9]{1,24})?([eE][+-]?[0-9]{1,2})?".prop_map(|text| format!("\"{text}\"")),
+        number(),
+        number().prop_map(|text| format!("\"{text}\"")),
         text(&["2016-12-31T23:59:60Z", "0000-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-00:01",
             "2000-02-29t12:00:00.5z", "2026-01-01\\u005400:00:00Z"]),
     ];
@@ -338,7 +365,7 @@ fn open_event() -> impl Strategy<Value = Vec<u8>> {
         string(),
     ];
     let members = (
-        member("s", often(text(&["a", "a", "a", "\\u0061", "é\\\"", "e"]).boxed()).boxed()),
+        member("s", often(text(&["a", "a", "\\u0061", "é\\\"", "z", "u", "e"]).boxed()).boxed()),
         member("t", often(time.boxed()).boxed()),
         member("id", often(id.boxed()).boxed()),
         member("g", prop_oneof![string(), number(), json()].boxed()),
@@ -368,7 +395,7 @@ proptest! {
     fn any_json_is_to_decode_what_it_is_to_the_model(
         lines in prop::collection::vec(open_event(), 1..24),
         taken in select(vec![None, Some(TAKEN)]),
-        topic in prop_oneof![3 => Just(None), 1 => (0..2usize).prop_map(Some)],
+        topic in prop_oneof![3 => Just(None), 2 => (0..4usize).prop_map(Some)],
     ) {
         check(&OPEN, taken, topic, &lines);
     }
@@ -441,7 +468,8 @@ fn large_hostile_lines_have_their_fates() {
     let (plain, escaped) = (names("k"), names("\\u006b"));
     let long = "k".repeat(10 * MANY);
     let event = |rest: &str| format!(r#"{{"s":"a","id":"1","t":"2026-01-01T00:00:00Z",{rest}}}"#);
-    let cases: [(&str, String, Result<(), Reason>); 17] = [
+    let unix = |time: &str| format!(r#"{{"s":"u","t":"{time}"}}"#);
+    let cases: [(&str, String, Result<(), Reason>); 19] = [
         ("arrays", "[".repeat(MANY), Err(Reason::Json)),
         ("objects", "{\"o\":".repeat(MANY), Err(Reason::Json)),
         ("closed arrays", event(&format!("\"o\":{}{}", "[".repeat(MANY), "]".repeat(MANY))), Err(Reason::Json)),
@@ -459,6 +487,8 @@ fn large_hostile_lines_have_their_fates() {
         ("escapes", event(&format!("\"g\":\"{}\"", "\\\\".repeat(MANY))), Ok(())),
         ("digits", event(&format!("\"x\":0.{}", "9".repeat(MANY))), Ok(())),
         ("blanks", event(&format!("\"x\":{}1", " ".repeat(MANY))), Ok(())),
+        ("digits of a time", unix(&format!("0.{}", "9".repeat(MANY))), Ok(())),
+        ("digits of a time's exponent", unix(&format!("1e-{}", "9".repeat(MANY))), Ok(())),
     ];
     for (name, line, expected) in cases {
         let slab = Slab {

@@ -1,17 +1,14 @@
 //! The generator: the same seed gives the same bytes, and every event is what it claims to be.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use caudal::core::time;
 use caudal::core::units::Micros;
 use caudal::generate::{Generated, Generator, Kind, Settings};
-use caudal::pipeline::{Bundle, BurstHint, Pipeline};
+use caudal::pipeline::{Bundle, BurstHint, FileText, Pipelines};
 use serde_json::{Value, json};
 
-fn civic_safety() -> Pipeline {
-    Bundle::read(Path::new("pipelines/civic_safety/pipeline.yaml")).unwrap().pipeline().unwrap()
-}
+use crate::support::traffic::civic_safety;
 
 /// Nothing is disturbed.
 fn plain(seed: u64) -> Settings {
@@ -22,13 +19,13 @@ fn disturbed(seed: u64) -> Settings {
     Settings { duplicates: 0.02, invalid: 0.01, late: 0.03, out_of_order: Micros(1_000_000), ..plain(seed) }
 }
 
-fn events(pipeline: &Pipeline, settings: Settings, count: usize) -> Vec<Generated> {
+fn events(pipeline: &Pipelines, settings: Settings, count: usize) -> Vec<Generated> {
     let mut generator = Generator::new(pipeline, settings).unwrap();
     (0..count).map(|_| generator.generate()).collect()
 }
 
 /// Whether the topic's schema, judged by the reference, accepts the line.
-fn is_valid(pipeline: &Pipeline, event: &Generated) -> bool {
+fn is_valid(pipeline: &Pipelines, event: &Generated) -> bool {
     let schema = serde_json::from_str(&pipeline.schemas[usize::from(event.topic.0)]).unwrap();
     let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
     serde_json::from_slice::<Value>(&event.line).is_ok_and(|event| validator.is_valid(&event))
@@ -127,12 +124,12 @@ fn with_schema(x: &Value) -> Result<Generator, String> {
     });
     let text = "pipeline: p\ntopics: {t: {schema: t.json}}\nid: id\ntime: {field: at}\n\
                 windows: {w: {every: 1s, metrics: {n: count()}}}\n";
-    let bundle = Bundle {
+    let file = FileText {
         file: "p.yaml".to_owned(),
         text: text.to_owned(),
         schemas: vec![("t.json".to_owned(), schema.to_string())],
     };
-    Generator::new(&bundle.pipeline().unwrap(), plain(1))
+    Generator::new(&Bundle(vec![file]).pipelines().unwrap(), plain(1))
 }
 
 #[test]

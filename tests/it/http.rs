@@ -207,7 +207,7 @@ fn json_cases(base: Micros) -> Vec<(&'static str, Vec<u8>, Fate, AsJson)> {
     let marked = |line: Vec<u8>| [b"\xef\xbb\xbf".to_vec(), line].concat();
     let members: Vec<String> = (0..20_000).map(|n| format!(r#""m{n}":0"#)).collect();
     let json = Refused("json: ");
-    let number = Refused("number: ");
+    let number = Refused("type: ");
     vec![
         ("no event", b"".to_vec(), Status(400), BadRequest),
         ("blanks", b" \t \r ".to_vec(), Status(400), BadRequest),
@@ -706,7 +706,7 @@ fn a_changed_pipeline_is_refused_and_an_unknown_setting_told() {
     fs::write(pipeline_file(dir.path()), PIPELINE.replace("group: [g]", "group: []")).expect("a file");
     let output = setup.command(dir.path(), &[]).output().expect("run_mpi.sh runs");
     assert_eq!(output.status.code(), Some(78), "{}", said(&output));
-    assert!(said(&output).contains("is not the pipeline that DATA_DIR"), "{}", said(&output));
+    assert!(said(&output).contains("are not the pipelines that DATA_DIR"), "{}", said(&output));
 
     // The old text goes on where it was.
     write_pipeline(dir.path());

@@ -75,7 +75,7 @@ impl Server {
     fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/civic_safety/pipeline.yaml");
-        let pipeline = Arc::new(Bundle::read(&file).unwrap().pipeline().unwrap());
+        let pipeline = Arc::new(Bundle::read(&[file]).unwrap().pipelines().unwrap());
         let plan = Arc::clone(&pipeline.plan);
         let target = Target::Sqlite(directory.path().join("store.sqlite"));
         target.store(&plan).unwrap();
@@ -568,7 +568,7 @@ fn applied_waits_for_the_fates() {
     let answer = server.post("/events?ack=applied", NDJSON, b"{}\n{}\n{}\n");
     assert_eq!(answer.status, 200, "{answer:?}");
     let expected = json!({
-        "accepted": 3, "counted": 1, "duplicate": 1, "invalid": 1, "late": 0,
+        "accepted": 3, "counted": 1, "duplicate": 1, "filtered": 0, "invalid": 1, "late": 0,
         "items": [
             {"offset": 0, "status": "counted"},
             {"offset": 1, "status": "duplicate"},
@@ -660,9 +660,9 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     store.claim(Generation(1)).unwrap();
     let counts = Counts { counted: 4, invalid: 1, ..Counts::default() };
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
-    store
-        .commit(&Commit { after: None, to, rows: rows.clone(), dead_letters: vec![letter], events: vec![event] })
-        .unwrap();
+    let (rows_of, removed, dead_letters, events) = (rows.clone(), Vec::new(), vec![letter], vec![event]);
+    let (views, history) = (Vec::new(), Vec::new());
+    store.commit(&Commit { after: None, to, rows: rows_of, removed, views, history, dead_letters, events }).unwrap();
     rows
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use caudal::clock::{Clock, SystemClock};
 use caudal::core::units::Micros;
 use caudal::generate::{Generator, Settings};
-use caudal::pipeline::{Bundle, Pipeline};
+use caudal::pipeline::{Bundle, Pipelines};
 use tempfile::TempDir;
 
 use crate::support::job::{Job, Setup, on_postgres, root, until};
@@ -46,7 +46,7 @@ fn a_full_log_refuses_events_and_heals_when_the_store_is_back() {
 }
 
 /// `count` events whose times are a constant span apart, without any fault, as bodies.
-fn steady(pipeline: &Pipeline, start: Micros, rate: f64, count: usize) -> Vec<Vec<u8>> {
+fn steady(pipeline: &Pipelines, start: Micros, rate: f64, count: usize) -> Vec<Vec<u8>> {
     let none = Micros(0);
     let settings = Settings {
         seed: start.0 as u64,
@@ -78,7 +78,7 @@ fn at_the_bound_on_ids_events_come_in_slowly_until_ids_are_forgotten() {
     }
     let path = dir.path().join("pipeline.yaml");
     fs::write(&path, text).expect("a file");
-    let pipeline = Bundle::read(&path).expect("a bundle").pipeline().expect("a pipeline");
+    let pipeline = Bundle::read(std::slice::from_ref(&path)).expect("a bundle").pipelines().expect("a pipeline");
 
     let begin = Micros(SystemClock::default().unix().micros().0 - 500_000_000);
     let crowd = steady(&pipeline, begin, 1000.0, 2000);

@@ -1,13 +1,16 @@
 //! One integration binary; a module a subject.
 
 mod support;
+mod scalar;
 mod model;
 mod sim_disk;
 mod memory_store;
 mod architecture;
 mod log;
 mod decode;
+mod expression;
 mod aggregate;
+mod metrics;
 mod pipeline;
 mod store;
 mod simulation;

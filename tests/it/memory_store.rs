@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caudal::core::plan::Plan;
-use caudal::core::row::{AuditEvent, DeadLetter, WindowRow};
+use caudal::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
-use caudal::store::{Commit, DeadLetterQuery, EventQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
+use caudal::store::{
+    Commit, DeadLetterQuery, EventQuery, Progress, Reader, Store, StoreError, StoredChange, StoredEntry, StoredRow,
+    ViewQuery, WindowQuery,
+};
 use uuid::Uuid;
 
 /// Everything that is stored, for comparison. `generation` and `progress.generation` tell how often a job was started; the rest is a
@@ -18,6 +21,8 @@ pub struct Tables {
     pub generation: Generation,
     pub progress: Option<Progress>,
     pub rows: BTreeMap<Uuid, WindowRow>,
+    pub views: BTreeMap<(usize, Arc<str>), ViewRow>,
+    pub history: BTreeMap<(Offset, usize), ViewChange>,
     pub dead_letters: BTreeMap<Offset, DeadLetter>,
     pub events: BTreeMap<Offset, AuditEvent>,
 }
@@ -112,8 +117,15 @@ impl Tables {
     fn apply(&mut self, commit: &Commit) {
         self.generation = commit.to.generation;
         self.progress = Some(commit.to);
+        for id in &commit.removed {
+            self.rows.remove(id);
+        }
         self.rows.extend(commit.rows.iter().map(|r| (r.metric_id, r.clone())));
         self.dead_letters.extend(commit.dead_letters.iter().map(|d| (d.offset, d.clone())));
+        self.views.extend(commit.views.iter().map(|row| ((row.view, row.key.clone()), row.clone())));
+        for change in &commit.history {
+            self.history.entry((change.offset, change.view)).or_insert_with(|| change.clone());
+        }
         for event in &commit.events {
             self.events.entry(event.offset).or_insert_with(|| event.clone());
         }
@@ -149,6 +161,16 @@ impl Store for MemoryStore {
     }
 }
 
+fn entry(row: &ViewRow) -> StoredEntry {
+    StoredEntry {
+        key: row.key.to_string(),
+        value: row.value.clone(),
+        events: row.events,
+        time: row.time,
+        offset: row.offset,
+    }
+}
+
 impl Reader for MemoryStore {
     fn windows(&mut self, query: &WindowQuery) -> Result<Vec<StoredRow>, StoreError> {
         let mut rows: Vec<StoredRow> = self.lock().tables.rows.values().map(|r| StoredRow::of(&self.plan, r)).collect();
@@ -158,7 +180,8 @@ impl Reader for MemoryStore {
             rows.reverse();
         }
         rows.retain(|row| {
-            query.window.as_ref().is_none_or(|w| *w == row.window)
+            query.pipeline.as_ref().is_none_or(|p| *p == row.pipeline)
+                && query.window.as_ref().is_none_or(|w| *w == row.window)
                 && query.from.is_none_or(|from| row.start >= from)
                 && query.to.is_none_or(|to| row.start < to)
                 && query.closed.is_none_or(|closed| closed == row.closed)
@@ -167,6 +190,41 @@ impl Reader for MemoryStore {
         });
         rows.truncate(query.limit as usize);
         Ok(rows)
+    }
+
+    fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError> {
+        let tables = &self.lock().tables;
+        let mut entries: Vec<StoredEntry> = tables
+            .views
+            .values()
+            .filter(|row| self.plan.views[row.view].name == query.view)
+            .filter(|row| query.after.as_ref().is_none_or(|after| row.key.as_ref() > after.as_str()))
+            .map(entry)
+            .collect();
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        entries.truncate(query.limit as usize);
+        Ok(entries)
+    }
+
+    fn view_entry(&mut self, view: &str, key: &str) -> Result<Option<StoredEntry>, StoreError> {
+        let tables = &self.lock().tables;
+        let mut rows = tables.views.values().filter(|row| self.plan.views[row.view].name == view);
+        Ok(rows.find(|row| row.key.as_ref() == key).map(entry))
+    }
+
+    fn view_history(
+        &mut self,
+        view: &str,
+        key: &str,
+        before: Option<Offset>,
+        limit: u32,
+    ) -> Result<Vec<StoredChange>, StoreError> {
+        let tables = &self.lock().tables;
+        let changes = tables.history.values().rev();
+        let mine = changes.filter(|c| self.plan.views[c.view].name == view && c.key.as_ref() == key);
+        let earlier = mine.filter(|c| before.is_none_or(|before| c.offset < before));
+        let change = |c: &ViewChange| StoredChange { offset: c.offset, time: c.time, value: c.value.clone() };
+        Ok(earlier.take(limit as usize).map(change).collect())
     }
 
     fn window(&mut self, id: Uuid) -> Result<Option<StoredRow>, StoreError> {

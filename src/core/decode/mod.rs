@@ -51,8 +51,8 @@ struct Reader {
     program: Program,
     time: CaptureId,
     id: Option<CaptureId>,
-    /// By the plan's columns.
-    columns: Vec<CaptureId>,
+    /// By the plan's columns; None: no pipeline that reads the topic uses the column.
+    columns: Vec<Option<CaptureId>>,
 }
 
 /// In every program the topic's name is the first capture.
@@ -69,14 +69,16 @@ impl Decoder {
     /// `id_key` keys the hash of ids that are no UUIDs; it is the log's, so that replays agree.
     #[must_use]
     pub fn new(plan: Arc<Plan>, id_key: u64) -> Self {
-        let topic = FieldPath(vec![plan.topic_field.clone()]);
+        let topic = FieldPath::top(&plan.topic_field);
         let mut orders = 0;
         let mut readers = Vec::new();
-        for of in &plan.topics {
+        for (number, of) in plan.topics.iter().enumerate() {
+            let used = used_columns(&plan, TopicId(number as u16));
             let mut paths = vec![topic.clone()];
             let time = capture(&mut paths, &of.time);
             let id = of.id.as_ref().map(|id| capture(&mut paths, id));
-            let columns = plan.columns.iter().map(|column| capture(&mut paths, &column.path)).collect();
+            let columns = plan.columns.iter().zip(used);
+            let columns = columns.map(|(column, used)| used.then(|| capture(&mut paths, &column.path))).collect();
             let program = Program::new(&Wanted { shape: of.schema.shape(), paths: &paths }, orders);
             orders = program.orders;
             readers.push(Reader { program, time, id, columns });
@@ -159,14 +161,14 @@ impl Decoder {
         let refusal = |what: String| Refusal {
             topic: None,
             reason: Reason::Topic,
-            detail: format!("{}: {what}", pointer(&[field])),
+            detail: format!("{}: {what}", FieldPath::top(field).pointer()),
         };
         match scratch.captures.get(TOPIC) {
             Some(Capture::Text(text, _)) => {
                 let mut room = Vec::new();
                 let name = text.plain(line, &mut room);
                 let found = self.topics.find(name).and_then(|at| u16::try_from(at).ok());
-                found.map(TopicId).ok_or_else(|| refusal(format!("{} is no topic of this pipeline", quoted(name))))
+                found.map(TopicId).ok_or_else(|| refusal(format!("{} is no topic of this job", quoted(name))))
             }
             None | Some(Capture::Absent) => Err(refusal("missing; it names the event's topic".into())),
             Some(_) => Err(refusal("no string; it names the event's topic".into())),
@@ -180,6 +182,17 @@ impl Decoder {
         let name = rest.get(..memchr::memchr(b'"', rest)?)?;
         self.topics.find(name).and_then(|at| u16::try_from(at).ok()).map(TopicId)
     }
+}
+
+/// Which of the plan's columns the pipelines that read the topic use.
+fn used_columns(plan: &Plan, topic: TopicId) -> Vec<bool> {
+    let mut used = vec![false; plan.columns.len()];
+    for pipeline in plan.pipelines.iter().filter(|pipeline| pipeline.reads_topic(topic)) {
+        for column in &pipeline.reads {
+            used[column.0] = true;
+        }
+    }
+    used
 }
 
 /// The place of this path among the captures, added if it is new.
@@ -214,11 +227,6 @@ fn lines(slab: &Slab) -> impl Iterator<Item = (Offset, (u32, u32))> {
         }
         None
     })
-}
-
-/// The JSON pointer of a path.
-fn pointer(path: &[impl AsRef<str>]) -> String {
-    path.iter().map(|name| format!("/{}", name.as_ref().replace('~', "~0").replace('/', "~1"))).collect()
 }
 
 /// A text in quotes for people, cut where it is long.

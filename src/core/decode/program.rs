@@ -1,6 +1,6 @@
 //! What to do at each place of an event: the schema's check and the fields that are wanted, woven into one tree that a single pass follows.
 
-use crate::core::plan::FieldPath;
+use crate::core::plan::{FieldPath, Step};
 use crate::core::schema::{Names, Rules, Shape};
 
 /// A place in `Program::places`.
@@ -35,6 +35,8 @@ pub(super) struct Place {
     pub required: Vec<u64>,
     /// Where the values of other members go.
     pub others: PlaceId,
+    /// Where an array's first items go, those that are wanted by their number; the rest go to `items`.
+    pub first_items: Vec<PlaceId>,
     pub items: PlaceId,
     pub capture: Option<CaptureId>,
 }
@@ -62,14 +64,17 @@ impl Program {
     }
 
     /// Adds the place of this shape, from which `paths` lead on; both may share it.
-    fn add(&mut self, shape: Option<&Shape>, paths: &[(&[String], CaptureId)]) -> PlaceId {
+    fn add(&mut self, shape: Option<&Shape>, paths: &[(&[Step], CaptureId)]) -> PlaceId {
         if shape.is_none() && paths.is_empty() {
             return ANYTHING;
         }
         let mut names: Vec<&str> = Vec::new();
         let properties = shape.map_or(&[][..], |shape| &shape.properties);
         let required = shape.map_or(&[][..], |shape| &shape.required);
-        let steps = paths.iter().filter_map(|(path, _)| path.first());
+        let steps = paths.iter().filter_map(|(path, _)| match path.first()? {
+            Step::Name(name) => Some(name),
+            Step::Item(_) => None,
+        });
         for name in properties.iter().map(|(name, _)| name).chain(required).chain(steps) {
             if !names.contains(&name.as_str()) {
                 names.push(name);
@@ -79,17 +84,19 @@ impl Program {
         let members = names.iter().map(|&name| {
             let of_name =
                 properties.iter().find(|(property, _)| property == name).map(|(_, shape)| shape).or(additional);
-            let onward: Vec<_> = paths
-                .iter()
-                .filter_map(|(path, capture)| {
-                    path.split_first().filter(|(first, _)| *first == name).map(|(_, rest)| (rest, *capture))
-                })
-                .collect();
-            self.add(of_name, &onward)
+            self.add(of_name, &onward(paths, |step| matches!(step, Step::Name(step) if step == name)))
         });
         let members = members.collect();
         let others = self.add(additional, &[]);
-        let items = self.add(shape.and_then(|shape| shape.items.as_deref()), &[]);
+        let of_items = shape.and_then(|shape| shape.items.as_deref());
+        let items = self.add(of_items, &[]);
+        let wanted = paths.iter().filter_map(|(path, _)| match path.first()? {
+            Step::Item(item) => Some(item + 1),
+            Step::Name(_) => None,
+        });
+        let first_items = 0..wanted.max().unwrap_or(0);
+        let first_items = first_items.map(|item| self.add(of_items, &onward(paths, |step| *step == Step::Item(item))));
+        let first_items = first_items.collect();
         let mut bits = vec![0; names.len().div_ceil(64)];
         for (at, _) in names.iter().enumerate().filter(|(_, name)| required.iter().any(|other| other == **name)) {
             bits[at / 64] |= 1 << (at % 64);
@@ -104,11 +111,18 @@ impl Program {
             members,
             required: bits,
             others,
+            first_items,
             items,
             capture: paths.iter().find(|(path, _)| path.is_empty()).map(|(_, capture)| *capture),
         });
         self.places.len() - 1
     }
+}
+
+/// What is left of the paths whose first step is this one.
+fn onward<'a>(paths: &[(&'a [Step], CaptureId)], step: impl Fn(&Step) -> bool) -> Vec<(&'a [Step], CaptureId)> {
+    let begin = paths.iter().filter_map(|(path, capture)| Some((path.split_first()?, *capture)));
+    begin.filter(|((first, _), _)| step(first)).map(|((_, rest), capture)| (rest, capture)).collect()
 }
 
 /// A name as it is most often written: quoted, a colon behind it, no white space, no escapes. It is compared by words of eight bytes.

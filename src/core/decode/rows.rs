@@ -1,13 +1,14 @@
 //! Captures to a row: identity, time, the plan's columns, and the rules that are left once the schema accepts: `id`, `time`, `number`, `future`.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::core::columns::{Column, Columns, EventId, GroupValue, Numbering, Reason, Slab};
 use crate::core::decode::dictionary::Dictionary;
-use crate::core::decode::json::Text;
 use crate::core::decode::walk::Capture;
-use crate::core::decode::{Reader, Refusal, pointer, quoted};
-use crate::core::plan::{ColumnKind, FieldPath, Plan};
+use crate::core::decode::{Reader, Refusal, quoted};
+use crate::core::plan::{ColumnKind, FieldPath, Plan, TimeFormat};
 use crate::core::schema::{Num, Parsed, uuid};
 use crate::core::time;
 use crate::core::units::{Micros, Millis, Offset, TopicId};
@@ -40,6 +41,8 @@ impl<'a> Rows<'a> {
             ColumnKind::Group => Column::Group { codes: Vec::with_capacity(rows), dictionary: Vec::new() },
             ColumnKind::Integer => Column::Integer(Vec::with_capacity(rows)),
             ColumnKind::Number => Column::Number(Vec::with_capacity(rows)),
+            ColumnKind::Boolean => Column::Boolean(Vec::with_capacity(rows)),
+            ColumnKind::Json => Column::Json(Vec::with_capacity(rows)),
         });
         let columns = Columns {
             offset: Vec::with_capacity(rows),
@@ -67,7 +70,7 @@ impl<'a> Rows<'a> {
         let refusal = |reason, path: &FieldPath, what: &str| Refusal {
             topic: Some(topic),
             reason,
-            detail: format!("{}: {what}", pointer(&path.0)),
+            detail: format!("{}: {what}", path.pointer()),
         };
         let id = match (reader.id, &of.id) {
             (Some(capture), Some(path)) => {
@@ -76,9 +79,11 @@ impl<'a> Rows<'a> {
             }
             _ => None,
         };
-        let time = self.time(captures[reader.time], line).map_err(|what| refusal(Reason::Time, &of.time, &what))?;
+        let time = self.time(of.time_format, captures[reader.time], line);
+        let time = time.map_err(|what| refusal(Reason::Time, &of.time, &what))?;
         for (column, &capture) in self.plan.columns.iter().zip(&reader.columns) {
-            readable(column.kind, captures[capture]).map_err(|what| refusal(Reason::Number, &column.path, what))?;
+            let value = capture.map_or(Capture::Absent, |capture| captures[capture]);
+            readable(column.kind, value).map_err(|what| refusal(Reason::Type, &column.path, what))?;
         }
         if let Some(taken) = self.taken
             && time > taken.micros().plus(of.max_future)
@@ -92,7 +97,7 @@ impl<'a> Rows<'a> {
         self.columns.id.push(id);
         self.columns.line.push(place);
         for (at, &capture) in reader.columns.iter().enumerate() {
-            self.field(at, captures[capture], line);
+            self.field(at, capture.map_or(Capture::Absent, |capture| captures[capture]), line);
         }
         Ok(())
     }
@@ -111,55 +116,79 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn time(&mut self, capture: Capture, line: &[u8]) -> Result<Micros, String> {
-        let text: Text = match capture {
-            Capture::Text(_, Parsed::Time(time)) => return Ok(time),
-            Capture::Text(text, _) => text,
-            Capture::Absent => return Err("missing; it is the event's time".into()),
-            _ => return Err("no string; it is the event's time".into()),
+    fn time(&mut self, format: TimeFormat, capture: Capture, line: &[u8]) -> Result<Micros, String> {
+        let text = match (capture, format) {
+            (Capture::Text(_, Parsed::Time(time)), TimeFormat::Rfc3339 { .. }) => return Ok(time),
+            (Capture::Text(text, _), _) => text.plain(line, &mut self.room),
+            (Capture::Number(_, (start, end)), TimeFormat::Unix(_)) => {
+                line.get(start as usize..end as usize).unwrap_or_default()
+            }
+            (Capture::Absent, _) => return Err("missing; it is the event's time".into()),
+            (_, TimeFormat::Rfc3339 { .. }) => return Err("no string; it is the event's time".into()),
+            (_, TimeFormat::Unix(_)) => return Err("neither a number nor a string; it is the event's time".into()),
         };
-        let text = text.plain(line, &mut self.room);
-        time::parse(text)
-            .ok_or_else(|| format!("{} is no RFC 3339 date-time with a zone in the years 0001 to 9999", quoted(text)))
+        time::read(format, text).ok_or_else(|| format!("{} is {}", quoted(text), time::refused(format)))
     }
 
     /// Adds the value that `readable` has found good.
     fn field(&mut self, at: usize, capture: Capture, line: &[u8]) {
         match &mut self.columns.fields[at] {
             Column::Integer(values) => values.push(match capture {
-                Capture::Number(number) => integer(number),
+                Capture::Number(number, _) => integer(number),
                 _ => None,
             }),
             Column::Number(values) => values.push(match capture {
-                Capture::Number(number) => Some(number.double()),
+                Capture::Number(number, _) => Some(number.double()),
                 _ => None,
             }),
+            Column::Boolean(values) => values.push(match capture {
+                Capture::Boolean(value) => Some(value),
+                _ => None,
+            }),
+            Column::Json(values) => values.push(written(capture, line)),
             Column::Group { codes, dictionary } => {
                 let known = &mut self.dictionaries[at];
                 codes.push(match capture {
                     Capture::Text(text, _) => known.text(text.plain(line, &mut self.room), dictionary),
                     Capture::Boolean(value) => known.other(GroupValue::Bool(value), dictionary),
-                    Capture::Number(number) => {
+                    Capture::Number(number, _) => {
                         known.other(integer(number).map_or(GroupValue::Null, GroupValue::Integer), dictionary)
                     }
-                    Capture::Absent | Capture::Null | Capture::Nested => known.other(GroupValue::Null, dictionary),
+                    Capture::Absent | Capture::Null | Capture::Nested(..) => known.other(GroupValue::Null, dictionary),
                 });
             }
         }
     }
 }
 
+/// The value as the event writes it; None where there is none.
+fn written(capture: Capture, line: &[u8]) -> Option<Arc<str>> {
+    let (start, end) = match capture {
+        Capture::Absent => return None,
+        Capture::Null => return Some("null".into()),
+        Capture::Boolean(value) => return Some(if value { "true" } else { "false" }.into()),
+        Capture::Number(_, (start, end)) | Capture::Nested(start, end) => (start as usize, end as usize),
+        // With its quotes.
+        Capture::Text(text, _) => (text.start - 1, text.end + 1),
+    };
+    let text = line.get(start..end).and_then(|text| std::str::from_utf8(text).ok());
+    Some(text.unwrap_or_else(|| panic!("a pass has accepted the line, so it is UTF-8")).into())
+}
+
 /// Whether a column of this kind can hold the value; if not, what is wrong with it.
 fn readable(kind: ColumnKind, capture: Capture) -> Result<(), &'static str> {
     match (kind, capture) {
         (_, Capture::Absent | Capture::Null)
+        | (ColumnKind::Json, _)
         | (ColumnKind::Group, Capture::Boolean(_) | Capture::Text(..))
-        | (ColumnKind::Number, Capture::Number(_)) => Ok(()),
-        (ColumnKind::Group | ColumnKind::Integer, Capture::Number(number)) if integer(number).is_some() => Ok(()),
-        (ColumnKind::Group, Capture::Number(_)) => Err("a group's number must be an integer of 64 bits"),
-        (ColumnKind::Group, Capture::Nested) => Err("a group's value must be no array or object"),
-        (ColumnKind::Integer, _) => Err("a metric needs an integer of 64 bits here"),
-        (ColumnKind::Number, _) => Err("a metric needs a number here"),
+        | (ColumnKind::Number, Capture::Number(..))
+        | (ColumnKind::Boolean, Capture::Boolean(_)) => Ok(()),
+        (ColumnKind::Group | ColumnKind::Integer, Capture::Number(number, _)) if integer(number).is_some() => Ok(()),
+        (ColumnKind::Group, Capture::Number(..)) => Err("a group's number must be an integer of 64 bits"),
+        (ColumnKind::Group, Capture::Nested(..)) => Err("a group's value must be no array or object"),
+        (ColumnKind::Integer, _) => Err("the pipeline needs an integer of 64 bits here"),
+        (ColumnKind::Number, _) => Err("the pipeline needs a number here"),
+        (ColumnKind::Boolean, _) => Err("the pipeline needs a boolean here"),
     }
 }
 

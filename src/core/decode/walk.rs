@@ -13,10 +13,11 @@ pub(super) enum Capture {
     Absent,
     Null,
     Boolean(bool),
-    Number(Num),
+    /// The number, and where its text stands.
+    Number(Num, (u32, u32)),
     Text(Text, Parsed),
-    /// An array or an object.
-    Nested,
+    /// An array or an object, and where its text stands.
+    Nested(u32, u32),
 }
 
 /// What a pass needs for a while; kept from line to line so that nothing is allocated for an event.
@@ -132,19 +133,25 @@ impl<'a> Walk<'a> {
             }
             Some(b'{') => {
                 self.judge(rules.is_none_or(Rules::object));
+                let start = self.at as u32;
                 self.object(place, depth + 1)?;
-                self.keep(place, || Capture::Nested);
+                let end = self.at as u32;
+                self.keep(place, || Capture::Nested(start, end));
             }
             Some(b'[') => {
                 self.judge(rules.is_none_or(Rules::array));
-                self.array(place.items, depth + 1)?;
-                self.keep(place, || Capture::Nested);
+                let start = self.at as u32;
+                self.array(place, depth + 1)?;
+                let end = self.at as u32;
+                self.keep(place, || Capture::Nested(start, end));
             }
             Some(b'-' | b'0'..=b'9') => {
                 let (number, end) = json::number(self.line, self.at)?;
+                // Lines are far shorter than 4 GiB.
+                let text = (self.at as u32, end as u32);
                 self.at = end;
                 self.judge(rules.is_none_or(|rules| rules.number(number)));
-                self.keep(place, || Capture::Number(number));
+                self.keep(place, || Capture::Number(number, text));
             }
             Some(b't') => self.boolean(place, true)?,
             Some(b'f') => self.boolean(place, false)?,
@@ -194,7 +201,7 @@ impl<'a> Walk<'a> {
         Ok(text)
     }
 
-    fn array(&mut self, items: PlaceId, depth: usize) -> Result<(), Fault> {
+    fn array(&mut self, place: &Place, depth: usize) -> Result<(), Fault> {
         if depth > DEPTH_MAX {
             return fault(self.at, What::Deep);
         }
@@ -203,8 +210,9 @@ impl<'a> Walk<'a> {
             self.at += 1;
             return Ok(());
         }
+        let mut first = place.first_items.iter();
         loop {
-            self.value(items, depth)?;
+            self.value(first.next().copied().unwrap_or(place.items), depth)?;
             if self.closes(b']')? {
                 return Ok(());
             }

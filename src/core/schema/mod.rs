@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(in crate::core) use check::{Num, Parsed, Rules, Shape, uuid};
 pub(in crate::core) use names::Names;
 
-use crate::core::path::FieldPath;
+use crate::core::path::{FieldPath, Step};
 
 /// A compiled schema, draft 2020-12, formats asserted.
 pub struct Schema {
@@ -56,11 +56,22 @@ impl Schema {
     #[must_use]
     pub fn field(&self, path: &FieldPath) -> Option<FieldType> {
         let mut place = self.resolve(&self.text)?;
-        for name in &path.0 {
-            place = self.resolve(place.get("properties")?.get(name)?)?;
+        for step in &path.0 {
+            let below = match step {
+                Step::Name(name) => place.get("properties")?.get(name)?,
+                Step::Item(item) => {
+                    let own = place.get("prefixItems").and_then(|items| items.get(*item as usize));
+                    own.or_else(|| place.get("items"))?
+                }
+            };
+            place = self.resolve(below)?;
         }
         let kind = match place.get("type") {
-            Some(Value::Array(types)) if types.len() == 1 => types.first(),
+            // A field that may also be null is what it is otherwise.
+            Some(Value::Array(types)) => {
+                let mut others = types.iter().filter(|kind| kind.as_str() != Some("null"));
+                others.next().filter(|_| others.next().is_none())
+            }
             other => other,
         };
         Some(match kind.and_then(Value::as_str) {

@@ -8,7 +8,7 @@ use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Reason, Slab};
 use caudal::core::identity::{digest, metric_id};
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{Audit, Plan};
+use caudal::core::plan::{Audit, PipelinePlan, Plan, TimeFormat, WindowKind};
 use caudal::core::row::{DeadLetter, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::{Fate, FateStatus};
@@ -90,15 +90,35 @@ fn note(world: &mut World, outcome: &Outcome) {
     let ids = outcome.counted.values().filter_map(|(topic, id, ..)| Some((topic, id.as_ref()?.to_lowercase())));
     let distinct: HashSet<_> = ids.clone().collect();
     seen.note("ids counted anew after they were forgotten", (ids.count() - distinct.len()) as u64);
-    let partly_late = outcome.counted.values().filter(|(_, _, _, keys)| keys.len() < world.pipeline.plan.windows.len());
-    seen.note("late for some windows", partly_late.count() as u64);
-    seen.note("rows closed", outcome.rows.values().filter(|r| r.closed).count() as u64);
-    seen.note("rows open", outcome.rows.values().filter(|r| !r.closed).count() as u64);
-    seen.note("rows revised", outcome.rows.values().filter(|r| r.revision > 0).count() as u64);
+    seen.note("filtered", outcome.filtered.len() as u64);
+    seen.note("expression errors", outcome.expression_errors.iter().sum());
+    for (what, times) in &outcome.happened.0 {
+        seen.note(what, *times);
+    }
+    let plan = &world.pipeline.plan;
+    let with_unix_time = outcome.counted.values().filter(|(topic, ..)| {
+        plan.topics.iter().any(|of| of.name == *topic && matches!(of.time_format, TimeFormat::Unix(_)))
+    });
+    seen.note("events with a Unix time", with_unix_time.count() as u64);
+    for ((window, ..), row) in &outcome.rows {
+        let kind = plan.windows[*window].kind;
+        seen.note("hopping rows", u64::from(matches!(kind, WindowKind::Hopping { .. })));
+        seen.note("session rows", u64::from(kind.gap().is_some()));
+        seen.note("entries of views", outcome.views.len() as u64);
+        let partial = outcome.views.values().filter(|e| e.fields.values().any(|(at, _)| *at != e.newest));
+        seen.note("fields that later events do not name", partial.count() as u64);
+        seen.note("histories of views", outcome.history.len() as u64);
+        seen.note("expression errors", outcome.expression_errors.iter().sum());
+        seen.note("rows closed", u64::from(row.closed));
+        seen.note("rows open", u64::from(!row.closed));
+        seen.note("rows revised", u64::from(row.revision > 0));
+        seen.note("session rows revised", u64::from(row.revision > 0 && kind.gap().is_some()));
+    }
 }
 
 fn id(plan: &Plan, key: &Key) -> Uuid {
-    metric_id(&plan.pipeline, &plan.windows[key.0].name, Micros(key.1), &key.2)
+    let window = &plan.windows[key.0];
+    metric_id(&plan.pipeline_of(window).name, &window.name, Micros(key.1), &key.2)
 }
 
 /// Rows as the model has them; their names and digests are checked on the way.
@@ -145,13 +165,37 @@ fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
         metrics.sort_unstable();
         (offset.0, (event.topic.clone(), event.event_id.clone(), event.time.0, metrics))
     });
-    let expected = outcome.counted.iter().filter(|_| plan.audit == Audit::Full).map(|(offset, event)| {
+    let expected = outcome.counted.iter().filter_map(|(offset, event)| {
         let (topic, text, time, keys) = event;
-        let mut metrics: Vec<_> = keys.iter().map(|key| id(plan, key)).collect();
+        let is_audited = |pipeline: &PipelinePlan| pipeline.audit == Audit::Full;
+        let of_topic = plan.topic(topic).unwrap();
+        plan.pipelines.iter().find(|pipeline| is_audited(pipeline) && pipeline.reads_topic(of_topic))?;
+        let audited = keys.iter().filter(|key| is_audited(plan.pipeline_of(&plan.windows[key.0])));
+        let mut metrics: Vec<_> = audited.map(|key| id(plan, key)).collect();
         metrics.sort_unstable();
-        (*offset, (topic.clone(), text.clone().unwrap_or_else(|| offset.to_string()), *time, metrics))
+        Some((*offset, (topic.clone(), text.clone().unwrap_or_else(|| offset.to_string()), *time, metrics)))
     });
     same("events", &expected.collect(), &events.collect());
+
+    let entry = |(view, key): &(usize, String), events: u64, at: (i64, u64), value: serde_json::Value, epoch: u64| {
+        ((*view, key.clone()), (events, at, value.to_string(), epoch))
+    };
+    let expected = outcome.views.iter().map(|(place, e)| entry(place, e.events, e.newest, e.value(), e.epoch));
+    let stored = tables.views.values().map(|row| {
+        let value = model::json::parse(row.value.as_bytes()).unwrap().to_value();
+        let place = (row.view, row.key.to_string());
+        entry(&place, row.events, (row.time.0, row.offset.0), value, row.epoch.0)
+    });
+    same("entries of views", &expected.collect(), &stored.collect());
+    let expected = outcome
+        .history
+        .iter()
+        .map(|(place, (key, fields))| (*place, (key.clone(), serde_json::Value::from(fields.clone()).to_string())));
+    let stored = tables.history.values().map(|change| {
+        let value = model::json::parse(change.value.as_bytes()).unwrap().to_value();
+        ((change.offset.0, change.view), (change.key.to_string(), value.to_string()))
+    });
+    same("histories of views", &expected.collect(), &stored.collect());
 
     let total = outcome.epochs.iter().fold(Counts::default(), |mut sum, counts| {
         sum += *counts;
@@ -170,9 +214,19 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
     assert_eq!(found.len(), results.iter().map(|r| r.rows.len()).sum::<usize>(), "a row came twice");
     same("rows", &without_epoch(outcome.rows.clone()), &without_epoch(found));
     same("dead letters", &outcome.dead_letters, &letters(results.iter().flat_map(|r| &r.dead_letters)));
-    let mut duplicates: Vec<u64> = results.iter().flat_map(|r| r.duplicates.clone()).collect();
-    duplicates.sort_unstable();
-    assert_eq!(duplicates, outcome.duplicates);
+    assert!(results.iter().all(|r| r.removed.is_empty()), "nothing was published before");
+    let offsets = |of: fn(&Results) -> &Vec<u64>| -> Vec<u64> {
+        let mut offsets: Vec<u64> = results.iter().flat_map(|r| of(r).clone()).collect();
+        offsets.sort_unstable();
+        offsets
+    };
+    assert_eq!(offsets(|r| &r.duplicates), outcome.duplicates);
+    assert_eq!(offsets(|r| &r.filtered), outcome.filtered);
+    let mut errors = vec![0; plan.pipelines.len()];
+    for (pipeline, more) in results.iter().flat_map(|r| r.expression_errors.iter().enumerate()) {
+        errors[pipeline] += more;
+    }
+    assert_eq!(errors, outcome.expression_errors);
     let mut counts = Counts::default();
     for round in results {
         counts += round.counts;
@@ -204,6 +258,7 @@ pub fn applied_answers_are_true(world: &mut World, outcome: &Outcome) {
                 Some(Reason::Late) => FateStatus::Late,
                 Some(_) => FateStatus::Invalid,
                 None if outcome.counted.contains_key(&offset.0) => FateStatus::Counted,
+                None if outcome.filtered.contains(&offset.0) => FateStatus::Filtered,
                 None => FateStatus::Duplicate,
             };
             assert_eq!(status, expected, "offset {offset}");
@@ -223,6 +278,8 @@ pub fn another_run_is_identical(world: &World, rng: &mut ChaCha8Rng) {
     same("rows of another run", &found.rows, &again.rows);
     same("dead letters of another run", &found.dead_letters, &again.dead_letters);
     same("events of another run", &found.events, &again.events);
+    same("entries of another run", &found.views, &again.views);
+    same("histories of another run", &found.history, &again.history);
     let (Some(a), Some(b)) = (found.progress, again.progress) else { panic!("a store without progress") };
     assert_eq!(Progress { generation: Generation(0), ..a }, Progress { generation: Generation(0), ..b });
 }

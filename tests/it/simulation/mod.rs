@@ -24,7 +24,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 29] = [
+const HAPPENS: [&str; 45] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
@@ -47,13 +47,29 @@ const HAPPENS: [&str; 29] = [
     "schema",
     "id",
     "time",
-    "number",
+    "type",
     "future",
     "late",
     "duplicate",
+    "filtered",
     "ids counted anew after they were forgotten",
     "late for some windows",
     "rows revised",
+    "hopping rows",
+    "session rows",
+    "sessions merged",
+    "session rows replaced",
+    "sessions reopened",
+    "session rows revised",
+    "rows removed by top",
+    "rows that moved up",
+    "pipelines with different watermarks",
+    "events with a Unix time",
+    "rows removed by having",
+    "expression errors",
+    "entries of views",
+    "fields that later events do not name",
+    "histories of views",
 ];
 
 fn number(name: &str) -> Option<u64> {

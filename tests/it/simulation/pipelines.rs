@@ -1,13 +1,23 @@
-//! Random pipelines: topics with and without ids, windows with every group, metric, allowance and rhythm, made from a seed.
+//! Random pipelines: topics with and without ids and with times of every format, windows of every kind, with every group, metric, allowance and rhythm,
+//! made from a seed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, TopicPlan, WindowPlan};
+use caudal::core::condition;
+use caudal::core::expression::{Expr, Type};
+use caudal::core::plan::{
+    Audit, ColumnId, ColumnKind, ColumnPlan, Computed, FieldPath, Fraction, GroupField, Metric, PipelinePlan, Plan,
+    Step, TimeFormat, Top, TopicPlan, Unit, ViewPlan, WindowKind, WindowPlan,
+};
 use caudal::core::schema::Schema;
-use caudal::core::units::Micros;
+use caudal::core::units::{Micros, TopicId};
+use caudal::pipeline::sql::{Scope, expression};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
+
+use crate::support::plan::column;
 
 /// A plan and its topics' schemas as texts.
 pub struct Pipeline {
@@ -22,18 +32,52 @@ const FLAG: ColumnId = ColumnId(1);
 const LEVEL: ColumnId = ColumnId(2);
 const AGE: ColumnId = ColumnId(3);
 const SCORE: ColumnId = ColumnId(4);
+const TAG: ColumnId = ColumnId(5);
+const FLAGGED: ColumnId = ColumnId(6);
+const PAYLOAD_AS_IT_IS: ColumnId = ColumnId(7);
+const SCORE_AS_IT_IS: ColumnId = ColumnId(8);
+const REGION_AS_IT_IS: ColumnId = ColumnId(9);
+
+/// What expressions can name.
+const NAMES: [(&str, ColumnId, Type); 4] = [
+    ("region", REGION, Type::Text),
+    ("age", AGE, Type::Integer),
+    ("score", SCORE, Type::Number),
+    ("flagged", FLAGGED, Type::Boolean),
+];
+/// Derived fields; each may name those before it.
+const DERIVED: [(&str, &str); 5] = [
+    ("kind", "CASE region WHEN 'RM' THEN 'capital' WHEN 'V' THEN CAST(age AS TEXT) ELSE LOWER(region) END"),
+    ("ratio", "score / age"),
+    ("twice", "age * 2 + 1"),
+    ("hot", "score > 0 AND (flagged OR region = 'X')"),
+    ("hour", "EXTRACT(HOUR FROM event_time()) % 2"),
+];
+const FILTERS: [&str; 5] = [
+    "flagged",
+    "region IS NOT NULL",
+    "score / age > 0.5 OR age IS NULL",
+    "NOT flagged OR age % 2 = 0",
+    "region IN ('RM', 'X', 'Ñuble')",
+];
+const NUMBERS: [&str; 4] = ["age % 7", "score * 10", "age - score", "CASE WHEN flagged THEN age END"];
+
+fn of(choices: &[i64], rng: &mut ChaCha8Rng) -> Micros {
+    Micros(*choices.choose(rng).unwrap())
+}
 
 pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
     let mut topics = Vec::new();
     let mut schemas = Vec::new();
     for number in 0..rng.random_range(1..=3) {
-        let text = schema(rng);
-        let of = |choices: &[i64], rng: &mut ChaCha8Rng| Micros(*choices.choose(rng).unwrap());
+        let time_format = time_format(rng);
+        let text = schema(time_format, rng);
         topics.push(TopicPlan {
             name: format!("topic.{number}"),
             schema: Arc::new(Schema::compile(&text).unwrap()),
-            id: rng.random_bool(0.75).then(|| path("event_id")),
-            time: path("timestamp"),
+            id: rng.random_bool(0.75).then(|| FieldPath::top("event_id")),
+            time: FieldPath::top("timestamp"),
+            time_format,
             out_of_order: of(&[0, 500_000, 2_000_000, 10_000_000], rng),
             max_future: of(&[0, 1_000_000, 60_000_000], rng),
             idle_after: of(&[100_000, 1_000_000, 5_000_000], rng),
@@ -41,29 +85,43 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
         });
         schemas.push(text);
     }
-    let column = |name: &str, kind| ColumnPlan { path: path(name), kind };
+    let tag = ["payload", "tags"].map(|name| Step::Name(name.to_owned()));
+    let tag = FieldPath(tag.into_iter().chain([Step::Item(0)]).collect());
     let columns = vec![
         column("region", ColumnKind::Group),
         column("payload.flag", ColumnKind::Group),
         column("payload.level", ColumnKind::Group),
         column("payload.age", ColumnKind::Integer),
         column("payload.score", ColumnKind::Number),
+        ColumnPlan { path: tag, kind: ColumnKind::Group },
+        column("payload.flag", ColumnKind::Boolean),
+        column("payload", ColumnKind::Json),
+        column("payload.score", ColumnKind::Json),
+        column("region", ColumnKind::Json),
     ];
-    let windows = (0..rng.random_range(1..=3)).map(|number| window(number, rng)).collect();
-    let audit = if rng.random_bool(0.4) { Audit::Full } else { Audit::None };
-    let plan =
-        Plan { pipeline: "simulated".to_owned(), topic_field: "source".to_owned(), topics, columns, windows, audit };
+    let (pipelines, windows, views) = pipelines(topics.len(), &columns, rng);
+    let plan = Plan { topic_field: "source".to_owned(), topics, columns, pipelines, windows, views };
     Pipeline { plan: Arc::new(plan), schemas }
 }
 
-fn path(dotted: &str) -> FieldPath {
-    FieldPath(dotted.split('.').map(str::to_owned).collect())
+fn time_format(rng: &mut ChaCha8Rng) -> TimeFormat {
+    let units = [Unit::Seconds, Unit::Milliseconds, Unit::Microseconds, Unit::Nanoseconds];
+    match rng.random_range(0..10) {
+        0..5 => TimeFormat::Rfc3339 { zone: None },
+        5 => TimeFormat::Rfc3339 { zone: Some(0) },
+        6 => TimeFormat::Rfc3339 { zone: Some(*[-10_800, 3_600, 20_700].choose(rng).unwrap()) },
+        _ => TimeFormat::Unix(*units.choose(rng).unwrap()),
+    }
 }
 
 /// Topics whose schema says little leave more to the rules behind it.
-fn schema(rng: &mut ChaCha8Rng) -> String {
+fn schema(time_format: TimeFormat, rng: &mut ChaCha8Rng) -> String {
     let mut maybe = |text: &str| if rng.random_bool(0.5) { text.to_owned() } else { String::new() };
-    let time = maybe(r#", "format": "date-time""#);
+    let time = match time_format {
+        TimeFormat::Rfc3339 { zone: None } => r#""type": "string""#.to_owned() + &maybe(r#", "format": "date-time""#),
+        TimeFormat::Rfc3339 { .. } => maybe(r#""type": "string""#),
+        TimeFormat::Unix(_) => maybe(r#""type": ["number", "string"]"#),
+    };
     let required = maybe(r#""required": ["timestamp", "region"],"#);
     let payload = maybe(
         r#", "payload": {"type": "object", "properties": {
@@ -71,22 +129,166 @@ fn schema(rng: &mut ChaCha8Rng) -> String {
     );
     format!(
         r#"{{"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", {required} "properties": {{
-            "timestamp": {{"type": "string"{time}}}, "region": {{"enum": ["RM", "V", "X", "Ñuble", null]}}{payload}}}}}"#
+            "timestamp": {{{time}}}, "region": {{"enum": ["RM", "V", "X", "Ñuble", null]}}{payload}}}}}"#
     )
 }
 
-fn window(number: usize, rng: &mut ChaCha8Rng) -> WindowPlan {
-    let of = |choices: &[i64], rng: &mut ChaCha8Rng| Micros(*choices.choose(rng).unwrap());
-    let group: &[(&str, ColumnId)] = [
+/// Each over some of the topics, so that each topic is read, and each column used.
+fn pipelines(
+    topics: usize,
+    columns: &[ColumnPlan],
+    rng: &mut ChaCha8Rng,
+) -> (Vec<PipelinePlan>, Vec<WindowPlan>, Vec<ViewPlan>) {
+    let mut pipelines: Vec<PipelinePlan> = Vec::new();
+    let (mut windows, mut views) = (Vec::new(), Vec::new());
+    let count = rng.random_range(1..=3);
+    for number in 0..count {
+        let last = number + 1 == count;
+        let unread = |topic: &TopicId| last && !pipelines.iter().any(|p| p.topics.contains(topic));
+        let mut read: Vec<TopicId> = Vec::new();
+        for topic in (0..topics as u16).map(TopicId) {
+            if rng.random_bool(0.6) || unread(&topic) {
+                read.push(topic);
+            }
+        }
+        if read.is_empty() {
+            read.push(TopicId(rng.random_range(0..topics as u16)));
+        }
+        let (first, first_view) = (windows.len(), views.len());
+        let mut computing = Computing::new(columns, rng);
+        windows.extend((0..rng.random_range(1..=3)).map(|name| window(number, name, &mut computing, rng)));
+        if rng.random_bool(0.3) {
+            views.push(view(number, first_view, &mut computing, rng));
+        }
+        let of_window = |window: &WindowPlan| {
+            let arguments = window.metrics.iter().filter_map(|(_, metric)| metric.argument());
+            window.group.iter().map(|field| field.column).chain(arguments).collect::<Vec<_>>()
+        };
+        let mut used: Vec<ColumnId> = windows[first..].iter().flat_map(of_window).collect();
+        let of_view =
+            |view: &ViewPlan| view.latest.iter().map(|(_, column)| *column).chain([view.key]).collect::<Vec<_>>();
+        used.extend(views[first_view..].iter().flat_map(of_view));
+        let filter = rng.random_bool(0.3).then(|| computing.read(FILTERS.choose(rng).unwrap()));
+        let computed = computing.derived.iter().chain(&computing.arguments).map(|computed| &computed.expression);
+        used.extend(computed.chain(&filter).flat_map(Expr::columns));
+        let unused = |column: &ColumnId| last && !pipelines.iter().any(|p| p.reads.contains(column));
+        let reads = (0..columns.len()).map(ColumnId).filter(|column| used.contains(column) || unused(column)).collect();
+        pipelines.push(PipelinePlan {
+            name: format!("simulated_{number}"),
+            topics: read,
+            reads,
+            derived: computing.derived,
+            filter,
+            arguments: computing.arguments,
+            windows: first..windows.len(),
+            views: first_view..views.len(),
+            audit: if rng.random_bool(0.25) { Audit::Full } else { Audit::None },
+        });
+    }
+    (pipelines, windows, views)
+}
+
+/// What a pipeline computes of its events.
+struct Computing {
+    kinds: Vec<ColumnKind>,
+    /// What expressions can name, derived fields included.
+    names: Vec<(&'static str, ColumnId, Type)>,
+    derived: Vec<Computed>,
+    arguments: Vec<Computed>,
+}
+
+impl Computing {
+    fn new(columns: &[ColumnPlan], rng: &mut ChaCha8Rng) -> Self {
+        let kinds = columns.iter().map(|column| column.kind).collect();
+        let mut computing = Self { kinds, names: NAMES.to_vec(), derived: Vec::new(), arguments: Vec::new() };
+        for (name, text) in DERIVED.into_iter().filter(|_| rng.random_bool(0.4)) {
+            let expression = computing.read(text);
+            let of_type = expression.of_type();
+            computing.names.push((name, ColumnId(computing.kinds.len()), of_type));
+            computing.kinds.push(kind_of(of_type));
+            computing.derived.push(Computed { expression, kind: kind_of(of_type) });
+        }
+        computing
+    }
+
+    fn read(&self, text: &str) -> Expr {
+        let names = self.names.iter().map(|(name, column, of_type)| (*name, (*column, *of_type)));
+        read(text, true, &names.collect())
+    }
+
+    /// The column of a value that metrics or groups take.
+    fn argument(&mut self, expression: Expr, kind: ColumnKind) -> ColumnId {
+        self.arguments.push(Computed { expression, kind });
+        self.kinds.push(kind);
+        ColumnId(self.kinds.len() - 1)
+    }
+
+    fn named(&self, wanted: Type, rng: &mut ChaCha8Rng) -> Option<ColumnId> {
+        let fitting: Vec<_> = self.names.iter().filter(|(_, _, of_type)| *of_type == wanted).collect();
+        fitting.choose(rng).map(|(_, column, _)| *column)
+    }
+}
+
+fn kind_of(of_type: Type) -> ColumnKind {
+    match of_type {
+        Type::Text => ColumnKind::Group,
+        Type::Integer | Type::Timestamp => ColumnKind::Integer,
+        Type::Number => ColumnKind::Number,
+        Type::Boolean => ColumnKind::Boolean,
+    }
+}
+
+fn read(text: &str, event_time: bool, names: &BTreeMap<&str, (ColumnId, Type)>) -> Expr {
+    let mut resolve = |path: &[Step]| match path {
+        [Step::Name(name)] => Ok(names[name.as_str()]),
+        _ => Err("no path".to_owned()),
+    };
+    expression(text, &mut Scope { resolve: &mut resolve, event_time }).unwrap_or_else(|fault| panic!("{text}: {fault}"))
+}
+
+fn view(pipeline: usize, number: usize, computing: &mut Computing, rng: &mut ChaCha8Rng) -> ViewPlan {
+    let fields = [("payload", PAYLOAD_AS_IT_IS), ("score", SCORE_AS_IT_IS), ("region", REGION_AS_IT_IS)];
+    let mut latest: Vec<(String, ColumnId)> =
+        fields.iter().map(|(name, column)| ((*name).to_owned(), *column)).collect();
+    if rng.random_bool(0.5) {
+        latest.extend(
+            computing
+                .named(Type::Number, rng)
+                .filter(|column| column.0 > SCORE_AS_IT_IS.0)
+                .map(|c| ("ratio".to_owned(), c)),
+        );
+    }
+    let when = rng.random_bool(0.3).then(|| computing.read("age IS NOT NULL"));
+    ViewPlan {
+        pipeline,
+        name: format!("view_{number}"),
+        key: *[REGION, TAG, LEVEL].choose(rng).unwrap(),
+        latest,
+        when: when.map(|when| computing.argument(when, ColumnKind::Boolean)),
+        history: rng.random_bool(0.5),
+    }
+}
+
+fn window(pipeline: usize, number: usize, computing: &mut Computing, rng: &mut ChaCha8Rng) -> WindowPlan {
+    let group: &[(&str, ColumnId, Type)] = [
         &[][..],
-        &[("region", REGION)],
-        &[("flag", FLAG)],
-        &[("region", REGION), ("level", LEVEL)],
-        &[("level", LEVEL), ("flag", FLAG)],
+        &[("region", REGION, Type::Text)],
+        &[("flag", FLAG, Type::Boolean)],
+        &[("region", REGION, Type::Text), ("level", LEVEL, Type::Integer)],
+        &[("level", LEVEL, Type::Integer), ("flag", FLAG, Type::Boolean)],
+        &[("tag", TAG, Type::Text)],
     ]
     .choose(rng)
     .copied()
     .unwrap();
+    let group = group.iter().map(|&(name, column, of_type)| GroupField { name: name.to_owned(), column, of_type });
+    let mut group: Vec<GroupField> = group.collect();
+    if rng.random_bool(0.2)
+        && let Some(column) = computing.named(Type::Integer, rng)
+    {
+        let column = computing.argument(Expr::Column(column, Type::Integer), ColumnKind::Group);
+        group.push(GroupField { name: "computed".to_owned(), column, of_type: Type::Integer });
+    }
     let mut metrics: Vec<(String, Metric)> = vec![("n".to_owned(), Metric::Count)];
     for (name, column) in [("age", AGE), ("score", SCORE)] {
         let all = [Metric::Sum(column), Metric::Mean(column), Metric::Min(column), Metric::Max(column)];
@@ -96,12 +298,67 @@ fn window(number: usize, rng: &mut ChaCha8Rng) -> WindowPlan {
             }
         }
     }
-    WindowPlan {
+    let numbers = metrics.len();
+    more_metrics(&mut metrics, computing, rng);
+    let kind = kind(rng);
+    let ranked = kind.gap().is_none() && rng.random_bool(0.35);
+    // By what is rarely equal, or by what often is.
+    let by = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..numbers) };
+    let mut window = WindowPlan {
+        pipeline,
         name: format!("window_{number}"),
-        every: of(&[1_000_000, 5_000_000, 7_000_000, 60_000_000, 3_600_000_000], rng),
-        group: group.iter().map(|(name, column)| ((*name).to_owned(), *column)).collect(),
+        kind,
+        group,
         late_allow: of(&[0, 0, 1_000_000, 10_000_000, 60_000_000], rng),
-        emit: of(&[200_000, 1_000_000, 5_000_000], rng),
+        emit: rng.random_bool(0.85).then(|| of(&[200_000, 1_000_000, 5_000_000], rng)),
         metrics,
+        having: None,
+        top: ranked.then(|| Top { n: rng.random_range(1..=3), by }),
+    };
+    if rng.random_bool(0.25) {
+        let names = condition::names(&window, |column| computing.kinds[column.0]);
+        let names = names.iter().enumerate().map(|(at, (name, of_type))| (name.as_str(), (ColumnId(at), *of_type)));
+        let text = *["n % 2 = 0", "event_count < 5", "n = 1 OR n > 3", "EXTRACT(SECOND FROM window_start) < 30"]
+            .choose(rng)
+            .unwrap();
+        let having = read(text, false, &names.collect());
+        window.having = Some(having);
+    }
+    window
+}
+
+/// Metrics of everything that is computed.
+fn more_metrics(metrics: &mut Vec<(String, Metric)>, computing: &mut Computing, rng: &mut ChaCha8Rng) {
+    let mut add = |metric: Metric| metrics.push((format!("more_{}", metrics.len()), metric));
+    if rng.random_bool(0.4) {
+        let expression = computing.read(NUMBERS.choose(rng).unwrap());
+        let kind = kind_of(expression.of_type());
+        let column = computing.argument(expression, kind);
+        let fraction = Fraction::new(*[0.0, 0.29, 0.5, 0.9, 1.0].choose(rng).unwrap()).unwrap();
+        add(*[Metric::Sum(column), Metric::Stddev(column), Metric::Quantile(column, fraction)].choose(rng).unwrap());
+    }
+    if rng.random_bool(0.3)
+        && let Some(column) = computing.named(Type::Boolean, rng)
+    {
+        add(Metric::CountIf(column));
+    }
+    let of_type = *[Type::Text, Type::Integer, Type::Number, Type::Boolean].choose(rng).unwrap();
+    if rng.random_bool(0.5)
+        && let Some(column) = computing.named(of_type, rng)
+    {
+        add(*[Metric::First(column), Metric::Last(column), Metric::Distinct(column)].choose(rng).unwrap());
+    }
+}
+
+fn kind(rng: &mut ChaCha8Rng) -> WindowKind {
+    let hopping = [(2, 1), (3, 2), (7, 3), (10, 4), (60, 25), (3_600, 900)];
+    match rng.random_range(0..10) {
+        0..4 => WindowKind::Tumbling { every: of(&[1_000_000, 5_000_000, 7_000_000, 60_000_000, 3_600_000_000], rng) },
+        4..7 => {
+            let (size, every) = *hopping.choose(rng).unwrap();
+            WindowKind::Hopping { size: Micros(size * 1_000_000), every: Micros(every * 1_000_000) }
+        }
+        // As small as the distances between events.
+        _ => WindowKind::Session { gap: of(&[50_000, 200_000, 1_000_000, 3_000_000, 20_000_000], rng) },
     }
 }

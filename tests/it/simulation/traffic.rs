@@ -1,7 +1,7 @@
 //! The client: random submissions, and its own record of what was acknowledged. It knows what a pipeline looks like and nothing of the engine.
 
 use bytes::Bytes;
-use caudal::core::plan::Plan;
+use caudal::core::plan::{Plan, TimeFormat, Unit, WindowKind};
 use caudal::core::units::{Micros, TopicId};
 use caudal::ingest::{Fate, Submission};
 use rand::Rng;
@@ -73,9 +73,9 @@ impl Client {
             // Another topic's id is no duplicate; in a request of one topic it cannot be helped.
             Some((of, id, time)) if mixed => (of, id, time),
             Some((_, id, time)) => (topic, id, time),
-            None => (topic, id(n, rng), time(plan, topic, now_ms, rng)),
+            None => (topic, id(n, rng), self.time(plan, topic, now_ms, rng)),
         };
-        let time = if rng.random_bool(0.1) { self::time(plan, topic, now_ms, rng) } else { time };
+        let time = if rng.random_bool(0.1) { self.time(plan, topic, now_ms, rng) } else { time };
         self.recent.push((topic, id.clone(), time));
         if self.recent.len() > IDS_KEPT {
             // Some stay for long: an id that comes again after it was forgotten counts anew.
@@ -91,7 +91,11 @@ impl Client {
         };
         field(0.98, format!(r#""event_id":"{id}""#), rng);
         field(0.01, r#""event_id":7"#.to_owned(), rng);
-        field(0.99, format!(r#""timestamp":"{}""#, rfc3339(time, rng)), rng);
+        let timestamp = match plan.topics[topic].time_format {
+            TimeFormat::Rfc3339 { zone } => format!("\"{}\"", rfc3339(time, zone, rng)),
+            TimeFormat::Unix(unit) => unix(time, unit, rng),
+        };
+        field(0.99, format!(r#""timestamp":{timestamp}"#), rng);
         let region = REGIONS.choose(rng).unwrap();
         field(0.95, format!(r#""region":"{region}""#), rng);
         let source = if rng.random_bool(0.98) { &plan.topics[topic].name } else { "topic.unknown" };
@@ -100,6 +104,37 @@ impl Client {
         field(0.9, format!(r#""payload":{payload}"#), rng);
         field(0.02, r#""region":1"#.to_owned(), rng);
         format!("{{{}}}", fields.join(","))
+    }
+
+    /// Most events are of now, with some disorder; others lie exactly on a boundary, are late, or of the future.
+    fn time(&self, plan: &Plan, topic: usize, now_ms: u64, rng: &mut ChaCha8Rng) -> i64 {
+        let now = now_ms as i64 * 1000;
+        let plan_of = &plan.topics[topic];
+        let grid = |t: i64| t.div_euclid(1_000_000) * 1_000_000;
+        let nudge = *[-1, 0, 0, 0, 1].choose(rng).unwrap();
+        let window = plan.windows.choose(rng).unwrap();
+        let (WindowKind::Tumbling { every: span }
+        | WindowKind::Hopping { size: span, .. }
+        | WindowKind::Session { gap: span }) = window.kind;
+        let Micros(reach) = span.plus(window.late_allow).plus(plan_of.out_of_order);
+        // In a session with another event, or just not.
+        if let (Some(gap), Some((_, _, other))) = (window.kind.gap(), self.recent.choose(rng))
+            && rng.random_bool(0.25)
+        {
+            return (other + if rng.random() { gap.0 } else { -gap.0 } + nudge).min(now);
+        }
+        match rng.random_range(0..100) {
+            0..50 => now - rng.random_range(0..=plan_of.out_of_order.0 + 1),
+            // As watermark or as event, exactly at a window's edge.
+            50..65 => grid(now) - plan_of.out_of_order.0.min(1) * rng.random_range(0..2) + nudge,
+            65..75 => grid(now) + plan_of.out_of_order.0 % 1_000_000 + nudge,
+            75..82 => grid(now - rng.random_range(0..=reach)) + nudge,
+            82..90 => now - rng.random_range(0..=2 * reach),
+            90..93 => now - rng.random_range(0..=4 * 3_600_000_000),
+            93..97 => now + plan_of.max_future.0 + nudge,
+            97..99 => now + rng.random_range(0..=2 * plan_of.max_future.0 + 1),
+            _ => *[-1, 0, -62_135_596_800_000_000, 253_402_300_799_999_999].choose(rng).unwrap(),
+        }
     }
 }
 
@@ -110,28 +145,6 @@ fn id(n: u64, rng: &mut ChaCha8Rng) -> String {
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     } else {
         format!("e{n}")
-    }
-}
-
-/// Most events are of now, with some disorder; others lie exactly on a boundary, are late, or of the future.
-fn time(plan: &Plan, topic: usize, now_ms: u64, rng: &mut ChaCha8Rng) -> i64 {
-    let now = now_ms as i64 * 1000;
-    let plan_of = &plan.topics[topic];
-    let grid = |t: i64| t.div_euclid(1_000_000) * 1_000_000;
-    let nudge = *[-1, 0, 0, 0, 1].choose(rng).unwrap();
-    let window = plan.windows.choose(rng).unwrap();
-    let Micros(reach) = window.every.plus(window.late_allow).plus(plan_of.out_of_order);
-    match rng.random_range(0..100) {
-        0..50 => now - rng.random_range(0..=plan_of.out_of_order.0 + 1),
-        // As watermark or as event, exactly at a window's edge.
-        50..65 => grid(now) - plan_of.out_of_order.0.min(1) * rng.random_range(0..2) + nudge,
-        65..75 => grid(now) + plan_of.out_of_order.0 % 1_000_000 + nudge,
-        75..82 => grid(now - rng.random_range(0..=reach)) + nudge,
-        82..90 => now - rng.random_range(0..=2 * reach),
-        90..93 => now - rng.random_range(0..=4 * 3_600_000_000),
-        93..97 => now + plan_of.max_future.0 + nudge,
-        97..99 => now + rng.random_range(0..=2 * plan_of.max_future.0 + 1),
-        _ => *[-1, 0, -62_135_596_800_000_000, 253_402_300_799_999_999].choose(rng).unwrap(),
     }
 }
 
@@ -168,6 +181,13 @@ fn payload(rng: &mut ChaCha8Rng) -> String {
         fields
             .push(format!(r#""level":{}"#, ["1", "2", "2.0", "-3", "1", "2", "null", "\"high\""].choose(rng).unwrap()));
     }
+    if rng.random_bool(0.5) {
+        let tags =
+            [r#"["a"]"#, r#"["a","b"]"#, r#"["b",[]]"#, "[]", "[true]", "[7]", "[null]", r#"{"0":"a"}"#, "[[1]]"];
+        // Few are wrong.
+        let many = if rng.random_bool(0.9) { 3 } else { tags.len() };
+        fields.push(format!(r#""tags":{}"#, tags[..many].choose(rng).unwrap()));
+    }
     format!("{{{}}}", fields.join(","))
 }
 
@@ -182,9 +202,14 @@ fn garbage(n: u64, rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// One of the ways to write a moment.
-fn rfc3339(micros: i64, rng: &mut ChaCha8Rng) -> String {
-    let zone_minutes: i64 = if rng.random_bool(0.2) { rng.random_range(-720..=720) } else { 0 };
+/// One of the ways to write a moment. Where there is a `zone` that times are of unless they say otherwise, they need not say it.
+fn rfc3339(micros: i64, zone: Option<i32>, rng: &mut ChaCha8Rng) -> String {
+    let left_out = zone.filter(|_| rng.random_bool(0.6)).map(|seconds| i64::from(seconds) / 60);
+    let zone_minutes: i64 = match left_out {
+        Some(minutes) => minutes,
+        None if rng.random_bool(0.2) => rng.random_range(-720..=720),
+        None => 0,
+    };
     let local = micros.saturating_add(zone_minutes * 60_000_000);
     let (days, of_day) = (local.div_euclid(86_400_000_000), local.rem_euclid(86_400_000_000));
     let (year, month, day) = civil(days);
@@ -195,12 +220,56 @@ fn rfc3339(micros: i64, rng: &mut ChaCha8Rng) -> String {
         f if f % 1000 == 0 => format!(".{:03}", f / 1000),
         f => format!(".{f:06}"),
     };
-    let zone = match zone_minutes {
+    let named = match zone_minutes {
+        _ if left_out.is_some() => String::new(),
         0 => (*["Z", "Z", "z", "+00:00"].choose(rng).unwrap()).to_owned(),
         m => format!("{}{:02}:{:02}", if m < 0 { '-' } else { '+' }, m.abs() / 60, m.abs() % 60),
     };
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{zone}")
+    let between = if zone.is_some() && rng.random_bool(0.3) { ' ' } else { 'T' };
+    format!("{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}{fraction}{named}")
+}
+
+/// One of the ways to write a moment as a number: with few digits or many, with an exponent, as a text.
+fn unix(micros: i64, unit: Unit, rng: &mut ChaCha8Rng) -> String {
+    let places: i32 = match unit {
+        Unit::Seconds => 6,
+        Unit::Milliseconds => 3,
+        Unit::Microseconds => 0,
+        Unit::Nanoseconds => -3,
+    };
+    let sign = if micros < 0 { "-" } else { "" };
+    let mut digits = micros.unsigned_abs().to_string();
+    // The number is 0.digits · 10^point.
+    let mut point = digits.len() as i32 - places;
+    if rng.random_bool(0.4) {
+        let more = rng.random_range(1..=24);
+        digits.extend((0..more).map(|_| char::from(b'0' + rng.random_range(0..10))));
+    }
+    let exponent = match rng.random_range(0..4) {
+        0 => *[-6, -3, 3, 6, 9, 12].choose(rng).unwrap(),
+        _ => 0,
+    };
+    point -= exponent;
+    while point < 1 {
+        digits.insert(0, '0');
+        point += 1;
+    }
+    while digits.len() < point as usize {
+        digits.push('0');
+    }
+    let (whole, fraction) = digits.split_at(point as usize);
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let fraction = if rng.random_bool(0.7) { fraction.trim_end_matches('0') } else { fraction };
+    let fraction = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
+    let exponent = match exponent {
+        0 => String::new(),
+        e if e > 0 && rng.random() => format!("E+{e}"),
+        e => format!("e{e}"),
+    };
+    let number = format!("{sign}{whole}{fraction}{exponent}");
+    if rng.random_bool(0.3) { format!("\"{number}\"") } else { number }
 }
 
 /// (year, month, day) of a day counted from 1970-01-01, by walking there.

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("a newer generation fences off an older one", fencing),
     ("a commit happens once, however often it is tried", once),
     ("rows and dead letters are absolute values, audit is append-only", absolute),
+    ("rows that are no more are removed, and may come back", removed),
     ("a refused commit changes nothing", refused_whole),
     ("text of every kind comes back, and is found", hostile_text),
     ("integers past 64 bits stay exact", huge),
@@ -165,6 +166,27 @@ fn absolute(bed: &Bed) {
     assert_eq!(reader.windows(&all()).unwrap(), [stored(&revised), stored(&kept)]);
     assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [letter]);
     assert_eq!(reader.event("a").unwrap(), [event]);
+}
+
+fn removed(bed: &Bed) {
+    let mut store = (bed.store)();
+    let rows = || vec![row(1, 0, "RM"), row(2, 0, "AP"), daily(3, 0, "RM")];
+    let remove = |removed: &[u128], rows, after, to| Commit {
+        rows,
+        removed: removed.iter().copied().map(Uuid::from_u128).collect(),
+        ..commit(Some(after), to)
+    };
+    store.commit(&first(rows())).unwrap();
+    let mut reader = (bed.reader)();
+    let mut stand = |commit: Commit, expected: &[u128]| {
+        store.commit(&commit).unwrap();
+        assert_eq!(ids(&reader.windows(&all()).unwrap()), expected, "after {:?}", commit.to.epoch);
+    };
+    stand(remove(&[2, 3], vec![row(4, 1, "RM")], 1, 2), &[1, 4]);
+    // One that never was, or is gone already, is no fault.
+    stand(remove(&[2, 99], Vec::new(), 2, 3), &[1, 4]);
+    stand(remove(&[1, 4], vec![rows().swap_remove(1)], 3, 4), &[2]);
+    assert_eq!(reader.window(Uuid::from_u128(1)).unwrap(), None);
 }
 
 fn refused_whole(bed: &Bed) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, Metric, Plan, WindowPlan};
+use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use crate::memory_store::MemoryStore;
 use crate::store::cases::CASES;
+use crate::support;
+use crate::support::plan::{column, window};
 use crate::support::postgres::Cluster;
 
 const LOG: LogId = LogId(0x00c0_ffee);
@@ -85,31 +87,18 @@ fn plan() -> Arc<Plan> {
 
 /// With these metrics for `by_region`: column 2 is an integer, column 3 a double.
 fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
-    let column = |name: &str, kind| ColumnPlan { path: FieldPath(vec![name.to_owned()]), kind };
-    let window = |name: &str, group: &[(&str, usize)], metrics: &[(&str, Metric)]| WindowPlan {
-        name: name.to_owned(),
-        every: Micros(HOUR),
-        group: group.iter().map(|&(name, column)| (name.to_owned(), ColumnId(column))).collect(),
-        late_allow: Micros(0),
-        emit: Micros(1_000_000),
-        metrics: metrics.iter().map(|&(name, metric)| (name.to_owned(), metric)).collect(),
-    };
-    Plan {
-        pipeline: "civic_safety".to_owned(),
-        topic_field: "source".to_owned(),
-        topics: Vec::new(),
-        columns: vec![
-            column("region", ColumnKind::Group),
-            column("code", ColumnKind::Group),
-            column("units", ColumnKind::Integer),
-            column("age", ColumnKind::Number),
-        ],
-        windows: vec![
-            window("by_region", &[("region", 0), ("code", 1)], metrics),
-            window("daily", &[("region", 0)], &[("n", Metric::Count)]),
-        ],
-        audit: Audit::Full,
-    }
+    let columns = vec![
+        column("region", ColumnKind::Group),
+        column("code", ColumnKind::Group),
+        column("units", ColumnKind::Integer),
+        column("age", ColumnKind::Number),
+    ];
+    let (region, code, hour) = (("region", ColumnId(0)), ("code", ColumnId(1)), Micros(HOUR));
+    let by_region = window("by_region", hour, &[region, code], metrics);
+    let daily = window("daily", hour, &[region], &[("n", Metric::Count)]);
+    let mut plan = support::plan::plan("civic_safety", Vec::new(), columns, vec![by_region, daily]);
+    plan.pipelines[0].audit = Audit::Full;
+    plan
 }
 
 fn text(value: &str) -> GroupValue {
@@ -172,7 +161,8 @@ fn event(offset: u64, id: &str, metrics: &[u128]) -> AuditEvent {
 fn commit(after: Option<u64>, to: u64) -> Commit {
     let counts = Counts { counted: to * 10, duplicate: 4, filtered: 0, invalid: 2, late: 1 };
     let to = Progress { log: LOG, generation: Generation(1), epoch: Epoch(to), end: Offset(to * 10 + 7), counts };
-    Commit { after: after.map(Epoch), to, rows: Vec::new(), dead_letters: Vec::new(), events: Vec::new() }
+    let (rows, removed, dead_letters, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    Commit { after: after.map(Epoch), to, rows, removed, views: Vec::new(), history: Vec::new(), dead_letters, events }
 }
 
 /// The first commit, with these rows.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use caudal::core::units::{Epoch, Generation};
 use caudal::store::writer::{Commits, Note, Outcome, commit_once, merge, spawn};
-use caudal::store::{Progress, Store, StoreError};
+use caudal::store::{Commit, Progress, Store, StoreError};
+use uuid::Uuid;
 
-use super::{commit, numbered, plan};
+use super::{commit, numbered, plan, row};
 use crate::memory_store::MemoryStore;
 
 /// Far longer than anything here takes: a test that waits so long has failed.
@@ -23,6 +24,24 @@ fn merging_keeps_the_last_state_of_each_row_and_everything_else() {
     assert_eq!(merged.dead_letters.iter().map(|d| d.offset.0).collect::<Vec<_>>(), [3, 4, 5, 6]);
     assert_eq!(merged.events.iter().map(|e| e.offset.0).collect::<Vec<_>>(), [3, 4, 5, 6]);
     assert_eq!(merge(vec![numbered(1)]).after, None);
+}
+
+/// A row that is removed and comes back stands, one that comes and is removed does not.
+#[test]
+fn merging_keeps_what_became_of_each_row_in_the_end() {
+    let id = Uuid::from_u128;
+    let removes = |epoch: u64, ids: &[u128], rows: &[u128]| Commit {
+        removed: ids.iter().copied().map(id).collect(),
+        rows: rows.iter().map(|&id| row(id, 0, "RM")).collect(),
+        ..commit(Some(epoch - 1), epoch)
+    };
+    let merged = merge(vec![removes(2, &[1, 2], &[3, 4]), removes(3, &[3], &[2]), removes(4, &[5], &[])]);
+    let mut rows: Vec<Uuid> = merged.rows.iter().map(|row| row.metric_id).collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [id(2), id(4)]);
+    let mut removed = merged.removed;
+    removed.sort_unstable();
+    assert_eq!(removed, [id(1), id(3), id(5)]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use caudal::core::row::Value as Metered;
 use caudal::core::time;
 use caudal::core::units::Micros;
 use caudal::generate::{Generator, Settings};
-use caudal::pipeline::{Bundle, Pipeline};
+use caudal::pipeline::{Bundle, Pipelines};
 use serde_json::{Map, Value, json};
 
 use crate::model;
@@ -23,14 +23,14 @@ const BATCHES: usize = 400;
 const BATCH_MIN: usize = 50;
 
 /// The shipped civic-safety pipeline.
-pub fn civic_safety() -> Pipeline {
+pub fn civic_safety() -> Pipelines {
     let path = root().join("pipelines/civic_safety/pipeline.yaml");
-    let bundle = Bundle::read(&path).unwrap_or_else(|faults| panic!("{faults}"));
-    bundle.pipeline().unwrap_or_else(|faults| panic!("{faults}"))
+    let bundle = Bundle::read(&[path]).unwrap_or_else(|faults| panic!("{faults}"));
+    bundle.pipelines().unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// `count` events from now on, 2 % duplicates, 1 % invalid, 1 s of disorder; as bodies of NDJSON.
-pub fn events(pipeline: &Pipeline, seed: u64, count: usize) -> Vec<Vec<u8>> {
+pub fn events(pipeline: &Pipelines, seed: u64, count: usize) -> Vec<Vec<u8>> {
     let settings = Settings {
         seed,
         start: SystemClock::default().unix().micros(),
@@ -63,13 +63,13 @@ pub fn send_all(client: &Client, bodies: &[Vec<u8>]) {
 pub type Rows = BTreeMap<(String, String, String), (Value, u64)>;
 
 /// What the model makes of these events where none is late.
-pub fn expected(pipeline: &Pipeline, bodies: &[Vec<u8>]) -> Rows {
+pub fn expected(pipeline: &Pipelines, bodies: &[Vec<u8>]) -> Rows {
     let lines = bodies.iter().flat_map(|b| b.split(|&b| b == b'\n')).filter(|l| !l.is_empty());
     let lines = lines.enumerate().map(|(n, line)| (n as u64, line.to_vec())).collect();
     let outcome = model::batch(&pipeline.plan, &pipeline.schemas, None, lines);
     let rows = outcome.rows.into_iter().map(|((window, start, group), row)| {
         let window = &pipeline.plan.windows[window];
-        let names = window.group.iter().map(|(name, _)| name.clone());
+        let names = window.group.iter().map(|field| field.name.clone());
         let group: Map<String, Value> = names.zip(group.iter().map(group_json)).collect();
         let names = window.metrics.iter().map(|(name, _)| name.clone());
         let values: Map<String, Value> = names.zip(row.values.iter().map(value_json)).collect();
@@ -93,6 +93,8 @@ fn value_json(value: &Metered) -> Value {
         Metered::Null => Value::Null,
         Metered::Integer(i) => json!(i64::try_from(*i).expect("a small number")),
         Metered::Number(n) => json!(n),
+        Metered::Boolean(b) => json!(b),
+        Metered::Text(text) => json!(text.as_ref()),
     }
 }
 

@@ -2,25 +2,28 @@
 //!
 //! Every finite double is an integer times 2^-1074, so a sum of them is one very wide integer. Sums of ordinary size are kept in the 128 bits
 //! of a *window* of it, others in as many 32-bit digits as they need. Which of the two holds a sum depends on the order in which its terms
-//! came; equality, bytes and rounding look at the integer alone and so do not.
+//! came; equality, bytes and rounding look at the integer alone and so do not. Sums of squares are made in the same way, with every place
+//! doubled.
 
-/// Bits of one digit of the wide integer.
-const DIGIT_BITS: usize = 32;
+mod digits;
+mod squares;
+mod spread;
+
+use crate::core::exact::digits::{Canonical, DIGIT_BITS, Wide, digit_of, nearest, parts, quotient};
+pub use crate::core::exact::spread::Spread;
+pub use crate::core::exact::squares::{SquareSum, U256};
+
 /// Bit 0 of digit 0 is worth 2^-1100: at most 2^-1074, the last bit of the smallest double, and chosen so that the window below begins
 /// with a whole digit.
 const LOWEST_EXPONENT: i32 = -1100;
-/// 2^64 doubles, each below 2^1024, stay below bit 1024 + 64 + 1100 = 2188.
+/// Every double is below 2^1024.
+const BITS_MAX_EACH: usize = 1024 + 1100;
+/// 2^64 doubles stay below bit 1024 + 64 + 1100 = 2188.
 const DIGITS_MAX: usize = 70;
 /// The digit with which the window begins: its unit is 2^-76. So it holds every double from 2^-24 up with all its bits, and sums up to
 /// 2^51: ages, coordinates, amounts of money.
 const WINDOW_FIRST_DIGIT: usize = 32;
 const WINDOW_DIGITS: usize = 4;
-/// A double's bits below the implicit one.
-const FRACTION_BITS: u32 = 52;
-/// A digit of a `Wide` stays below 2^63 over this many additions of at most 2^32 each.
-const UNCARRIED_MAX: u32 = 1 << 30;
-/// Digits that a division appends below the point: of a quotient by 64 bits at least 96 bits are left, 53 and the one that rounds among them.
-const QUOTIENT_DIGITS: usize = 5;
 
 /// The exact sum of finite doubles.
 #[derive(Clone, Debug)]
@@ -34,23 +37,6 @@ enum Form {
         low: u64,
     },
     Wide(Box<Wide>),
-}
-
-/// Digits `first..first + digits.len()` of the sum, carried only now and then; they may be negative.
-#[derive(Clone, Debug)]
-struct Wide {
-    first: usize,
-    digits: Vec<i64>,
-    /// Additions since the digits were last carried.
-    uncarried: u32,
-}
-
-/// A sum as sign and digits with no zero digit at either end: one for each value. Zero has no digits, begins at 0 and is not negative.
-#[derive(Debug, PartialEq, Eq)]
-struct Canonical {
-    negative: bool,
-    first: usize,
-    digits: Vec<u32>,
 }
 
 impl Default for ExactSum {
@@ -156,32 +142,18 @@ impl ExactSum {
         let exact = self.canonical();
         assert!(exact.first + exact.digits.len() <= DIGITS_MAX, "a sum of more than 2^64 doubles");
         into.push(u8::from(exact.negative) << 7 | exact.digits.len() as u8);
-        if !exact.digits.is_empty() {
-            into.push(exact.first as u8);
-        }
-        for digit in &exact.digits {
-            into.extend_from_slice(&digit.to_le_bytes());
-        }
+        exact.encode_digits(into);
     }
 
-    /// Takes one sum off the front of `rest`; None if the bytes are none that `encode` makes.
-    pub fn decode(rest: &mut &[u8]) -> Option<Self> {
-        let (&head, after) = rest.split_first()?;
-        let (negative, len) = (head & 0x80 != 0, usize::from(head & 0x7f));
-        if len == 0 {
-            *rest = after;
-            return (!negative).then(Self::default);
-        }
-        let (&first, after) = after.split_first()?;
-        let first = usize::from(first);
-        let bytes = after.get(..len * 4)?;
-        let digits: Vec<u32> = bytes.as_chunks().0.iter().map(|&word| u32::from_le_bytes(word)).collect();
-        let ends_in_zero = digits.first() == Some(&0) || digits.last() == Some(&0);
-        if first + len > DIGITS_MAX || ends_in_zero {
+    /// Takes one sum off the front of `rest`; None if the bytes are none that `encode` makes of so many doubles.
+    pub fn decode(count: u64, rest: &mut &[u8]) -> Option<Self> {
+        let (&head, mut after) = rest.split_first()?;
+        let exact = Canonical::decode_digits(head & 0x80 != 0, usize::from(head & 0x7f), DIGITS_MAX, &mut after)?;
+        if exact.bits() > BITS_MAX_EACH + bits_of(count) {
             return None;
         }
-        *rest = after.get(len * 4..)?;
-        Some(Self::of(&Canonical { negative, first, digits }))
+        *rest = after;
+        Some(Self::of(&exact))
     }
 
     fn of(exact: &Canonical) -> Self {
@@ -218,20 +190,14 @@ pub fn integer_mean(sum: i128, count: u64) -> Option<f64> {
     quotient(sum < 0, &digits, 0, count)
 }
 
+/// How many bits a sum of so many terms may have more than one of them.
+fn bits_of(count: u64) -> usize {
+    (u64::BITS - count.leading_zeros()) as usize
+}
+
 #[inline]
 fn join(high: i64, low: u64) -> i128 {
     i128::from(high) << 64 | i128::from(low)
-}
-
-/// Mantissa and biased exponent: the value is ±mantissa · 2^(biased − 1075).
-#[inline]
-fn parts(value: f64) -> (u64, u32) {
-    let bits = value.to_bits();
-    let fraction = bits & ((1 << FRACTION_BITS) - 1);
-    match (bits >> FRACTION_BITS) as u32 & 0x7ff {
-        0 => (fraction, 1),
-        biased => (fraction | 1 << FRACTION_BITS, biased),
-    }
 }
 
 /// The value in the window's unit. None if it has bits below it, or is so large that it had better be added as wide.
@@ -263,127 +229,15 @@ fn window_digits(units: i128) -> [i64; WINDOW_DIGITS] {
     [0, 1, 2, 3].map(|digit| sign * digit_of(units.unsigned_abs(), digit))
 }
 
-fn digit_of(magnitude: u128, digit: usize) -> i64 {
-    i64::from((magnitude >> (digit * DIGIT_BITS)) as u32)
-}
-
 /// The exponent of two that a digit's lowest bit is worth.
 fn exponent_of(digit: i32) -> i32 {
     LOWEST_EXPONENT + digit * DIGIT_BITS as i32
 }
 
-impl Wide {
-    /// Adds digits of at most 2^32 in magnitude, the first at place `first`.
-    fn add(&mut self, first: usize, digits: impl IntoIterator<Item = i64>) {
-        if first < self.first {
-            self.digits.splice(0..0, std::iter::repeat_n(0, self.first - first));
-            self.first = first;
-        }
-        for (at, digit) in (first - self.first..).zip(digits) {
-            if at >= self.digits.len() {
-                self.digits.resize(at + 1, 0);
-            }
-            self.digits[at] += digit;
-        }
-        self.uncarried += 1;
-        if self.uncarried == UNCARRIED_MAX {
-            self.carry();
-        }
-    }
-
-    /// Afterwards every digit is in 0..2^32, but the highest may be in −2^32..0: the sum's sign.
-    fn carry(&mut self) {
-        let mut carry = 0;
-        for digit in &mut self.digits {
-            let sum = *digit + carry;
-            *digit = i64::from(sum as u32);
-            carry = sum >> DIGIT_BITS;
-        }
-        while !matches!(carry, 0 | -1) {
-            self.digits.push(i64::from(carry as u32));
-            carry >>= DIGIT_BITS;
-        }
-        if let Some(highest) = self.digits.last_mut() {
-            *highest += carry << DIGIT_BITS;
-        }
-        self.uncarried = 1;
-    }
-
-    fn canonical(&self) -> Canonical {
-        let mut carried = self.clone();
-        carried.carry();
-        let negative = carried.digits.last().is_some_and(|&highest| highest < 0);
-        if negative {
-            carried.digits.iter_mut().for_each(|digit| *digit = -*digit);
-            carried.carry();
-        }
-        let digits: Vec<u32> = carried.digits.iter().map(|&digit| digit as u32).collect();
-        Canonical::new(negative, carried.first, &digits)
-    }
-}
-
-impl Canonical {
-    fn new(negative: bool, first: usize, digits: &[u32]) -> Self {
-        let Some(lowest) = digits.iter().position(|&d| d != 0) else {
-            return Self { negative: false, first: 0, digits: Vec::new() };
-        };
-        let highest = digits.iter().rposition(|&d| d != 0).unwrap_or(lowest);
-        Self { negative, first: first + lowest, digits: digits[lowest..=highest].to_vec() }
-    }
-}
-
-/// ±(digits · 2^exponent) / count, rounded once.
-fn quotient(negative: bool, digits: &[u32], exponent: i32, count: u64) -> Option<f64> {
-    if count == 0 {
-        return None;
-    }
-    let mut quotient = vec![0u32; QUOTIENT_DIGITS];
-    quotient.extend_from_slice(digits);
-    let mut remainder = 0;
-    for digit in quotient.iter_mut().rev() {
-        let dividend = u128::from(remainder) << DIGIT_BITS | u128::from(*digit);
-        *digit = (dividend / u128::from(count)) as u32;
-        remainder = (dividend % u128::from(count)) as u64;
-    }
-    nearest(negative, &quotient, exponent - (QUOTIENT_DIGITS * DIGIT_BITS) as i32, remainder != 0)
-}
-
-/// The double nearest to ±(digits · 2^exponent), ties to even, zero always +0; None if that is infinite. `more`: the true magnitude lies above
-/// that of the digits, by less than their last bit.
-fn nearest(negative: bool, digits: &[u32], exponent: i32, more: bool) -> Option<f64> {
-    let Some(highest) = digits.iter().rposition(|&d| d != 0) else { return Some(0.0) };
-    let (below, top) = digits[..=highest].split_at(highest.saturating_sub(2));
-    let top_bits = top.iter().rev().fold(0u128, |bits, &digit| bits << DIGIT_BITS | u128::from(digit));
-    let aligned = top_bits << top_bits.leading_zeros();
-    let head = (aligned >> 64) as u64;
-    let more = more || aligned as u64 != 0 || below.iter().any(|&d| d != 0);
-    // The exponent of the highest bit, which is bit 63 of `head`.
-    let magnitude = exponent + (below.len() * DIGIT_BITS) as i32 + 127 - top_bits.leading_zeros() as i32;
-    if magnitude > 1023 {
-        return None;
-    }
-
-    // Bits of `head` that a double of this size has no room for.
-    let dropped = 11 + (-1022 - magnitude).max(0);
-    let (kept, rest) = match dropped {
-        ..64 => (head >> dropped, head << (64 - dropped)),
-        64 => (0, head),
-        _ => (0, 1),
-    };
-    let half = 1 << 63;
-    let up = rest > half || (rest == half && (more || kept % 2 == 1));
-    // The implicit bit, and one that rounding carries out of the mantissa, add themselves to the exponent.
-    let bits = (((magnitude.max(-1022) + 1022) as u64) << FRACTION_BITS) + kept + u64::from(up);
-    let value = f64::from_bits(bits);
-    if !value.is_finite() {
-        return None;
-    }
-    Some(if negative && bits != 0 { -value } else { value })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::exact::digits::UNCARRIED_MAX;
 
     /// A million panes of some sums each fit into memory.
     #[test]

@@ -1,0 +1,215 @@
+//! One pipeline's share of an epoch: which of the rows it lets through, what it computes of them, and the partial panes of its windows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::core::aggregate::{Contribution, Rows, preaggregate};
+use crate::core::columns::{Column, GroupValue};
+use crate::core::expression::{Evaluated, Inputs, as_group, truths};
+use crate::core::identity::metric_id;
+use crate::core::plan::{Audit, ColumnKind, Computed, PipelinePlan, Plan, ViewPlan, WindowPlan};
+use crate::core::row::ViewChange;
+use crate::core::units::Micros;
+use crate::core::view::{self, Entry, Keyed};
+use crate::core::window::{floor, is_late, last_end};
+use crate::worker::rows::EpochRows;
+
+/// What a pipeline made of an epoch's rows.
+#[derive(Debug)]
+pub struct Share {
+    /// The rows that it let through, by their number in the epoch.
+    pub passed: Vec<u32>,
+    /// Of those, which no window took; empty if each was taken.
+    pub late: Vec<bool>,
+    pub contributions: Vec<Contribution>,
+    pub entries: Vec<Keyed>,
+    pub history: Vec<ViewChange>,
+    pub expression_errors: u64,
+    /// Events that were late for a window, by the pipeline's windows.
+    pub late_by_window: Vec<u64>,
+    /// With `audit: full`: for each row that passed, the rows of windows that it went into.
+    pub metrics: Option<Vec<Vec<Uuid>>>,
+}
+
+/// What one pipeline of the plan makes of the rows. `lateness` is the watermark by which its events are late. The rows are as before afterwards.
+#[must_use]
+pub fn share(plan: &Plan, pipeline: &PipelinePlan, rows: &mut EpochRows, lateness: Micros, audit: Audit) -> Share {
+    let reads: Vec<bool> = rows.topic.iter().map(|topic| pipeline.reads_topic(*topic)).collect();
+    if reads.iter().all(|&reads| reads) {
+        let share = of_its_topics(plan, pipeline, rows, lateness, audit);
+        rows.fields.truncate(plan.columns.len());
+        share
+    } else {
+        of_its_topics(plan, pipeline, &mut rows.select(&reads), lateness, audit)
+    }
+}
+
+/// The same, of rows that are all of the pipeline's topics.
+fn of_its_topics(plan: &Plan, pipeline: &PipelinePlan, rows: &mut EpochRows, lateness: Micros, audit: Audit) -> Share {
+    let mut errors = compute(&pipeline.derived, rows);
+    let Some(filter) = &pipeline.filter else { return passed(plan, pipeline, rows, lateness, audit, errors) };
+    let judged = filter.evaluate(&Inputs { fields: &rows.fields, time: &rows.time });
+    errors += judged.errors;
+    let passes = truths(&judged.column);
+    if passes.iter().all(|&passes| passes) {
+        passed(plan, pipeline, rows, lateness, audit, errors)
+    } else {
+        passed(plan, pipeline, &mut rows.select(&passes), lateness, audit, errors)
+    }
+}
+
+/// The same, of rows that passed the filter.
+fn passed(
+    plan: &Plan,
+    pipeline: &PipelinePlan,
+    rows: &mut EpochRows,
+    lateness: Micros,
+    audit: Audit,
+    mut expression_errors: u64,
+) -> Share {
+    expression_errors += compute(&pipeline.arguments, rows);
+    let windows = plan.windows.get(pipeline.windows.clone()).unwrap_or_default();
+    let late: Vec<Option<Vec<bool>>> = windows.iter().map(|window| late_rows(window, rows, lateness)).collect();
+    let count = |late: &Option<Vec<bool>>| late.as_ref().map_or(0, |l| l.iter().filter(|&&l| l).count() as u64);
+    let late_by_window = late.iter().map(count).collect();
+    let mut trace = (audit == Audit::Full).then(|| Trace::new(rows.len()));
+    let mut contributions = Vec::new();
+    for ((index, window), late) in pipeline.windows.clone().zip(windows).zip(&late) {
+        let (time, offset, fields) = (&rows.time[..], &rows.offset[..], &rows.fields[..]);
+        let of_window = Rows { time, offset, fields, skip: late.as_deref() };
+        contributions.append(&mut preaggregate(plan, index, &of_window));
+        if let Some(trace) = &mut trace {
+            trace.add(pipeline, window, rows, late.as_deref(), lateness);
+        }
+    }
+    let (mut entries, mut history) = (Vec::new(), Vec::new());
+    for (index, view) in pipeline.views.clone().zip(plan.views.get(pipeline.views.clone()).unwrap_or_default()) {
+        view_entries(index, view, rows, &mut entries, &mut history);
+    }
+    // What a view takes is not late.
+    let late = if pipeline.views.is_empty() { late_for_all(&late, rows.len()) } else { Vec::new() };
+    Share {
+        passed: rows.number.clone(),
+        late,
+        contributions,
+        entries,
+        history,
+        expression_errors,
+        late_by_window,
+        metrics: trace.map(|trace| trace.metrics),
+    }
+}
+
+/// The view's entries of these rows, one a key, and with `history` what each row says.
+fn view_entries(
+    index: usize,
+    view: &ViewPlan,
+    rows: &EpochRows,
+    entries: &mut Vec<Keyed>,
+    history: &mut Vec<ViewChange>,
+) {
+    let (codes, keys) = group_column(rows, view.key.0);
+    let keys: Vec<Option<Arc<str>>> = keys.iter().map(view::key).collect();
+    let wanted = view.when.map(|when| truths(&rows.fields[when.0]));
+    let mut by_key: HashMap<Arc<str>, Entry, foldhash::fast::RandomState> = HashMap::default();
+    for row in (0..rows.len()).filter(|&row| wanted.as_ref().is_none_or(|wanted| wanted[row])) {
+        let Some(key) = &keys[codes[row] as usize] else { continue };
+        let (time, offset) = (rows.time[row], rows.offset[row]);
+        let fields: Vec<Option<Arc<str>>> =
+            view.latest.iter().map(|(_, column)| view::json(&rows.fields[column.0], row)).collect();
+        if view.history {
+            let value = view::object(view, fields.iter().map(Option::as_ref));
+            history.push(ViewChange { view: index, key: Arc::clone(key), offset, time, value });
+        }
+        let entry = Entry::of((time, offset), fields.into_iter());
+        match by_key.get_mut(key) {
+            Some(known) => known.merge(&entry),
+            None => drop(by_key.insert(Arc::clone(key), entry)),
+        }
+    }
+    entries.extend(by_key.into_iter().map(|(key, entry)| Keyed { view: index, key, entry }));
+}
+
+/// Appends computed columns; gives the number of errors.
+fn compute(computed: &[Computed], rows: &mut EpochRows) -> u64 {
+    let mut all = 0;
+    for Computed { expression, kind } in computed {
+        let Evaluated { column, errors } = expression.evaluate(&Inputs { fields: &rows.fields, time: &rows.time });
+        all += errors;
+        rows.fields.push(if *kind == ColumnKind::Group { as_group(column) } else { column });
+    }
+    all
+}
+
+/// Which rows are late for the window; None where none is.
+fn late_rows(window: &WindowPlan, rows: &EpochRows, lateness: Micros) -> Option<Vec<bool>> {
+    let late = |time: Micros| is_late(window, last_end(window, time), lateness);
+    // If the oldest is not late, none is.
+    if !late(*rows.time.iter().min()?) {
+        return None;
+    }
+    Some(rows.time.iter().map(|&time| late(time)).collect())
+}
+
+fn late_for_all(late: &[Option<Vec<bool>>], rows: usize) -> Vec<bool> {
+    let mut windows = late.iter();
+    let Some(Some(first)) = windows.next() else { return Vec::new() };
+    let mut late = first.clone();
+    for window in windows {
+        let Some(window) = window else { return Vec::new() };
+        late.iter_mut().zip(window).for_each(|(late, window)| *late &= window);
+    }
+    assert_eq!(late.len(), rows, "every row is judged");
+    late
+}
+
+/// For `audit: full`: the rows of windows that each event went into.
+struct Trace {
+    metrics: Vec<Vec<Uuid>>,
+}
+
+impl Trace {
+    fn new(rows: usize) -> Self {
+        Self { metrics: vec![Vec::new(); rows] }
+    }
+
+    fn add(
+        &mut self,
+        pipeline: &PipelinePlan,
+        window: &WindowPlan,
+        rows: &EpochRows,
+        late: Option<&[bool]>,
+        lateness: Micros,
+    ) {
+        // Which session an event goes into is known only to the session's owner.
+        let Some(slice) = window.kind.slice() else { return };
+        let groups: Vec<(&[u32], &[GroupValue])> =
+            window.group.iter().map(|field| group_column(rows, field.column.0)).collect();
+        let mut known: HashMap<(Micros, Vec<u32>), Vec<Uuid>> = HashMap::new();
+        for (row, metrics) in self.metrics.iter_mut().enumerate() {
+            if late.is_some_and(|l| l[row]) {
+                continue;
+            }
+            let key = (floor(rows.time[row], slice), groups.iter().map(|(codes, _)| codes[row]).collect::<Vec<_>>());
+            let ids = known.entry(key).or_insert_with_key(|(slice, codes)| {
+                let group: Vec<GroupValue> =
+                    groups.iter().zip(codes).map(|((_, values), &code)| values[code as usize].clone()).collect();
+                let in_time = |start: &Micros| !is_late(window, window.kind.end(*start), lateness);
+                let starts = window.kind.starts(*slice).filter(in_time);
+                starts.map(|start| metric_id(&pipeline.name, &window.name, start, &group)).collect()
+            });
+            metrics.extend_from_slice(ids);
+        }
+    }
+}
+
+fn group_column(rows: &EpochRows, column: usize) -> (&[u32], &[GroupValue]) {
+    match &rows.fields[column] {
+        Column::Group { codes, dictionary } => (codes, dictionary),
+        Column::Integer(_) | Column::Number(_) | Column::Boolean(_) | Column::Json(_) => {
+            panic!("windows group by columns of kind Group")
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The sequential model: the whole meaning of a job's pipelines in the plainest code there is, written from `docs/semantics.md` alone. A list of lines
+//! in, rows, dead letters and counts out; no epoch overlaps another, nothing is partial, every sum is an exact rational, every session is made anew from
+//! its events.
+//!
+//! It knows the plan's and the rows' types, and nothing of how the engine works.
+
+mod event;
+pub mod json;
+mod metric;
+pub mod view;
+mod session;
+mod tests;
+mod time;
+mod window;
+
+use std::collections::{BTreeMap, HashMap};
+
+use caudal::core::columns::{GroupValue, Reason, Slab};
+use caudal::core::epoch::Cut;
+use caudal::core::ledger::Counts;
+use caudal::core::plan::{ColumnKind, ColumnPlan, Plan, TopicPlan};
+use caudal::core::row::Value as Metered;
+use caudal::core::units::{Epoch, Millis, Offset};
+
+pub use event::is_read;
+use event::{Identity, Rules, Valid};
+use json::Json;
+use window::{Passed, Window};
+
+/// A record of the log, as far as results depend on it.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    Slab(Slab),
+    Cut(Cut),
+}
+
+/// A row's identity: (window, start, group).
+pub type Key = (usize, i64, Vec<GroupValue>);
+
+/// A row as it was last published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub end: i64,
+    pub values: Vec<Metered>,
+    pub event_count: u64,
+    pub revision: u32,
+    pub closed: bool,
+    pub epoch: u64,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub topic: Option<String>,
+    pub reason: Reason,
+    pub body: Vec<u8>,
+    pub received_ms: u64,
+}
+
+/// A counted event: (topic, id text, time, rows it went into). Which session takes an event is not traced: rows of session windows are left out.
+pub type Counted = (String, Option<String>, i64, Vec<Key>);
+
+/// Everything that a log means.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub rows: BTreeMap<Key, Row>,
+    /// By offset.
+    pub dead_letters: BTreeMap<u64, Letter>,
+    pub duplicates: Vec<u64>,
+    /// Offsets of the events that no pipeline lets through.
+    pub filtered: Vec<u64>,
+    /// By offset.
+    pub counted: BTreeMap<u64, Counted>,
+    /// By epoch, from 1.
+    pub epochs: Vec<Counts>,
+    /// By pipeline: values that expressions could not give.
+    pub expression_errors: Vec<u64>,
+    /// By view and key.
+    pub views: BTreeMap<view::Place, view::Entry>,
+    /// By offset and view: the key, and the fields that the event has.
+    pub history: BTreeMap<(u64, usize), (String, serde_json::Map<String, serde_json::Value>)>,
+    pub happened: Happened,
+}
+
+/// What happened how often on the way: a comparison in which something never happens proves nothing about it.
+#[derive(Debug, Default)]
+pub struct Happened(pub BTreeMap<&'static str, u64>);
+
+impl Happened {
+    fn note(&mut self, what: &'static str, times: u64) {
+        *self.0.entry(what).or_default() += times;
+    }
+}
+
+/// What a live job makes of a log. Events after the last cut have no fate yet.
+pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
+    let mut model = Model::new(plan, schemas, false);
+    let mut waiting: Vec<(u64, u64, Option<usize>, Vec<u8>)> = Vec::new();
+    for entry in log {
+        match entry {
+            Entry::Slab(slab) => {
+                let topic = slab.topic.map(|t| usize::from(t.0));
+                let lines =
+                    slab.bytes.split_inclusive(|&b| b == b'\n').map(|l| l.strip_suffix(b"\n").unwrap_or(l).to_vec());
+                waiting.extend((slab.first_offset.0..).zip(lines).map(|(o, line)| (o, slab.ingest.0, topic, line)));
+            }
+            Entry::Cut(cut) => {
+                let rest = waiting.iter().position(|w| w.0 >= cut.end.0).unwrap_or(waiting.len());
+                let events: Vec<_> = waiting.drain(..rest).collect();
+                model.epoch(&events, cut);
+            }
+        }
+    }
+    model.finish()
+}
+
+/// What a batch makes of lines: (offset, line), blank ones left out.
+pub fn batch(plan: &Plan, schemas: &[String], topic: Option<usize>, lines: Vec<(u64, Vec<u8>)>) -> Outcome {
+    let mut model = Model::new(plan, schemas, true);
+    let events: Vec<_> = lines.into_iter().map(|(offset, line)| (offset, 0, topic, line)).collect();
+    let cut = Cut { epoch: Epoch(1), end: Offset(u64::MAX), ingest: Millis(0), up: Millis(0), idle: None };
+    model.epoch(&events, &cut);
+    model.finish()
+}
+
+/// A valid event as the plan reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    pub topic: usize,
+    pub time: i64,
+    pub id: Option<String>,
+    /// Of an id that is one.
+    pub uuid: Option<u128>,
+    /// By the plan's columns; null where no pipeline of the topic reads one.
+    pub fields: Vec<Field>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Field {
+    Group(GroupValue),
+    Integer(Option<i64>),
+    Number(Option<f64>),
+    Boolean(Option<bool>),
+}
+
+/// What rules 1 to 7 make of each line: an event, or a topic (if it is known) and a reason. `taken` is when a live job took them; None: a batch.
+pub fn read(
+    plan: &Plan,
+    schemas: &[String],
+    taken: Option<Millis>,
+    topic: Option<usize>,
+    lines: &[Vec<u8>],
+) -> Vec<Result<Reading, (Option<usize>, Reason)>> {
+    let rules = Rules::new(plan, schemas, taken.is_none());
+    let reading = |line: &Vec<u8>| {
+        let valid = rules.validate(taken.unwrap_or(Millis(0)).0, topic, line)?;
+        let columns = plan.columns.iter().enumerate();
+        let fields = columns.map(|(at, column)| {
+            let value = valid.event.at(&column.path).filter(|_| event::is_read(plan, valid.topic, at));
+            field(column, value)
+        });
+        let fields = fields.collect();
+        let uuid = valid.id.as_ref().and_then(|(id, _)| if let Identity::Uuid(uuid) = id { Some(*uuid) } else { None });
+        Ok(Reading { topic: valid.topic, time: valid.time as i64, id: valid.id.map(|(_, text)| text), uuid, fields })
+    };
+    lines.iter().map(reading).collect()
+}
+
+fn field(column: &ColumnPlan, value: Option<&Json>) -> Field {
+    match column.kind {
+        ColumnKind::Group => Field::Group(event::group_value(value)),
+        ColumnKind::Integer => Field::Integer(value.and_then(Json::integer)),
+        ColumnKind::Number => Field::Number(value.and_then(Json::number)),
+        ColumnKind::Boolean => Field::Boolean(value.and_then(Json::boolean)),
+        ColumnKind::Json => panic!("views are read elsewhere"),
+    }
+}
+
+/// W(e−1) and W(e−2) while epoch e is worked on; None is minus infinity.
+#[derive(Clone, Copy, Default)]
+struct Watermark {
+    before: Option<i128>,
+    before_that: Option<i128>,
+}
+
+struct Model<'a> {
+    plan: &'a Plan,
+    rules: Rules<'a>,
+    batch: bool,
+    /// Per topic: identity → bucket of its winner.
+    ids: Vec<HashMap<Identity, i128>>,
+    /// Per topic: (max, last_up), once seen.
+    seen: Vec<Option<(i128, u64)>>,
+    /// Per pipeline.
+    watermarks: Vec<Watermark>,
+    windows: Vec<Window<'a>>,
+    outcome: Outcome,
+}
+
+/// What becomes of a valid event that is no duplicate.
+enum Fate {
+    Filtered,
+    Late,
+    Counted(Vec<Key>),
+}
+
+impl<'a> Model<'a> {
+    fn new(plan: &'a Plan, schemas: &[String], batch: bool) -> Self {
+        Self {
+            plan,
+            rules: Rules::new(plan, schemas, batch),
+            batch,
+            ids: plan.topics.iter().map(|_| HashMap::new()).collect(),
+            seen: vec![None; plan.topics.len()],
+            watermarks: vec![Watermark::default(); plan.pipelines.len()],
+            windows: plan.windows.iter().map(Window::new).collect(),
+            outcome: Outcome { expression_errors: vec![0; plan.pipelines.len()], ..Outcome::default() },
+        }
+    }
+
+    fn epoch(&mut self, events: &[(u64, u64, Option<usize>, Vec<u8>)], cut: &Cut) {
+        self.forget_ids();
+        let mut counts = Counts::default();
+        let mut newest: Vec<Option<i128>> = vec![None; self.plan.topics.len()];
+        for (offset, ingest_ms, topic, line) in events {
+            let letter = |topic: Option<&TopicPlan>, reason| Letter {
+                topic: topic.map(|topic| topic.name.clone()),
+                reason,
+                body: line.clone(),
+                received_ms: *ingest_ms,
+            };
+            let valid = match self.rules.validate(*ingest_ms, *topic, line) {
+                Ok(valid) => valid,
+                Err((topic, reason)) => {
+                    counts.invalid += 1;
+                    let letter = letter(topic.map(|topic| &self.plan.topics[topic]), reason);
+                    self.outcome.dead_letters.insert(*offset, letter);
+                    continue;
+                }
+            };
+            newest[valid.topic] = newest[valid.topic].max(Some(valid.time));
+            if self.is_duplicate(&valid) {
+                counts.duplicate += 1;
+                self.outcome.duplicates.push(*offset);
+                continue;
+            }
+            let topic = &self.plan.topics[valid.topic];
+            match self.take(*offset, &valid) {
+                Fate::Filtered => {
+                    counts.filtered += 1;
+                    self.outcome.filtered.push(*offset);
+                }
+                Fate::Late => {
+                    counts.late += 1;
+                    self.outcome.dead_letters.insert(*offset, letter(Some(topic), Reason::Late));
+                }
+                Fate::Counted(keys) => {
+                    counts.counted += 1;
+                    let id = valid.id.map(|(_, text)| text);
+                    self.outcome.counted.insert(*offset, (topic.name.clone(), id, valid.time as i64, keys));
+                }
+            }
+        }
+        self.outcome.epochs.push(counts);
+        for (window, plan) in self.windows.iter_mut().zip(&self.plan.windows) {
+            let watermark = self.watermarks[plan.pipeline].before;
+            let passed = if self.batch { Passed::Everything } else { Passed::Until(watermark) };
+            window.end_epoch(cut, passed, &mut self.outcome.happened);
+        }
+        self.move_watermarks(cut, &newest);
+    }
+
+    fn forget_ids(&mut self) {
+        if self.batch {
+            return;
+        }
+        for ((topic, ids), seen) in self.plan.topics.iter().zip(&mut self.ids).zip(&self.seen) {
+            let Some((max, _)) = *seen else { continue };
+            let until = max - i128::from(topic.out_of_order.0);
+            ids.retain(|_, bucket| (*bucket + 1) * width(topic) + i128::from(topic.remember.0) > until);
+        }
+    }
+
+    /// Whether the event's id is known; from now on it is.
+    fn is_duplicate(&mut self, valid: &Valid) -> bool {
+        let Some((identity, _)) = &valid.id else { return false };
+        let ids = &mut self.ids[valid.topic];
+        if ids.contains_key(identity) {
+            return true;
+        }
+        ids.insert(identity.clone(), valid.time.div_euclid(width(&self.plan.topics[valid.topic])));
+        false
+    }
+
+    /// Lets the event into each window that takes it.
+    fn take(&mut self, offset: u64, valid: &Valid) -> Fate {
+        let plan = self.plan;
+        let mut through = false;
+        let mut counted = false;
+        let mut late_somewhere = false;
+        let mut keys = Vec::new();
+        for (number, pipeline) in plan.pipelines.iter().enumerate().filter(|(_, p)| event::reads(p, valid.topic)) {
+            let (row, errors) = event::row(plan, pipeline, valid);
+            self.outcome.expression_errors[number] += errors;
+            let Some(row) = row else { continue };
+            through = true;
+            // A pipeline without windows counts what it lets through, and so does one with views.
+            counted |= pipeline.windows.is_empty() || !pipeline.views.is_empty();
+            for at in pipeline.views.clone() {
+                let view = &plan.views[at];
+                let Some((key, fields)) = view::said(plan, view, valid, &row) else { continue };
+                if view.history {
+                    self.outcome.history.insert((offset, at), (key.clone(), fields.clone()));
+                }
+                let epoch = self.outcome.epochs.len() as u64 + 1;
+                view::add(&mut self.outcome.views, (at, key), (valid.time as i64, offset), fields, epoch);
+            }
+            let watermark = self.watermarks[number].before_that;
+            let late = if self.batch { Passed::Until(None) } else { Passed::Until(watermark) };
+            for at in pipeline.windows.clone() {
+                let window = &mut self.windows[at];
+                let Some(starts) = window.takes(valid.time, late) else {
+                    late_somewhere = true;
+                    continue;
+                };
+                counted = true;
+                window.add(valid.time as i64, offset, &row, &starts);
+                let group = window.group(&row);
+                keys.extend(starts.into_iter().map(|start| (at, start, group.clone())));
+            }
+        }
+        self.outcome.happened.note("late for some windows", u64::from(counted && late_somewhere));
+        match (through, counted) {
+            (false, _) => Fate::Filtered,
+            (true, false) => Fate::Late,
+            (true, true) => Fate::Counted(keys),
+        }
+    }
+
+    fn move_watermarks(&mut self, cut: &Cut, newest: &[Option<i128>]) {
+        for (seen, newest) in self.seen.iter_mut().zip(newest) {
+            if let Some(newest) = *newest {
+                *seen = Some((seen.map_or(newest, |s| s.0.max(newest)), cut.up.0));
+            }
+        }
+        let up_ms = i128::from(cut.up.0);
+        for (watermark, pipeline) in self.watermarks.iter_mut().zip(&self.plan.pipelines) {
+            // Of the pipeline's topics that were seen: how far each is, its last_up, whether it is active.
+            let seen = pipeline.topics.iter().map(|topic| usize::from(topic.0)).filter_map(|topic| {
+                let plan = &self.plan.topics[topic];
+                let (max, last_up) = self.seen[topic]?;
+                let active = (up_ms - i128::from(last_up)) * 1000 < i128::from(plan.idle_after.0);
+                Some((max - i128::from(plan.out_of_order.0), i128::from(last_up), active))
+            });
+            let seen: Vec<(i128, i128, bool)> = seen.collect();
+            let active = seen.iter().filter(|(_, _, active)| *active).map(|(far, ..)| *far).min();
+            let furthest = seen.iter().map(|(far, ..)| *far).max();
+            let last_up = seen.iter().map(|(_, last_up, _)| *last_up).max();
+            let silent = furthest.zip(last_up).map(|(far, last_up)| far + (up_ms - last_up) * 1000);
+            let candidate = active.or(silent);
+            *watermark = Watermark { before: watermark.before.max(candidate), before_that: watermark.before };
+        }
+        let differ = self.watermarks.windows(2).any(|two| two[0].before != two[1].before);
+        self.outcome.happened.note("pipelines with different watermarks", u64::from(differ));
+    }
+
+    fn finish(mut self) -> Outcome {
+        for (number, window) in self.windows.into_iter().enumerate() {
+            self.outcome.rows.extend(window.rows().map(|((start, group), row)| ((number, start, group), row)));
+        }
+        self.outcome
+    }
+}
+
+fn width(topic: &TopicPlan) -> i128 {
+    let remember = i128::from(topic.remember.0);
+    ((remember + 31) / 32).max(120_000_000)
+}
