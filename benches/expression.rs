@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput};
 
 use caudal::core::columns::{Column, GroupValue};
 use caudal::core::expression::{Inputs, Type, truths};
-use caudal::core::path::{Step, display};
+use caudal::core::path::{FieldPath, Step};
 use caudal::core::plan::ColumnId;
 use caudal::core::units::Micros;
 use caudal::pipeline::sql::{Scope, expression};
@@ -53,7 +53,7 @@ pub fn bench(c: &mut Criterion) {
     let (fields, time) = (fields(), vec![Micros(0); ROWS]);
     let inputs = Inputs { fields: &fields, time: &time };
     let mut resolve = |path: &[Step]| {
-        let name = display(path);
+        let name = FieldPath(path.to_vec()).to_string();
         let at = FIELDS.iter().position(|(field, _)| *field == name).ok_or(name)?;
         Ok((ColumnId(at), FIELDS[at].1))
     };

@@ -1,8 +1,10 @@
 //! `caudal batch`: files in, a CSV a window out.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -14,11 +16,11 @@ use crate::coordinator::gather::Results;
 use crate::core::columns::GroupValue;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
-use crate::core::row::{DeadLetter, Value, WindowRow};
+use crate::core::row::{DeadLetter, Value, ViewRow, WindowRow};
 use crate::core::time;
 use crate::pipeline::Bundle;
 
-/// Reads events from NDJSON files, each counted once, and writes `WINDOW.csv` for each window, and `rejects.ndjson`.
+/// Reads events from NDJSON files, each counted once, and writes `WINDOW.csv` for each window, `VIEW.ndjson` for each view, and `rejects.ndjson`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The pipeline file, or several.
@@ -92,6 +94,8 @@ fn inputs(patterns: &[String]) -> Result<Vec<Input>, Failure> {
 struct Output {
     rejects: BufWriter<File>,
     rows: Vec<WindowRow>,
+    /// By view and key.
+    views: BTreeMap<(usize, Arc<str>), ViewRow>,
     counts: Counts,
 }
 
@@ -99,12 +103,18 @@ impl Output {
     fn create(dir: &Path) -> Result<Self, Failure> {
         let rejects = fs::create_dir_all(dir).and_then(|()| File::create(dir.join("rejects.ndjson")));
         let rejects = rejects.map_err(|e| format!("--output {}: {e}", dir.display())).or_exit(Exit::Damaged)?;
-        Ok(Self { rejects: BufWriter::new(rejects), rows: Vec::new(), counts: Counts::default() })
+        Ok(Self {
+            rejects: BufWriter::new(rejects),
+            rows: Vec::new(),
+            views: BTreeMap::new(),
+            counts: Counts::default(),
+        })
     }
 
     fn take(&mut self, results: Results) -> std::io::Result<()> {
         self.counts += results.counts;
         self.rows.extend(results.rows);
+        self.views.extend(results.views.into_iter().map(|row| ((row.view, Arc::clone(&row.key)), row)));
         results.dead_letters.iter().try_for_each(|letter| writeln!(self.rejects, "{}", reject(letter)))
     }
 
@@ -123,6 +133,10 @@ impl Output {
             let file = dir.join(format!("{of_pipeline}{}.csv", window.name));
             write_csv(&file, plan, index, rows).map_err(|e| written(e.into()))?;
         }
+        for (index, view) in plan.views.iter().enumerate() {
+            let rows = self.views.values().filter(|row| row.view == index);
+            write_view(&dir.join(format!("{}.ndjson", view.name)), rows).map_err(written)?;
+        }
         Ok(())
     }
 }
@@ -136,6 +150,16 @@ fn reject(letter: &DeadLetter) -> serde_json::Value {
         "detail": letter.detail,
         "body": String::from_utf8_lossy(&letter.body),
     })
+}
+
+/// One line a key, ordered by key. The value goes in as it stands.
+fn write_view<'a>(path: &Path, rows: impl Iterator<Item = &'a ViewRow>) -> std::io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    for ViewRow { key, value, events, time, .. } in rows {
+        let (key, time) = (json!(key.as_ref()), json!(time::format(*time)));
+        writeln!(out, r#"{{"key":{key},"value":{value},"events":{events},"time":{time}}}"#)?;
+    }
+    out.flush()
 }
 
 fn write_csv<'a>(
@@ -179,15 +203,17 @@ fn value_text(value: &Value) -> String {
 }
 
 fn print_summary(counts: Counts, seconds: f64, as_json: bool) {
-    let (events, Counts { counted, duplicate, invalid, late, .. }) = (counts.total(), counts);
+    let (events, Counts { counted, duplicate, filtered, invalid, late }) = (counts.total(), counts);
     if as_json {
         let summary = json!({
-            "events": events, "counted": counted, "duplicate": duplicate, "invalid": invalid, "late": late, "seconds": seconds,
+            "events": events, "counted": counted, "duplicate": duplicate, "filtered": filtered, "invalid": invalid,
+            "late": late, "seconds": seconds,
         });
         println!("{summary}");
     } else {
         println!(
-            "{events} events in {seconds:.2} s: {counted} counted, {duplicate} duplicate, {invalid} invalid, {late} late"
+            "{events} events in {seconds:.2} s: {counted} counted, {duplicate} duplicate, {filtered} filtered, \
+             {invalid} invalid, {late} late"
         );
     }
 }

@@ -14,7 +14,7 @@ use crate::coordinator::state::{Action, Now, State};
 use crate::coordinator::status::{Phase, RankStatus, SharedStatus};
 use crate::core::keygroup::Owners;
 use crate::core::ledger::Ledger;
-use crate::core::units::{Epoch, Generation, Micros, Millis, Offset};
+use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::ingest::Refusal;
 use crate::ingest::feed::Feed;
 use crate::ingest::writer::{self as log_writer, Cutter, Ingest};
@@ -375,19 +375,18 @@ impl Coordinator<'_> {
                 key_groups: owners.range(worker).len() as u32,
                 ids: facts.ids,
                 panes: facts.panes,
+                keys: facts.keys,
                 memory_bytes: facts.memory_bytes,
             }
         });
         let ranks = ranks.collect();
-        // The one that has come least far: what an event must not be before to be late nowhere.
-        let watermarks = self.state.facts().clocks.iter().map(|clock| Micros(clock.watermark_us));
-        let watermark = watermarks.min().unwrap_or(Micros::MIN);
+        let pipelines = self.state.pipelines();
         self.status.update(|s| {
             s.phase = turn.phase;
             s.generation = self.generation;
             s.replayed = self.state.dispatched();
             s.checkpoint = turn.checkpoint;
-            s.watermark = (watermark != Micros::MIN).then_some(watermark);
+            s.pipelines = pipelines;
             s.ranks = ranks;
             (s.latency_p50, s.latency_p99) = turn.latency.quantiles().unzip();
         });

@@ -4,12 +4,16 @@
 //! replay found in the log, or a new one that is then logged. Two epochs may be in flight; their results are committed in order, once the
 //! log says that their cut is on disk.
 
+mod due;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all};
+use crate::coordinator::state::due::Due;
+use crate::coordinator::status::PipelineStatus;
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
@@ -18,7 +22,7 @@ use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
-use crate::wire::{Clock, Facts, Ids, Message, WireError};
+use crate::wire::{Facts, Ids, Message, WireError};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -149,14 +153,6 @@ struct Worker {
     facts: Facts,
 }
 
-/// A cut that is due.
-#[derive(Clone, Copy, Debug)]
-enum Due {
-    Epoch,
-    /// A TIME record with this silence.
-    Time(Millis),
-}
-
 /// One worker as the status page shows it: (bytes queued, events decoded, facts).
 pub type WorkerView<'a> = (u64, u64, &'a Facts);
 
@@ -255,55 +251,6 @@ impl State {
         actions
     }
 
-    /// Whether a new cut is due, and of which kind.
-    fn due(&mut self, now: Now, idle_log: bool) -> Option<Due> {
-        if self.dispatched > self.ended.1 {
-            let age = now.awake.0.saturating_sub(self.opened.0);
-            let full = self.filled_bytes >= self.limits.epoch_bytes;
-            return (full || self.draining || age >= self.limits.epoch_age.0).then_some(Due::Epoch);
-        }
-        if !idle_log || !self.in_flight.is_empty() {
-            return None;
-        }
-        let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
-        if settled && self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now) {
-            // One more epoch, empty, takes the checkpoint without which a drain would not be short to take up, and a full log would stay full.
-            return Some(Due::Epoch);
-        }
-        if self.draining {
-            return None;
-        }
-        let clocks = || self.plan.pipelines.iter().zip(&self.facts.clocks);
-        // Where a watermark has passed a pane's end: panes close one epoch behind it.
-        if clocks().any(|(_, clock)| clock.next_close_us.is_some_and(|closes| closes <= clock.watermark_us)) {
-            return Some(Due::Epoch);
-        }
-        let is_quiet = |(pipeline, clock): (&PipelinePlan, &Clock)| {
-            clock.last_up_ms.is_none() || self.silence(pipeline, clock, now).is_some()
-        };
-        let untold = !self.timed && clocks().all(is_quiet);
-        let waiting = clocks().filter(|(_, clock)| clock.next_close_us.is_some());
-        let silent = waiting.filter_map(|(pipeline, clock)| Some((clock, self.silence(pipeline, clock, now)?)));
-        let reached = |clock: &Clock, idle: Millis| {
-            let passed = clock.idle_base_us.map(|base| Micros(base).plus(idle.micros()).0);
-            passed >= clock.next_close_us
-        };
-        let idle = silent.map(|(clock, idle)| (untold || reached(clock, idle), idle)).max()?;
-        if let (true, idle) = idle {
-            self.timed = true;
-            return Some(Due::Time(idle));
-        }
-        self.facts.next_emit_ms.is_some_and(|at| now.unix.0 >= at).then_some(Due::Epoch)
-    }
-
-    /// How long nothing valid has come for the pipeline, once that is long enough to count.
-    fn silence(&self, pipeline: &PipelinePlan, clock: &Clock, now: Now) -> Option<Millis> {
-        let idle = Millis(now.up.0.saturating_sub(clock.last_up_ms?));
-        let topics = pipeline.topics.iter().filter_map(|topic| self.plan.topics.get(usize::from(topic.0)));
-        let enough = topics.map(|t| t.idle_after).max()?;
-        (idle.micros() >= enough).then_some(idle)
-    }
-
     fn end_epoch(&mut self, cut: Cut, now: Now) -> Vec<Action> {
         assert_eq!(cut.epoch, self.ended.0.next(), "epochs are dense");
         let base = self.ended.1;
@@ -320,21 +267,6 @@ impl State {
         (self.ended, self.filled_bytes) = ((cut.epoch, cut.end), 0);
         let to_all = 0..self.workers.len();
         to_all.map(|w| Action::Send(w, Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })).collect()
-    }
-
-    fn is_checkpoint_old(&self, now: Now) -> bool {
-        let is_old = |at: Millis| now.awake.0.saturating_sub(at.0) >= self.limits.checkpoint_age.0;
-        self.draining || self.checkpoint_at.is_none_or(is_old)
-    }
-
-    fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
-        let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
-        let behind =
-            self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
-        let due = self.draft.is_none()
-            && !behind
-            && (large || (self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now)));
-        due.then_some(self.next_checkpoint)
     }
 
     /// Takes a worker's message.
@@ -533,16 +465,22 @@ impl State {
         &self.facts
     }
 
-    /// Events late for some window, by window, in this life.
+    /// Where each pipeline stands.
     #[must_use]
-    pub fn late_by_window(&self) -> &[u64] {
-        &self.late_by_window
-    }
-
-    /// Values that expressions could not give, by pipeline, in this life.
-    #[must_use]
-    pub fn expression_errors(&self) -> &[u64] {
-        &self.expression_errors
+    pub fn pipelines(&self) -> Vec<PipelineStatus> {
+        let of_windows = |pipeline: &PipelinePlan| {
+            let windows = self.plan.windows.iter().zip(&self.late_by_window);
+            let mine = windows.skip(pipeline.windows.start).take(pipeline.windows.len());
+            mine.map(|(window, late)| (window.name.clone(), *late)).collect()
+        };
+        let pipelines = self.plan.pipelines.iter().zip(&self.expression_errors).enumerate();
+        let status = pipelines.map(|(at, (pipeline, &expression_errors))| PipelineStatus {
+            name: pipeline.name.clone(),
+            watermark: self.facts.clocks.get(at).map(|c| Micros(c.watermark_us)).filter(|w| *w != Micros::MIN),
+            expression_errors,
+            late: of_windows(pipeline),
+        });
+        status.collect()
     }
 
     /// By worker, whether it has no credit left.
@@ -578,13 +516,8 @@ mod tests {
         let pipeline = PipelinePlan {
             name: String::new(),
             topics: vec![TopicId(0)],
-            reads: Vec::new(),
-            derived: Vec::new(),
-            filter: None,
-            arguments: Vec::new(),
-            windows: 0..0,
-            views: 0..0,
             audit: Audit::None,
+            ..PipelinePlan::default()
         };
         Plan {
             topic_field: String::new(),

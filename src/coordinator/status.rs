@@ -20,7 +20,21 @@ pub struct RankStatus {
     pub key_groups: u32,
     pub ids: u64,
     pub panes: u64,
+    /// Keys in views.
+    pub keys: u64,
     pub memory_bytes: u64,
+}
+
+/// One pipeline as `GET /cluster` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct PipelineStatus {
+    pub name: String,
+    /// None before its first event.
+    pub watermark: Option<Micros>,
+    /// Values that its expressions could not give, in this life.
+    pub expression_errors: u64,
+    /// Events that were late for a window, by window, whether or not another took them, in this life.
+    pub late: Vec<(String, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,14 +57,21 @@ pub struct Status {
     pub ledger: Ledger,
     pub committed: Epoch,
     pub checkpoint: Epoch,
-    /// The pipeline's watermark; None before the first event.
-    pub watermark: Option<Micros>,
+    pub pipelines: Vec<PipelineStatus>,
     pub ranks: Vec<RankStatus>,
     /// Receipt to committed of the newest epochs: milliseconds.
     pub latency_p50: Option<Millis>,
     pub latency_p99: Option<Millis>,
     pub log_bytes: u64,
     pub store_away_since: Option<Millis>,
+}
+
+impl Status {
+    /// The watermark of the pipeline that has come least far; None before the first event.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Micros> {
+        self.pipelines.iter().filter_map(|pipeline| pipeline.watermark).min()
+    }
 }
 
 /// The snapshot's place.

@@ -175,8 +175,11 @@ impl Partial {
     /// Of no events.
     #[must_use]
     pub fn new(plan: &Plan, window: &WindowPlan) -> Self {
-        let accumulators = window.metrics.iter().filter_map(|(_, metric)| Accumulator::new(plan, window, *metric));
-        Self { event_count: 0, accumulators: accumulators.collect() }
+        // Of the right size from the start: a vector that grew and is cut to size leaves a hole in the heap, a million panes a million holes.
+        let mut accumulators =
+            Vec::with_capacity(window.metrics.iter().filter(|(_, m)| m.argument().is_some()).count());
+        accumulators.extend(window.metrics.iter().filter_map(|(_, metric)| Accumulator::new(plan, window, *metric)));
+        Self { event_count: 0, accumulators: accumulators.into_boxed_slice() }
     }
 
     fn of_rows(plan: &Plan, window: &WindowPlan, rows: &Rows, members: &[IdxSize]) -> Self {
@@ -284,7 +287,11 @@ impl PaneKey {
         if values > rest.len() as u64 {
             return Err(NotAPane("it ends too early"));
         }
-        let group = (0..values).map(|_| take_group_value(rest)).collect::<Result<_, _>>()?;
+        // No larger than it needs to be: an owner keeps it.
+        let mut group = Vec::with_capacity(values as usize);
+        for _ in 0..values {
+            group.push(take_group_value(rest)?);
+        }
         Ok(Self { window, start, group })
     }
 }

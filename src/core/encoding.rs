@@ -17,6 +17,11 @@ use crate::core::columns::GroupValue;
 #[error("not a pane: {0}")]
 pub struct NotAPane(pub &'static str);
 
+/// Before an integer.
+pub(super) const INTEGER: u8 = 3;
+/// Before the bits of a double, which no group holds, but metrics do.
+pub(super) const NUMBER: u8 = 5;
+
 /// A value of a group.
 pub(super) fn put_group_value(value: &GroupValue, into: &mut Vec<u8>) {
     match value {
@@ -24,7 +29,7 @@ pub(super) fn put_group_value(value: &GroupValue, into: &mut Vec<u8>) {
         GroupValue::Bool(false) => into.push(1),
         GroupValue::Bool(true) => into.push(2),
         GroupValue::Integer(integer) => {
-            into.push(3);
+            into.push(INTEGER);
             into.extend_from_slice(&integer.to_le_bytes());
         }
         GroupValue::Text(text) => {
@@ -40,7 +45,7 @@ pub(super) fn take_group_value(rest: &mut &[u8]) -> Result<GroupValue, NotAPane>
         0 => Ok(GroupValue::Null),
         1 => Ok(GroupValue::Bool(false)),
         2 => Ok(GroupValue::Bool(true)),
-        3 => Ok(GroupValue::Integer(i64::from_le_bytes(take(rest)?))),
+        INTEGER => Ok(GroupValue::Integer(i64::from_le_bytes(take(rest)?))),
         4 => Ok(GroupValue::Text(take_text(rest)?)),
         _ => Err(NotAPane("an unknown kind of group value")),
     }

@@ -51,9 +51,3 @@ impl fmt::Display for FieldPath {
         Ok(())
     }
 }
-
-/// The steps as an expression writes them, such as `payload.values[0]`.
-#[must_use]
-pub fn display(steps: &[Step]) -> String {
-    FieldPath(steps.to_vec()).to_string()
-}

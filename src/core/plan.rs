@@ -79,12 +79,25 @@ pub enum ColumnKind {
     Json,
 }
 
+impl ColumnKind {
+    /// As what values of this type are kept.
+    #[must_use]
+    pub fn of(of_type: Type) -> Self {
+        match of_type {
+            Type::Text => Self::Group,
+            Type::Integer | Type::Timestamp => Self::Integer,
+            Type::Number => Self::Number,
+            Type::Boolean => Self::Boolean,
+        }
+    }
+}
+
 /// A place among the columns of a pipeline's rows: those of `Plan::columns`, then the pipeline's derived ones, then its metrics' arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColumnId(pub usize);
 
 /// What one pipeline file says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PipelinePlan {
     pub name: String,
     /// In ascending order.
@@ -282,9 +295,10 @@ impl Metric {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Audit {
     None,
+    #[default]
     Full,
 }
 

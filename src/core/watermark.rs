@@ -49,9 +49,6 @@ struct Pipeline {
 impl Watermark {
     /// Before the first epoch.
     const START: Self = Self { now: Micros::MIN, closing: Micros::MIN, lateness: Micros::MIN };
-
-    /// Where neither lateness nor closing is by time: a batch.
-    pub const NEVER: Self = Self::START;
 }
 
 impl Watermarks {
@@ -165,13 +162,8 @@ mod tests {
         let pipeline = |topics: Vec<u16>| PipelinePlan {
             name: String::new(),
             topics: topics.into_iter().map(TopicId).collect(),
-            reads: Vec::new(),
-            derived: Vec::new(),
-            filter: None,
-            arguments: Vec::new(),
-            windows: 0..0,
-            views: 0..0,
             audit: Audit::None,
+            ..PipelinePlan::default()
         };
         let count = topics.len() as u16;
         Plan {

@@ -2,12 +2,14 @@
 
 mod random;
 mod pattern;
+mod moment;
 mod program;
 mod mistakes;
 
 use crate::core::units::{Micros, TopicId};
 use crate::generate::mistakes::Mistakes;
-use crate::generate::program::{Dates, Pen, Program};
+use crate::generate::moment::Dates;
+use crate::generate::program::{Pen, Program};
 use crate::generate::random::{Chance, Random};
 use crate::pipeline::{BurstHint, Pipelines};
 

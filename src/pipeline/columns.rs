@@ -3,6 +3,7 @@
 use crate::core::expression::{Expr, Type};
 use crate::core::plan::{ColumnId, ColumnKind, ColumnPlan, Computed, FieldPath, Step};
 use crate::core::schema::FieldType;
+use crate::pipeline::file::{ITEM_MAX, PATH_PARTS_MAX};
 use crate::pipeline::section::hint;
 use crate::pipeline::topics::Described;
 use crate::pipeline::yaml::quote;
@@ -50,7 +51,7 @@ impl<'a> Columns<'a> {
             ));
         }
         let of_type = expression.of_type();
-        self.derived.push((name.to_owned(), of_type, Computed { kind: kind_of(of_type), expression }));
+        self.derived.push((name.to_owned(), of_type, Computed { kind: ColumnKind::of(of_type), expression }));
         Ok(())
     }
 
@@ -63,6 +64,7 @@ impl<'a> Columns<'a> {
             return Ok(found);
         }
         let path = FieldPath(path.to_vec());
+        bounded(&path)?;
         let of_type = match self.field_type(&path)? {
             Some(FieldType::String) => Type::Text,
             Some(FieldType::Integer) => Type::Integer,
@@ -75,7 +77,7 @@ impl<'a> Columns<'a> {
             // The schema that would describe it has a fault of its own: nothing more is said.
             None => return Err(String::new()),
         };
-        Ok((self.source(path, kind_of(of_type)), of_type))
+        Ok((self.source(path, ColumnKind::of(of_type)), of_type))
     }
 
     fn derived_field(&self, path: &[Step]) -> Option<(ColumnId, Type)> {
@@ -161,7 +163,7 @@ impl<'a> Columns<'a> {
         if let Expr::Column(column, _) = expression {
             return column;
         }
-        let kind = kind_of(expression.of_type());
+        let kind = ColumnKind::of(expression.of_type());
         self.argument(Computed { expression, kind })
     }
 
@@ -215,13 +217,16 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn kind_of(of_type: Type) -> ColumnKind {
-    match of_type {
-        Type::Text => ColumnKind::Group,
-        Type::Integer | Type::Timestamp => ColumnKind::Integer,
-        Type::Number => ColumnKind::Number,
-        Type::Boolean => ColumnKind::Boolean,
+/// Whether decode can be asked for the field.
+fn bounded(path: &FieldPath) -> Result<(), String> {
+    let shown = || quote(&path.to_string());
+    if path.0.len() > PATH_PARTS_MAX {
+        return Err(format!("{} has {} steps: at most {PATH_PARTS_MAX} are allowed", shown(), path.0.len()));
     }
+    if path.0.iter().any(|step| matches!(step, Step::Item(item) if *item > ITEM_MAX)) {
+        return Err(format!("{}: items of an array are numbered from 0 to {ITEM_MAX} here", shown()));
+    }
+    Ok(())
 }
 
 pub fn article(kind: FieldType) -> &'static str {

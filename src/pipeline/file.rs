@@ -28,13 +28,14 @@ pub const TOPICS_MAX: usize = 1_000;
 /// Each is computed for every event of the pipeline's topics.
 const DERIVED_MAX: usize = 200;
 /// An item of an array that is read by its number; the items before it are looked at one by one.
-const ITEM_MAX: u32 = 255;
+pub(super) const ITEM_MAX: u32 = 255;
 /// PostgreSQL cuts longer names.
 pub const NAME_BYTES_MAX: usize = 63;
 /// Of a topic's name; it stands in addresses.
 const TOPIC_BYTES_MAX: usize = 200;
-/// Names in a path, and bytes of one name.
-const PATH_PARTS_MAX: usize = 16;
+/// Steps of a path.
+pub(super) const PATH_PARTS_MAX: usize = 16;
+/// One name of a path.
 const PATH_PART_BYTES_MAX: usize = 100;
 /// A volley is written in one go.
 const BURST_SIZE_MAX: f64 = 100_000.0;

@@ -17,9 +17,7 @@ use uuid::Uuid;
 
 use crate::core::plan::Plan;
 use crate::core::units::{Generation, Micros};
-use crate::store::sql::{
-    Ask, Cell, DEAD_LETTERS, Dialect, EVENTS_IN, Kind, METRICS_OUT, Param, Query, Row, TRACE, Table, Write,
-};
+use crate::store::sql::{Ask, Cell, Dialect, Kind, Param, Query, Row, TABLES, Table, Write};
 use crate::store::target::PostgresConfig;
 use crate::store::{Commit, Progress, Store, StoreError, apply, schema};
 
@@ -77,7 +75,7 @@ impl PostgresStore {
         let mut tx = connection.begin()?;
         tx.run(PREPARE_LOCK)?;
         schema::prepare(&mut tx, &plan)?;
-        for table in [&METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE] {
+        for table in TABLES {
             let stage = stage(table);
             tx.run(&format!("CREATE TEMP TABLE {stage} (LIKE {}) ON COMMIT DELETE ROWS", table.name))?;
         }

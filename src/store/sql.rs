@@ -92,6 +92,9 @@ pub struct Table {
     pub revised: &'static [&'static str],
 }
 
+/// Every table that [`Write::put`] may be asked to fill.
+pub static TABLES: [&Table; 6] = [&VIEWS, &VIEW_HISTORY, &METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE];
+
 pub static VIEWS: Table = Table {
     name: "views",
     columns: &[

@@ -119,14 +119,7 @@ fn registry(status: &Status, requests: &Requests) -> Registry {
         "1 while the store is not available",
         u64::from(status.store_away_since.is_some()),
     );
-    if let Some(watermark) = status.watermark {
-        let seconds = watermark.0 as f64 / 1e6;
-        registry.register(
-            "watermark_seconds",
-            "Event time before which no event is expected",
-            ConstGauge::new(seconds),
-        );
-    }
+    by_pipeline(&mut registry, status);
     let latency = Family::<Label<&'static str>, Gauge<f64, AtomicU64>>::default();
     for (quantile, value) in [("0.5", status.latency_p50), ("0.99", status.latency_p99)] {
         if let Some(ms) = value {
@@ -147,6 +140,20 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
     registry.register(name, help, ConstGauge::new(value));
 }
 
+fn by_pipeline(registry: &mut Registry, status: &Status) {
+    let watermarks = Family::<Label<String>, Gauge<f64, AtomicU64>>::default();
+    let errors = Family::<Label<String>, Gauge<f64, AtomicU64>>::default();
+    for pipeline in &status.pipelines {
+        let label = [("pipeline", pipeline.name.clone())];
+        errors.get_or_create(&label).set(pipeline.expression_errors as f64);
+        if let Some(watermark) = pipeline.watermark {
+            watermarks.get_or_create(&label).set(watermark.0 as f64 / 1e6);
+        }
+    }
+    registry.register("watermark_seconds", "Event time before which no event is expected", watermarks);
+    registry.register("expression_errors", "Values that expressions could not give, in this life", errors);
+}
+
 fn by_rank(registry: &mut Registry, status: &Status) {
     let family = || Family::<Label<String>, Gauge<f64, AtomicU64>>::default();
     let figures = [
@@ -155,6 +162,7 @@ fn by_rank(registry: &mut Registry, status: &Status) {
         ("rank_back_pressure", "Share of the last second without credit"),
         ("rank_ids", "Ids remembered"),
         ("rank_panes", "Open panes"),
+        ("rank_keys", "Keys in views"),
         ("rank_memory_bytes", "Resident memory"),
     ]
     .map(|(name, help)| (name, help, family()));
@@ -165,6 +173,7 @@ fn by_rank(registry: &mut Registry, status: &Status) {
             rank.back_pressure,
             rank.ids as f64,
             rank.panes as f64,
+            rank.keys as f64,
             rank.memory_bytes as f64,
         ];
         for ((_, _, family), value) in figures.iter().zip(values) {

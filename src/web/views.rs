@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sonic_rs::LazyValue;
 
-use crate::coordinator::status::{Phase, RankStatus, Status};
+use crate::coordinator::status::{Phase, PipelineStatus, RankStatus, Status};
 use crate::core::columns::Reason;
 use crate::core::ledger::Ledger;
 use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::time;
-use crate::core::units::{Micros, Millis};
+use crate::core::units::Millis;
 use crate::ingest::{Fate, FateStatus};
 use crate::store::StoredRow;
 
@@ -262,7 +262,28 @@ pub struct RankView {
     key_groups: u32,
     ids: u64,
     panes: u64,
+    keys: u64,
     memory_bytes: u64,
+}
+
+#[derive(Serialize)]
+pub struct PipelineView {
+    pipeline: String,
+    watermark: Option<String>,
+    expression_errors: u64,
+    /// By window.
+    late: BTreeMap<String, u64>,
+}
+
+impl PipelineView {
+    fn of(pipeline: &PipelineStatus) -> Self {
+        Self {
+            pipeline: pipeline.name.clone(),
+            watermark: pipeline.watermark.map(time::format),
+            expression_errors: pipeline.expression_errors,
+            late: pipeline.late.iter().cloned().collect(),
+        }
+    }
 }
 
 impl RankView {
@@ -277,6 +298,7 @@ impl RankView {
             key_groups: rank.key_groups,
             ids: rank.ids,
             panes: rank.panes,
+            keys: rank.keys,
             memory_bytes: rank.memory_bytes,
         }
     }
@@ -289,7 +311,9 @@ pub struct ClusterView {
     generation: u64,
     epoch_committed: u64,
     epoch_checkpoint: u64,
+    /// Of the pipeline that has come least far.
     watermark: Option<String>,
+    pipelines: Vec<PipelineView>,
     accepted_per_second: f64,
     committed_per_second: f64,
     /// Receipt to committed.
@@ -307,7 +331,8 @@ impl ClusterView {
             generation: status.generation.0,
             epoch_committed: status.committed.0,
             epoch_checkpoint: status.checkpoint.0,
-            watermark: status.watermark.filter(|w| *w != Micros::MIN).map(time::format),
+            watermark: status.watermark().map(time::format),
+            pipelines: status.pipelines.iter().map(PipelineView::of).collect(),
             accepted_per_second: rates.accepted,
             committed_per_second: rates.committed,
             latency_p50_ms: status.latency_p50.map(|ms| ms.0),

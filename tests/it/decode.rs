@@ -65,12 +65,8 @@ static OPEN: LazyLock<Subject> = LazyLock::new(|| {
         name: "other".into(),
         topics: [1, 2, 3].map(TopicId).into(),
         reads: second.map(ColumnId).into(),
-        derived: Vec::new(),
-        filter: None,
-        arguments: Vec::new(),
-        windows: 0..0,
-        views: 0..0,
         audit: Audit::None,
+        ..PipelinePlan::default()
     };
     plan.pipelines.push(other);
     Subject::new(Arc::new(plan), schemas.into())

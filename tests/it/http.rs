@@ -690,6 +690,72 @@ fn a_configuration_that_cannot_be_is_refused() {
     }
 }
 
+const VIEWS: &str = "pipeline: files
+topics:
+  patient: {schema: patient.json}
+id:   id
+time: {field: at, format: unix_ms, max_future: 3650d}
+derive: {adult: age >= 18}
+views:
+  patients: {key: rut, latest: [name, drugs, age, adult], history: true}
+  minors:   {key: rut, latest: [name], when: NOT adult}
+";
+const PATIENT: &str = r#"{"type": "object", "required": ["id", "at"], "properties": {"id": {"type": "string"}, "at": {"type": "integer"},
+    "rut": {"type": "string"}, "name": {"type": ["string", "null"]}, "age": {"type": "integer"}, "drugs": {"type": "array"}}}"#;
+
+/// An edit keeps the fields that it does not name; an older one that comes late changes nothing newer; all of it is there after a kill.
+#[test]
+fn views_keep_the_latest_of_each_field_and_their_history() {
+    let dir = TempDir::new().expect("a directory");
+    fs::write(pipeline_file(dir.path()), VIEWS).expect("a file");
+    fs::write(dir.path().join("patient.json"), PATIENT).expect("a file");
+    let setup = Setup::new(3, dir.path()).with("PIPELINES", &pipeline_file(dir.path()));
+    let job = Job::start_in(dir, setup);
+    let say = |event: Value| {
+        let (status, answer) = job.client.post_json("/topics/patient/events?ack=applied", &event.to_string());
+        assert_eq!((status, &answer["counted"]), (200, &json!(1)), "{answer}");
+    };
+    say(json!({"id": "1", "at": 1000, "rut": "1-9", "name": "Ana", "age": 17, "drugs": [{"dose": 1.5}]}));
+    say(json!({"id": "2", "at": 3000, "rut": "1-9", "age": 18}));
+    say(json!({"id": "3", "at": 2000, "rut": "1-9", "name": "Anna", "age": 1}));
+    say(json!({"id": "4", "at": 9000, "rut": "2-7", "name": null}));
+    // No key, so in no entry.
+    say(json!({"id": "5", "at": 9000, "name": "nobody"}));
+    let seen = || {
+        let of = |path: &str| job.client.json(path);
+        let ana = of("/views/patients/1-9");
+        assert_eq!(ana["value"], json!({"name": "Anna", "drugs": [{"dose": 1.5}], "age": 18, "adult": true}));
+        assert_eq!(
+            (&ana["events"], &ana["offset"], &ana["time"]),
+            (&json!(3), &json!(1), &json!("1970-01-01T00:00:03Z"))
+        );
+        assert_eq!(of("/views/patients/2-7")["value"], json!({"name": null}));
+        let keys = |path: &str| -> Vec<Value> {
+            of(path)["entries"].as_array().expect("a list").iter().map(|entry| entry["key"].clone()).collect()
+        };
+        assert_eq!(keys("/views/patients"), ["1-9", "2-7"]);
+        assert_eq!(keys("/views/patients?after=1-9"), ["2-7"]);
+        assert_eq!(of("/views/patients?limit=1")["next"], "/views/patients?limit=1&after=1-9");
+        assert_eq!(of("/views/minors/1-9")["value"], json!({"name": "Anna"}));
+        let history = of("/views/patients/1-9/history?limit=2");
+        assert_eq!(history["history"][0]["value"], json!({"name": "Anna", "age": 1, "adult": false}));
+        assert_eq!(history["next"], "/views/patients/1-9/history?limit=2&before=1");
+        assert_eq!(of("/views")["views"][0]["latest"], json!(["name", "drugs", "age", "adult"]));
+        assert_eq!(job.client.get("/views/patient/1-9").0, 404);
+        assert_eq!(job.client.get("/views/patients/nobody").0, 404);
+        assert_eq!(job.client.get("/views/minors/1-9/history").0, 404);
+        assert_eq!(of("/cluster")["pipelines"][0]["pipeline"], "files");
+    };
+    seen();
+    job.kill_rank(1);
+    job.wait_back();
+    seen();
+    say(json!({"id": "6", "at": 9500, "rut": "2-7", "age": 3}));
+    assert_eq!(job.client.json("/views/patients/2-7")["value"], json!({"name": null, "age": 3, "adult": false}));
+    let (.., status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
 #[test]
 fn a_changed_pipeline_is_refused_and_an_unknown_setting_told() {
     let dir = TempDir::new().expect("a directory");

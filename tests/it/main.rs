@@ -12,6 +12,7 @@ mod expression;
 mod aggregate;
 mod metrics;
 mod pipeline;
+mod files;
 mod store;
 mod simulation;
 mod http;

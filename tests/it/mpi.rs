@@ -109,9 +109,7 @@ fn kills_change_no_number(setup: Setup, dir: TempDir) {
                 until("the launcher runs", || job.mpirun().is_some());
                 Job::signal(job.mpirun().unwrap_or_default(), Signal::KILL);
             }
-            // The kill has been felt; then it must come back.
-            until("the job goes down", || !job.is_ready());
-            job.wait_ready();
+            job.wait_back();
         }
         sender.join().expect("the sender");
     });
@@ -181,8 +179,7 @@ fn a_store_that_is_away_when_the_job_starts_stops_no_event() {
     assert!(metric("caudal_epoch_committed") > metric("caudal_epoch_checkpoint") + 100, "the replay is short");
     cluster.stop(Stop::Immediate);
     job.kill_rank(1);
-    until("the job goes down", || !job.is_ready());
-    job.wait_ready();
+    job.wait_back();
     send_all(&job.client, &bodies[2 * third..]);
     assert!(job.client.json("/ledger")["in_flight"].as_u64() > Some(0));
     cluster.start_again();

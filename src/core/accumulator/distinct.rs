@@ -14,9 +14,8 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::accumulator::Members;
-use crate::core::accumulator::scalar::Scalar;
 use crate::core::columns::{Column, GroupValue};
-use crate::core::encoding::{NotAPane, put_count, take, take_count};
+use crate::core::encoding::{INTEGER, NUMBER, NotAPane, put_count, put_group_value, take, take_count};
 
 /// Up to here the hashes themselves are kept, in 8 KiB; registers take 4 KiB.
 const DISTINCT_EXACT_MAX: usize = 1_024;
@@ -46,17 +45,23 @@ impl Default for Distinct {
 
 impl Distinct {
     pub(super) fn add(&mut self, members: &Members) {
-        let mut bytes = Vec::new();
-        let mut hash_of = |scalar: Scalar| hash(&scalar, &mut bytes);
-        let hashes = if let Column::Group { codes, dictionary } = members.column {
-            // Each text is hashed once.
-            let mut codes: Vec<u32> = members.rows.iter().map(|&row| codes[row as usize]).collect();
-            codes.sort_unstable();
-            codes.dedup();
-            codes.iter().filter_map(|&code| Scalar::of_group(&dictionary[code as usize])).map(&mut hash_of).collect()
-        } else {
-            let rows = members.rows.iter().map(|&row| row as usize);
-            rows.filter_map(|row| Scalar::of(members.column, row)).map(&mut hash_of).collect()
+        let hashes = match members.column {
+            Column::Group { codes, dictionary } => {
+                // Each text is hashed once.
+                let mut codes: Vec<u32> = members.rows.iter().map(|&row| codes[row as usize]).collect();
+                codes.sort_unstable();
+                codes.dedup();
+                let values = codes.iter().map(|&code| &dictionary[code as usize]);
+                let mut bytes = Vec::new();
+                values.filter(|&value| *value != GroupValue::Null).map(|value| hash(value, &mut bytes)).collect()
+            }
+            Column::Integer(values) => members.of(values).map(hash_of_integer).collect(),
+            Column::Number(values) => members.of(values).map(hash_of_number).collect(),
+            Column::Boolean(values) => {
+                let mut bytes = Vec::new();
+                members.of(values).map(|value| hash(&GroupValue::Bool(value), &mut bytes)).collect()
+            }
+            Column::Json(_) => panic!("no metric reads what a view keeps"),
         };
         self.merge(&Self::of(hashes));
     }
@@ -66,6 +71,7 @@ impl Distinct {
         hashes.sort_unstable();
         hashes.dedup();
         if hashes.len() <= DISTINCT_EXACT_MAX {
+            hashes.shrink_to_fit();
             return Self::Hashes(hashes);
         }
         let mut registers = Box::new([0; REGISTERS]);
@@ -126,7 +132,10 @@ impl Distinct {
             return Err(NotAPane("more values than events"));
         }
         if count < ESTIMATED {
-            let hashes: Vec<u64> = (0..count).map(|_| take(rest).map(u64::from_le_bytes)).collect::<Result<_, _>>()?;
+            let mut hashes = Vec::with_capacity(count as usize);
+            for _ in 0..count {
+                hashes.push(u64::from_le_bytes(take(rest)?));
+            }
             let ascending = hashes.is_sorted_by(|a, b| a < b);
             return if ascending { Ok(Self::Hashes(hashes)) } else { Err(NotAPane("hashes out of order")) };
         }
@@ -140,16 +149,30 @@ impl Distinct {
 }
 
 /// `bytes` is there to be used again.
-fn hash(scalar: &Scalar, bytes: &mut Vec<u8>) -> u64 {
+fn hash(value: &GroupValue, bytes: &mut Vec<u8>) -> u64 {
     bytes.clear();
-    match *scalar {
-        // −2^63 is a double, 2^63 is the first beyond; the cast of what is in between is exact.
-        Scalar::Number(number) if number.fract() == 0.0 && (-TWO_63..TWO_63).contains(&number) => {
-            Scalar::Plain(GroupValue::Integer(number as i64)).encode(bytes);
-        }
-        _ => scalar.encode(bytes),
-    }
+    put_group_value(value, bytes);
     xxh3_64(bytes)
+}
+
+/// As `hash` has it, without a detour: every event may bring another integer.
+fn hash_of_integer(integer: i64) -> u64 {
+    hash_of_word(INTEGER, integer.to_le_bytes())
+}
+
+fn hash_of_number(number: f64) -> u64 {
+    // −2^63 is a double, 2^63 is the first beyond; the cast of what is in between is exact, and of −0 makes 0.
+    if number.fract() == 0.0 && (-TWO_63..TWO_63).contains(&number) {
+        hash_of_integer(number as i64)
+    } else {
+        hash_of_word(NUMBER, number.to_bits().to_le_bytes())
+    }
+}
+
+fn hash_of_word(kind: u8, word: [u8; 8]) -> u64 {
+    let mut bytes = [kind; 9];
+    bytes[1..].copy_from_slice(&word);
+    xxh3_64(&bytes)
 }
 
 const TWO_63: f64 = 9_223_372_036_854_775_808.0;

@@ -276,7 +276,7 @@ fn number_of(bits: [u8; 8]) -> Result<f64, NotAPane> {
 mod tests {
     use super::*;
 
-    /// A million panes of five metrics each take less than 300 MB: beside these, each takes some 140 bytes for its key and its place.
+    /// A million panes: with its key and its place in a map each takes some 200 bytes, and so much more for each metric.
     #[test]
     fn a_metric_costs_a_pane_at_most_32_bytes() {
         assert!(size_of::<Accumulator>() <= 32, "{} bytes", size_of::<Accumulator>());

@@ -2,12 +2,9 @@
 
 use crate::core::accumulator::{number_of, unsigned_zero};
 use crate::core::columns::{Column, GroupValue};
-use crate::core::encoding::{NotAPane, put_group_value, take, take_group_value};
+use crate::core::encoding::{NUMBER, NotAPane, put_group_value, take, take_group_value};
 use crate::core::plan::ColumnKind;
 use crate::core::row::Value;
-
-/// Before the bits of a double; `core::encoding` has the kinds of other values.
-const NUMBER: u8 = 5;
 
 /// Never null.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,16 +30,15 @@ impl Scalar {
     /// The row's value in this column.
     pub(super) fn of(column: &Column, row: usize) -> Option<Self> {
         match column {
-            Column::Group { codes, dictionary } => Self::of_group(&dictionary[codes[row] as usize]),
+            Column::Group { codes, dictionary } => {
+                let value = &dictionary[codes[row] as usize];
+                (*value != GroupValue::Null).then(|| Self::Plain(value.clone()))
+            }
             Column::Integer(values) => values[row].map(|value| Self::Plain(GroupValue::Integer(value))),
             Column::Number(values) => values[row].map(|value| Self::Number(unsigned_zero(value))),
             Column::Boolean(values) => values[row].map(|value| Self::Plain(GroupValue::Bool(value))),
             Column::Json(_) => panic!("no metric reads what a view keeps"),
         }
-    }
-
-    pub(super) fn of_group(value: &GroupValue) -> Option<Self> {
-        (*value != GroupValue::Null).then(|| Self::Plain(value.clone()))
     }
 
     pub(super) fn value(&self) -> Value {

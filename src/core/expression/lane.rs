@@ -122,6 +122,17 @@ fn options<T: PolarsNumericType>(values: &ChunkedArray<T>) -> Vec<Option<T::Nati
     }
 }
 
+fn boolean_options(values: &BooleanChunked) -> Vec<Option<bool>> {
+    let whole = values.rechunk();
+    let array = whole.downcast_as_array();
+    match array.validity().filter(|validity| validity.unset_bits() > 0) {
+        None => array.values().iter().map(Some).collect(),
+        Some(validity) => {
+            array.values().iter().zip(validity.iter()).map(|(value, there)| there.then_some(value)).collect()
+        }
+    }
+}
+
 fn take<T>(values: &T, codes: &[u32]) -> T
 where
     T: ChunkTake<[u32]>,
@@ -173,7 +184,7 @@ impl Values {
         match self {
             Self::Integer(values) => Column::Integer(repeated(options(&values), rows)),
             Self::Number(values) => Column::Number(repeated(options(&values), rows)),
-            Self::Boolean(values) => Column::Boolean(repeated(values.iter().collect(), rows)),
+            Self::Boolean(values) => Column::Boolean(repeated(boolean_options(&values), rows)),
             Self::Text(values) => {
                 let (codes, dictionary) = intern(values.iter(), |text| GroupValue::Text(Arc::from(text)));
                 Column::Group { codes: repeated(codes, rows), dictionary }

@@ -233,14 +233,6 @@ impl Expr {
         found.into_iter().map(ColumnId).collect()
     }
 
-    /// Whether it looks at the event's time.
-    #[must_use]
-    pub fn reads_event_time(&self) -> bool {
-        let mut found = false;
-        self.visit(&mut |expr| found |= *expr == Self::EventTime);
-        found
-    }
-
     fn visit(&self, see: &mut impl FnMut(&Self)) {
         see(self);
         match self {

@@ -133,7 +133,7 @@ impl Typing<'_, '_> {
         match shape {
             Shape::Fixed(types) if types.len() != operands.len() => Err(count(&plural(types.len()))),
             Shape::Fixed(types) => {
-                let typed = operands.into_iter().zip(types).map(|(operand, of)| operand.expect(name, *of));
+                let typed = operands.into_iter().zip(types).map(|(operand, of)| operand.require(name, *of));
                 Ok(Expr::Call(function, typed.collect::<Result<_, _>>()?))
             }
             Shape::Numeric if operands.len() != 1 => Err(count(&plural(1))),
@@ -179,7 +179,7 @@ impl Typing<'_, '_> {
                     let allowed = "'second', 'minute', 'hour', 'day', 'week', 'month', 'quarter' or 'year'";
                     SqlFault::at(place(unit, at), format!("DATE_TRUNC's first operand is {allowed}"))
                 })?;
-                let time = self.operand(time, at)?.expect(name, Type::Timestamp)?;
+                let time = self.operand(time, at)?.require(name, Type::Timestamp)?;
                 Ok(Some(Expr::Call(Function::DateTruncate(unit), vec![time])))
             }
             ("DATE_TRUNC", _) => Err(SqlFault::at(at, "DATE_TRUNC takes 2 operands: a unit and a timestamp")),

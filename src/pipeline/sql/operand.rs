@@ -20,7 +20,7 @@ impl Operand {
     }
 
     /// As a value of this type, which an integer is for a number.
-    pub(super) fn expect(self, name: &str, wanted: Type) -> Result<Expr, SqlFault> {
+    pub(super) fn require(self, name: &str, wanted: Type) -> Result<Expr, SqlFault> {
         match (self.expr, wanted) {
             (None, _) => Ok(null(wanted)),
             (Some(expr), _) if expr.of_type() == wanted => Ok(expr),
@@ -45,7 +45,7 @@ impl Operand {
         let known: Vec<Type> = operands.iter().filter_map(Self::of_type).collect();
         let common =
             if !known.is_empty() && known.iter().all(|of| *of == Type::Integer) { Type::Integer } else { Type::Number };
-        let typed = operands.into_iter().map(|operand| operand.expect(name, common));
+        let typed = operands.into_iter().map(|operand| operand.require(name, common));
         Ok((common, typed.collect::<Result<_, _>>()?))
     }
 
@@ -77,7 +77,7 @@ impl Operand {
             };
             // What is wrong with a timestamp as such is the better message.
             let literal = common == Type::Timestamp && matches!(operand.expr, Some(Expr::Literal(Literal::Text(_))));
-            let read = operand.expect(name, common);
+            let read = operand.require(name, common);
             typed.push(if literal { read? } else { read.map_err(fault)? });
         }
         Ok((common, typed))
@@ -85,7 +85,7 @@ impl Operand {
 
     pub(super) fn into_text(self) -> Result<Expr, SqlFault> {
         match self.of_type() {
-            Some(Type::Text) | None => self.expect("a text", Type::Text),
+            Some(Type::Text) | None => self.require("a text", Type::Text),
             Some(from) => Ok(Expr::Call(Function::Cast(from, Type::Text), self.expr.into_iter().collect())),
         }
     }

@@ -35,7 +35,7 @@ impl<'s, 'a> Typing<'s, 'a> {
     pub(super) fn condition(&mut self, ast: &Ast) -> Result<Expr, SqlFault> {
         let operand = self.operand(ast, super::START)?;
         match operand.of_type() {
-            Some(Type::Boolean) | None => operand.expect("a condition", Type::Boolean),
+            Some(Type::Boolean) | None => operand.require("a condition", Type::Boolean),
             Some(other) => Err(SqlFault::at(
                 operand.place,
                 format!("a condition is a boolean, but {} is {}", operand.shown, other.describe()),
@@ -132,22 +132,22 @@ impl<'s, 'a> Typing<'s, 'a> {
         Ok(match ast {
             Ast::Extract { field, expr, .. } => {
                 let part = part(field, at)?;
-                let time = self.operand(expr, at)?.expect("EXTRACT", Type::Timestamp)?;
+                let time = self.operand(expr, at)?.require("EXTRACT", Type::Timestamp)?;
                 Expr::Call(Function::Extract(part), vec![time])
             }
             Ast::Position { expr, r#in } => {
                 let (what, text) = (self.operand(expr, at)?, self.operand(r#in, at)?);
-                let operands = vec![text.expect("POSITION", Type::Text)?, what.expect("POSITION", Type::Text)?];
+                let operands = vec![text.require("POSITION", Type::Text)?, what.require("POSITION", Type::Text)?];
                 Expr::Call(Function::Position, operands)
             }
             Ast::Substring { expr, substring_from, substring_for, .. } => {
-                let mut operands = vec![self.operand(expr, at)?.expect("SUBSTRING", Type::Text)?];
+                let mut operands = vec![self.operand(expr, at)?.require("SUBSTRING", Type::Text)?];
                 match substring_from {
-                    Some(from) => operands.push(self.operand(from, at)?.expect("SUBSTRING", Type::Integer)?),
+                    Some(from) => operands.push(self.operand(from, at)?.require("SUBSTRING", Type::Integer)?),
                     None => operands.push(Expr::Literal(Literal::Integer(1))),
                 }
                 if let Some(length) = substring_for {
-                    operands.push(self.operand(length, at)?.expect("SUBSTRING", Type::Integer)?);
+                    operands.push(self.operand(length, at)?.require("SUBSTRING", Type::Integer)?);
                 }
                 Expr::Call(Function::Substring, operands)
             }
@@ -157,9 +157,9 @@ impl<'s, 'a> Typing<'s, 'a> {
                     Some(TrimWhereField::Leading) => Ends::Leading,
                     Some(TrimWhereField::Trailing) => Ends::Trailing,
                 };
-                let mut operands = vec![self.operand(expr, at)?.expect("TRIM", Type::Text)?];
+                let mut operands = vec![self.operand(expr, at)?.require("TRIM", Type::Text)?];
                 for what in trim_what.as_deref().into_iter().chain(trim_characters.iter().flatten()) {
-                    operands.push(self.operand(what, at)?.expect("TRIM", Type::Text)?);
+                    operands.push(self.operand(what, at)?.require("TRIM", Type::Text)?);
                 }
                 if operands.len() > 2 {
                     return Err(SqlFault::at(at, "TRIM takes a text and the characters to take off"));
@@ -188,7 +188,7 @@ impl<'s, 'a> Typing<'s, 'a> {
     fn unary(&mut self, op: UnaryOperator, of: &Ast, at: Location) -> Result<Expr, SqlFault> {
         match op {
             UnaryOperator::Not => {
-                let operand = self.operand(of, at)?.expect("NOT", Type::Boolean)?;
+                let operand = self.operand(of, at)?.require("NOT", Type::Boolean)?;
                 Ok(Expr::Call(Function::Not, vec![operand]))
             }
             UnaryOperator::Minus => {
@@ -224,7 +224,7 @@ impl<'s, 'a> Typing<'s, 'a> {
             BinaryOperator::And | BinaryOperator::Or => {
                 let function = if *op == BinaryOperator::And { Function::And } else { Function::Or };
                 let operands = self.operands(chain(whole, op), at)?;
-                let operands = operands.into_iter().map(|operand| operand.expect(&op.to_string(), Type::Boolean));
+                let operands = operands.into_iter().map(|operand| operand.require(&op.to_string(), Type::Boolean));
                 return Ok(Expr::Call(function, operands.collect::<Result<_, _>>()?));
             }
             BinaryOperator::StringConcat => {
@@ -257,16 +257,16 @@ impl<'s, 'a> Typing<'s, 'a> {
         let times = [&left, &right].into_iter().filter(|operand| operand.of_type() == Some(Type::Timestamp)).count();
         let function = match op {
             BinaryOperator::Minus if times > 0 && left.of_type() != Some(Type::Text) => {
-                let operands = [left, right].map(|operand| operand.expect("`-` with a timestamp", Type::Timestamp));
+                let operands = [left, right].map(|operand| operand.require("`-` with a timestamp", Type::Timestamp));
                 let [left, right] = operands;
                 return Ok(Expr::Call(Function::Elapsed, vec![left?, right?]));
             }
             BinaryOperator::Divide => {
-                let operands = vec![left.expect(&name, Type::Number)?, right.expect(&name, Type::Number)?];
+                let operands = vec![left.require(&name, Type::Number)?, right.require(&name, Type::Number)?];
                 return Ok(Expr::Call(Function::Divide, operands));
             }
             BinaryOperator::Modulo => {
-                let operands = vec![left.expect(&name, Type::Integer)?, right.expect(&name, Type::Integer)?];
+                let operands = vec![left.require(&name, Type::Integer)?, right.require(&name, Type::Integer)?];
                 return Ok(Expr::Call(Function::Modulo, operands));
             }
             BinaryOperator::Plus => Function::Add,
@@ -296,7 +296,7 @@ impl<'s, 'a> Typing<'s, 'a> {
     }
 
     fn truth(&mut self, function: Function, name: &str, of: &Ast, at: Location) -> Result<Expr, SqlFault> {
-        let operand = self.operand(of, at)?.expect(name, Type::Boolean)?;
+        let operand = self.operand(of, at)?.require(name, Type::Boolean)?;
         Ok(Expr::Call(function, vec![operand]))
     }
 
@@ -312,7 +312,7 @@ impl<'s, 'a> Typing<'s, 'a> {
         let constant =
             text(pattern).ok_or_else(|| SqlFault::at(there, format!("{name}'s pattern is a text in quotes")))?;
         let compiled = Pattern::new(kind, constant).map_err(|why| SqlFault::at(there, format!("{name}: {why}")))?;
-        let operand = self.operand(of, at)?.expect(name, Type::Text)?;
+        let operand = self.operand(of, at)?.require(name, Type::Text)?;
         Ok(Expr::Call(Function::Matches(compiled), vec![operand]))
     }
 
@@ -328,7 +328,7 @@ impl<'s, 'a> Typing<'s, 'a> {
         let conditions: Vec<Expr> = if operand.is_some() {
             Operand::alike("CASE", conditions, at)?.1
         } else {
-            let typed = conditions.into_iter().map(|condition| condition.expect("WHEN", Type::Boolean));
+            let typed = conditions.into_iter().map(|condition| condition.require("WHEN", Type::Boolean));
             typed.collect::<Result<_, _>>()?
         };
         let mut conditions = conditions.into_iter();
@@ -362,7 +362,7 @@ impl<'s, 'a> Typing<'s, 'a> {
         let operand = self.operand(of, at)?;
         let Some(from) = operand.of_type() else { return Ok(null(to)) };
         let allowed = match (from, to) {
-            (from, to) if from == to => return operand.expect("CAST", to),
+            (from, to) if from == to => return operand.require("CAST", to),
             (_, Type::Text)
             | (Type::Text, _)
             | (Type::Integer, Type::Number)
@@ -373,7 +373,7 @@ impl<'s, 'a> Typing<'s, 'a> {
             let message = format!("{} is {}: it cannot be cast to {}", operand.shown, from.describe(), name_of(to));
             return Err(SqlFault::at(operand.place, message));
         }
-        let operand = operand.expect("CAST", from)?;
+        let operand = operand.require("CAST", from)?;
         Ok(Expr::Call(Function::Cast(from, to), vec![operand]))
     }
 }

@@ -7,7 +7,7 @@ mod columns;
 
 use caudal::core::columns::{Column, GroupValue};
 use caudal::core::expression::{Expr, Inputs, Type};
-use caudal::core::path::{Step, display};
+use caudal::core::path::{FieldPath, Step};
 use caudal::core::plan::ColumnId;
 use caudal::core::units::Micros;
 use caudal::pipeline::sql::{Scope, SqlFault, condition, expression};
@@ -31,7 +31,7 @@ const FIELDS: [(&str, Type); 9] = [
 type Row = (Vec<Option<Scalar>>, i64);
 
 fn resolve(path: &[Step]) -> Result<(ColumnId, Type), String> {
-    let name = display(path);
+    let name = FieldPath(path.to_vec()).to_string();
     match FIELDS.iter().position(|(field, _)| *field == name) {
         Some(at) => Ok((ColumnId(at), FIELDS[at].1)),
         None => Err(format!("no field `{name}`")),

@@ -1,7 +1,7 @@
 //! What texts are read as, and what is said of those that are none.
 
 use caudal::core::expression::{Expr, Type};
-use caudal::core::path::{Step, display};
+use caudal::core::path::{FieldPath, Step};
 use caudal::core::plan::ColumnId;
 use caudal::pipeline::sql::{Scope, call, condition, expression};
 
@@ -150,7 +150,7 @@ fn names() {
     let column = |text: &str| {
         let mut found = String::new();
         let mut resolve = |path: &[Step]| {
-            found = display(path);
+            found = FieldPath(path.to_vec()).to_string();
             Ok((ColumnId(0), Type::Text))
         };
         let read = condition(text, &mut Scope { resolve: &mut resolve, event_time: true });

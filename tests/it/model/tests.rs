@@ -66,12 +66,9 @@ fn pipeline(topics: &[u16], windows: std::ops::Range<usize>) -> PipelinePlan {
         name: "p".to_owned(),
         topics: topics.iter().map(|topic| TopicId(*topic)).collect(),
         reads: vec![G, FLAG, X],
-        derived: Vec::new(),
-        filter: None,
-        arguments: Vec::new(),
         windows,
-        views: 0..0,
         audit: Audit::None,
+        ..PipelinePlan::default()
     }
 }
 

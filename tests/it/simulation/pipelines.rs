@@ -205,8 +205,8 @@ impl Computing {
             let expression = computing.read(text);
             let of_type = expression.of_type();
             computing.names.push((name, ColumnId(computing.kinds.len()), of_type));
-            computing.kinds.push(kind_of(of_type));
-            computing.derived.push(Computed { expression, kind: kind_of(of_type) });
+            computing.kinds.push(ColumnKind::of(of_type));
+            computing.derived.push(Computed { expression, kind: ColumnKind::of(of_type) });
         }
         computing
     }
@@ -226,15 +226,6 @@ impl Computing {
     fn named(&self, wanted: Type, rng: &mut ChaCha8Rng) -> Option<ColumnId> {
         let fitting: Vec<_> = self.names.iter().filter(|(_, _, of_type)| *of_type == wanted).collect();
         fitting.choose(rng).map(|(_, column, _)| *column)
-    }
-}
-
-fn kind_of(of_type: Type) -> ColumnKind {
-    match of_type {
-        Type::Text => ColumnKind::Group,
-        Type::Integer | Type::Timestamp => ColumnKind::Integer,
-        Type::Number => ColumnKind::Number,
-        Type::Boolean => ColumnKind::Boolean,
     }
 }
 
@@ -332,7 +323,7 @@ fn more_metrics(metrics: &mut Vec<(String, Metric)>, computing: &mut Computing, 
     let mut add = |metric: Metric| metrics.push((format!("more_{}", metrics.len()), metric));
     if rng.random_bool(0.4) {
         let expression = computing.read(NUMBERS.choose(rng).unwrap());
-        let kind = kind_of(expression.of_type());
+        let kind = ColumnKind::of(expression.of_type());
         let column = computing.argument(expression, kind);
         let fraction = Fraction::new(*[0.0, 0.29, 0.5, 0.9, 1.0].choose(rng).unwrap()).unwrap();
         add(*[Metric::Sum(column), Metric::Stddev(column), Metric::Quantile(column, fraction)].choose(rng).unwrap());

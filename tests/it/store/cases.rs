@@ -1,10 +1,13 @@
 //! What every store must do.
 
 use caudal::core::columns::{GroupValue, Reason};
-use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
+use caudal::core::row::{AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
-use caudal::store::{Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredRow, WindowQuery};
+use caudal::store::{
+    Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredChange, StoredEntry, StoredRow, ViewQuery,
+    WindowQuery,
+};
 use uuid::Uuid;
 
 use super::{Bed, HOUR, LOG, all, commit, daily, dead_letter, event, first, plan, row, text};
@@ -19,6 +22,7 @@ pub const CASES: &[Case] = &[
     ("a commit happens once, however often it is tried", once),
     ("rows and dead letters are absolute values, audit is append-only", absolute),
     ("rows that are no more are removed, and may come back", removed),
+    ("entries of views are absolute values, their history is append-only", views),
     ("a refused commit changes nothing", refused_whole),
     ("text of every kind comes back, and is found", hostile_text),
     ("integers past 64 bits stay exact", huge),
@@ -166,6 +170,69 @@ fn absolute(bed: &Bed) {
     assert_eq!(reader.windows(&all()).unwrap(), [stored(&revised), stored(&kept)]);
     assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [letter]);
     assert_eq!(reader.event("a").unwrap(), [event]);
+}
+
+fn views(bed: &Bed) {
+    let mut store = (bed.store)();
+    let row = |view, key: &str, value: &str, events, offset| ViewRow {
+        view,
+        key: key.into(),
+        value: value.to_owned(),
+        events,
+        time: Micros(1_764_000_000_123_456),
+        offset: Offset(offset),
+        epoch: Epoch(1),
+    };
+    let change = |view, key: &str, value: &str, offset| ViewChange {
+        view,
+        key: key.into(),
+        offset: Offset(offset),
+        time: Micros(-1),
+        value: value.to_owned(),
+    };
+    let entry = |row: &ViewRow| StoredEntry {
+        key: row.key.to_string(),
+        value: row.value.clone(),
+        events: row.events,
+        time: row.time,
+        offset: row.offset,
+    };
+    let told =
+        |change: &ViewChange| StoredChange { offset: change.offset, time: change.time, value: change.value.clone() };
+    // The order is that of the bytes: Z before a, and ü last. The digits of a value stay as they are written.
+    let rows = [
+        row(0, "Z", r#"{"x":1.50,"y":{"z":[null,"ü\u0000"]}}"#, 2, 7),
+        row(0, "a'%_", "{}", 1, 3),
+        row(0, "ü", r#"{"x":123456789012345678901234567890}"#, 1, 4),
+        row(1, "Z", r#"{"x":2}"#, 9, 9),
+    ];
+    let changes = [change(0, "Z", r#"{"x":1}"#, 2), change(0, "Z", r#"{"x":1.50}"#, 7), change(1, "Z", "{}", 7)];
+    store.commit(&Commit { views: rows.to_vec(), history: changes.to_vec(), ..commit(None, 1) }).unwrap();
+
+    let mut reader = (bed.reader)();
+    let page = |view: &str, after: Option<&str>, limit| ViewQuery {
+        view: view.to_owned(),
+        after: after.map(str::to_owned),
+        limit,
+    };
+    assert_eq!(reader.view(&page("current", None, 10)).unwrap(), rows[..3].iter().map(entry).collect::<Vec<_>>());
+    assert_eq!(reader.view(&page("current", Some("Z"), 1)).unwrap(), [entry(&rows[1])]);
+    assert_eq!(reader.view(&page("other", None, 10)).unwrap(), [entry(&rows[3])]);
+    assert_eq!(reader.view_entry("current", "ü").unwrap(), Some(entry(&rows[2])));
+    assert_eq!(reader.view_entry("other", "ü").unwrap(), None);
+    let newest_first = [told(&changes[1]), told(&changes[0])];
+    assert_eq!(reader.view_history("current", "Z", None, 10).unwrap(), newest_first);
+    assert_eq!(reader.view_history("current", "Z", Some(Offset(7)), 10).unwrap(), newest_first[1..]);
+    assert_eq!(reader.view_history("current", "Z", None, 1).unwrap(), newest_first[..1]);
+    assert_eq!(reader.view_history("current", "a'%_", None, 10).unwrap(), []);
+
+    let again = row(0, "Z", r#"{"x":3}"#, 3, 12);
+    let history = vec![change(0, "Z", r#"{"x":3}"#, 12), change(0, "Z", r#"{"x":"never"}"#, 7)];
+    store.commit(&Commit { views: vec![again.clone()], history, ..commit(Some(1), 2) }).unwrap();
+    assert_eq!(reader.view_entry("current", "Z").unwrap(), Some(entry(&again)));
+    let offsets: Vec<_> = reader.view_history("current", "Z", None, 10).unwrap();
+    assert_eq!(offsets.iter().map(|told| told.offset.0).collect::<Vec<_>>(), [12, 7, 2]);
+    assert_eq!(offsets[1], told(&changes[1]));
 }
 
 fn removed(bed: &Bed) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan};
+use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan, ViewPlan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
@@ -98,6 +98,11 @@ fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
     let daily = window("daily", hour, &[region], &[("n", Metric::Count)]);
     let mut plan = support::plan::plan("civic_safety", Vec::new(), columns, vec![by_region, daily]);
     plan.pipelines[0].audit = Audit::Full;
+    for name in ["current", "other"] {
+        let latest = vec![("x".to_owned(), ColumnId(2))];
+        let name = name.to_owned();
+        plan.views.push(ViewPlan { pipeline: 0, name, key: ColumnId(0), latest, when: None, history: true });
+    }
     plan
 }
 

@@ -136,6 +136,12 @@ impl Job {
         }
     }
 
+    /// After a kill: waits until it has been felt, and the job is back.
+    pub fn wait_back(&self) {
+        until("the job goes down", || !self.is_ready());
+        self.wait_ready();
+    }
+
     pub fn is_ready(&self) -> bool {
         matches!(self.client.try_get("/readyz"), Ok((200, _)))
     }

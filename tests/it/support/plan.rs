@@ -51,12 +51,9 @@ pub fn plan(name: &str, topics: Vec<TopicPlan>, columns: Vec<ColumnPlan>, window
         name: name.to_owned(),
         topics: (0..topics.len()).map(|topic| TopicId(topic as u16)).collect(),
         reads: (0..columns.len()).map(ColumnId).collect(),
-        derived: Vec::new(),
-        filter: None,
-        arguments: Vec::new(),
         windows: 0..windows.len(),
-        views: 0..0,
         audit: Audit::None,
+        ..PipelinePlan::default()
     };
     Plan { topic_field: "source".to_owned(), topics, columns, pipelines: vec![pipeline], windows, views: Vec::new() }
 }

@@ -1,0 +1,272 @@
+//! Rows, dead letters, entries of views and audited events as messages have them.
+
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+use uuid::Uuid;
+
+use crate::core::columns::{GroupValue, Reason};
+use crate::core::ledger::Counts;
+use crate::core::row::{AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
+use crate::core::units::{Epoch, Micros, Millis, Offset};
+use crate::wire::WireError;
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireRow {
+    metric_id: u128,
+    window: u32,
+    start_us: i64,
+    end_us: i64,
+    group: Vec<WireGroup>,
+    values: Vec<WireValue>,
+    event_count: u64,
+    revision: u32,
+    closed: bool,
+    digest: u64,
+    epoch: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+enum WireGroup {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Text(String),
+}
+
+#[derive(Debug, Encode, Decode)]
+enum WireValue {
+    Null,
+    Integer(i128),
+    Number(f64),
+    Boolean(bool),
+    Text(String),
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireViewRow {
+    view: u32,
+    key: String,
+    value: String,
+    events: u64,
+    time_us: i64,
+    offset: u64,
+    epoch: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireViewChange {
+    view: u32,
+    key: String,
+    offset: u64,
+    time_us: i64,
+    value: String,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireDeadLetter {
+    offset: u64,
+    topic: Option<String>,
+    reason: u8,
+    detail: String,
+    body: Vec<u8>,
+    received_ms: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireAuditEvent {
+    offset: u64,
+    topic: String,
+    event_id: String,
+    time_us: i64,
+    received_ms: u64,
+    body: Vec<u8>,
+    metrics: Vec<u128>,
+}
+
+impl From<Counts> for WireCounts {
+    fn from(c: Counts) -> Self {
+        Self([c.counted, c.duplicate, c.filtered, c.invalid, c.late])
+    }
+}
+
+/// Fates as an array, in the order of `Counts`' fields.
+pub struct WireCounts(pub [u64; 5]);
+
+impl From<WireCounts> for Counts {
+    fn from(WireCounts([counted, duplicate, filtered, invalid, late]): WireCounts) -> Self {
+        Self { counted, duplicate, filtered, invalid, late }
+    }
+}
+
+impl From<WindowRow> for WireRow {
+    fn from(row: WindowRow) -> Self {
+        let group = row.group.into_iter().map(|value| match value {
+            GroupValue::Null => WireGroup::Null,
+            GroupValue::Bool(b) => WireGroup::Bool(b),
+            GroupValue::Integer(i) => WireGroup::Integer(i),
+            GroupValue::Text(t) => WireGroup::Text(t.to_string()),
+        });
+        let values = row.values.into_iter().map(|value| match value {
+            Value::Null => WireValue::Null,
+            Value::Integer(i) => WireValue::Integer(i),
+            Value::Number(n) => WireValue::Number(n),
+            Value::Boolean(b) => WireValue::Boolean(b),
+            Value::Text(t) => WireValue::Text(t.to_string()),
+        });
+        Self {
+            metric_id: row.metric_id.as_u128(),
+            window: row.window as u32,
+            start_us: row.start.0,
+            end_us: row.end.0,
+            group: group.collect(),
+            values: values.collect(),
+            event_count: row.event_count,
+            revision: row.revision,
+            closed: row.closed,
+            digest: row.digest,
+            epoch: row.epoch.0,
+        }
+    }
+}
+
+impl From<WireRow> for WindowRow {
+    fn from(row: WireRow) -> Self {
+        let group = row.group.into_iter().map(|value| match value {
+            WireGroup::Null => GroupValue::Null,
+            WireGroup::Bool(b) => GroupValue::Bool(b),
+            WireGroup::Integer(i) => GroupValue::Integer(i),
+            WireGroup::Text(t) => GroupValue::Text(Arc::from(t)),
+        });
+        let values = row.values.into_iter().map(|value| match value {
+            WireValue::Null => Value::Null,
+            WireValue::Integer(i) => Value::Integer(i),
+            WireValue::Number(n) => Value::Number(n),
+            WireValue::Boolean(b) => Value::Boolean(b),
+            WireValue::Text(t) => Value::Text(Arc::from(t)),
+        });
+        Self {
+            metric_id: Uuid::from_u128(row.metric_id),
+            window: row.window as usize,
+            start: Micros(row.start_us),
+            end: Micros(row.end_us),
+            group: group.collect(),
+            values: values.collect(),
+            event_count: row.event_count,
+            revision: row.revision,
+            closed: row.closed,
+            digest: row.digest,
+            epoch: Epoch(row.epoch),
+        }
+    }
+}
+
+impl From<ViewRow> for WireViewRow {
+    fn from(row: ViewRow) -> Self {
+        Self {
+            view: row.view as u32,
+            key: row.key.to_string(),
+            value: row.value,
+            events: row.events,
+            time_us: row.time.0,
+            offset: row.offset.0,
+            epoch: row.epoch.0,
+        }
+    }
+}
+
+impl From<WireViewRow> for ViewRow {
+    fn from(row: WireViewRow) -> Self {
+        Self {
+            view: row.view as usize,
+            key: row.key.into(),
+            value: row.value,
+            events: row.events,
+            time: Micros(row.time_us),
+            offset: Offset(row.offset),
+            epoch: Epoch(row.epoch),
+        }
+    }
+}
+
+impl From<ViewChange> for WireViewChange {
+    fn from(change: ViewChange) -> Self {
+        Self {
+            view: change.view as u32,
+            key: change.key.to_string(),
+            offset: change.offset.0,
+            time_us: change.time.0,
+            value: change.value,
+        }
+    }
+}
+
+impl From<WireViewChange> for ViewChange {
+    fn from(change: WireViewChange) -> Self {
+        Self {
+            view: change.view as usize,
+            key: change.key.into(),
+            offset: Offset(change.offset),
+            time: Micros(change.time_us),
+            value: change.value,
+        }
+    }
+}
+
+impl From<DeadLetter> for WireDeadLetter {
+    fn from(letter: DeadLetter) -> Self {
+        let reason = Reason::ALL.iter().position(|r| *r == letter.reason).unwrap_or_default() as u8;
+        Self {
+            offset: letter.offset.0,
+            topic: letter.topic,
+            reason,
+            detail: letter.detail,
+            body: letter.body,
+            received_ms: letter.received.0,
+        }
+    }
+}
+
+impl TryFrom<WireDeadLetter> for DeadLetter {
+    type Error = WireError;
+
+    fn try_from(letter: WireDeadLetter) -> Result<Self, WireError> {
+        let reason = Reason::ALL.get(usize::from(letter.reason));
+        Ok(Self {
+            offset: Offset(letter.offset),
+            topic: letter.topic,
+            reason: *reason.ok_or_else(|| WireError(format!("reason {} of a dead letter", letter.reason)))?,
+            detail: letter.detail,
+            body: letter.body,
+            received: Millis(letter.received_ms),
+        })
+    }
+}
+
+impl From<AuditEvent> for WireAuditEvent {
+    fn from(event: AuditEvent) -> Self {
+        Self {
+            offset: event.offset.0,
+            topic: event.topic,
+            event_id: event.event_id,
+            time_us: event.time.0,
+            received_ms: event.received.0,
+            body: event.body,
+            metrics: event.metrics.iter().map(Uuid::as_u128).collect(),
+        }
+    }
+}
+
+impl From<WireAuditEvent> for AuditEvent {
+    fn from(event: WireAuditEvent) -> Self {
+        Self {
+            offset: Offset(event.offset),
+            topic: event.topic,
+            event_id: event.event_id,
+            time: Micros(event.time_us),
+            received: Millis(event.received_ms),
+            body: event.body,
+            metrics: event.metrics.into_iter().map(Uuid::from_u128).collect(),
+        }
+    }
+}

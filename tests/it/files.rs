@@ -1,0 +1,118 @@
+//! The program over pipeline files, without a job: `check` with the files' own tests, `batch` with views; the shipped applications.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::job::{caudal, root};
+
+const FILE: &str = "pipeline: orders
+topics:
+  order: {schema: order.json}
+id:   id
+time: {field: at, zone: UTC}
+filter: country <> 'XX'
+windows:
+  hourly:
+    every: 1h
+    group: [country]
+    metrics: {n: count(), revenue: 'sum(price * amount)', cheapest: min(price)}
+views:
+  customers: {key: customer, latest: [country, price]}
+tests:
+  - name: by country
+    given:
+      - {source: order, id: a, at: 2026-11-22 12:00:00, country: CL, price: 2.5, amount: 2, customer: c}
+      - {source: order, id: b, at: 2026-11-22 12:59:59, country: CL, price: 1, amount: 1, customer: c}
+      - {source: order, id: b, at: 2026-11-22 12:59:59, country: CL, price: 1, amount: 1}
+      - {source: order, id: c, at: 2026-11-22 12:00:00, country: XX, price: 1, amount: 1}
+    expect:
+      hourly: [{window_start: \"2026-11-22T12:00:00Z\", country: CL, n: 2, revenue: 6, cheapest: 1}]
+      duplicate: 1
+      filtered: 1
+";
+const SCHEMA: &str = r#"{"type": "object", "properties": {"source": {"type": "string"}, "id": {"type": "string"}, "at": {"type": "string"}, "country": {"type": "string"},
+    "price": {"type": "number"}, "amount": {"type": "integer"}, "customer": {"type": "string"}}}"#;
+
+fn folder(file: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("p.yaml"), file).unwrap();
+    fs::write(folder.path().join("order.json"), SCHEMA).unwrap();
+    folder
+}
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    Command::new(caudal()).args(args).current_dir(folder).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn check_runs_the_files_own_tests() {
+    let check = |file: &str| {
+        let output = run(folder(file).path(), &["check", "p.yaml"]);
+        (output.status.code().unwrap(), said(&output))
+    };
+    let (code, told) = check(FILE);
+    assert_eq!(
+        (code, told.trim_end()),
+        (0, "p.yaml: ok (pipeline orders: 1 topic, 1 window, 3 metrics, 1 test passed)")
+    );
+    for (from, to, place, part) in [
+        ("n: 2,", "n: 3,", "22:16", r#"hourly: no row is {"cheapest":1,"country":"CL","n":3"#),
+        ("revenue: 6,", "revenue: 6.5,", "22:16", r#""revenue":6.0"#),
+        ("filtered: 1", "filtered: 2", "24:7", "filtered: 2 expected, 1 found"),
+        ("hourly: [{", "hourly: 2\n      counted: 2\n      invalid: [{", "24:7", "invalid is a number of events"),
+        ("duplicate: 1", "counted: 1", "23:7", "counted: 1 expected, 2 found"),
+    ] {
+        let (code, told) = check(&FILE.replace(from, to));
+        assert_eq!(code, 2, "{to}: {told}");
+        assert!(told.starts_with(&format!("p.yaml:{place}: ")) && told.contains(part), "{to}: {told}");
+    }
+    let given = FILE.replace("given:\n", "given: none.ndjson\n    x:\n");
+    let (code, told) = check(&given);
+    assert!(code == 2 && told.contains("unknown key \"x\""), "{told}");
+}
+
+#[test]
+fn a_batch_writes_windows_and_views() {
+    let folder = folder(FILE);
+    let lines = [
+        json!({"source": "order", "id": "1", "at": "2026-11-22 12:00:00", "country": "CL", "price": 1.5, "amount": 2, "customer": "c"}),
+        json!({"source": "order", "id": "2", "at": "2026-11-22 11:00:00", "country": "PE", "price": 9, "amount": 1, "customer": "c"}),
+        json!({"source": "order", "id": "3", "at": "2026-11-22 13:00:00", "price": 3, "customer": "a \"b\""}),
+        json!({"source": "order", "id": "4", "at": "2026-11-22 13:00:00", "country": "XX", "price": 3, "customer": "x"}),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(folder.path().join("orders.ndjson"), lines).unwrap();
+    let output =
+        run(folder.path(), &["batch", "--pipeline", "p.yaml", "--input", "orders.ndjson", "--output", "out", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let summary: Value = serde_json::from_str(said(&output).lines().next().unwrap()).unwrap();
+    assert_eq!((&summary["counted"], &summary["filtered"]), (&json!(2), &json!(2)), "{summary}");
+    let read = |name: &str| fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+    let windows = "window_start,country,n,revenue,cheapest,event_count\n\
+                   2026-11-22T11:00:00Z,PE,1,9,9,1\n2026-11-22T12:00:00Z,CL,1,3,1.5,1\n";
+    assert_eq!(read("hourly.csv"), windows);
+    let views: Vec<Value> = read("customers.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entry =
+        json!({"key": "c", "value": {"country": "CL", "price": 1.5}, "events": 2, "time": "2026-11-22T12:00:00Z"});
+    assert_eq!(views, [entry]);
+}
+
+/// Each shipped application is without fault, and its own tests pass.
+#[test]
+fn the_applications_are_good() {
+    let applications = fs::read_dir(root().join("pipelines")).unwrap();
+    let files: Vec<_> = applications.map(|entry| entry.unwrap().path().join("pipeline.yaml")).collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let output = run(root(), &["check", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", said(&output));
+    }
+}
