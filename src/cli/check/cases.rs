@@ -117,7 +117,7 @@ fn columns(plan: &Plan, row: &WindowRow) -> Map<String, Value> {
 fn has(row: &Map<String, Value>, wanted: &Map<String, Value>) -> bool {
     // 3 and 3.0 are one number; two whole ones are compared as they are, since a double would take neighbours beyond 2^53 for one.
     let same = |a: &Value, b: &Value| match (a.as_f64(), b.as_f64()) {
-        (Some(x), Some(y)) if a.is_f64() || b.is_f64() => x.total_cmp(&y).is_eq(),
+        (Some(left), Some(right)) if a.is_f64() || b.is_f64() => left.total_cmp(&right).is_eq(),
         _ => a == b,
     };
     wanted.iter().all(|(name, value)| row.get(name).is_some_and(|found| same(found, value)))
