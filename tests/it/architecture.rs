@@ -58,7 +58,7 @@ const REGISTERED: [(&[&str], &[&str]); 8] = [
     (&["rusqlite"], &["store/sqlite"]),
     (&["postgres::", "rustls"], &["store/"]),
     (&["axum", "tower"], &["web/"]),
-    (&["bincode"], &["wire.rs", "coordinator/checkpoint.rs"]),
+    (&["bincode"], &["wire.rs", "wire/rows.rs", "coordinator/checkpoint.rs"]),
 ];
 
 fn source() -> PathBuf {
