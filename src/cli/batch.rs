@@ -20,7 +20,7 @@ use crate::core::row::{DeadLetter, Value, ViewRow, WindowRow};
 use crate::core::time;
 use crate::pipeline::Bundle;
 
-/// Reads events from NDJSON files, each counted once, and writes `WINDOW.csv` for each window, `VIEW.ndjson` for each view, and `rejects.ndjson`.
+/// Reads events from NDJSON files, each counted once, and writes `WINDOW.csv` for each window, `VIEW.view.ndjson` for each view, and `rejects.ndjson`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The pipeline file, or several.
@@ -135,7 +135,8 @@ impl Output {
         }
         for (index, view) in plan.views.iter().enumerate() {
             let rows = self.views.values().filter(|row| row.view == index);
-            write_view(&dir.join(format!("{}.ndjson", view.name)), rows).map_err(written)?;
+            // A name has no dot: whatever the view is called, this is not `rejects.ndjson`.
+            write_view(&dir.join(format!("{}.view.ndjson", view.name)), rows).map_err(written)?;
         }
         Ok(())
     }

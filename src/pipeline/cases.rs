@@ -119,8 +119,7 @@ fn json(node: &Node) -> Json {
     match &node.value {
         Value::Null => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
-        Value::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => Json::from(*number as i64),
-        Value::Number(number) => Json::from(*number),
+        Value::Number(number) => Json::Number(number.clone()),
         Value::Text(text) => Json::from(text.as_str()),
         Value::List(items) => items.iter().map(json).collect(),
         Value::Map(entries) => entries.iter().map(|(key, value)| (key.name.clone(), json(value))).collect(),

@@ -206,14 +206,11 @@ pub fn span(node: &Node, what: &str, least: Micros, faults: &mut Faulty) -> Opti
 
 /// A number in `[least, most]`.
 pub fn number(node: &Node, what: &str, (least, most): (f64, f64), faults: &mut Faulty) -> Option<f64> {
-    match node.value {
-        Value::Number(number) if (least..=most).contains(&number) => Some(number),
-        _ => {
-            faults.note(
-                node.place,
-                format!("{what}: {} stands where a number from {least} to {most} is allowed", node.value.describe()),
-            );
-            None
-        }
+    let number = if let Value::Number(number) = &node.value { number.as_f64() } else { None };
+    let allowed = number.filter(|number| (least..=most).contains(number));
+    if allowed.is_none() {
+        let found = node.value.describe();
+        faults.note(node.place, format!("{what}: {found} stands where a number from {least} to {most} is allowed"));
     }
+    allowed
 }

@@ -74,6 +74,13 @@ fn check_runs_the_files_own_tests() {
         assert_eq!(code, 2, "{to}: {told}");
         assert!(told.starts_with(&format!("p.yaml:{place}: ")) && told.contains(part), "{to}: {told}");
     }
+    // Neighbours that are one double are two integers.
+    let large =
+        FILE.replace("cheapest: min(price)}", "most: max(amount)}").replace("amount: 2,", "amount: 9007199254740993,");
+    for (most, wanted) in [("9007199254740993", 0), ("9007199254740992", 2)] {
+        let (code, told) = check(&large.replace("revenue: 6, cheapest: 1", &format!("most: {most}")));
+        assert_eq!(code, wanted, "{most}: {told}");
+    }
     let given = FILE.replace("given:\n", "given: none.ndjson\n    x:\n");
     let (code, told) = check(&given);
     assert!(code == 2 && told.contains("unknown key \"x\""), "{told}");
@@ -81,12 +88,14 @@ fn check_runs_the_files_own_tests() {
 
 #[test]
 fn a_batch_writes_windows_and_views() {
-    let folder = folder(FILE);
+    // A view may be called as the file of what was refused is.
+    let folder = folder(&FILE.replace("customers:", "rejects:"));
     let lines = [
         json!({"source": "order", "id": "1", "at": "2026-11-22 12:00:00", "country": "CL", "price": 1.5, "amount": 2, "customer": "c"}),
         json!({"source": "order", "id": "2", "at": "2026-11-22 11:00:00", "country": "PE", "price": 9, "amount": 1, "customer": "c"}),
         json!({"source": "order", "id": "3", "at": "2026-11-22 13:00:00", "price": 3, "customer": "a \"b\""}),
         json!({"source": "order", "id": "4", "at": "2026-11-22 13:00:00", "country": "XX", "price": 3, "customer": "x"}),
+        json!({"source": "order", "id": "5", "at": "2026-11-22 13:00:00", "price": "dear"}),
     ];
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     fs::write(folder.path().join("orders.ndjson"), lines).unwrap();
@@ -99,10 +108,13 @@ fn a_batch_writes_windows_and_views() {
     let windows = "window_start,country,n,revenue,cheapest,event_count\n\
                    2026-11-22T11:00:00Z,PE,1,9,9,1\n2026-11-22T12:00:00Z,CL,1,3,1.5,1\n";
     assert_eq!(read("hourly.csv"), windows);
-    let views: Vec<Value> = read("customers.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let views: Vec<Value> =
+        read("rejects.view.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let entry =
         json!({"key": "c", "value": {"country": "CL", "price": 1.5}, "events": 2, "time": "2026-11-22T12:00:00Z"});
     assert_eq!(views, [entry]);
+    let refused: Vec<Value> = read("rejects.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(refused.iter().map(|letter| &letter["reason"]).collect::<Vec<_>>(), ["schema"]);
 }
 
 /// Each shipped application is without fault, and its own tests pass.
