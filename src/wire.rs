@@ -13,7 +13,7 @@ use crate::core::columns::{Numbering, Slab};
 use crate::core::epoch::Cut;
 use crate::core::units::{Epoch, Millis, Offset, TopicId};
 
-pub use rows::{WireAuditEvent, WireCounts, WireDeadLetter, WireRow, WireViewChange, WireViewRow};
+pub use rows::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireRow, WireViewChange, WireViewRow};
 
 /// Room for what stands before a message's bulk; other messages grow from it.
 const HEAD_BYTES: usize = 64;
@@ -176,6 +176,7 @@ pub struct WireCut {
     ingest_ms: u64,
     up_ms: u64,
     idle_ms: Option<u64>,
+    emitted: u64,
 }
 
 /// What a worker made of an epoch: the fates of the events it decoded, and the rows of the key groups it owns.
@@ -200,6 +201,8 @@ pub struct Report {
     pub views: Vec<WireViewRow>,
     /// What events said to views that keep their history.
     pub history: Vec<WireViewChange>,
+    /// Events that were made of events it decoded.
+    pub emitted: Vec<WireEmitted>,
     pub facts: Facts,
 }
 
@@ -227,6 +230,8 @@ pub struct Clock {
     pub last_up_ms: Option<u64>,
     /// The earliest end of a pane that is not closed.
     pub next_close_us: Option<i64>,
+    /// The watermark as it will be after further epochs, though nothing come and no time pass.
+    pub coming_us: i64,
 }
 
 /// A message that no rank of this version sends: ranks of different builds, or a torn transport.
@@ -298,6 +303,7 @@ impl From<Cut> for WireCut {
             ingest_ms: cut.ingest.0,
             up_ms: cut.up.0,
             idle_ms: cut.idle.map(|i| i.0),
+            emitted: cut.emitted.0,
         }
     }
 }
@@ -310,6 +316,7 @@ impl From<WireCut> for Cut {
             ingest: Millis(cut.ingest_ms),
             up: Millis(cut.up_ms),
             idle: cut.idle_ms.map(Millis),
+            emitted: Epoch(cut.emitted),
         }
     }
 }

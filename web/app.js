@@ -319,7 +319,7 @@ function refresh() {
 
 async function loadTopics() {
   try {
-    ({ topics } = await json("/topics"));
+    topics = (await json("/topics")).topics.filter((topic) => topic.post);
     $("trigger-topic").replaceChildren(...topics.map((t) => element("option", { textContent: t.name })));
     makeForm();
   } catch (error) {

@@ -124,7 +124,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
 fn generator(args: &Args, mut pipeline: Pipelines, clock: &dyn Clock) -> anyhow::Result<Generator> {
     let mut burst = args.burst.as_deref().map(|text| burst(text, &pipeline)).transpose()?;
     if let Some(topic) = &args.topic {
-        let only = usize::from(pipeline.plan.topic(topic).with_context(|| no_topic(topic, &pipeline))?.0);
+        let only = usize::from(pipeline.plan.topic_from_outside(topic).map_err(|why| anyhow!(why))?.0);
         pipeline.hints.weights = (0..pipeline.plan.topics.len()).map(|at| if at == only { 1.0 } else { 0.0 }).collect();
         pipeline.hints.bursts.retain(|burst| burst.topic == only);
     }
@@ -161,15 +161,10 @@ fn burst(text: &str, pipeline: &Pipelines) -> anyhow::Result<BurstHint> {
     let mut parts = text.rsplitn(3, ':');
     let (size, probability, topic) = (parts.next(), parts.next(), parts.next());
     let topic = topic.ok_or_else(wrong)?;
-    let at = pipeline.plan.topic(topic).with_context(|| no_topic(topic, pipeline))?;
+    let at = pipeline.plan.topic_from_outside(topic).map_err(|why| anyhow!(why))?;
     let probability = probability.and_then(|p| p.parse().ok()).filter(|p| (0.0..=1.0).contains(p)).ok_or_else(wrong)?;
     let size = size.and_then(|s| s.parse().ok()).filter(|&s| s > 0).ok_or_else(wrong)?;
     Ok(BurstHint { topic: usize::from(at.0), probability, size })
-}
-
-fn no_topic(topic: &str, pipeline: &Pipelines) -> String {
-    let names: Vec<&str> = pipeline.plan.topics.iter().map(|topic| topic.name.as_str()).collect();
-    format!("the pipeline has no topic {topic:?}; it has {}", names.join(", "))
 }
 
 fn write(mut generator: Generator, args: &Args, progress: &ProgressBar) -> anyhow::Result<Summary> {

@@ -143,7 +143,7 @@ impl Run<'_> {
         }
         self.closing = !any;
         let idle = self.closing.then_some(Millis(0));
-        let cut = Cut { epoch: epoch.next(), end, ingest: Millis(0), up: Millis(0), idle };
+        let cut = Cut { epoch: epoch.next(), end, ingest: Millis(0), up: Millis(0), idle, emitted: Epoch(0) };
         for worker in 0..workers {
             send(self.transport, worker, &Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint: None })?;
         }

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
@@ -33,6 +34,7 @@ pub struct Results {
     pub expression_errors: Vec<u64>,
     pub views: Vec<ViewRow>,
     pub history: Vec<ViewChange>,
+    pub emitted: Vec<Emitted>,
     /// What they take in memory, about.
     pub bytes: usize,
 }
@@ -67,6 +69,7 @@ impl InFlight {
             all.filtered.extend(report.filtered);
             all.views.extend(report.views.into_iter().map(ViewRow::from));
             all.history.extend(report.history.into_iter().map(ViewChange::from));
+            all.emitted.extend(report.emitted.into_iter().map(Emitted::from));
             all.removed.extend(report.removed.into_iter().map(Uuid::from_u128));
             all.rows.extend(report.rows.into_iter().map(WindowRow::from));
             all.events.extend(report.events.into_iter().map(AuditEvent::from));

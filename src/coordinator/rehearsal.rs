@@ -21,7 +21,7 @@ pub fn rehearse(plan: &Arc<Plan>, topic: Option<TopicId>, lines: Bytes) -> Resul
     let mut worker = Worker::new(&open, Arc::clone(plan));
     let end = Offset(lines.len() as u64);
     let zero = Millis(0);
-    let cut = Cut { epoch: Epoch(1), end, ingest: zero, up: zero, idle: Some(zero) };
+    let cut = Cut { epoch: Epoch(1), end, ingest: zero, up: zero, idle: Some(zero), emitted: Epoch(0) };
     worker.read(Slab {
         first_offset: Offset(0),
         count: 0,

@@ -59,18 +59,23 @@ pub fn replay(
                     actions.extend(state.committed(commit.to));
                     each(*commit);
                 }
-                Action::Log(_) | Action::Checkpoint(_) | Action::Answer(..) => {}
+                Action::Log(_) | Action::Emit(_) | Action::Checkpoint(_) | Action::Answer(..) => {}
             }
         }
     }
     Ok(())
 }
 
-/// As if the store had nothing after the checkpoint, so that every epoch's results come out.
+/// As if the store had nothing after the checkpoint, so that every epoch's results come out; what they emitted is in the log.
 fn beginning(found: Beginning, until: Epoch) -> Beginning {
     let (epoch, end) = found.checkpoint;
     let cuts = found.cuts.into_iter().filter(|cut| cut.epoch <= until).collect();
-    Beginning { progress: Progress { epoch, end, counts: Counts::default(), ..found.progress }, cuts, ..found }
+    Beginning {
+        progress: Progress { epoch, end, counts: Counts::default(), ..found.progress },
+        cuts,
+        emitted: until,
+        ..found
+    }
 }
 
 /// No checkpoints are taken.

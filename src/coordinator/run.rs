@@ -222,12 +222,10 @@ impl Coordinator<'_> {
             };
             busy = true;
             match event {
-                Event::Log(log_writer::Note::Durable { cut, bytes, .. }) => {
+                Event::Log(log_writer::Note::Durable { end, cut, emitted, bytes }) => {
                     self.status.update(|s| s.log_bytes = bytes);
-                    if let Some(epoch) = cut {
-                        let actions = self.state.durable(epoch);
-                        self.act(actions)?;
-                    }
+                    let actions = self.state.durable(cut, emitted, end);
+                    self.act(actions)?;
                 }
                 Event::Log(log_writer::Note::Failed(error)) => return Err(error.into()),
                 Event::Store(store_writer::Note::Committed(to)) => self.committed(turn, to, now)?,
@@ -313,6 +311,7 @@ impl Coordinator<'_> {
                     self.transport.send(worker + 1, Channel::Data, wire::encode(&message))?;
                 }
                 Action::Log(cut) => self.cutter.cut(cut),
+                Action::Emit(emission) => self.cutter.emit(*emission),
                 Action::Commit(commit) => self.commits.push(*commit),
                 // The thread lives as long as this loop.
                 Action::Checkpoint(draft) => drop(self.checkpoints.send(*draft)),

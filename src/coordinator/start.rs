@@ -134,6 +134,9 @@ impl Prepared {
         let progress = Progress { generation, ..self.progress.unwrap_or(nothing) };
         check(recovered, &progress, at)?;
         let cuts: VecDeque<Cut> = recovered.cuts.iter().copied().filter(|c| c.epoch > at.0).collect();
+        // Nothing is committed before what it emits is in the log.
+        let emitted = recovered.emits.last().map_or(progress.epoch, |(epoch, _)| progress.epoch.max(*epoch));
+        let emits = recovered.emits.iter().copied().filter(|(epoch, _)| *epoch > at.0).collect();
         let (checkpoints, checkpoint) = self.found.unwrap_or_else(|| (Checkpoints::new(self.disk, recovered.id), None));
         let restores = checkpoint.map(|c| c.restores(Owners::new(workers)).collect()).unwrap_or_default();
         Ok(Start {
@@ -143,6 +146,8 @@ impl Prepared {
                 stored: self.progress.is_some(),
                 checkpoint: at,
                 cuts,
+                emitted,
+                emits,
                 ingest: recovered.ingest,
             },
             restores,

@@ -2,9 +2,10 @@
 //!
 //! Slabs are handed out in the log's order to workers that have credit. An epoch is ended by a cut, which is either one of those that a
 //! replay found in the log, or a new one that is then logged. Two epochs may be in flight; their results are committed in order, once the
-//! log says that their cut is on disk.
+//! log says that their cut and what they emit is on disk.
 
 mod due;
+mod emitting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ use tokio::sync::oneshot;
 
 use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all};
 use crate::coordinator::state::due::Due;
+use crate::coordinator::state::emitting::Emitting;
 use crate::coordinator::status::PipelineStatus;
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
+use crate::core::emit::Emission;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::plan::{PipelinePlan, Plan};
@@ -71,6 +74,10 @@ pub struct Beginning {
     pub checkpoint: (Epoch, Offset),
     /// The log's cuts after the checkpoint.
     pub cuts: VecDeque<Cut>,
+    /// What epochs up to this one have emitted is in the log.
+    pub emitted: Epoch,
+    /// The log's emissions after the checkpoint, each with the end of its frame.
+    pub emits: Vec<(Epoch, Offset)>,
     /// The newest `ingest` in the log.
     pub ingest: Millis,
 }
@@ -92,6 +99,8 @@ pub enum Action {
     Send(usize, Message),
     /// Append this cut to the log.
     Log(Cut),
+    /// Append this to the log too.
+    Emit(Box<Emission>),
     /// Hand this to the store's writer; commits come in order.
     Commit(Box<Commit>),
     /// Write this checkpoint.
@@ -118,7 +127,8 @@ pub struct State {
     ingest: Millis,
 
     in_flight: VecDeque<InFlight>,
-    /// Finished, waiting for their cut to be durable.
+    emitting: Emitting,
+    /// Finished, waiting for their cut to be durable, and what they emit.
     finished: VecDeque<(Commit, usize)>,
     /// With the store's writer: epoch, end, bytes.
     committing: VecDeque<(Epoch, Offset, usize)>,
@@ -173,6 +183,7 @@ impl State {
             opened: Millis(0),
             ingest: beginning.ingest,
             in_flight: VecDeque::new(),
+            emitting: Emitting::new(beginning.checkpoint.0, beginning.emitted, beginning.emits),
             finished: VecDeque::new(),
             committing: VecDeque::new(),
             waiting_bytes: 0,
@@ -213,6 +224,7 @@ impl State {
         }
         self.dispatched = Offset(slab.first_offset.0 + u64::from(slab.count));
         assert!(self.replay.front().is_none_or(|c| self.dispatched <= c.end), "a logged cut falls into a slab");
+        self.emitting.dispatched(self.dispatched);
         let bytes = slab.bytes.len() as u64;
         self.filled_bytes += bytes;
         self.bytes_since_checkpoint += bytes;
@@ -245,7 +257,8 @@ impl State {
             Some(Due::Time(idle)) => Some(idle),
         };
         let ingest = self.ingest.max(now.unix);
-        let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest, up: now.up, idle };
+        let emitted = self.emitting.upto();
+        let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest, up: now.up, idle, emitted };
         let mut actions = vec![Action::Log(cut)];
         actions.extend(self.end_epoch(cut, now));
         actions
@@ -315,6 +328,8 @@ impl State {
             add(&mut self.late_by_window, &results.late_by_window);
             add(&mut self.expression_errors, &results.expression_errors);
             self.waiters.tell(cut.end, &results.duplicates, &results.filtered, &results.dead_letters);
+            let emission = self.emitting.finish(&self.plan, cut.epoch, &results.rows, results.emitted);
+            actions.extend(emission.map(|emission| Action::Emit(Box::new(emission))));
             if cut.epoch <= self.progress.epoch {
                 self.count_checkpoint(cut);
                 continue;
@@ -356,9 +371,10 @@ impl State {
         self.progress.counts += counts;
     }
 
-    /// Hands over the finished epochs whose cut is on disk.
+    /// Hands over the finished epochs whose cut is on disk, and what they emit.
     fn release(&mut self, actions: &mut Vec<Action>) {
-        while self.finished.front().is_some_and(|(commit, _)| commit.to.epoch <= self.durable) {
+        let is_on_disk = |epoch| epoch <= self.durable && self.emitting.is_on_disk(epoch);
+        while self.finished.front().is_some_and(|(commit, _)| is_on_disk(commit.to.epoch)) {
             let Some((commit, bytes)) = self.finished.pop_front() else { break };
             self.committing.push_back((commit.to.epoch, commit.to.end, bytes));
             actions.push(Action::Commit(Box::new(commit)));
@@ -370,9 +386,14 @@ impl State {
         actions.extend(whole.map(|d| Action::Checkpoint(Box::new(d))));
     }
 
-    /// The log has this cut, and all before it, on disk.
-    pub fn durable(&mut self, epoch: Epoch) -> Vec<Action> {
-        self.durable = self.durable.max(epoch);
+    /// The log has the cuts and emissions up to these epochs on disk, where it says so, the emissions before `end`.
+    pub fn durable(&mut self, cut: Option<Epoch>, emitted: Option<Epoch>, end: Offset) -> Vec<Action> {
+        self.durable = self.durable.max(cut.unwrap_or_default());
+        if let Some(upto) = emitted {
+            self.emitting.durable(upto, end);
+            // Where they stand is in the log; a replay may have handed them out.
+            self.emitting.dispatched(self.dispatched);
+        }
         let mut actions = Vec::new();
         self.release(&mut actions);
         actions
@@ -411,6 +432,7 @@ impl State {
             && self.finished.is_empty()
             && self.committing.is_empty()
             && self.draft.is_none()
+            && !self.emitting.is_under_way()
     }
 
     /// One more checkpoint is to be taken in time, whether or not events come.
@@ -512,6 +534,7 @@ mod tests {
             max_future: Micros(0),
             idle_after: Micros(5_000_000),
             remember: Micros(0),
+            emitted: None,
         };
         let pipeline = PipelinePlan {
             name: String::new(),
@@ -526,6 +549,7 @@ mod tests {
             pipelines: vec![pipeline],
             windows: Vec::new(),
             views: Vec::new(),
+            emits: Vec::new(),
         }
     }
 
@@ -533,7 +557,15 @@ mod tests {
         let (epoch, end) = (Epoch(0), Offset(0));
         let progress = Progress { log: LogId(0), generation: Generation(1), epoch, end, counts: Counts::default() };
         let cuts = VecDeque::new();
-        let beginning = Beginning { progress, stored: false, checkpoint: (epoch, end), cuts, ingest: Millis(0) };
+        let beginning = Beginning {
+            progress,
+            stored: false,
+            checkpoint: (epoch, end),
+            cuts,
+            emitted: epoch,
+            emits: Vec::new(),
+            ingest: Millis(0),
+        };
         State::new(Arc::new(plan()), 1, Limits::default(), beginning)
     }
 
@@ -559,6 +591,7 @@ mod tests {
             expression_errors: Vec::new(),
             views: Vec::new(),
             history: Vec::new(),
+            emitted: Vec::new(),
             facts,
         }))
     }
@@ -568,7 +601,8 @@ mod tests {
     fn a_silence_has_a_time_record_then_one_at_the_windows_deadline() {
         let mut state = state();
         let facts = |watermark_us: i64, next_close_us: Option<i64>| {
-            let clock = Clock { watermark_us, idle_base_us: Some(0), last_up_ms: Some(0), next_close_us };
+            let (idle_base_us, last_up_ms) = (Some(0), Some(0));
+            let clock = Clock { watermark_us, idle_base_us, last_up_ms, next_close_us, coming_us: watermark_us };
             Facts { clocks: vec![clock], ..Facts::default() }
         };
         let open = Some(10_000_000);
@@ -620,7 +654,9 @@ mod tests {
         first.counts[0] = 1;
         assert!(state.message(0, Message::Report(first)).expect("a message").is_empty(), "its cut is not on disk");
         assert!(state.message(0, part).expect("a message").is_empty(), "nor is it stored");
-        let [Action::Commit(commit)] = &state.durable(cut.epoch)[..] else { panic!("now it may be stored") };
+        let [Action::Commit(commit)] = &state.durable(Some(cut.epoch), None, Offset(1))[..] else {
+            panic!("now it may be stored")
+        };
         let to = commit.to;
         assert!(!state.at_rest());
         let [Action::Checkpoint(draft)] = &state.committed(to)[..] else { panic!("and then be built upon") };
@@ -646,7 +682,7 @@ mod tests {
             last: true,
         };
         state.message(0, part).expect("a message");
-        state.durable(Epoch(2));
+        state.durable(Some(Epoch(2)), None, Offset(1));
         state.committed(Progress { epoch: Epoch(2), ..to });
         state.owe_checkpoint();
         assert_eq!(logged(&state.tick(at(80_001), true)), None);
@@ -657,7 +693,14 @@ mod tests {
     /// A replay without the store stops at the results that may wait; events are taken then, and it goes on when the store does.
     #[test]
     fn a_replay_that_waits_for_the_store_stops_no_event() {
-        let cut = |epoch| Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None };
+        let cut = |epoch| Cut {
+            epoch: Epoch(epoch),
+            end: Offset(0),
+            ingest: Millis(0),
+            up: Millis(0),
+            idle: None,
+            emitted: Epoch(0),
+        };
         let last = RESULTS_MAX as u64 + 10;
         let begin = Progress {
             log: LogId(0),
@@ -671,6 +714,8 @@ mod tests {
             stored: true,
             checkpoint: (Epoch(0), Offset(0)),
             cuts: (1..=last).map(cut).collect(),
+            emitted: Epoch(0),
+            emits: Vec::new(),
             ingest: Millis(0),
         };
         let mut state = State::new(Arc::new(plan()), 1, Limits::default(), beginning);

@@ -14,4 +14,6 @@ pub struct Cut {
     pub up: Millis,
     /// Silence so far, of that time.
     pub idle: Option<Millis>,
+    /// What the epochs up to this one have emitted lies before `end`, all of it; 0 where nothing can be said.
+    pub emitted: Epoch,
 }

@@ -7,7 +7,7 @@ use crate::core::aggregate::encode_group;
 use crate::core::columns::GroupValue;
 use crate::core::encoding::put_text;
 use crate::core::row::Value;
-use crate::core::units::Micros;
+use crate::core::units::{Micros, Offset};
 
 /// The name of a row, the same on every replay and for ever: a UUID (version 8) from a 128-bit xxh3 of (pipeline, window, start, group).
 #[must_use]
@@ -17,6 +17,24 @@ pub fn metric_id(pipeline: &str, window: &str, start: Micros, group: &[GroupValu
     put_text(window, &mut bytes);
     bytes.extend_from_slice(&start.0.to_le_bytes());
     encode_group(group, &mut bytes);
+    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
+/// The id of the event that a closed row is: a UUID (version 8) from a 128-bit xxh3 of (metric_id, revision).
+#[must_use]
+pub fn row_event_id(metric_id: Uuid, revision: u32) -> Uuid {
+    let mut bytes = metric_id.as_bytes().to_vec();
+    bytes.extend_from_slice(&revision.to_le_bytes());
+    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
+/// The id of an event that is made of one: a UUID (version 8) from a 128-bit xxh3 of (the topic it goes to, time and offset of what it is made of).
+#[must_use]
+pub fn emitted_id(topic: &str, time: Micros, offset: Offset) -> Uuid {
+    let mut bytes = Vec::new();
+    put_text(topic, &mut bytes);
+    bytes.extend_from_slice(&time.0.to_le_bytes());
+    bytes.extend_from_slice(&offset.0.to_le_bytes());
     Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
 }
 

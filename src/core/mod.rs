@@ -21,6 +21,8 @@ pub mod condition;
 pub mod window;
 pub mod view;
 pub mod row;
+pub mod json;
 pub mod identity;
+pub mod emit;
 pub mod ledger;
 pub mod epoch;

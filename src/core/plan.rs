@@ -22,6 +22,8 @@ pub struct Plan {
     pub windows: Vec<WindowPlan>,
     /// Likewise.
     pub views: Vec<ViewPlan>,
+    /// Likewise.
+    pub emits: Vec<EmitPlan>,
 }
 
 /// What a topic's events look like, and how their time and identity are read.
@@ -38,6 +40,17 @@ pub struct TopicPlan {
     pub idle_after: Micros,
     /// How long an id is remembered.
     pub remember: Micros,
+    /// None: its events come from outside.
+    pub emitted: Option<EmittedBy>,
+}
+
+/// Where a topic's events come from that the job makes itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmittedBy {
+    /// The pipeline's place in `Plan::pipelines`, before all that read the topic.
+    pub pipeline: usize,
+    /// How far its events may lie behind the pipeline's watermark.
+    pub behind: Micros,
 }
 
 /// How the text or number in a topic's time field is read.
@@ -114,6 +127,8 @@ pub struct PipelinePlan {
     pub windows: Range<usize>,
     /// Its views in `Plan::views`.
     pub views: Range<usize>,
+    /// What it emits, in `Plan::emits`.
+    pub emits: Range<usize>,
     pub audit: Audit,
 }
 
@@ -140,6 +155,8 @@ pub struct WindowPlan {
     /// A condition on a row, whose columns are the group's values, the metrics, then `ROW_FACTS`.
     pub having: Option<Expr>,
     pub top: Option<Top>,
+    /// Where closed rows go as events.
+    pub topic: Option<TopicId>,
 }
 
 /// One field of a window's group.
@@ -168,6 +185,28 @@ pub struct ViewPlan {
     pub when: Option<ColumnId>,
     /// Whether each event's fields are kept too, not only the latest.
     pub history: bool,
+}
+
+/// Events that are made of events.
+#[derive(Clone, Debug)]
+pub struct EmitPlan {
+    /// The topic that it makes.
+    pub topic: TopicId,
+    /// The topics whose events it is made of, in ascending order.
+    pub from: Vec<TopicId>,
+    /// Of which events; a column of kind Boolean. None: of all.
+    pub when: Option<ColumnId>,
+    pub body: Vec<BodyField>,
+}
+
+/// One field of an event that is emitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyField {
+    pub name: String,
+    /// Of any kind.
+    pub column: ColumnId,
+    /// The column holds moments, which are written as RFC 3339.
+    pub moment: bool,
 }
 
 /// What a condition on a row can name beside the group's fields and the metrics.
@@ -308,6 +347,30 @@ impl Plan {
     pub fn topic(&self, name: &str) -> Option<TopicId> {
         let at = self.topics.iter().position(|t| t.name == name)?;
         u16::try_from(at).ok().map(TopicId)
+    }
+
+    /// The topic of this name that takes events from outside; or, for people, why there is none.
+    ///
+    /// # Errors
+    /// If the job has no such topic, or makes its events itself.
+    pub fn topic_from_outside(&self, name: &str) -> Result<TopicId, String> {
+        let outside = self.topics.iter().filter(|topic| topic.emitted.is_none()).map(|topic| topic.name.as_str());
+        let outside = outside.collect::<Vec<_>>().join(", ");
+        match self.topic(name) {
+            None => Err(format!("there is no topic {name:?}; events are taken for {outside}")),
+            Some(topic) if self.topics.get(usize::from(topic.0)).is_some_and(|topic| topic.emitted.is_some()) => {
+                Err(format!("the job itself makes the events of {name:?}; events are taken for {outside}"))
+            }
+            Some(topic) => Ok(topic),
+        }
+    }
+
+    /// The pipeline that makes this topic's events, where no pipeline reads them.
+    #[must_use]
+    pub fn unread(&self, topic: TopicId) -> Option<&PipelinePlan> {
+        let emitted = self.topics.get(usize::from(topic.0))?.emitted?;
+        let is_read = self.pipelines.iter().any(|pipeline| pipeline.reads_topic(topic));
+        self.pipelines.get(emitted.pipeline).filter(|_| !is_read)
     }
 
     /// Whether counted events are kept in the store: some pipeline asks for it.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::core::columns::{Column, GroupValue};
 use crate::core::encoding::{NotAPane, put_count, put_text, take, take_count, take_text};
+use crate::core::json::{self, Object};
 use crate::core::plan::{Plan, ViewPlan};
 use crate::core::row::ViewRow;
 use crate::core::units::{Epoch, Micros, Offset};
@@ -219,7 +220,7 @@ pub fn json(column: &Column, row: usize) -> Option<Arc<str>> {
         Column::Number(values) => values[row].map(|value| serde_json::Value::from(value).to_string().into()),
         Column::Boolean(values) => values[row].map(|value| value.to_string().into()),
         Column::Group { codes, dictionary } => match &dictionary[codes[row] as usize] {
-            GroupValue::Text(text) => Some(serde_json::Value::from(text.as_ref()).to_string().into()),
+            GroupValue::Text(text) => Some(json::string(text).into()),
             other => plain(other),
         },
     }
@@ -228,16 +229,11 @@ pub fn json(column: &Column, row: usize) -> Option<Arc<str>> {
 /// The fields as one JSON object; those that are not there are left out.
 #[must_use]
 pub fn object<'a>(view: &ViewPlan, fields: impl Iterator<Item = Option<&'a Arc<str>>>) -> String {
-    let mut json = String::from("{");
+    let mut object = Object::new();
     for ((name, _), value) in view.latest.iter().zip(fields) {
-        let Some(value) = value else { continue };
-        if json.len() > 1 {
-            json.push(',');
+        if let Some(value) = value {
+            object.member(name, value);
         }
-        json.push_str(&serde_json::Value::from(name.as_str()).to_string());
-        json.push(':');
-        json.push_str(value);
     }
-    json.push('}');
-    json
+    object.finish()
 }

@@ -1,8 +1,10 @@
 //! The pipelines' watermarks, from logged facts only: every worker computes the same ones from the same epochs. `docs/semantics.md`, "Watermark".
 
+use std::collections::VecDeque;
+
 use crate::core::epoch::Cut;
-use crate::core::plan::Plan;
-use crate::core::units::{Micros, Millis, TopicId};
+use crate::core::plan::{EmittedBy, Plan};
+use crate::core::units::{Epoch, Micros, Millis, TopicId};
 
 /// What one topic has shown so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,13 +39,27 @@ pub struct Watermarks {
     topics: Vec<TopicClock>,
     lag: Vec<Micros>,
     idle_after: Vec<Micros>,
+    emitted: Vec<Option<EmittedBy>>,
+    /// Those that make topics stand before those that read them.
     pipelines: Vec<Pipeline>,
+    /// `up` of the last epoch.
+    up: Millis,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pipeline {
     topics: Vec<TopicId>,
     watermark: Watermark,
+    /// W after epochs, as far back as what is emitted may come: (the first epoch that had it, W), ascending.
+    past: VecDeque<(Epoch, Micros)>,
+}
+
+/// What a checkpoint keeps of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub watermark: Watermark,
+    /// Of earlier epochs: (the first epoch that had it, W), ascending.
+    pub past: Vec<(Epoch, Micros)>,
 }
 
 impl Watermark {
@@ -54,12 +70,18 @@ impl Watermark {
 impl Watermarks {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let pipeline = |topics: &Vec<TopicId>| Pipeline { topics: topics.clone(), watermark: Watermark::START };
+        let pipeline = |topics: &Vec<TopicId>| Pipeline {
+            topics: topics.clone(),
+            watermark: Watermark::START,
+            past: VecDeque::new(),
+        };
         Self {
             topics: vec![TopicClock::default(); plan.topics.len()],
             lag: plan.topics.iter().map(|t| t.out_of_order).collect(),
             idle_after: plan.topics.iter().map(|t| t.idle_after).collect(),
+            emitted: plan.topics.iter().map(|t| t.emitted).collect(),
             pipelines: plan.pipelines.iter().map(|p| pipeline(&p.topics)).collect(),
+            up: Millis(0),
         }
     }
 
@@ -71,31 +93,53 @@ impl Watermarks {
                 clock.seen = Some((largest, cut.up));
             }
         }
-        let candidates: Vec<_> = (0..self.pipelines.len()).map(|pipeline| self.candidate(pipeline, cut)).collect();
-        for (pipeline, candidate) in self.pipelines.iter_mut().zip(candidates) {
+        self.up = cut.up;
+        for at in 0..self.pipelines.len() {
+            let candidate = self.candidate(at, |emitted| self.behind(emitted, cut.emitted)).unwrap_or(Micros::MIN);
+            let Some(pipeline) = self.pipelines.get_mut(at) else { continue };
             let Watermark { now, closing, .. } = pipeline.watermark;
-            let next = now.max(candidate.unwrap_or(Micros::MIN));
+            let next = now.max(candidate);
             pipeline.watermark = Watermark { now: next, closing: now, lateness: closing };
+            pipeline.remember(cut, next);
         }
     }
 
-    fn candidate(&self, pipeline: usize, cut: &Cut) -> Option<Micros> {
+    /// What the pipeline's topics say; `behind` says what one that the job makes itself does.
+    fn candidate(&self, pipeline: usize, behind: impl Fn(EmittedBy) -> Micros) -> Option<Micros> {
         let active = self.seen(pipeline).filter_map(|(topic, largest, last_up)| {
-            let silent = Millis(cut.up.0.saturating_sub(last_up.0)).micros();
+            let silent = Millis(self.up.0.saturating_sub(last_up.0)).micros();
             (silent < self.idle_after[topic]).then(|| largest.minus(self.lag[topic]))
         });
-        if let Some(slowest) = active.min() {
+        if let Some(slowest) = active.chain(self.sources(pipeline).map(behind)).min() {
             return Some(slowest);
         }
         let Silence { base, since } = self.silence(pipeline)?;
-        Some(base.plus(Millis(cut.up.0.saturating_sub(since.0)).micros()))
+        Some(base.plus(Millis(self.up.0.saturating_sub(since.0)).micros()))
     }
 
-    /// The pipeline's topics that were ever seen: (topic, largest time, last up).
-    fn seen(&self, pipeline: usize) -> impl Iterator<Item = (usize, Micros, Millis)> {
+    /// The least time of what an emitted topic still brings when everything that epochs up to `upto` have emitted is there: a row that closes after it
+    /// ends behind W(upto − 1), or is one that a late event changes.
+    fn behind(&self, emitted: EmittedBy, upto: Epoch) -> Micros {
+        let past = self.pipelines.get(emitted.pipeline).map(|pipeline| &pipeline.past);
+        let before = |(epoch, _): &&(Epoch, Micros)| *epoch < upto;
+        let then = past.and_then(|past| past.iter().rev().find(before)).map_or(Micros::MIN, |(_, then)| *then);
+        then.minus(emitted.behind)
+    }
+
+    /// The pipeline's topics that other pipelines make.
+    fn sources(&self, pipeline: usize) -> impl Iterator<Item = EmittedBy> {
+        self.topics_of(pipeline).filter_map(|topic| *self.emitted.get(topic)?)
+    }
+
+    fn topics_of(&self, pipeline: usize) -> impl Iterator<Item = usize> {
         let topics = self.pipelines.get(pipeline).map_or(&[][..], |p| p.topics.as_slice());
-        let topics = topics.iter().map(|topic| usize::from(topic.0));
-        topics.filter_map(|topic| self.topics.get(topic)?.seen.map(|(largest, up)| (topic, largest, up)))
+        topics.iter().map(|topic| usize::from(topic.0))
+    }
+
+    /// The pipeline's topics from outside that were ever seen: (topic, largest time, last up).
+    fn seen(&self, pipeline: usize) -> impl Iterator<Item = (usize, Micros, Millis)> {
+        let outside = self.topics_of(pipeline).filter(|topic| self.emitted.get(*topic).is_none_or(Option::is_none));
+        outside.filter_map(|topic| self.topics.get(topic)?.seen.map(|(largest, up)| (topic, largest, up)))
     }
 
     #[must_use]
@@ -113,26 +157,60 @@ impl Watermarks {
         }
     }
 
-    /// None before the pipeline's first event.
+    /// Where the pipeline's watermark goes when nothing more comes: by silence alone, once all is idle. None before its first event.
     #[must_use]
     pub fn silence(&self, pipeline: usize) -> Option<Silence> {
+        let of_source = |emitted: EmittedBy| {
+            let Silence { base, since } = self.silence(emitted.pipeline)?;
+            Some(Silence { base: base.minus(emitted.behind), since })
+        };
+        if self.sources(pipeline).next().is_some() {
+            let sources: Option<Vec<Silence>> = self.sources(pipeline).map(of_source).collect();
+            return sources?.into_iter().min_by_key(|silence| silence.base.minus(silence.since.micros()));
+        }
         let base = self.seen(pipeline).map(|(topic, largest, _)| largest.minus(self.lag[topic])).max()?;
         let since = self.seen(pipeline).map(|(_, _, up)| up).max()?;
         Some(Silence { base, since })
     }
 
-    /// For a checkpoint: the topics' clocks and the pipelines' watermarks.
-    pub fn state(&self) -> (&[TopicClock], impl Iterator<Item = Watermark>) {
-        (&self.topics, self.pipelines.iter().map(|p| p.watermark))
+    /// W as it will be after further epochs, even if they are empty and no time passes.
+    #[must_use]
+    pub fn coming(&self, pipeline: usize) -> Micros {
+        let now = self.of(pipeline).now;
+        if self.sources(pipeline).next().is_none() {
+            return now;
+        }
+        let candidate = self.candidate(pipeline, |emitted| self.coming(emitted.pipeline).minus(emitted.behind));
+        now.max(candidate.unwrap_or(Micros::MIN))
+    }
+
+    /// For a checkpoint: `up` of the last epoch, the topics' clocks and what is kept of the pipelines.
+    pub fn state(&self) -> (Millis, &[TopicClock], impl ExactSizeIterator<Item = Kept>) {
+        let kept = |p: &Pipeline| Kept { watermark: p.watermark, past: p.past.iter().copied().collect() };
+        (self.up, &self.topics, self.pipelines.iter().map(kept))
     }
 
     /// Out of a checkpoint of the same plan.
-    pub fn restore(&mut self, topics: Vec<TopicClock>, watermarks: Vec<Watermark>) {
-        let same = topics.len() == self.topics.len() && watermarks.len() == self.pipelines.len();
+    pub fn restore(&mut self, up: Millis, topics: Vec<TopicClock>, pipelines: Vec<Kept>) {
+        let same = topics.len() == self.topics.len() && pipelines.len() == self.pipelines.len();
         assert!(same, "a checkpoint of another plan");
-        self.topics = topics;
-        for (pipeline, watermark) in self.pipelines.iter_mut().zip(watermarks) {
+        (self.up, self.topics) = (up, topics);
+        for (pipeline, Kept { watermark, past }) in self.pipelines.iter_mut().zip(pipelines) {
             pipeline.watermark = watermark;
+            pipeline.past = past.into();
+        }
+    }
+}
+
+impl Pipeline {
+    /// Keeps W(e), and of the earlier ones those that what comes later is measured by.
+    fn remember(&mut self, cut: &Cut, now: Micros) {
+        if self.past.back().is_none_or(|(_, last)| *last < now) {
+            self.past.push_back((cut.epoch, now));
+        }
+        // The newest of those before `cut.emitted` is the one that counts, from now on.
+        while self.past.get(1).is_some_and(|(epoch, _)| *epoch < cut.emitted) {
+            self.past.pop_front();
         }
     }
 }
@@ -158,6 +236,7 @@ mod tests {
             max_future: Micros(0),
             idle_after: Micros(idle_after * 1000),
             remember: Micros(0),
+            emitted: None,
         };
         let pipeline = |topics: Vec<u16>| PipelinePlan {
             name: String::new(),
@@ -174,6 +253,7 @@ mod tests {
             pipelines: vec![pipeline((0..count).collect()), pipeline(vec![count - 1])],
             windows: Vec::new(),
             views: Vec::new(),
+            emits: Vec::new(),
         }
     }
 
@@ -185,7 +265,7 @@ mod tests {
         let mut so_far = vec![Micros::MIN, Micros::MIN];
         for (epoch, &(newest, up, idle, expected)) in (1..).zip(steps) {
             let (up, idle) = (Millis(up), idle.map(Millis));
-            let cut = Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up, idle };
+            let cut = Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up, idle, emitted: Epoch(0) };
             watermarks.advance(&cut, &newest.iter().map(|t| t.map(Micros)).collect::<Vec<_>>());
             so_far.push(expected.map_or(Micros::MIN, Micros));
             let [.., lateness, closing, now] = so_far[..] else { unreachable!() };
@@ -237,7 +317,14 @@ mod tests {
     fn a_pipeline_looks_at_its_own_topics() {
         let mut watermarks = Watermarks::new(&plan(&[(2, 5), (0, 10)]));
         let mut advance = |epoch, up, newest: [Option<i64>; 2]| {
-            let cut = Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(up), idle: None };
+            let cut = Cut {
+                epoch: Epoch(epoch),
+                end: Offset(0),
+                ingest: Millis(0),
+                up: Millis(up),
+                idle: None,
+                emitted: Epoch(0),
+            };
             watermarks.advance(&cut, &newest.map(|t| t.map(Micros)));
             (watermarks.of(0).now.0, watermarks.of(1).now.0)
         };

@@ -95,7 +95,8 @@ pub struct Generator {
 
 #[derive(Debug)]
 struct Topic {
-    program: Program,
+    /// None: the job makes its events itself.
+    program: Option<Program>,
     /// Draws of 32 bits below it and not below the topic before it fall to this topic.
     share_end: u64,
     /// Events with an id can be sent again.
@@ -130,7 +131,8 @@ impl Generator {
         for ((plan, schema), weight) in pipeline.plan.topics.iter().zip(&pipeline.schemas).zip(weights) {
             let named = |why: String| format!("topic {}: {why}", plan.name);
             let schema = serde_json::from_str(schema).map_err(|error| named(error.to_string()))?;
-            let program = Program::compile(&schema, plan, &pipeline.plan.topic_field).map_err(named)?;
+            let compile = || Program::compile(&schema, plan, &pipeline.plan.topic_field).map_err(named);
+            let program = plan.emitted.is_none().then(compile).transpose()?;
             sum += weight;
             let share_end = (sum / total * 4_294_967_296.0).round() as u64;
             topics.push(Topic { program, share_end, has_id: plan.id.is_some() });
@@ -168,11 +170,12 @@ impl Generator {
         let mut random = Random::seeded(self.settings.seed);
         let mut dates = Dates::default();
         let mut line = Vec::new();
-        for (at, topic) in self.topics.iter().enumerate() {
+        let programs = self.topics.iter().enumerate();
+        for (at, program) in programs.filter_map(|(at, topic)| Some((at, topic.program.as_ref()?))) {
             for _ in 0..PROOFS {
                 line.clear();
                 let mut pen = Pen { random: &mut random, dates: &mut dates, time: self.settings.start };
-                topic.program.write(&mut pen, &mut line);
+                program.write(&mut pen, &mut line);
                 let Err(why) = self.mistakes.judge(at, &line) else { continue };
                 let name = pipeline.plan.topics.get(at).map_or("", |plan| &plan.name);
                 return Err(format!("topic {name}: the schema refuses what the generator makes of it: {why}"));
@@ -205,8 +208,8 @@ impl Generator {
         let time = Micros(self.time().minus(back).0.clamp(TIMES.0, TIMES.1));
         let from = into.len();
         let at = usize::from(topic.0);
-        let Some(Topic { program, has_id, .. }) = self.topics.get(at) else {
-            panic!("topic {at} is none of the plan's")
+        let Some(Topic { program: Some(program), has_id, .. }) = self.topics.get(at) else {
+            panic!("topic {at} is none of the plan's, or the job makes its events")
         };
         program.write(&mut Pen { random: &mut self.random, dates: &mut self.dates, time }, into);
         if self.random.hits(self.chances.invalid) {
@@ -219,13 +222,14 @@ impl Generator {
         (topic, if late { Kind::Late } else { Kind::Valid })
     }
 
-    /// An event that the topic's schema accepts, the same one for the same seed; it is none of the stream. None: the plan has no such topic.
+    /// An event that the topic's schema accepts, the same one for the same seed; it is none of the stream. None: the plan has no such topic, or
+    /// the job makes its events itself.
     #[must_use]
     pub fn example(&self, topic: TopicId) -> Option<Vec<u8>> {
         let mut random = Random::seeded(self.settings.seed);
         let mut line = Vec::new();
         let mut pen = Pen { random: &mut random, dates: &mut Dates::default(), time: self.settings.start };
-        self.topics.get(usize::from(topic.0))?.program.write(&mut pen, &mut line);
+        self.topics.get(usize::from(topic.0))?.program.as_ref()?.write(&mut pen, &mut line);
         Some(line)
     }
 

@@ -1,4 +1,4 @@
-//! The log's one writer: takes submissions and cuts, puts what waits into one frame, syncs it, then acknowledges.
+//! The log's one writer: takes submissions, cuts and what the job emits, puts what waits into one frame, syncs it, then acknowledges.
 //!
 //! `Writer::commit` is the whole of a group commit and knows no thread; `spawn` runs it over the queue.
 
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::core::columns::Slab;
+use crate::core::emit::Emission;
 use crate::core::epoch::Cut;
 use crate::core::units::{Epoch, Millis, Offset};
 use crate::ingest::feed::{FeedIn, Waiting};
@@ -20,7 +21,7 @@ use crate::log::{Log, LogError, Record};
 
 /// A frame takes no further submission beyond this: one sync's worth, so that those at its front do not wait for long.
 const FRAME_BYTES_MAX: usize = 16 << 20;
-/// Cuts for which there was no room are tried again after this time.
+/// Cuts and emissions for which there was no room are tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Between two deletions of segments, where no frame comes between.
@@ -31,8 +32,8 @@ const REFUSING_FOR: Duration = Duration::from_secs(10);
 /// What the writer tells the coordinator.
 #[derive(Debug)]
 pub enum Note {
-    /// Everything up to here is on disk: `end` events, the cuts up to `cut`, in a log of `bytes`.
-    Durable { end: Offset, cut: Option<Epoch>, bytes: u64 },
+    /// Everything up to here is on disk: `end` events, the cuts up to `cut`, what epochs up to `emitted` have emitted, in a log of `bytes`.
+    Durable { end: Offset, cut: Option<Epoch>, emitted: Option<Epoch>, bytes: u64 },
     /// Nothing more is acknowledged; the process must be ended.
     Failed(LogError),
 }
@@ -65,9 +66,17 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub requests: Vec<Request>,
-    pub cuts: Vec<Cut>,
+    pub owed: Owed,
     /// As `Log::retain` takes it.
     pub retain: Option<(Offset, Option<Millis>)>,
+}
+
+/// What the coordinator has written: owed to events that are in the log already, so it goes in whatever room there is for others.
+#[derive(Debug, Default)]
+pub struct Owed {
+    pub cuts: Vec<Cut>,
+    /// In the order of their epochs.
+    pub emissions: Vec<Emission>,
 }
 
 struct Shared {
@@ -84,7 +93,7 @@ struct State {
     passes: usize,
     requests: VecDeque<Request>,
     bytes: usize,
-    cuts: Vec<Cut>,
+    owed: Owed,
     retain: Option<(Offset, Option<Millis>)>,
     closed: bool,
     /// The thread has taken something and is not done with it.
@@ -101,7 +110,7 @@ pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue
         passes: 0,
         requests: VecDeque::new(),
         bytes: 0,
-        cuts: Vec::new(),
+        owed: Owed::default(),
         retain: None,
         closed: false,
         under_way: false,
@@ -189,7 +198,12 @@ impl Ingest {
 impl Cutter {
     /// Has this cut logged with the next frame; a `Note::Durable` tells when it is on disk.
     pub fn cut(&self, cut: Cut) {
-        self.shared.change(|state| state.cuts.push(cut));
+        self.shared.change(|state| state.owed.cuts.push(cut));
+    }
+
+    /// Has this logged with the next frame, likewise.
+    pub fn emit(&self, emission: Emission) {
+        self.shared.change(|state| state.owed.emissions.push(emission));
     }
 
     /// Deletes what `Log::retain` may.
@@ -216,7 +230,7 @@ impl State {
     }
 
     fn is_idle(&self) -> bool {
-        self.requests.is_empty() && self.cuts.is_empty() && self.retain.is_none()
+        self.requests.is_empty() && self.owed.is_empty() && self.retain.is_none()
     }
 
     fn take(&mut self) -> Batch {
@@ -229,7 +243,7 @@ impl State {
             requests.push(request);
         }
         self.bytes -= bytes;
-        Batch { requests, cuts: std::mem::take(&mut self.cuts), retain: self.retain.take() }
+        Batch { requests, owed: std::mem::take(&mut self.owed), retain: self.retain.take() }
     }
 }
 
@@ -272,8 +286,8 @@ impl Queue {
 pub struct Writer {
     log: Log,
     feed: FeedIn,
-    /// Cuts for which the disk had no room, and which are in no frame yet.
-    deferred: Vec<Cut>,
+    /// What the disk had no room for, and is in no frame yet.
+    deferred: Owed,
     /// As `Log::retain` takes it, while there may be something to delete.
     retaining: Option<(Offset, Option<Millis>)>,
     /// Whether there was room for the last submissions, until somebody asks.
@@ -295,19 +309,19 @@ struct Frame {
 impl Writer {
     #[must_use]
     pub fn new(log: Log, feed: FeedIn) -> Self {
-        Self { log, feed, deferred: Vec::new(), retaining: None, room: None }
+        Self { log, feed, deferred: Owed::default(), retaining: None, room: None }
     }
 
     /// Puts the batch into one frame. When it is on disk: slabs and those who wait for them go into the feed, then the coordinator is told, then the receipts
-    /// are given out. Where there is no room the submissions are refused, and the cuts go in alone, as soon as they can.
+    /// are given out. Where there is no room the submissions are refused, and what is owed goes in alone, as soon as it can.
     ///
     /// # Errors
     /// The log has failed: `note` was told why, and nobody was given a receipt.
     pub fn commit(&mut self, batch: Batch, now: Millis, note: &impl Fn(Note)) -> Result<(), LogFailed> {
-        let Batch { requests, mut cuts, retain } = batch;
-        cuts.splice(..0, self.deferred.drain(..));
+        let Batch { requests, owed, retain } = batch;
+        let owed = std::mem::take(&mut self.deferred).then(owed);
         self.retaining = retain.or(self.retaining);
-        let done = self.write(requests, cuts, now, note).and_then(|()| self.let_go(note));
+        let done = self.write(requests, owed, now, note).and_then(|()| self.let_go(note));
         done.map_err(|error| {
             note(Note::Failed(error));
             LogFailed
@@ -321,27 +335,23 @@ impl Writer {
         retaining.or((!self.deferred.is_empty()).then_some(RETRY_AFTER))
     }
 
-    fn write(
-        &mut self,
-        requests: Vec<Request>,
-        cuts: Vec<Cut>,
-        now: Millis,
-        note: &impl Fn(Note),
-    ) -> Result<(), LogError> {
-        if requests.is_empty() && cuts.is_empty() {
+    fn write(&mut self, requests: Vec<Request>, owed: Owed, now: Millis, note: &impl Fn(Note)) -> Result<(), LogError> {
+        if requests.is_empty() && owed.is_empty() {
             return Ok(());
         }
         // The wall clock may go back; what the log says does not.
         let ingest = now.max(self.log.ingest());
-        let frame = Frame::of(requests, self.log.end(), ingest);
-        let cut = cuts.last().map(|c| c.epoch);
+        let mut frame = Frame::of(requests, self.log.end(), ingest);
         // Cuts come first: they end epochs of events that are in the log already.
-        let records: Vec<Record> =
-            cuts.iter().copied().map(Record::Cut).chain(frame.slabs.iter().cloned().map(Record::Slab)).collect();
+        let mut records: Vec<Record> = owed.cuts.iter().copied().map(Record::Cut).collect();
+        records.extend(frame.slabs.iter().cloned().map(Record::Slab));
+        frame.emit(&owed.emissions, self.log.end(), ingest, &mut records);
         match self.log.append(&records, ingest) {
             Ok(_) => {
                 self.feed.push(frame.slabs, frame.waiting);
-                note(Note::Durable { end: self.log.end(), cut, bytes: self.log.bytes() });
+                let (cut, emitted) = (owed.cuts.last(), owed.emissions.last());
+                let (cut, emitted) = (cut.map(|cut| cut.epoch), emitted.map(|emission| emission.epoch));
+                note(Note::Durable { end: self.log.end(), cut, emitted, bytes: self.log.bytes() });
                 if !frame.receipts.is_empty() {
                     self.room = Some(Ok(()));
                 }
@@ -351,17 +361,17 @@ impl Writer {
                 }
                 Ok(())
             }
-            Err(LogError::Full) => self.write_cuts(frame, cuts, ingest, Refusal::LogFull, note),
-            Err(LogError::DiskFull) => self.write_cuts(frame, cuts, ingest, Refusal::DiskFull, note),
+            Err(LogError::Full) => self.write_owed(frame, owed, ingest, Refusal::LogFull, note),
+            Err(LogError::DiskFull) => self.write_owed(frame, owed, ingest, Refusal::DiskFull, note),
             Err(error) => Err(error),
         }
     }
 
-    /// There is no room for the slabs, but perhaps for the cuts: they let epochs end, and so room come.
-    fn write_cuts(
+    /// There is no room for the submissions, but perhaps for what is owed: it lets epochs end, and so room come.
+    fn write_owed(
         &mut self,
         frame: Frame,
-        cuts: Vec<Cut>,
+        owed: Owed,
         ingest: Millis,
         refusal: Refusal,
         note: &impl Fn(Note),
@@ -373,10 +383,10 @@ impl Writer {
         for (to, _) in frame.receipts {
             let _ = to.send(Err(refusal));
         }
-        if refused && !cuts.is_empty() {
-            return self.write(Vec::new(), cuts, ingest, note);
+        if refused && !owed.is_empty() {
+            return self.write(Vec::new(), owed, ingest, note);
         }
-        self.deferred = cuts;
+        self.deferred = owed;
         Ok(())
     }
 
@@ -384,7 +394,7 @@ impl Writer {
     fn let_go(&mut self, note: &impl Fn(Note)) -> Result<(), LogError> {
         let Some((needed_from, keep_since)) = self.retaining else { return Ok(()) };
         if self.log.retain(needed_from, keep_since)? {
-            note(Note::Durable { end: self.log.end(), cut: None, bytes: self.log.bytes() });
+            note(Note::Durable { end: self.log.end(), cut: None, emitted: None, bytes: self.log.bytes() });
         } else {
             self.retaining = None;
         }
@@ -406,6 +416,35 @@ impl Frame {
         }
         frame.slabs = slabs(pieces, first, ingest);
         frame
+    }
+
+    /// Adds what epochs have emitted behind the submissions, whose slabs begin at `first`.
+    fn emit(&mut self, emissions: &[Emission], first: Offset, ingest: Millis, records: &mut Vec<Record>) {
+        for Emission { epoch, lines } in emissions {
+            records.push(Record::Emit(*epoch));
+            let mut pieces = Vec::new();
+            for (topic, lines) in lines {
+                let count = lines.len() as u32;
+                let lines: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+                split(Piece { topic: Some(*topic), lines: lines.into(), count }, &mut pieces);
+            }
+            let end = self.slabs.last().map_or(first, |slab| Offset(slab.first_offset.0 + u64::from(slab.count)));
+            let emitted = slabs(pieces, end, ingest);
+            records.extend(emitted.iter().cloned().map(Record::Slab));
+            self.slabs.extend(emitted);
+        }
+    }
+}
+
+impl Owed {
+    fn is_empty(&self) -> bool {
+        self.cuts.is_empty() && self.emissions.is_empty()
+    }
+
+    fn then(mut self, later: Self) -> Self {
+        self.cuts.extend(later.cuts);
+        self.emissions.extend(later.emissions);
+        self
     }
 }
 
@@ -574,7 +613,14 @@ mod tests {
         let clients: Vec<_> = (0..CLIENTS).map(client).collect();
         let cuts: Vec<u64> = (1..=20).collect();
         for &epoch in &cuts {
-            cutter.cut(Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None });
+            cutter.cut(Cut {
+                epoch: Epoch(epoch),
+                end: Offset(0),
+                ingest: Millis(0),
+                up: Millis(0),
+                idle: None,
+                emitted: Epoch(0),
+            });
         }
         let mut expected: Vec<(u64, String)> = clients.into_iter().flat_map(|c| c.join().unwrap()).collect();
         expected.sort();

@@ -21,6 +21,7 @@ const SLAB: u8 = 1;
 const CUT: u8 = 2;
 const TIME: u8 = 3;
 const START: u8 = 4;
+const EMIT: u8 = 5;
 
 /// Where a frame stands. It seeds the CRC, so that a frame is good in its own place only.
 #[derive(Clone, Copy, Debug)]
@@ -94,12 +95,15 @@ impl<'a> Draft<'a> {
                 self.count += slab.count;
             }
             Record::Cut(cut) => {
-                let numbers =
-                    [Some(cut.epoch.0), Some(cut.end.0), Some(cut.ingest.0), Some(cut.up.0), cut.idle.map(|i| i.0)];
-                let numbers: Vec<u64> = numbers.into_iter().flatten().collect();
+                let numbers = [cut.epoch.0, cut.end.0, cut.ingest.0, cut.up.0, cut.emitted.0];
+                let numbers: Vec<u64> = numbers.into_iter().chain(cut.idle.map(|idle| idle.0)).collect();
                 let kind = if cut.idle.is_some() { TIME } else { CUT };
                 self.record(kind, None, 0, 8 * numbers.len());
                 self.small.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+            }
+            Record::Emit(epoch) => {
+                self.record(EMIT, None, 0, 8);
+                self.small.extend_from_slice(&epoch.0.to_le_bytes());
             }
             Record::Start(start) => {
                 self.record(START, None, 0, 8 + start.bundle.len());
@@ -224,6 +228,7 @@ impl Frame {
                     Record::Slab(slab)
                 }
                 CUT | TIME => Record::Cut(read_cut(kind, &body)?),
+                EMIT => Record::Emit(read_emit(&body)?),
                 START => Record::Start(read_start(&body)?),
                 _ => return None,
             });
@@ -236,8 +241,15 @@ fn read_cut(kind: u8, body: &[u8]) -> Option<Cut> {
     let mut fields = Fields(body);
     let (epoch, end) = (Epoch(fields.u64()?), Offset(fields.u64()?));
     let (ingest, up) = (Millis(fields.u64()?), Millis(fields.u64()?));
+    let emitted = Epoch(fields.u64()?);
     let idle = if kind == TIME { Some(Millis(fields.u64()?)) } else { None };
-    fields.0.is_empty().then_some(Cut { epoch, end, ingest, up, idle })
+    fields.0.is_empty().then_some(Cut { epoch, end, ingest, up, idle, emitted })
+}
+
+fn read_emit(body: &[u8]) -> Option<Epoch> {
+    let mut fields = Fields(body);
+    let epoch = Epoch(fields.u64()?);
+    fields.0.is_empty().then_some(epoch)
 }
 
 fn read_start(body: &[u8]) -> Option<Start> {

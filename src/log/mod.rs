@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
-use crate::core::units::{Generation, LogId, Millis, Offset};
+use crate::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{ALIGN, Draft, FrameHeader, Place, padded};
 use crate::log::segment::{NEXT, Segment, SegmentHeader, Segments};
@@ -26,6 +26,8 @@ pub enum Record {
     Slab(Slab),
     /// With `idle` it is a TIME record.
     Cut(Cut),
+    /// The slabs after it in its frame, up to the next such record, are what this epoch has emitted, all of it.
+    Emit(Epoch),
     Start(Start),
 }
 
@@ -41,9 +43,9 @@ pub struct Start {
 pub struct Options {
     /// A segment's size; a frame larger than that gets a segment of its own size.
     pub segment_bytes: u64,
-    /// Segments of more than this in all: `append` refuses slabs with `LogError::Full` (cuts and starts still go in).
+    /// Segments of more than this in all: `append` refuses slabs from outside with `LogError::Full` (all else still goes in).
     pub bytes_max: u64,
-    /// Free space on the disk below which `append` refuses slabs with `LogError::DiskFull`.
+    /// Free space on the disk below which `append` refuses slabs from outside with `LogError::DiskFull`.
     pub low_water_bytes: u64,
     /// Whether the store could be asked what it has. Where it could not, a torn tail may be what it committed, and is not cut off.
     pub store_asked: bool,
@@ -90,6 +92,8 @@ pub struct Recovered {
     pub end: Offset,
     /// All cuts in the verified part (from the segment that holds `verify_from` on), in order.
     pub cuts: Vec<Cut>,
+    /// In the same part: each epoch whose emitted events are in the log, and the end of their frame; in order.
+    pub emits: Vec<(Epoch, Offset)>,
     /// The newest `ingest` of any frame.
     pub ingest: Millis,
     /// Bytes cut off the tail because they were never acknowledged.
@@ -242,7 +246,7 @@ impl Log {
         let mut draft = Draft::new(records);
         let rolls = self.position + draft.padded() > self.current.header.bytes;
         let next_bytes = rolls.then(|| self.segment_bytes_for(&draft));
-        if draft.count() > 0 {
+        if holds_submitted(records) {
             self.admit(next_bytes.unwrap_or(0))?;
         }
         if let Some(bytes) = next_bytes {
@@ -369,6 +373,13 @@ impl Log {
     fn io(&self, name: &str, error: io::Error) -> LogError {
         LogError::io(&*self.disk, name, error)
     }
+}
+
+/// Whether the frame has slabs that somebody submitted: what the job makes itself is owed to what is in the log already, and must go in so that epochs
+/// can end and room come.
+fn holds_submitted(records: &[Record]) -> bool {
+    let before_emits = records.iter().take_while(|record| !matches!(record, Record::Emit(_)));
+    before_emits.into_iter().any(|record| matches!(record, Record::Slab(_)))
 }
 
 fn make_first_segment(disk: &dyn Disk, options: Options, id: LogId) -> Result<(), LogError> {

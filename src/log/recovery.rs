@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use crate::core::epoch::Cut;
-use crate::core::units::{Generation, Millis, Offset};
+use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{self, ALIGN, Frame, Place};
 use crate::log::segment::{self, COPY, Found, HeaderFault, NEXT, Segment, SegmentHeader, VERSION, read_frame};
@@ -35,6 +35,7 @@ struct Walk {
     generation: Generation,
     start: Option<Start>,
     cuts: Vec<Cut>,
+    emits: Vec<(Epoch, Offset)>,
 }
 
 /// Removes what an earlier life was about to make, and lists the segments' numbers. None: there is no log yet.
@@ -94,6 +95,7 @@ pub(super) fn recover(
         begin: oldest.first,
         end: walk.end,
         cuts: walk.cuts,
+        emits: walk.emits,
         ingest: walk.ingest,
         truncated_bytes: tail.truncated_bytes,
     };
@@ -166,7 +168,7 @@ struct Tail {
 impl Walk {
     fn from(first: &SegmentHeader) -> Self {
         let &SegmentHeader { first, generation, ingest, previous_crc, .. } = first;
-        Self { end: first, crc: previous_crc, ingest, generation, start: None, cuts: Vec::new() }
+        Self { end: first, crc: previous_crc, ingest, generation, start: None, cuts: Vec::new(), emits: Vec::new() }
     }
 
     /// Takes in a good frame; an answer says why it cannot stand there.
@@ -180,6 +182,7 @@ impl Walk {
             match record {
                 Record::Slab(_) => {}
                 Record::Cut(cut) => self.cuts.push(cut),
+                Record::Emit(epoch) => self.emits.push((epoch, header.end())),
                 Record::Start(start) => self.start = Some(start),
             }
         }

@@ -80,7 +80,8 @@ impl<'a> Columns<'a> {
         Ok((self.source(path, ColumnKind::of(of_type)), of_type))
     }
 
-    fn derived_field(&self, path: &[Step]) -> Option<(ColumnId, Type)> {
+    /// The column and the type of a derived field.
+    pub fn derived_field(&self, path: &[Step]) -> Option<(ColumnId, Type)> {
         let [Step::Name(name)] = path else { return None };
         let at = self.derived.iter().position(|(other, ..)| other == name)?;
         self.derived.get(at).map(|(_, of_type, _)| (ColumnId(self.base + at), *of_type))

@@ -6,10 +6,11 @@ use crate::core::plan::{Audit, FieldPath, Step, TimeFormat, Unit};
 use crate::core::time;
 use crate::core::units::Micros;
 use crate::pipeline::cases::{Case, cases};
+use crate::pipeline::emits::{Emit, emits};
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, number, span, text};
 use crate::pipeline::views::{View, views};
 use crate::pipeline::windows::{Window, windows};
-use crate::pipeline::yaml::{Node, Value, quote};
+use crate::pipeline::yaml::{Node, Place, Value, quote};
 
 /// The field by which a mixed slab's events name their topic, where the file does not say.
 pub const TOPIC_FIELD_DEFAULT: &str = "source";
@@ -58,11 +59,12 @@ const FILE: Keys = Keys {
         "filter",
         "windows",
         "views",
+        "emit",
         "audit",
         "generate",
         "tests",
     ],
-    later: &["alerts", "emit", "webhooks", "routes"],
+    later: &["alerts", "webhooks", "routes"],
 };
 const TOPIC: Keys = Keys { section: "a topic", known: &["schema", "id", "time", "dedup"], later: &[] };
 const TIME: Keys = Keys {
@@ -85,6 +87,7 @@ pub struct File {
     pub filter: Option<At<String>>,
     pub windows: Vec<Window>,
     pub views: Vec<View>,
+    pub emits: Vec<Emit>,
     pub audit: Audit,
     pub weights: Vec<(At<String>, f64)>,
     pub burst: Option<Burst>,
@@ -162,10 +165,12 @@ impl File {
         };
         let windows = match section.get("windows") {
             Some(node) => windows(node, faults),
-            None if section.get("views").is_some() => Vec::new(),
-            None => {
-                section.missing("windows: {NAME: {…}}", "says what is counted (a file needs windows or views)", faults)
-            }
+            None if ["views", "emit"].iter().any(|key| section.get(key).is_some()) => Vec::new(),
+            None => section.missing(
+                "windows: {NAME: {…}}",
+                "says what is counted (a file needs windows, views or emit)",
+                faults,
+            ),
         };
         let audit = section.get("audit").map_or(Audit::Full, |node| audit(node, faults));
         let (weights, burst) = section.get("generate").map(|node| generate(node, faults)).unwrap_or_default();
@@ -177,11 +182,20 @@ impl File {
             filter: section.get("filter").and_then(|node| sql(node, faults)),
             windows,
             views: section.get("views").map(|node| views(node, faults)).unwrap_or_default(),
+            emits: section.get("emit").map(|node| emits(node, faults)).unwrap_or_default(),
             audit,
             weights,
             burst,
             cases: section.get("tests").map(|node| cases(node, faults)).unwrap_or_default(),
         }
+    }
+}
+
+impl File {
+    /// The topics whose events it makes.
+    pub fn emitted(&self) -> impl Iterator<Item = &At<String>> {
+        let windows = self.windows.iter().filter_map(|window| window.topic.as_ref());
+        self.emits.iter().map(|emit| &emit.topic).chain(windows)
     }
 }
 
@@ -298,14 +312,18 @@ fn topics(node: &Node, facts: &TopicFacts, faults: &mut Faulty) -> Vec<Topic> {
     bounded(entries.len(), (1, TOPICS_MAX), "topics", node, faults);
     let mut topics = Vec::new();
     for (key, node) in entries {
-        if !is_topic_name(&key.name) {
-            faults.note(key.place, format!("{} is no topic's name: it is {TOPIC_ALLOWED}", quote(&key.name)));
-        }
-        let name = At { place: key.place, it: key.name.clone() };
+        let name = topic_name(&key.name, key.place, faults);
         let described = (!is_empty(node)).then(|| describe(&name, node, facts, faults));
         topics.push(Topic { name, described });
     }
     topics
+}
+
+pub(super) fn topic_name(name: &str, place: Place, faults: &mut Faulty) -> At<String> {
+    if !is_topic_name(name) {
+        faults.note(place, format!("{} is no topic's name: it is {TOPIC_ALLOWED}", quote(name)));
+    }
+    At { place, it: name.to_owned() }
 }
 
 /// A topic that is only named.
@@ -437,7 +455,7 @@ pub(super) fn path(node: &Node, faults: &mut Faulty) -> Option<At<FieldPath>> {
 }
 
 /// Names, and numbers of items in brackets. The names become column names and parts of messages: quotes, blanks and what is invisible are kept out.
-fn path_of(written: &str) -> Option<FieldPath> {
+pub(super) fn path_of(written: &str) -> Option<FieldPath> {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '@' | '$' | '#' | '/' | ':');
     let is_name = |name: &str| !name.is_empty() && name.len() <= PATH_PART_BYTES_MAX && name.chars().all(plain);
     let mut steps = Vec::new();

@@ -7,6 +7,7 @@ pub mod sql;
 mod file;
 mod windows;
 mod views;
+mod emits;
 mod topics;
 mod columns;
 mod metric;
@@ -137,10 +138,13 @@ impl Bundle {
         if !broken.is_empty() {
             return Err(Faults(broken));
         }
+        let order = topics::order(&files, &mut faults);
+        let mut files = in_order(files, &order);
+        let mut faults = in_order(faults, &order);
         let Some(mut pipelines) = plan::plan(&files, &mut faults) else {
             return Err(Faults::sorted(faults.into_iter().flat_map(|faults| faults.found).collect()));
         };
-        pipelines.cases = files.into_iter().map(|(file, _)| file.cases).collect();
+        pipelines.cases = files.iter_mut().map(|(file, _)| std::mem::take(&mut file.cases)).collect();
         Ok(pipelines)
     }
 
@@ -171,6 +175,12 @@ impl Bundle {
         let file = |(number, (text, schemas)): (usize, _)| FileText { file: logged_name(number), text, schemas };
         Ok(Self(files.into_iter().enumerate().map(file).collect()))
     }
+}
+
+/// The items, each once, in the order of their places.
+fn in_order<T>(items: Vec<T>, order: &[usize]) -> Vec<T> {
+    let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    order.iter().filter_map(|&at| items.get_mut(at)?.take()).collect()
 }
 
 /// What a pipeline file that comes out of the log is called in messages.

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use crate::core::condition;
+use crate::core::emit::{ID, TIME};
 use crate::core::expression::{Expr, Type};
 use crate::core::plan::{
-    ColumnPlan, FieldPath, GroupField, Metric, PipelinePlan, Plan, ROW_FACTS, Step, Top, ViewPlan, WindowKind,
-    WindowPlan,
+    ColumnPlan, EmitPlan, EmittedBy, FieldPath, GroupField, Metric, PipelinePlan, Plan, ROW_FACTS, Step, Top, ViewPlan,
+    WindowKind, WindowPlan,
 };
 use crate::core::units::{Micros, TopicId};
 use crate::pipeline::cases;
 use crate::pipeline::columns::Columns;
+use crate::pipeline::emits;
 use crate::pipeline::file::{File, NAME_BYTES_MAX, TOPIC_FIELD_DEFAULT};
 use crate::pipeline::metric;
 use crate::pipeline::section::{At, Faulty, hint};
@@ -42,13 +44,13 @@ const TABLES: [&str; 12] = [
 pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines> {
     check_names(files, faults);
     let topic_field = topic_field(files, faults);
-    let topics = topics::resolve(files, faults);
+    let mut topics = topics::resolve(files, faults);
     // Where computed columns begin is known once every pipeline has said which fields of the events it reads: so all are planned twice.
     let mut columns = Vec::new();
     let mut unheard: Vec<Faulty> = faults.iter().map(Faulty::unheard).collect();
-    plan_all(files, &topics, &mut columns, 0, &mut unheard);
+    plan_all(files, &mut topics, &mut columns, 0, &mut unheard);
     let base = columns.len();
-    let (pipelines, windows, views) = plan_all(files, &topics, &mut columns, base, faults);
+    let Planned { pipelines, windows, views, emits } = plan_all(files, &mut topics, &mut columns, base, faults);
     let hints = hints(files, &topics, faults);
     if faults.iter().any(|faults| !faults.found.is_empty()) {
         return None;
@@ -59,7 +61,7 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
         plans.push(plan);
         texts.push(text);
     }
-    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views };
+    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, emits };
     Some(Pipelines { plan: Arc::new(plan), schemas: texts, hints, cases: Vec::new() })
 }
 
@@ -89,43 +91,87 @@ fn topic_field(files: &[(File, Texts)], faults: &mut [Faulty]) -> String {
     said.unwrap_or(TOPIC_FIELD_DEFAULT).to_owned()
 }
 
+/// The pipelines and what they have, as in `Plan`.
+#[derive(Default)]
+struct Planned {
+    pipelines: Vec<PipelinePlan>,
+    windows: Vec<WindowPlan>,
+    views: Vec<ViewPlan>,
+    emits: Vec<EmitPlan>,
+}
+
 fn plan_all(
     files: &[(File, Texts)],
-    topics: &Topics,
+    topics: &mut Topics,
     columns: &mut Vec<ColumnPlan>,
     base: usize,
     faults: &mut [Faulty],
-) -> (Vec<PipelinePlan>, Vec<WindowPlan>, Vec<ViewPlan>) {
-    let (mut pipelines, mut windows, mut all_views): (_, _, Vec<ViewPlan>) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, (((file, _), read), faults)) in files.iter().zip(&topics.read).zip(faults).enumerate() {
-        let described = |topic: &TopicId| topics.all.get(usize::from(topic.0)).and_then(|(_, topic)| topic.as_ref());
-        let mut columns = Columns::new(read.iter().map(described).collect(), columns, base);
-        let (first, first_view) = (windows.len(), all_views.len());
-        let filter = computed(file, &mut columns, faults);
-        windows.extend(file.windows.iter().map(|window| plan_window(at, file, window, &mut columns, faults)));
-        for view in &file.views {
-            if all_views.iter().any(|other| other.name == view.name.it) {
-                let message = format!("views: another view of this job is called {} too", quote(&view.name.it));
-                faults.note(view.name.place, message);
-            }
-            all_views.extend(views::plan(at, view, &mut columns, faults));
+) -> Planned {
+    let mut planned = Planned::default();
+    let reads = topics.read.clone();
+    for (((file, _), read), faults) in files.iter().zip(&reads).zip(faults) {
+        let made = plan_file(file, read, topics, columns, base, &mut planned, faults);
+        for (name, made) in made {
+            topics.emit(&name, Some(made));
         }
-        let of_pipeline = windows.get(first..).unwrap_or_default();
-        cases::check(file, |name| row_columns(of_pipeline, name), faults);
-        let (reads, derived, arguments) = columns.into_parts();
-        pipelines.push(PipelinePlan {
-            name: file.pipeline.it.clone(),
-            topics: read.clone(),
-            reads,
-            derived,
-            filter,
-            arguments,
-            windows: first..windows.len(),
-            views: first_view..all_views.len(),
-            audit: file.audit,
-        });
     }
-    (pipelines, windows, all_views)
+    planned
+}
+
+/// Plans one file; gives the topics that it makes.
+fn plan_file(
+    file: &File,
+    read: &[TopicId],
+    topics: &Topics,
+    columns: &mut Vec<ColumnPlan>,
+    base: usize,
+    planned: &mut Planned,
+    faults: &mut Faulty,
+) -> Vec<(String, Described)> {
+    let Planned { pipelines, windows, views, emits } = planned;
+    let at = pipelines.len();
+    let mut columns = Columns::new(read.iter().map(|topic| topics.described(*topic)).collect(), columns, base);
+    let (first, first_view, first_emit) = (windows.len(), views.len(), emits.len());
+    let filter = computed(file, &mut columns, faults);
+    windows.extend(file.windows.iter().map(|window| plan_window(at, file, window, topics, &mut columns, faults)));
+    for view in &file.views {
+        if views.iter().any(|other| other.name == view.name.it) {
+            let message = format!("views: another view of this job is called {} too", quote(&view.name.it));
+            faults.note(view.name.place, message);
+        }
+        views.extend(views::plan(at, view, &mut columns, faults));
+    }
+    // Silence counts once it counts for all that they are made of.
+    let idle_after = read.iter().filter_map(|topic| topics.described(*topic)).map(|topic| topic.plan.idle_after).max();
+    let made = |name: &str, schema: &str, behind: Micros| {
+        let emitted = EmittedBy { pipeline: at, behind };
+        (name.to_owned(), topics::made(name, schema, emitted, idle_after.unwrap_or_default()))
+    };
+    let mut all_made = Vec::new();
+    for emit in &file.emits {
+        let Some((plan, schema)) = emits::plan(emit, topics, read, &mut columns, faults) else { continue };
+        all_made.push(made(&emit.topic.it, &schema, Micros(0)));
+        emits.push(plan);
+    }
+    let of_pipeline = windows.get(first..).unwrap_or_default();
+    for (window, topic) in of_pipeline.iter().zip(&file.windows).filter_map(|(w, it)| Some((w, it.topic.as_ref()?))) {
+        all_made.push(made(&topic.it, &emits::window_schema(window, &columns), window.late_allow));
+    }
+    cases::check(file, |name| row_columns(of_pipeline, name), faults);
+    let (reads, derived, arguments) = columns.into_parts();
+    pipelines.push(PipelinePlan {
+        name: file.pipeline.it.clone(),
+        topics: read.to_vec(),
+        reads,
+        derived,
+        filter,
+        arguments,
+        windows: first..windows.len(),
+        views: first_view..views.len(),
+        emits: first_emit..emits.len(),
+        audit: file.audit,
+    });
+    all_made
 }
 
 /// What a test can say of a window's row.
@@ -169,12 +215,16 @@ fn plan_window(
     pipeline: usize,
     file: &File,
     window: &Window,
+    topics: &Topics,
     columns: &mut Columns,
     faults: &mut Faulty,
 ) -> WindowPlan {
     check_view_name(&file.pipeline.it, window, faults);
     let names = group_names(&window.group);
     let mut taken: Vec<&str> = ROW_COLUMNS.to_vec();
+    if window.topic.is_some() {
+        taken.extend([ID, TIME]);
+    }
     let mut group = Vec::new();
     for (field, name) in window.group.iter().zip(&names) {
         claim_column(name, field.place, &mut taken, faults);
@@ -201,6 +251,7 @@ fn plan_window(
         metrics,
         having: None,
         top: None,
+        topic: window.topic.as_ref().and_then(|topic| topics.number(&topic.it)),
     };
     plan.having = window.having.as_ref().and_then(|having| of_row(having, "having", &plan, columns, faults));
     plan.top = window.top.as_ref().and_then(|top| {
@@ -267,10 +318,12 @@ fn check_view_name(pipeline: &str, window: &Window, faults: &mut Faulty) {
 /// SQL compares column names without regard to case.
 fn claim_column<'n>(name: &'n str, place: Place, taken: &mut Vec<&'n str>, faults: &mut Faulty) {
     if taken.iter().any(|t| t.eq_ignore_ascii_case(name)) {
+        let own = taken.iter().filter(|name| ROW_COLUMNS.contains(name) || [ID, TIME].contains(name));
+        let own: Vec<&str> = own.copied().collect();
         let message = format!(
             "{} is taken: a window's group fields, metrics and {} need different names",
             quote(name),
-            ROW_COLUMNS.join(", ")
+            own.join(", ")
         );
         faults.note(place, message);
     }
@@ -296,15 +349,20 @@ fn group_names(group: &[At<FieldPath>]) -> Vec<String> {
 
 /// The generator's hints of all files together.
 fn hints(files: &[(File, Texts)], topics: &Topics, faults: &mut [Faulty]) -> Hints {
-    let mut weights = vec![1.0; topics.all.len()];
+    let from_outside = |name: &str| !files.iter().any(|(file, _)| file.emitted().any(|emitted| emitted.it == name));
+    let mut weights: Vec<f64> = topics.all.iter().map(|(name, _)| if from_outside(name) { 1.0 } else { 0.0 }).collect();
     let mut bursts = Vec::new();
     for ((file, _), faults) in files.iter().zip(faults) {
         let mut place_of = |topic: &At<String>| {
-            let own = || file.topics.iter().map(|topic| topic.name.it.as_str());
+            let own = || file.topics.iter().map(|topic| topic.name.it.as_str()).filter(|name| from_outside(name));
             if !own().any(|name| name == topic.it) {
                 faults.note(
                     topic.place,
-                    format!("no topic of this file is called {}{}", quote(&topic.it), hint(&topic.it, own())),
+                    format!(
+                        "no topic that this file reads from outside is called {}{}",
+                        quote(&topic.it),
+                        hint(&topic.it, own())
+                    ),
                 );
             }
             topics.all.iter().position(|(name, _)| *name == topic.it)

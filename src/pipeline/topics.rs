@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::core::plan::{TimeFormat, TopicPlan};
+use crate::core::emit::TIME;
+use crate::core::plan::{EmittedBy, FieldPath, TimeFormat, TopicPlan};
 use crate::core::schema::{FieldType, Schema};
-use crate::core::units::TopicId;
+use crate::core::units::{Micros, TopicId};
 use crate::pipeline::columns::article;
 use crate::pipeline::file::{Description, File, TOPICS_MAX};
 use crate::pipeline::section::{At, Faulty, hint};
@@ -37,6 +38,57 @@ pub struct Topics {
     pub read: Vec<Vec<TopicId>>,
 }
 
+impl Topics {
+    pub fn number(&self, name: &str) -> Option<TopicId> {
+        let at = self.all.iter().position(|(other, _)| other == name)?;
+        u16::try_from(at).ok().map(TopicId)
+    }
+
+    pub fn name(&self, topic: TopicId) -> Option<&str> {
+        self.all.get(usize::from(topic.0)).map(|(name, _)| name.as_str())
+    }
+
+    pub fn described(&self, topic: TopicId) -> Option<&Described> {
+        self.all.get(usize::from(topic.0)).and_then(|(_, described)| described.as_ref())
+    }
+
+    /// A topic that a pipeline makes is as it says.
+    pub fn emit(&mut self, name: &str, described: Option<Described>) {
+        if let Some((_, slot)) = self.all.iter_mut().find(|(other, _)| other == name) {
+            *slot = described;
+        }
+    }
+}
+
+/// The files' places, those that make topics before those that read them; files that read what comes of themselves are noted.
+pub fn order(files: &[(File, Texts)], faults: &mut [Faulty]) -> Vec<usize> {
+    let makes = |at: usize, topic: &str| {
+        files.get(at).is_some_and(|(file, _)| file.emitted().any(|emitted| emitted.it == topic))
+    };
+    // What a file reads of what one of the others, or it itself, makes.
+    let waits = |at: usize, left: &[usize]| {
+        let (file, _) = files.get(at)?;
+        file.topics.iter().find(|topic| left.iter().any(|&other| makes(other, &topic.name.it)))
+    };
+    let mut order: Vec<usize> = Vec::new();
+    let mut left: Vec<usize> = (0..files.len()).collect();
+    while let Some(next) = left.iter().position(|&at| waits(at, &left).is_none()) {
+        order.push(left.remove(next));
+    }
+    for &at in &left {
+        let (Some(topic), Some(faults)) = (waits(at, &left), faults.get_mut(at)) else { continue };
+        let name = quote(&topic.name.it);
+        let message = if makes(at, &topic.name.it) {
+            format!("{name} is made by this file itself: let another file read it")
+        } else {
+            format!("{name} is made of what this file makes in turn: topics cannot go in a circle")
+        };
+        faults.note(topic.name.place, message);
+    }
+    order.extend(left);
+    order
+}
+
 /// Resolves the topics of all files, in the order in which they are first named.
 pub fn resolve(files: &[(File, Texts)], faults: &mut [Faulty]) -> Topics {
     let mut names: Vec<&str> = Vec::new();
@@ -45,6 +97,7 @@ pub fn resolve(files: &[(File, Texts)], faults: &mut [Faulty]) -> Topics {
             names.push(&topic.name.it);
         }
     }
+    names.extend(emitted(files, faults).into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
     let all = names.iter().map(|name| ((*name).to_owned(), of_name(name, files, faults))).collect();
     let number = |name: &str| names.iter().position(|other| *other == name).and_then(|at| u16::try_from(at).ok());
     let read = files.iter().map(|(file, _)| {
@@ -60,7 +113,32 @@ pub fn resolve(files: &[(File, Texts)], faults: &mut [Faulty]) -> Topics {
     Topics { all, read }
 }
 
-/// The topic as the one file that describes it says.
+/// The topics that the files make.
+fn emitted<'a>(files: &'a [(File, Texts)], faults: &mut [Faulty]) -> Vec<&'a str> {
+    let described = |name: &str| {
+        let mut topics = files.iter().flat_map(|(file, _)| &file.topics);
+        topics.any(|topic| topic.name.it == name && topic.described.is_some())
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for ((file, _), faults) in files.iter().zip(faults) {
+        for name in file.emitted() {
+            if names.contains(&name.it.as_str()) {
+                faults.note(name.place, format!("something else makes the topic {} already", quote(&name.it)));
+            } else {
+                names.push(&name.it);
+            }
+            if described(&name.it) {
+                let name_shown = quote(&name.it);
+                let message =
+                    format!("the topic {name_shown} is described with a schema: what is made here needs another name");
+                faults.note(name.place, message);
+            }
+        }
+    }
+    names
+}
+
+/// The topic as the one file that describes it says; None, without a fault, where one makes it.
 fn of_name(name: &str, files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Described> {
     let mut first: Option<(String, Option<Described>)> = None;
     let mut named = Vec::new();
@@ -80,7 +158,7 @@ fn of_name(name: &str, files: &[(File, Texts)], faults: &mut [Faulty]) -> Option
             ),
         }
     }
-    if first.is_none() {
+    if first.is_none() && !files.iter().any(|(file, _)| file.emitted().any(|emitted| emitted.it == name)) {
         for (place, faults) in named {
             faults.note(place, format!("no file describes the topic {}: say `{{schema: FILE}}` here", quote(name)));
         }
@@ -121,8 +199,31 @@ fn describe(name: &At<String>, topic: &Description, texts: &Texts, faults: &mut 
         max_future: topic.max_future,
         idle_after: topic.idle_after,
         remember: topic.remember,
+        emitted: None,
     };
     Some(Described { plan, text: text.to_owned(), paths })
+}
+
+/// A topic that a pipeline makes: what it says of itself in `schema`.
+pub fn made(name: &str, schema: &str, emitted: EmittedBy, idle_after: Micros) -> Described {
+    let compiled = Schema::compile(schema).unwrap_or_else(|error| panic!("the schema of {name}: {error}"));
+    let mut paths = Vec::new();
+    let json = serde_json::from_str(schema).unwrap_or_default();
+    list_paths(&json, "", DESCRIBED_DEPTH_MAX, &mut paths);
+    let plan = TopicPlan {
+        name: name.to_owned(),
+        schema: Arc::new(compiled),
+        id: None,
+        time: FieldPath::top(TIME),
+        time_format: TimeFormat::Rfc3339 { zone: None },
+        out_of_order: Micros(0),
+        // The pipeline that makes it has judged the times that they come of.
+        max_future: Micros(i64::MAX),
+        idle_after,
+        remember: Micros(0),
+        emitted: Some(emitted),
+    };
+    Described { plan, text: schema.to_owned(), paths }
 }
 
 fn note<T>(refuse: &mut impl FnMut(String), why: String) -> Option<T> {

@@ -2,7 +2,7 @@
 
 use crate::core::plan::{FieldPath, WindowKind};
 use crate::core::units::Micros;
-use crate::pipeline::file::{MILLISECOND, NAME_ALLOWED, ZERO, bounded, is_name, path, set_span, sql};
+use crate::pipeline::file::{MILLISECOND, NAME_ALLOWED, ZERO, bounded, is_name, path, set_span, sql, topic_name};
 use crate::pipeline::section::{At, Faulty, Keys, Section, mapping, number, span, text};
 use crate::pipeline::yaml::{Node, Value, quote};
 
@@ -22,8 +22,8 @@ const TOP_MAX: f64 = 100_000.0;
 
 const WINDOW: Keys = Keys {
     section: "a window",
-    known: &["every", "group", "late", "emit", "metrics", "having", "top"],
-    later: &["topic"],
+    known: &["every", "group", "late", "emit", "metrics", "having", "top", "topic"],
+    later: &[],
 };
 const EVERY: Keys = Keys { section: "every", known: &["size", "every", "gap"], later: &[] };
 const LATE: Keys = Keys { section: "late", known: &["allow"], later: &[] };
@@ -43,6 +43,8 @@ pub struct Window {
     pub metrics: Vec<(At<String>, At<String>)>,
     pub having: Option<At<String>>,
     pub top: Option<Top>,
+    /// Where closed rows go as events.
+    pub topic: Option<At<String>>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,10 @@ fn window(name: At<String>, node: &Node, faults: &mut Faulty) -> Window {
         metrics,
         having: section.get("having").and_then(|node| sql(node, faults)),
         top: top.map(|(_, top)| top),
+        topic: section.get("topic").and_then(|node| {
+            let name = text(node, "a topic's name", faults)?;
+            Some(topic_name(name, node.place, faults))
+        }),
     }
 }
 

@@ -257,6 +257,7 @@ mod tests {
             pipelines: Vec::new(),
             windows: Vec::new(),
             views: Vec::new(),
+            emits: Vec::new(),
         };
         let directory = tempfile::TempDir::new().unwrap();
         let mut store = SqliteStore::open(&directory.path().join("caudal.db"), Arc::new(plan)).unwrap();

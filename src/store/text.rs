@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::core::columns::GroupValue;
+use crate::core::json::{self, Object};
 use crate::core::plan::{Plan, WindowPlan};
 use crate::core::row::{Value, WindowRow};
 use crate::store::StoredRow;
@@ -43,46 +44,25 @@ impl StoredRow {
 
 fn group_json(window: &WindowPlan, group: &[GroupValue]) -> String {
     assert_eq!(window.group.len(), group.len(), "a group has a value for each of its names");
-    object(window.group.iter().map(|field| &field.name).zip(group), |json, value| match value {
-        GroupValue::Null => json.push_str("null"),
-        GroupValue::Bool(value) => json.push_str(if *value { "true" } else { "false" }),
-        GroupValue::Integer(value) => json.push_str(&value.to_string()),
-        GroupValue::Text(value) => json.push_str(&string(value)),
-    })
+    let mut object = Object::new();
+    for (field, value) in window.group.iter().zip(group) {
+        object.member(&clean(&field.name), json::group_value(value, string));
+    }
+    object.finish()
 }
 
 fn values_json(window: &WindowPlan, values: &[Value]) -> String {
     assert_eq!(window.metrics.len(), values.len(), "a row has a value for each of its metrics");
-    object(window.metrics.iter().map(|(name, _)| name).zip(values), |json, value| match value {
-        Value::Null => json.push_str("null"),
-        // A number literal of any length is JSON, so that an integer past 64 bits stays exact.
-        Value::Integer(value) => json.push_str(&value.to_string()),
-        Value::Number(value) => json.push_str(&serde_json::Value::from(*value).to_string()),
-        Value::Boolean(value) => json.push_str(if *value { "true" } else { "false" }),
-        Value::Text(value) => json.push_str(&string(value)),
-    })
-}
-
-fn object<'a, T: 'a>(
-    members: impl Iterator<Item = (&'a String, &'a T)>,
-    mut write: impl FnMut(&mut String, &T),
-) -> String {
-    let mut json = String::from("{");
-    for (name, value) in members {
-        if json.len() > 1 {
-            json.push(',');
-        }
-        json.push_str(&string(name));
-        json.push(':');
-        write(&mut json, value);
+    let mut object = Object::new();
+    for ((name, _), value) in window.metrics.iter().zip(values) {
+        object.member(&clean(name), json::metric_value(value, string));
     }
-    json.push('}');
-    json
+    object.finish()
 }
 
 /// A JSON string, cleaned.
 pub(super) fn string(text: &str) -> String {
-    serde_json::Value::from(clean(text)).to_string()
+    json::string(&clean(text))
 }
 
 /// The JSON texts of the group values that read as `text`: a string, and perhaps a number or a boolean. Null reads as nothing.

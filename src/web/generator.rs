@@ -216,10 +216,8 @@ fn burst(wish: &BurstWish, pipeline: &Pipelines) -> Result<BurstHint, Problem> {
     if !(1..=BURST_MAX).contains(&wish.size) {
         return Err(Problem::bad_request(format!("burst.size={}: allowed is 1 to {BURST_MAX}", wish.size)));
     }
-    let topic = pipeline.plan.topic(&wish.topic).ok_or_else(|| {
-        let names: Vec<&str> = pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
-        Problem::bad_request(format!("burst.topic={:?}: allowed are {}", wish.topic, names.join(", ")))
-    })?;
+    let topic = pipeline.plan.topic_from_outside(&wish.topic);
+    let topic = topic.map_err(|why| Problem::bad_request(format!("burst.topic: {why}")))?;
     Ok(BurstHint { topic: usize::from(topic.0), probability: wish.probability, size: wish.size })
 }
 

@@ -129,10 +129,7 @@ fn router(web: Arc<Web>) -> Router {
 
 impl Web {
     fn topic(&self, name: &str) -> Result<TopicId, Problem> {
-        self.app.pipeline.plan.topic(name).ok_or_else(|| {
-            let names: Vec<&str> = self.app.pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
-            Problem::not_found(format!("there is no topic {name:?}: the pipeline has {}", names.join(", ")))
-        })
+        self.app.pipeline.plan.topic_from_outside(name).map_err(Problem::not_found)
     }
 }
 

@@ -190,7 +190,8 @@ pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
             name: &topic.name,
             id: topic.id.as_ref().map(FieldPath::to_string),
             time: topic.time.to_string(),
-            post: format!("/topics/{}/events", escape(&topic.name)),
+            post: topic.emitted.is_none().then(|| format!("/topics/{}/events", escape(&topic.name))),
+            emitted_by: topic.emitted.and_then(|by| plan.pipelines.get(by.pipeline)).map(|by| by.name.as_str()),
             schema: Raw::of(schema.as_bytes()),
             example: example.as_deref().map(Raw::of),
         });

@@ -176,8 +176,10 @@ pub struct TopicView<'a> {
     /// Paths of the fields.
     pub id: Option<String>,
     pub time: String,
-    /// Where its events are posted.
-    pub post: String,
+    /// Where its events are posted; null where the job makes them itself.
+    pub post: Option<String>,
+    /// The pipeline that makes them.
+    pub emitted_by: Option<&'a str>,
     /// As it was written, its fields in their order.
     pub schema: Raw<'a>,
     /// An event that the schema accepts; null where none can be made from it.

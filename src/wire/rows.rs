@@ -6,6 +6,7 @@ use bincode::{Decode, Encode};
 use uuid::Uuid;
 
 use crate::core::columns::{GroupValue, Reason};
+use crate::core::emit::Emitted;
 use crate::core::ledger::Counts;
 use crate::core::row::{AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
@@ -61,6 +62,13 @@ pub struct WireViewChange {
     offset: u64,
     time_us: i64,
     value: String,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireEmitted {
+    emit: u32,
+    offset: u64,
+    line: String,
 }
 
 #[derive(Debug, Encode, Decode)]
@@ -210,6 +218,18 @@ impl From<WireViewChange> for ViewChange {
             time: Micros(change.time_us),
             value: change.value,
         }
+    }
+}
+
+impl From<Emitted> for WireEmitted {
+    fn from(event: Emitted) -> Self {
+        Self { emit: event.emit as u32, offset: event.offset.0, line: event.line }
+    }
+}
+
+impl From<WireEmitted> for Emitted {
+    fn from(event: WireEmitted) -> Self {
+        Self { emit: event.emit as usize, offset: Offset(event.offset), line: event.line }
     }
 }
 

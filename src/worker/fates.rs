@@ -12,7 +12,7 @@ use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::time;
 use crate::core::units::{Micros, TopicId};
 use crate::core::view::Keyed;
-use crate::wire::{WireAuditEvent, WireCounts, WireDeadLetter, WireViewChange};
+use crate::wire::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireViewChange};
 use crate::worker::rows::{DecodedSlab, EpochRows};
 use crate::worker::share::{Share, share};
 
@@ -28,6 +28,7 @@ pub struct Fates {
     /// By pipeline.
     pub expression_errors: Vec<u64>,
     pub history: Vec<WireViewChange>,
+    pub emitted: Vec<WireEmitted>,
 }
 
 /// Fates, and the partial panes of what was counted.
@@ -83,7 +84,8 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         rows.keep(|row| !duplicate[row]);
     }
 
-    let (mut contributions, mut entries, mut history) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut contributions, mut entries) = (Vec::new(), Vec::new());
+    let (mut history, mut emitted) = (Vec::new(), Vec::new());
     let (mut late_by_window, mut expression_errors) = (Vec::new(), Vec::new());
     let mut verdicts = Verdicts::new(epoch, &rows);
     for (pipeline, &lateness) in plan.pipelines.iter().zip(epoch.lateness) {
@@ -92,6 +94,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         contributions.append(&mut share.contributions);
         entries.append(&mut share.entries);
         history.extend(share.history.drain(..).map(WireViewChange::from));
+        emitted.extend(share.emitted.drain(..).map(WireEmitted::from));
         late_by_window.append(&mut share.late_by_window);
         expression_errors.push(share.expression_errors);
         verdicts.add(share);
@@ -113,8 +116,17 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
     let events = verdicts.audited(epoch, &rows);
     let dead_letters = dead_letters.into_iter().map(WireDeadLetter::from).collect();
     let WireCounts(counts) = counts.into();
-    let fates =
-        Fates { counts, dead_letters, events, duplicates, filtered, late_by_window, expression_errors, history };
+    let fates = Fates {
+        counts,
+        dead_letters,
+        events,
+        duplicates,
+        filtered,
+        late_by_window,
+        expression_errors,
+        history,
+        emitted,
+    };
     Settled { fates, contributions, entries }
 }
 
@@ -122,11 +134,16 @@ impl Verdicts {
     fn new(epoch: &Epoch, rows: &EpochRows) -> Self {
         let audited: Vec<&PipelinePlan> =
             epoch.plan.pipelines.iter().filter(|p| epoch.audited && p.audit == Audit::Full).collect();
-        let audit = |topic: &TopicId| audited.iter().any(|p| p.reads_topic(*topic)).then(Vec::new);
+        let kept = |topic: &TopicId| match epoch.plan.unread(*topic) {
+            Some(emitter) => epoch.audited && emitter.audit == Audit::Full,
+            None => audited.iter().any(|p| p.reads_topic(*topic)),
+        };
+        // An event that the job made and that no pipeline reads is there for others.
+        let unread: Vec<bool> = rows.topic.iter().map(|topic| epoch.plan.unread(*topic).is_some()).collect();
         Self {
-            passed: vec![false; rows.len()],
-            counted: vec![false; rows.len()],
-            metrics: rows.topic.iter().map(audit).collect(),
+            metrics: rows.topic.iter().map(|topic| kept(topic).then(Vec::new)).collect(),
+            passed: unread.clone(),
+            counted: unread,
         }
     }
 

@@ -201,7 +201,8 @@ mod tests {
         let entries = vec![0; KEY_GROUPS / 2 * topics * 4];
         let ids = Message::Ids { epoch: 1, newest: vec![None; topics], entries };
         peer.send(1, Channel::Data, wire::encode(&ids)).unwrap();
-        let cut = Cut { epoch: Epoch(1), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None };
+        let cut =
+            Cut { epoch: Epoch(1), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None, emitted: Epoch(0) };
         let open = Open { worker: 0, workers: 2, bundle, id_key: 0, batch: false };
         let end = Message::EndEpoch { cut: cut.into(), base: 0, checkpoint: None };
         let thread = std::thread::spawn(move || {

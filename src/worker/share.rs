@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use crate::core::aggregate::{Contribution, Rows, preaggregate};
 use crate::core::columns::{Column, GroupValue};
+use crate::core::emit::{self, Emitted};
 use crate::core::expression::{Evaluated, Inputs, as_group, truths};
 use crate::core::identity::metric_id;
-use crate::core::plan::{Audit, ColumnKind, Computed, PipelinePlan, Plan, ViewPlan, WindowPlan};
+use crate::core::plan::{Audit, ColumnKind, Computed, EmitPlan, PipelinePlan, Plan, ViewPlan, WindowPlan};
 use crate::core::row::ViewChange;
 use crate::core::units::Micros;
 use crate::core::view::{self, Entry, Keyed};
@@ -26,6 +27,7 @@ pub struct Share {
     pub contributions: Vec<Contribution>,
     pub entries: Vec<Keyed>,
     pub history: Vec<ViewChange>,
+    pub emitted: Vec<Emitted>,
     pub expression_errors: u64,
     /// Events that were late for a window, by the pipeline's windows.
     pub late_by_window: Vec<u64>,
@@ -88,14 +90,21 @@ fn passed(
     for (index, view) in pipeline.views.clone().zip(plan.views.get(pipeline.views.clone()).unwrap_or_default()) {
         view_entries(index, view, rows, &mut entries, &mut history);
     }
-    // What a view takes is not late.
-    let late = if pipeline.views.is_empty() { late_for_all(&late, rows.len()) } else { Vec::new() };
+    let emits = pipeline.emits.clone().zip(plan.emits.get(pipeline.emits.clone()).unwrap_or_default());
+    let emitted = emits.flat_map(|(index, emit)| emitted(plan, index, emit, rows)).collect();
+    // What a view takes is not late, nor is what events are made of.
+    let late = if pipeline.views.is_empty() && pipeline.emits.is_empty() {
+        late_for_all(&late, rows.len())
+    } else {
+        Vec::new()
+    };
     Share {
         passed: rows.number.clone(),
         late,
         contributions,
         entries,
         history,
+        emitted,
         expression_errors,
         late_by_window,
         metrics: trace.map(|trace| trace.metrics),
@@ -130,6 +139,18 @@ fn view_entries(
         }
     }
     entries.extend(by_key.into_iter().map(|(key, entry)| Keyed { view: index, key, entry }));
+}
+
+/// The events that are made of these rows.
+fn emitted(plan: &Plan, index: usize, emit: &EmitPlan, rows: &EpochRows) -> Vec<Emitted> {
+    let wanted = emit.when.map(|when| truths(&rows.fields[when.0]));
+    let is_wanted =
+        |row: &usize| emit.from.contains(&rows.topic[*row]) && wanted.as_ref().is_none_or(|wanted| wanted[*row]);
+    let event = |row: usize| {
+        let (time, offset) = (rows.time[row], rows.offset[row]);
+        Emitted { emit: index, offset, line: emit::of_event(plan, emit, &rows.fields, row, (time, offset)) }
+    };
+    (0..rows.len()).filter(is_wanted).map(event).collect()
 }
 
 /// Appends computed columns; gives the number of errors.

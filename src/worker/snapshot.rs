@@ -1,7 +1,8 @@
 //! Panes and ids as bytes: on their way to their owner, and by key group in a checkpoint.
 //!
-//! Little-endian. Panes and entries of views: `core::window` and `core::view` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64);
-//! the number of pipelines (u32) and for each W(e), W(e−1), W(e−2) (i64 each); the number of topics (u32) and for each a byte (1: seen), largest time
+//! Little-endian. Panes and entries of views: `core::window` and `core::view` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
+//! up (u64); the number of pipelines (u32) and for each W(e), W(e−1), W(e−2) (i64 each), the number of its earlier watermarks (u32) and for each its
+//! first epoch (u64) and W (i64); the number of topics (u32) and for each a byte (1: seen), largest time
 //! (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
 
 use crate::core::aggregate::Contribution;
@@ -11,7 +12,7 @@ use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Micros, Millis, TopicId};
 use crate::core::view::{Keyed, Views};
-use crate::core::watermark::{TopicClock, Watermark, Watermarks};
+use crate::core::watermark::{Kept, TopicClock, Watermark, Watermarks};
 use crate::core::window::{Panes, owner_bytes};
 use crate::wire::{Ids, Message, Section};
 
@@ -142,12 +143,17 @@ fn id_sections(ids: impl Iterator<Item = SeenId>) -> Vec<Section> {
 }
 
 fn common(epoch: Epoch, watermarks: &Watermarks, panes: &Panes) -> Vec<u8> {
-    let (topics, watermarks) = watermarks.state();
+    let (up, topics, pipelines) = watermarks.state();
     let mut bytes = epoch.0.to_le_bytes().to_vec();
-    let watermarks: Vec<Watermark> = watermarks.collect();
-    bytes.extend_from_slice(&(watermarks.len() as u32).to_le_bytes());
-    for Watermark { now, closing, lateness } in watermarks {
+    bytes.extend_from_slice(&up.0.to_le_bytes());
+    bytes.extend_from_slice(&(pipelines.len() as u32).to_le_bytes());
+    for Kept { watermark: Watermark { now, closing, lateness }, past } in pipelines {
         for w in [now, closing, lateness] {
+            bytes.extend_from_slice(&w.0.to_le_bytes());
+        }
+        bytes.extend_from_slice(&(past.len() as u32).to_le_bytes());
+        for (epoch, w) in past {
+            bytes.extend_from_slice(&epoch.0.to_le_bytes());
             bytes.extend_from_slice(&w.0.to_le_bytes());
         }
     }
@@ -170,10 +176,13 @@ fn common(epoch: Epoch, watermarks: &Watermarks, panes: &Panes) -> Vec<u8> {
 pub fn restore_common(bytes: &[u8], watermarks: &mut Watermarks, panes: &mut Panes) -> Epoch {
     let mut rest = bytes;
     let epoch = Epoch(u64::from_le_bytes(take(&mut rest)));
+    let up = Millis(u64::from_le_bytes(take(&mut rest)));
     let pipelines = u32::from_le_bytes(take(&mut rest));
     let of_pipelines = (0..pipelines).map(|_| {
         let [now, closing, lateness] = [(); 3].map(|()| Micros(i64::from_le_bytes(take(&mut rest))));
-        Watermark { now, closing, lateness }
+        let past = u32::from_le_bytes(take(&mut rest));
+        let mut earlier = |_| (Epoch(u64::from_le_bytes(take(&mut rest))), Micros(i64::from_le_bytes(take(&mut rest))));
+        Kept { watermark: Watermark { now, closing, lateness }, past: (0..past).map(&mut earlier).collect() }
     });
     let of_pipelines = of_pipelines.collect();
     let topics = u32::from_le_bytes(take(&mut rest));
@@ -184,7 +193,7 @@ pub fn restore_common(bytes: &[u8], watermarks: &mut Watermarks, panes: &mut Pan
         TopicClock { seen: (seen == 1).then_some((largest, up)) }
     });
     let topics = topics.collect();
-    watermarks.restore(topics, of_pipelines);
+    watermarks.restore(up, topics, of_pipelines);
     let emits = u32::from_le_bytes(take(&mut rest));
     let emits: Vec<Millis> = (0..emits).map(|_| Millis(u64::from_le_bytes(take(&mut rest)))).collect();
     panes.restore_common(&emits, |pipeline| watermarks.of(pipeline).closing);

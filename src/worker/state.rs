@@ -171,6 +171,7 @@ impl State {
                 idle_base_us: silence.map(|s| s.base.0),
                 last_up_ms: silence.map(|s| s.since.0),
                 next_close_us: self.panes.next_close(pipeline).map(|t| t.0),
+                coming_us: self.watermarks.coming(pipeline).0,
             }
         };
         Facts {
@@ -377,6 +378,7 @@ impl State {
             expression_errors: fates.expression_errors,
             views: views.into_iter().map(WireViewRow::from).collect(),
             history: fates.history,
+            emitted: fates.emitted,
             facts: self.facts(),
         };
         self.out.push((To::Coordinator, Message::Report(Box::new(report))));

@@ -38,7 +38,14 @@ fn slab_of(first: u64, count: u32, ingest: u64, lines: impl Into<Vec<u8>>) -> Re
 
 fn cut(epoch: u64, end: u64, idle: bool) -> Record {
     let idle = idle.then_some(Millis(epoch + 2));
-    Record::Cut(Cut { epoch: Epoch(epoch), end: Offset(end), ingest: Millis(epoch), up: Millis(epoch + 1), idle })
+    Record::Cut(Cut {
+        epoch: Epoch(epoch),
+        end: Offset(end),
+        ingest: Millis(epoch),
+        up: Millis(epoch + 1),
+        idle,
+        emitted: Epoch(0),
+    })
 }
 
 fn start(generation: u64) -> Record {
@@ -624,7 +631,14 @@ mod writer {
         let lines = "{}\n".repeat(events as usize);
         let submission = Submission { topic: None, lines: lines.into(), count: events, applied: None };
         let requests = if events == 0 { Vec::new() } else { vec![Request { submission, receipt }] };
-        let cut = |&epoch| Cut { epoch: Epoch(epoch), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None };
+        let cut = |&epoch| Cut {
+            epoch: Epoch(epoch),
+            end: Offset(0),
+            ingest: Millis(0),
+            up: Millis(0),
+            idle: None,
+            emitted: Epoch(0),
+        };
         (Batch { requests, cuts: cuts.iter().map(cut).collect(), retain: None }, answer)
     }
 

@@ -33,9 +33,13 @@ impl State {
         if self.draining {
             return None;
         }
+        if self.emitting.is_under_way() {
+            // It will come out of the log, and end an epoch then.
+            return None;
+        }
         let clocks = || self.plan.pipelines.iter().zip(&self.facts.clocks);
-        // Where a watermark has passed a pane's end: panes close one epoch behind it.
-        if clocks().any(|(_, clock)| clock.next_close_us.is_some_and(|closes| closes <= clock.watermark_us)) {
+        // Where a watermark has passed a pane's end, or will when those before it are known: panes close one epoch behind it.
+        if clocks().any(|(_, clock)| clock.next_close_us.is_some_and(|closes| closes <= clock.coming_us)) {
             return Some(Due::Epoch);
         }
         let is_quiet = |(pipeline, clock): (&PipelinePlan, &Clock)| {

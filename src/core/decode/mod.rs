@@ -167,8 +167,8 @@ impl Decoder {
             Some(Capture::Text(text, _)) => {
                 let mut room = Vec::new();
                 let name = text.plain(line, &mut room);
-                let found = self.topics.find(name).and_then(|at| u16::try_from(at).ok());
-                found.map(TopicId).ok_or_else(|| refusal(format!("{} is no topic of this job", quoted(name))))
+                let found = self.outside(name);
+                found.ok_or_else(|| refusal(format!("{} is no topic that takes events from outside", quoted(name))))
             }
             None | Some(Capture::Absent) => Err(refusal("missing; it names the event's topic".into())),
             Some(_) => Err(refusal("no string; it names the event's topic".into())),
@@ -180,7 +180,14 @@ impl Decoder {
         let at = self.topic_name.find(line)? + self.topic_name.needle().len();
         let rest = line.get(at..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
         let name = rest.get(..memchr::memchr(b'"', rest)?)?;
-        self.topics.find(name).and_then(|at| u16::try_from(at).ok()).map(TopicId)
+        self.outside(name)
+    }
+
+    /// The topic of this name, unless the job makes it itself.
+    fn outside(&self, name: &[u8]) -> Option<TopicId> {
+        let at = self.topics.find(name)?;
+        let outside = self.plan.topics.get(at).is_some_and(|topic| topic.emitted.is_none());
+        outside.then(|| u16::try_from(at).ok().map(TopicId))?
     }
 }
 

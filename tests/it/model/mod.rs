@@ -118,7 +118,8 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
 pub fn batch(plan: &Plan, schemas: &[String], topic: Option<usize>, lines: Vec<(u64, Vec<u8>)>) -> Outcome {
     let mut model = Model::new(plan, schemas, true);
     let events: Vec<_> = lines.into_iter().map(|(offset, line)| (offset, 0, topic, line)).collect();
-    let cut = Cut { epoch: Epoch(1), end: Offset(u64::MAX), ingest: Millis(0), up: Millis(0), idle: None };
+    let cut =
+        Cut { epoch: Epoch(1), end: Offset(u64::MAX), ingest: Millis(0), up: Millis(0), idle: None, emitted: Epoch(0) };
     model.epoch(&events, &cut);
     model.finish()
 }

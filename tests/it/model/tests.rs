@@ -31,6 +31,7 @@ fn topic(name: &str, out_of_order_ms: i64) -> TopicPlan {
         max_future: Micros(60_000_000),
         idle_after: Micros(5_000_000),
         remember: Micros(1_000_000),
+        emitted: None,
     }
 }
 
@@ -45,6 +46,7 @@ fn window(kind: WindowKind, late_allow_ms: i64) -> WindowPlan {
         metrics: vec![("n".to_owned(), Metric::Count)],
         having: None,
         top: None,
+        topic: None,
     }
 }
 
@@ -76,7 +78,7 @@ fn plan(topics: Vec<TopicPlan>, pipelines: Vec<PipelinePlan>, windows: Vec<Windo
     let column = |name: &str, kind| ColumnPlan { path: FieldPath::top(name), kind };
     let columns =
         vec![column("g", ColumnKind::Group), column("flag", ColumnKind::Boolean), column("x", ColumnKind::Number)];
-    Plan { topic_field: "source".to_owned(), topics, columns, pipelines, windows, views: Vec::new() }
+    Plan { topic_field: "source".to_owned(), topics, columns, pipelines, windows, views: Vec::new(), emits: Vec::new() }
 }
 
 /// One topic, one pipeline, one window.
@@ -113,7 +115,7 @@ impl Log {
         self.offset += events.len() as u64;
         self.epoch += 1;
         let (epoch, end) = (Epoch(self.epoch), Offset(self.offset));
-        self.entries.push(Entry::Cut(Cut { epoch, end, ingest, up, idle: idle_ms.map(Millis) }));
+        self.entries.push(Entry::Cut(Cut { epoch, end, ingest, up, idle: idle_ms.map(Millis), emitted: Epoch(0) }));
     }
 
     fn outcome(&self, plan: &Plan) -> Outcome {

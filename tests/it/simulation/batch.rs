@@ -70,7 +70,14 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<Results> 
             }
             epoch += 1;
             let idle = closing.then_some(Millis(0));
-            let cut = Cut { epoch: Epoch(epoch), end: Offset(at as u64), ingest: Millis(0), up: Millis(0), idle };
+            let cut = Cut {
+                epoch: Epoch(epoch),
+                end: Offset(at as u64),
+                ingest: Millis(0),
+                up: Millis(0),
+                idle,
+                emitted: Epoch(0),
+            };
             in_flight.push_back(InFlight::new(cut, Offset(base), workers));
             for worker in 0..workers {
                 ranks.send((0, worker + 1), &Message::EndEpoch { cut: cut.into(), base, checkpoint: None });

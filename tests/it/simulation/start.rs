@@ -18,7 +18,14 @@ use crate::sim_disk::SimDisk;
 const LOG: LogId = LogId(1);
 
 fn cut(epoch: u64, end: u64) -> Cut {
-    Cut { epoch: Epoch(epoch), end: Offset(end), ingest: Millis(0), up: Millis(epoch * 10), idle: None }
+    Cut {
+        epoch: Epoch(epoch),
+        end: Offset(end),
+        ingest: Millis(0),
+        up: Millis(epoch * 10),
+        idle: None,
+        emitted: Epoch(0),
+    }
 }
 
 fn progress(log: LogId, epoch: u64, end: u64) -> Progress {

@@ -22,6 +22,7 @@ pub fn topic(name: &str, schema: &str, time: &str) -> TopicPlan {
         max_future: Micros(0),
         idle_after: Micros(5_000_000),
         remember: Micros(86_400_000_000),
+        emitted: None,
     }
 }
 
@@ -42,6 +43,7 @@ pub fn window(name: &str, every: Micros, group: &[(&str, ColumnId)], metrics: &[
         metrics: metrics.iter().map(|&(name, metric)| (name.to_owned(), metric)).collect(),
         having: None,
         top: None,
+        topic: None,
     }
 }
 
@@ -55,5 +57,13 @@ pub fn plan(name: &str, topics: Vec<TopicPlan>, columns: Vec<ColumnPlan>, window
         audit: Audit::None,
         ..PipelinePlan::default()
     };
-    Plan { topic_field: "source".to_owned(), topics, columns, pipelines: vec![pipeline], windows, views: Vec::new() }
+    Plan {
+        topic_field: "source".to_owned(),
+        topics,
+        columns,
+        pipelines: vec![pipeline],
+        windows,
+        views: Vec::new(),
+        emits: Vec::new(),
+    }
 }

@@ -1,0 +1,111 @@
+//! Events that the job makes itself: what stands in their lines. `docs/semantics.md`, "Emitted events".
+
+use crate::core::columns::Column;
+use crate::core::expression::Type;
+use crate::core::identity::{emitted_id, row_event_id};
+use crate::core::json::{self, Object};
+use crate::core::plan::{BodyField, EmitPlan, Plan};
+use crate::core::row::WindowRow;
+use crate::core::time;
+use crate::core::units::{Epoch, Micros, Offset, TopicId};
+use crate::core::view;
+
+/// The fields that every emitted event has: its id and its time.
+pub const ID: &str = "event_id";
+pub const TIME: &str = "timestamp";
+
+/// An event made of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emitted {
+    /// Its place in `Plan::emits`.
+    pub emit: usize,
+    /// Of the event it is made of.
+    pub offset: Offset,
+    /// JSON, without a line's end.
+    pub line: String,
+}
+
+/// What an epoch has made, topic by topic, in the order in which it goes into the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emission {
+    pub epoch: Epoch,
+    pub lines: Vec<(TopicId, Vec<String>)>,
+}
+
+/// The event that `emit` makes of a row of its pipeline, whose columns are `fields`.
+#[must_use]
+pub fn of_event(
+    plan: &Plan,
+    emit: &EmitPlan,
+    fields: &[Column],
+    row: usize,
+    (time, offset): (Micros, Offset),
+) -> String {
+    let mut event = begin(emitted_id(topic_name(plan, emit.topic), time, offset), time);
+    for BodyField { name, column, moment } in &emit.body {
+        let Some(value) = view::json(&fields[column.0], row) else { continue };
+        match value.parse().map(Micros) {
+            Ok(at) if *moment => event.member(name, json::string(&time::format(at))),
+            _ => event.member(name, value),
+        }
+    }
+    event.finish()
+}
+
+/// What an epoch emits: closed rows of windows that have a topic, and what `emitted` holds. None where that is nothing.
+#[must_use]
+pub fn emission(plan: &Plan, epoch: Epoch, rows: &[WindowRow], mut emitted: Vec<Emitted>) -> Option<Emission> {
+    emitted.sort_by_key(|event| (event.emit, event.offset));
+    let mut lines: Vec<(TopicId, Vec<String>)> = Vec::new();
+    let mut push = |topic: TopicId, line: String| match lines.last_mut() {
+        Some((last, lines)) if *last == topic => lines.push(line),
+        _ => lines.push((topic, vec![line])),
+    };
+    for event in emitted {
+        let Some(emit) = plan.emits.get(event.emit) else { panic!("emit {} is none of the plan's", event.emit) };
+        push(emit.topic, event.line);
+    }
+    let topic = |row: &WindowRow| plan.windows.get(row.window).and_then(|window| window.topic);
+    let mut closed: Vec<(&WindowRow, TopicId)> =
+        rows.iter().filter(|row| row.closed).filter_map(|row| Some((row, topic(row)?))).collect();
+    closed.sort_by(|(a, _), (b, _)| {
+        (a.window, a.start, &a.group, a.revision).cmp(&(b.window, b.start, &b.group, b.revision))
+    });
+    for (row, topic) in closed {
+        push(topic, of_row(plan, row));
+    }
+    (!lines.is_empty()).then_some(Emission { epoch, lines })
+}
+
+/// The event that a closed row is. Its time is the last moment of the window.
+fn of_row(plan: &Plan, row: &WindowRow) -> String {
+    let Some(window) = plan.windows.get(row.window) else { panic!("window {} is none of the plan's", row.window) };
+    let mut event = begin(row_event_id(row.metric_id, row.revision), row.end.minus(Micros(1)));
+    event.member("metric_id", json::string(&row.metric_id.to_string()));
+    event.member("window_start", json::string(&time::format(row.start)));
+    event.member("window_end", json::string(&time::format(row.end)));
+    for (field, value) in window.group.iter().zip(&row.group) {
+        let value = json::group_value(value, json::string);
+        // A topic that does not describe a field of text may have other values in it.
+        let as_text = field.of_type == Type::Text && value != "null" && !value.starts_with('"');
+        event.member(&field.name, if as_text { json::string(&value) } else { value });
+    }
+    for ((name, _), value) in window.metrics.iter().zip(&row.values) {
+        event.member(name, json::metric_value(value, json::string));
+    }
+    event.member("event_count", row.event_count);
+    event.member("revision", row.revision);
+    event.finish()
+}
+
+fn begin(id: uuid::Uuid, time: Micros) -> Object {
+    let mut event = Object::new();
+    event.member(ID, json::string(&id.to_string()));
+    event.member(TIME, json::string(&time::format(time)));
+    event
+}
+
+fn topic_name(plan: &Plan, topic: TopicId) -> &str {
+    let of_plan = plan.topics.get(usize::from(topic.0));
+    of_plan.map_or_else(|| panic!("{topic:?} is none of the plan's"), |topic| topic.name.as_str())
+}
