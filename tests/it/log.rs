@@ -69,8 +69,8 @@ fn drain(reader: &mut Reader) -> Vec<String> {
     slabs
 }
 
-/// Slabs, cuts and the newest start, as written.
-type Content = (Vec<String>, Vec<Cut>, Option<Start>);
+/// Slabs, cuts, epochs whose emissions there are, and the newest start, as written.
+type Content = (Vec<String>, Vec<Cut>, Vec<Epoch>, Option<Start>);
 
 fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
     let mut content = Content::default();
@@ -78,14 +78,16 @@ fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
         match record {
             Record::Slab(_) => content.0.push(shown(record)),
             Record::Cut(cut) => content.1.push(*cut),
-            Record::Start(start) => content.2 = Some(start.clone()),
+            Record::Emit(epoch) => content.2.push(*epoch),
+            Record::Start(start) => content.3 = Some(start.clone()),
         }
     }
     content
 }
 
 fn content_in(log: &Log, recovered: Recovered) -> Content {
-    (drain(&mut log.reader(recovered.begin)), recovered.cuts, recovered.start)
+    let emits = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
+    (drain(&mut log.reader(recovered.begin)), recovered.cuts, emits, recovered.start)
 }
 
 /// The end of what an error says, for tables of cases.
@@ -260,6 +262,7 @@ struct Lives {
     retained: bool,
     generation: u64,
     epoch: u64,
+    emitted: u64,
     ingest: u64,
 }
 
@@ -303,8 +306,12 @@ impl Lives {
         assert!(slabs.ends_with(&from_needed), "seed {seed}: slabs from {}", self.needed_from);
         // A start is doubtful too; one that is there and was not acknowledged does no harm.
         let start = recovered.start.map_or(0, |s| s.generation.0);
-        assert!((all.2.map_or(0, |s| s.generation.0)..=self.generation).contains(&start), "seed {seed}: start {start}");
+        assert!((all.3.map_or(0, |s| s.generation.0)..=self.generation).contains(&start), "seed {seed}: start {start}");
         assert!(all.1.ends_with(&recovered.cuts), "seed {seed}: cuts");
+        let emits: Vec<Epoch> = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
+        assert!(all.2.ends_with(&emits), "seed {seed}: emissions");
+        assert!(self.retained || verify_from > Offset(0) || emits.len() == all.2.len(), "seed {seed}: emissions");
+        self.emitted = all.2.last().map_or(0, |epoch| epoch.0);
         let needed = all.1.iter().filter(|c| c.end >= verify_from && c.end >= self.needed_from).count();
         assert!(recovered.cuts.len() >= needed, "seed {seed}: {} of {needed} cuts", recovered.cuts.len());
         assert!(recovered.cuts.iter().zip(recovered.cuts.iter().skip(1)).all(|(a, b)| b.epoch.0 == a.epoch.0 + 1));
@@ -327,6 +334,12 @@ impl Lives {
                 self.epoch += 1;
                 records.push(cut(self.epoch, end, self.rng.random()));
             }
+        }
+        for _ in 0..self.rng.random_range(0..5_u32).saturating_sub(2) {
+            self.emitted += 1;
+            records.push(Record::Emit(Epoch(self.emitted)));
+            records.push(slab(end, 2, self.ingest));
+            end += 2;
         }
         records
     }
@@ -388,6 +401,7 @@ fn lives_with_crashes_keep_what_was_acknowledged() {
             retained: false,
             generation: 0,
             epoch: 0,
+            emitted: 0,
             ingest: 0,
         };
         let mut disk = SimDisk::new(seed);
@@ -614,8 +628,9 @@ fn a_torn_tail_is_cut_off_and_zeroed() {
 mod writer {
     use std::cell::RefCell;
 
+    use caudal::core::emit::Emission;
     use caudal::ingest::feed::feed;
-    use caudal::ingest::writer::{Batch, Note, Request, Writer};
+    use caudal::ingest::writer::{Batch, Note, Owed, Request, Writer};
     use caudal::ingest::{Receipt, Refusal, Submission};
     use tokio::sync::oneshot::{self, error::TryRecvError};
 
@@ -639,7 +654,10 @@ mod writer {
             idle: None,
             emitted: Epoch(0),
         };
-        (Batch { requests, cuts: cuts.iter().map(cut).collect(), retain: None }, answer)
+        let emission = |&epoch| Emission { epoch: Epoch(epoch), lines: vec![(TopicId(9), vec!["{}".to_owned()])] };
+        let emissions = cuts.iter().filter(|&&epoch| epoch >= 8).map(emission).collect();
+        let owed = Owed { cuts: cuts.iter().map(cut).collect(), emissions };
+        (Batch { requests, owed, retain: None }, answer)
     }
 
     fn shown(notes: &RefCell<Vec<Note>>) -> Vec<(u64, Option<u64>)> {
@@ -682,9 +700,56 @@ mod writer {
         assert_eq!(answer.try_recv().unwrap(), Ok(Receipt { first: Offset(7), count: 1 }));
         assert_eq!(writer.again_after(), None);
         let fed: Vec<u32> = std::iter::from_fn(|| feed.next_slab().unwrap()).map(|s| s.count).collect();
-        assert_eq!(fed, [3, 2, 2, 1]);
+        assert_eq!(fed, [3, 2, 2, 1, 1, 1], "the last two are what epochs 8 and 9 emitted");
         let recovered = Log::open(disk.crash(), SMALL, ID, None, Offset(0)).unwrap().1;
         assert_eq!(recovered.cuts.iter().map(|c| c.epoch.0).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+    }
+
+    /// What an epoch emits comes after the submissions of its frame, in one frame, and finds room where they do not.
+    #[test]
+    fn emissions_go_in_where_submissions_are_refused() {
+        let disk = SimDisk::new(0);
+        let options = Options { bytes_max: 2 * SMALL.segment_bytes, ..SMALL };
+        let (log, _) = Log::open(disk.clone(), options, ID, None, Offset(0)).unwrap();
+        let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
+        let (mut writer, notes) = (Writer::new(log, feed_in), RefCell::new(Vec::new()));
+        let note = |n| notes.borrow_mut().push(n);
+        let emission = |epoch: u64| {
+            let lines =
+                |topic: u16, count: u64| (TopicId(topic), (0..count).map(|n| format!("{{\"n\":{n}}}")).collect());
+            Emission { epoch: Epoch(epoch), lines: vec![lines(3, 2), lines(4, 1)] }
+        };
+        let mut accepted = 0;
+        let mut refused = 0;
+        for epoch in 1..=8 {
+            let (mut batch, mut answer) = batch(1, &[]);
+            batch.owed.emissions = vec![emission(2 * epoch), emission(2 * epoch + 1)];
+            writer.commit(batch, Millis(5), &note).unwrap();
+            match answer.try_recv().unwrap() {
+                Ok(Receipt { first, .. }) => {
+                    assert_eq!(first.0, 7 * accepted, "before what is emitted");
+                    accepted += 1;
+                }
+                Err(refusal) => {
+                    assert_eq!(refusal, Refusal::LogFull);
+                    refused += 1;
+                }
+            }
+            let told = notes.take();
+            let [Note::Durable { end, cut: None, emitted: Some(of), .. }] = &told[..] else { panic!("{told:?}") };
+            assert_eq!((end.0, of.0), (accepted + 6 * epoch, 2 * epoch + 1));
+        }
+        assert!(accepted > 0 && refused > 0);
+        let topics: Vec<_> =
+            std::iter::from_fn(|| feed.next_slab().unwrap()).map(|s| (s.topic.map(|t| t.0), s.count)).collect();
+        let one = [(Some(3), 2), (Some(4), 1), (Some(3), 2), (Some(4), 1)];
+        assert_eq!(&topics[..5], [&[(None, 1)], &one[..]].concat());
+        assert_eq!(topics.len() as u64, accepted + 8 * 4);
+        let recovered = Log::open(disk.crash(), options, ID, None, Offset(0)).unwrap().1;
+        let ends = |epoch: u64| accepted.min(epoch) + 6 * epoch;
+        let expected: Vec<_> =
+            (1..=8).flat_map(|n| [2 * n, 2 * n + 1].map(|of| (Epoch(of), Offset(ends(n))))).collect();
+        assert_eq!(recovered.emits, expected);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod expression;
 mod aggregate;
 mod metrics;
 mod pipeline;
+mod chain;
 mod files;
 mod store;
 mod simulation;

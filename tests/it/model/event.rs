@@ -109,7 +109,7 @@ impl<'a> Rules<'a> {
     fn named(&self, event: &Json) -> Option<usize> {
         let Json::Object(members) = event else { return None };
         let name = members.get(&self.plan.topic_field)?.text()?;
-        self.plan.topics.iter().position(|topic| topic.name == name)
+        self.plan.topics.iter().position(|topic| topic.name == name && topic.emitted.is_none())
     }
 }
 

@@ -5,6 +5,7 @@
 //! It knows the plan's and the rows' types, and nothing of how the engine works.
 
 mod event;
+mod emit;
 pub mod json;
 mod metric;
 pub mod view;
@@ -20,8 +21,9 @@ use caudal::core::epoch::Cut;
 use caudal::core::ledger::Counts;
 use caudal::core::plan::{ColumnKind, ColumnPlan, Plan, TopicPlan};
 use caudal::core::row::Value as Metered;
-use caudal::core::units::{Epoch, Millis, Offset};
+use caudal::core::units::{Epoch, Millis, Offset, TopicId};
 
+pub use emit::Emitted;
 pub use event::is_read;
 use event::{Identity, Rules, Valid};
 use json::Json;
@@ -32,6 +34,8 @@ use window::{Passed, Window};
 pub enum Entry {
     Slab(Slab),
     Cut(Cut),
+    /// The slabs after it, up to a record of another kind or a slab of a topic from outside, are what this epoch emitted.
+    Emit(Epoch),
 }
 
 /// A row's identity: (window, start, group).
@@ -79,7 +83,17 @@ pub struct Outcome {
     pub views: BTreeMap<view::Place, view::Entry>,
     /// By offset and view: the key, and the fields that the event has.
     pub history: BTreeMap<(u64, usize), (String, serde_json::Map<String, serde_json::Value>)>,
+    /// By epoch, in order.
+    pub emitted: BTreeMap<u64, Vec<Emitted>>,
+    /// Topics that take nothing from outside.
+    pub emitted_topics: Vec<usize>,
     pub happened: Happened,
+}
+
+impl Outcome {
+    pub fn emits_to(&self, topic: TopicId) -> bool {
+        self.emitted_topics.contains(&usize::from(topic.0))
+    }
 }
 
 /// What happened how often on the way: a comparison in which something never happens proves nothing about it.
@@ -104,6 +118,7 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
                     slab.bytes.split_inclusive(|&b| b == b'\n').map(|l| l.strip_suffix(b"\n").unwrap_or(l).to_vec());
                 waiting.extend((slab.first_offset.0..).zip(lines).map(|(o, line)| (o, slab.ingest.0, topic, line)));
             }
+            Entry::Emit(_) => {}
             Entry::Cut(cut) => {
                 let rest = waiting.iter().position(|w| w.0 >= cut.end.0).unwrap_or(waiting.len());
                 let events: Vec<_> = waiting.drain(..rest).collect();
@@ -194,6 +209,10 @@ struct Model<'a> {
     seen: Vec<Option<(i128, u64)>>,
     /// Per pipeline.
     watermarks: Vec<Watermark>,
+    /// Per pipeline, W after each epoch, from 1.
+    all_watermarks: Vec<Vec<Option<i128>>>,
+    /// Per `emit`: what the epoch's events come to, by offset.
+    made: Vec<BTreeMap<u64, Emitted>>,
     windows: Vec<Window<'a>>,
     outcome: Outcome,
 }
@@ -214,8 +233,14 @@ impl<'a> Model<'a> {
             ids: plan.topics.iter().map(|_| HashMap::new()).collect(),
             seen: vec![None; plan.topics.len()],
             watermarks: vec![Watermark::default(); plan.pipelines.len()],
+            all_watermarks: vec![Vec::new(); plan.pipelines.len()],
+            made: vec![BTreeMap::new(); plan.emits.len()],
             windows: plan.windows.iter().map(Window::new).collect(),
-            outcome: Outcome { expression_errors: vec![0; plan.pipelines.len()], ..Outcome::default() },
+            outcome: Outcome {
+                expression_errors: vec![0; plan.pipelines.len()],
+                emitted_topics: (0..plan.topics.len()).filter(|&at| plan.topics[at].emitted.is_some()).collect(),
+                ..Outcome::default()
+            },
         }
     }
 
@@ -268,7 +293,25 @@ impl<'a> Model<'a> {
             let passed = if self.batch { Passed::Everything } else { Passed::Until(watermark) };
             window.end_epoch(cut, passed, &mut self.outcome.happened);
         }
+        if !self.batch {
+            self.emit(cut.epoch.0);
+        }
         self.move_watermarks(cut, &newest);
+    }
+
+    fn emit(&mut self, epoch: u64) {
+        let made = self.made.iter_mut().flat_map(|made| std::mem::take(made).into_values());
+        let mut emitted: Vec<Emitted> = made.collect();
+        for (window, plan) in self.windows.iter_mut().zip(&self.plan.windows) {
+            let closed = window.take_closed();
+            if let Some(topic) = plan.topic {
+                let pipeline = &self.plan.pipelines[plan.pipeline].name;
+                emitted.extend(closed.into_iter().map(|row| emit::of_row(pipeline, plan, usize::from(topic.0), &row)));
+            }
+        }
+        if !emitted.is_empty() {
+            self.outcome.emitted.insert(epoch, emitted);
+        }
     }
 
     fn forget_ids(&mut self) {
@@ -296,8 +339,10 @@ impl<'a> Model<'a> {
     /// Lets the event into each window that takes it.
     fn take(&mut self, offset: u64, valid: &Valid) -> Fate {
         let plan = self.plan;
-        let mut through = false;
-        let mut counted = false;
+        // What the job emits and nobody reads is there for others.
+        let unread = plan.topics[valid.topic].emitted.is_some()
+            && !plan.pipelines.iter().any(|pipeline| event::reads(pipeline, valid.topic));
+        let (mut through, mut counted) = (unread, unread);
         let mut late_somewhere = false;
         let mut keys = Vec::new();
         for (number, pipeline) in plan.pipelines.iter().enumerate().filter(|(_, p)| event::reads(p, valid.topic)) {
@@ -305,8 +350,12 @@ impl<'a> Model<'a> {
             self.outcome.expression_errors[number] += errors;
             let Some(row) = row else { continue };
             through = true;
-            // A pipeline without windows counts what it lets through, and so does one with views.
-            counted |= pipeline.windows.is_empty() || !pipeline.views.is_empty();
+            // A pipeline without windows counts what it lets through, and so does one with views or `emit`.
+            counted |= pipeline.windows.is_empty() || !pipeline.views.is_empty() || !pipeline.emits.is_empty();
+            for at in pipeline.emits.clone() {
+                let emitted = emit::of_event(plan, &plan.emits[at], valid, offset, &row);
+                self.made[at].extend(emitted.map(|emitted| (offset, emitted)));
+            }
             for at in pipeline.views.clone() {
                 let view = &plan.views[at];
                 let Some((key, fields)) = view::said(plan, view, valid, &row) else { continue };
@@ -345,21 +394,33 @@ impl<'a> Model<'a> {
             }
         }
         let up_ms = i128::from(cut.up.0);
-        for (watermark, pipeline) in self.watermarks.iter_mut().zip(&self.plan.pipelines) {
-            // Of the pipeline's topics that were seen: how far each is, its last_up, whether it is active.
-            let seen = pipeline.topics.iter().map(|topic| usize::from(topic.0)).filter_map(|topic| {
+        for (number, pipeline) in self.plan.pipelines.iter().enumerate() {
+            let topics = || pipeline.topics.iter().map(|topic| usize::from(topic.0));
+            // Of the pipeline's topics from outside that were seen: how far each is, its last_up, whether it is active.
+            let seen = topics().filter(|&topic| self.plan.topics[topic].emitted.is_none()).filter_map(|topic| {
                 let plan = &self.plan.topics[topic];
                 let (max, last_up) = self.seen[topic]?;
                 let active = (up_ms - i128::from(last_up)) * 1000 < i128::from(plan.idle_after.0);
                 Some((max - i128::from(plan.out_of_order.0), i128::from(last_up), active))
             });
             let seen: Vec<(i128, i128, bool)> = seen.collect();
-            let active = seen.iter().filter(|(_, _, active)| *active).map(|(far, ..)| *far).min();
-            let furthest = seen.iter().map(|(far, ..)| *far).max();
-            let last_up = seen.iter().map(|(_, last_up, _)| *last_up).max();
-            let silent = furthest.zip(last_up).map(|(far, last_up)| far + (up_ms - last_up) * 1000);
-            let candidate = active.or(silent);
+            let active = seen.iter().filter(|(_, _, active)| *active).map(|(far, ..)| Some(*far));
+            // Of those that other pipelines emit: how far those were when all that they emitted is here.
+            let emitted = topics().filter_map(|topic| self.plan.topics[topic].emitted).map(|by| {
+                let then = cut.emitted.0.checked_sub(2).map(|at| self.all_watermarks[by.pipeline][at as usize]);
+                then.flatten().map(|then| then - i128::from(by.behind.0))
+            });
+            let candidate = match active.chain(emitted).min() {
+                Some(least) => least,
+                None => {
+                    let furthest = seen.iter().map(|(far, ..)| *far).max();
+                    let last_up = seen.iter().map(|(_, last_up, _)| *last_up).max();
+                    furthest.zip(last_up).map(|(far, last_up)| far + (up_ms - last_up) * 1000)
+                }
+            };
+            let watermark = &mut self.watermarks[number];
             *watermark = Watermark { before: watermark.before.max(candidate), before_that: watermark.before };
+            self.all_watermarks[number].push(watermark.before);
         }
         let differ = self.watermarks.windows(2).any(|two| two[0].before != two[1].before);
         self.outcome.happened.note("pipelines with different watermarks", u64::from(differ));

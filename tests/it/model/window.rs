@@ -57,6 +57,17 @@ pub struct Window<'a> {
     arrived: BTreeMap<Vec<GroupValue>, Vec<Rc<Taken>>>,
     last_emit: u64,
     rows: BTreeMap<Place, Stored>,
+    /// Rows that this epoch published closed.
+    closed: BTreeMap<Place, Closed>,
+}
+
+/// A row as it is published when its window has closed.
+pub struct Closed {
+    pub place: Place,
+    pub end: i64,
+    pub values: Vec<Value>,
+    pub event_count: u64,
+    pub revision: u32,
 }
 
 /// Which moments the watermark, or a batch's end, has passed.
@@ -104,7 +115,14 @@ impl Pane {
 
 impl<'a> Window<'a> {
     pub fn new(plan: &'a WindowPlan) -> Self {
-        Self { plan, panes: BTreeMap::new(), arrived: BTreeMap::new(), last_emit: 0, rows: BTreeMap::new() }
+        Self {
+            plan,
+            panes: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            last_emit: 0,
+            rows: BTreeMap::new(),
+            closed: BTreeMap::new(),
+        }
     }
 
     /// The starts of the panes that take an event of this time, of a session window none; None if it is late for the window.
@@ -250,7 +268,22 @@ impl<'a> Window<'a> {
             closed: pane.shown_closed,
             epoch,
         };
+        if stored.closed && self.plan.topic.is_some() {
+            let closed = Closed {
+                place: place.clone(),
+                end: stored.end,
+                values: values(self.plan, &stored.events),
+                event_count: stored.events.len() as u64,
+                revision: stored.revision,
+            };
+            self.closed.insert(place.clone(), closed);
+        }
         self.rows.insert(place.clone(), stored);
+    }
+
+    /// The rows that the epoch has published closed, in order.
+    pub fn take_closed(&mut self) -> Vec<Closed> {
+        std::mem::take(&mut self.closed).into_values().collect()
     }
 
     /// Whether the condition on rows is true of a pane's row.

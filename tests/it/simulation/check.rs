@@ -23,18 +23,19 @@ use super::traffic::Answer;
 use crate::memory_store::{MemoryStore, Tables};
 use crate::model::{self, Entry, Key, Letter, Outcome, Row};
 
-/// Every line of the log by its offset.
-fn lines(log: &[Entry]) -> BTreeMap<u64, &[u8]> {
-    let of_slab = |slab: &'_ Slab| slab.first_offset.0;
-    let slabs = log.iter().filter_map(slab_of);
-    slabs
-        .flat_map(|s| (of_slab(s)..).zip(s.bytes.strip_suffix(b"\n").unwrap_or(&s.bytes).split(|&b| b == b'\n')))
-        .collect()
+/// A slab's lines by their offsets.
+fn lines(slab: &Slab) -> impl Iterator<Item = (u64, &[u8])> {
+    let bytes = slab.bytes.strip_suffix(b"\n").unwrap_or(&slab.bytes);
+    (slab.first_offset.0..).zip(bytes.split(|&b| b == b'\n'))
 }
 
 /// (a) Each acknowledged request is in the log once, where its receipt says; each other one is there once, or not at all.
 pub fn requests_are_logged_once(world: &mut World) {
-    let lines = lines(&world.log);
+    let from_outside = |slab: &&Slab| {
+        slab.topic.is_none_or(|topic| world.pipeline.plan.topics[usize::from(topic.0)].emitted.is_none())
+    };
+    let lines: BTreeMap<u64, &[u8]> =
+        world.log.iter().filter_map(slab_of).filter(from_outside).flat_map(lines).collect();
     let places: BTreeMap<&[u8], u64> = lines.iter().map(|(&offset, &line)| (line, offset)).collect();
     assert_eq!(places.len(), lines.len(), "a line is in the log twice");
     let mut found = 0;
@@ -65,6 +66,7 @@ pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
     let plan = &world.pipeline.plan;
     let outcome = model::live(plan, &world.pipeline.schemas, &world.log);
     compare(plan, &outcome, &world.store.tables());
+    emitted_once(&world.log, &outcome);
     let mut totals = Counts::default();
     for (epoch, counts) in (1..).zip(&outcome.epochs) {
         totals += *counts;
@@ -74,6 +76,38 @@ pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
     }
     note(world, &outcome);
     outcome
+}
+
+/// The log has what the model says that epochs emit, each epoch once and in order; and what its cuts say of it is true.
+fn emitted_once(log: &[Entry], outcome: &Outcome) {
+    let mut found: BTreeMap<u64, Vec<model::Emitted>> = BTreeMap::new();
+    let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut of = None;
+    let mut told = 0;
+    for entry in log {
+        match (entry, of) {
+            (Entry::Emit(epoch), _) => {
+                assert!(ends.last_key_value().is_none_or(|(last, _)| *last < epoch.0), "out of order: {epoch}");
+                of = Some(epoch.0);
+            }
+            (Entry::Slab(slab), Some(epoch)) if slab.topic.is_some_and(|topic| outcome.emits_to(topic)) => {
+                let topic = usize::from(slab.topic.unwrap().0);
+                found.entry(epoch).or_default().extend(lines(slab).map(|(_, line)| model::Emitted::read(topic, line)));
+                ends.insert(epoch, slab.first_offset.0 + u64::from(slab.count));
+            }
+            (Entry::Slab(_), _) => of = None,
+            (Entry::Cut(cut), _) => {
+                of = None;
+                assert!(cut.emitted < cut.epoch && cut.emitted.0 >= told, "{cut:?}");
+                told = cut.emitted.0;
+                let behind = ends.range(..=told).map(|(_, end)| *end).max().unwrap_or_default();
+                assert!(behind <= cut.end.0, "not all that epoch {told} has emitted lies before {cut:?}");
+                let more = outcome.emitted.range(..=told).find(|(epoch, _)| !ends.contains_key(epoch));
+                assert!(more.is_none(), "{cut:?} tells of what is not there: {more:?}");
+            }
+        }
+    }
+    same("what epochs emit", &outcome.emitted, &found);
 }
 
 fn note(world: &mut World, outcome: &Outcome) {
@@ -95,7 +129,18 @@ fn note(world: &mut World, outcome: &Outcome) {
     for (what, times) in &outcome.happened.0 {
         seen.note(what, *times);
     }
+    seen.note("emitted", outcome.emitted.values().map(|events| events.len() as u64).sum());
     let plan = &world.pipeline.plan;
+    let chained =
+        outcome.counted.values().filter(|(topic, ..)| plan.topic(topic).is_some_and(|topic| outcome.emits_to(topic)));
+    let (read, unread): (Vec<_>, Vec<_>) = chained.partition(|(_, _, _, keys)| !keys.is_empty());
+    seen.note("emitted events in windows", read.len() as u64);
+    seen.note("emitted events that nobody reads", unread.len() as u64);
+    let late = |letter: &&Letter| {
+        let topic = letter.topic.as_ref().and_then(|name| plan.topic(name));
+        letter.reason == Reason::Late && topic.is_some_and(|topic| plan.windows.iter().any(|w| w.topic == Some(topic)))
+    };
+    assert_eq!(outcome.dead_letters.values().find(late), None, "a closed row came late");
     let with_unix_time = outcome.counted.values().filter(|(topic, ..)| {
         plan.topics.iter().any(|of| of.name == *topic && matches!(of.time_format, TimeFormat::Unix(_)))
     });
@@ -169,7 +214,13 @@ fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
         let (topic, text, time, keys) = event;
         let is_audited = |pipeline: &PipelinePlan| pipeline.audit == Audit::Full;
         let of_topic = plan.topic(topic).unwrap();
-        plan.pipelines.iter().find(|pipeline| is_audited(pipeline) && pipeline.reads_topic(of_topic))?;
+        let keeps = |pipeline: &&PipelinePlan| is_audited(pipeline) && pipeline.reads_topic(of_topic);
+        let kept = plan.pipelines.iter().any(|p| keeps(&p));
+        let by = plan.topics[usize::from(of_topic.0)]
+            .emitted
+            .filter(|_| !plan.pipelines.iter().any(|p| p.reads_topic(of_topic)));
+        let kept_unread = by.is_some_and(|by| is_audited(&plan.pipelines[by.pipeline]));
+        (kept || kept_unread).then_some(())?;
         let audited = keys.iter().filter(|key| is_audited(plan.pipeline_of(&plan.windows[key.0])));
         let mut metrics: Vec<_> = audited.map(|key| id(plan, key)).collect();
         metrics.sort_unstable();
@@ -293,6 +344,8 @@ fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &
         stored: false,
         checkpoint: (epoch, end),
         cuts,
+        emitted: Epoch(u64::MAX),
+        emits: Vec::new(),
         ingest: Millis(0),
     };
     let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, Vec::new());

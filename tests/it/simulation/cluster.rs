@@ -8,6 +8,7 @@ use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
 use caudal::coordinator::start::{self, Start};
 use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Numbering, Slab};
+use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
@@ -77,7 +78,8 @@ struct Life<'w> {
     /// Requests that wait for the log's writer, by their number at the client.
     queue: VecDeque<(usize, Submission)>,
     acks: VecDeque<(usize, u64)>,
-    durable: VecDeque<Epoch>,
+    /// Cuts and emissions up to these epochs, and the log's end.
+    durable: VecDeque<(Option<Epoch>, Option<Epoch>, Offset)>,
     /// How far the store had come when this life met it, once it has.
     stands: Option<Epoch>,
     /// What a store that is met later must fit: the log, and what the life began with.
@@ -301,8 +303,8 @@ impl<'w> Life<'w> {
                 }
             }
             Event::Durable => {
-                if let Some(epoch) = self.durable.pop_front() {
-                    self.net.durable(epoch);
+                if let Some((cut, emitted, end)) = self.durable.pop_front() {
+                    self.net.durable(cut, emitted, end);
                 }
             }
             Event::Coordinate => {
@@ -327,7 +329,8 @@ impl<'w> Life<'w> {
             }
         };
         may(requests && self.net.coordinator.may_serve() && !self.draining, Event::Request);
-        may(!self.queue.is_empty() || !self.net.cuts.is_empty(), Event::Write);
+        let owed = !self.net.cuts.is_empty() || !self.net.emissions.is_empty();
+        may(!self.queue.is_empty() || owed, Event::Write);
         may(!self.acks.is_empty(), Event::Acknowledge);
         may(!self.durable.is_empty(), Event::Durable);
         may(self.committing.is_some() || !self.net.commits.is_empty(), Event::Commit);
@@ -362,24 +365,37 @@ impl<'w> Life<'w> {
             entries.push(Entry::Slab(slab(first, submission, ingest)));
             first.0 += u64::from(submission.count);
         }
-        entries.extend(cuts.iter().copied().map(Entry::Cut));
+        let emissions: Vec<Emission> = self.net.emissions.drain(..).collect();
+        let cut = cuts.last().map(|cut| cut.epoch);
+        let emitted = emissions.last().map(|emission| emission.epoch);
+        entries.extend(cuts.into_iter().map(Entry::Cut));
+        let requests = entries.len();
+        emitted_entries(&emissions, first, ingest, &mut entries);
+        let count_emitted = |entries: &[Entry]| entries.iter().map(events_of).sum::<u64>();
+        let mut more = count_emitted(&entries[requests..]);
         match self.append(&entries, ingest) {
             Err(LogError::Full | LogError::DiskFull) => {
-                // Refused; the cuts go in nevertheless.
+                // Refused; what is owed goes in nevertheless.
                 self.world.seen.note("requests refused", taken.len() as u64);
                 for (request, _) in &taken {
                     self.world.client.requests[*request].answer = Answer::Refused;
                 }
-                entries.retain(|e| matches!(e, Entry::Cut(_)));
-                if !entries.is_empty() {
-                    self.append(&entries, ingest).map_err(died)?;
-                    self.durable.extend(cuts.last().map(|c| c.epoch));
+                let mut owed: Vec<Entry> = entries.into_iter().filter(|e| matches!(e, Entry::Cut(_))).collect();
+                emitted_entries(&emissions, self.log.end(), ingest, &mut owed);
+                more = count_emitted(&owed);
+                if !owed.is_empty() {
+                    self.append(&owed, ingest).map_err(died)?;
+                    self.durable.push_back((cut, emitted, self.log.end()));
+                    self.ledger.in_flight += more;
+                    self.ledger.accepted += more;
                 }
                 return Ok(());
             }
             other => other.map_err(died)?,
         }
-        self.durable.extend(cuts.last().map(|c| c.epoch));
+        if cut.is_some() || emitted.is_some() {
+            self.durable.push_back((cut, emitted, self.log.end()));
+        }
         let mut first = self.ledger.accepted;
         for (request, submission) in taken {
             self.acks.push_back((request, first));
@@ -388,8 +404,8 @@ impl<'w> Life<'w> {
             }
             first += u64::from(submission.count);
         }
-        self.ledger.in_flight += first - self.ledger.accepted;
-        self.ledger.accepted = first;
+        self.ledger.in_flight += first + more - self.ledger.accepted;
+        self.ledger.accepted = first + more;
         Ok(())
     }
 
@@ -397,6 +413,7 @@ impl<'w> Life<'w> {
         let record = |entry: &Entry| match entry {
             Entry::Slab(slab) => Record::Slab(slab.clone()),
             Entry::Cut(cut) => Record::Cut(*cut),
+            Entry::Emit(epoch) => Record::Emit(*epoch),
         };
         let records: Vec<Record> = entries.iter().map(record).collect();
         self.world.in_doubt = entries.to_vec();
@@ -553,6 +570,20 @@ fn slab(first: Offset, submission: &Submission, ingest: Millis) -> Slab {
     }
 }
 
+/// What epochs have emitted as the log has it, behind what is there.
+fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, entries: &mut Vec<Entry>) {
+    for Emission { epoch, lines } in emissions {
+        entries.push(Entry::Emit(*epoch));
+        for (topic, lines) in lines {
+            let bytes: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            let (topic, count, applied) = (Some(*topic), lines.len() as u32, None);
+            let submission = Submission { topic, lines: bytes.into(), count, applied };
+            entries.push(Entry::Slab(slab(first, &submission, ingest)));
+            first.0 += u64::from(count);
+        }
+    }
+}
+
 impl World {
     /// Holds what recovery found against what was written: everything acknowledged is there, and nothing else but, perhaps, the frame that was in doubt,
     /// whole.
@@ -563,13 +594,17 @@ impl World {
         let doubtful = std::mem::take(&mut self.in_doubt);
         let last_cut = recovered.cuts.last().copied();
         let whole = recovered.end.0 == certain + end_of(&doubtful)
-            && cuts_of(&doubtful).last().is_none_or(|c| last_cut == Some(*c));
+            && cuts_of(&doubtful).last().is_none_or(|c| last_cut == Some(*c))
+            && emits_of(&doubtful).last().is_none_or(|e| recovered.emits.last().map(|(last, _)| *last) == Some(*e));
         self.seen
             .note(if whole { "frames in doubt kept" } else { "frames in doubt lost" }, u64::from(!doubtful.is_empty()));
         if whole {
             self.log.extend(doubtful);
         }
         assert_eq!(recovered.end.0, end_of(&self.log), "the log has what was acknowledged, and nothing else");
+        let emits = emits_of(&self.log);
+        let found: Vec<Epoch> = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
+        assert_eq!(found, emits[emits.len() - found.len()..], "the log has what was emitted");
         let cuts = cuts_of(&self.log);
         let tail = &cuts[cuts.len() - recovered.cuts.len()..];
         assert_eq!(recovered.cuts, tail, "the log has the cuts that were written");
@@ -584,6 +619,10 @@ impl World {
         assert!(reader.next_slab().map_err(died)?.is_none(), "the log goes on too far");
         Ok(())
     }
+}
+
+fn emits_of(entries: &[Entry]) -> Vec<Epoch> {
+    entries.iter().filter_map(|entry| if let Entry::Emit(epoch) = entry { Some(*epoch) } else { None }).collect()
 }
 
 fn events_of(entry: &Entry) -> u64 {

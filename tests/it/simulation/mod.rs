@@ -24,7 +24,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 45] = [
+const HAPPENS: [&str; 48] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
@@ -70,6 +70,9 @@ const HAPPENS: [&str; 45] = [
     "entries of views",
     "fields that later events do not name",
     "histories of views",
+    "emitted",
+    "emitted events in windows",
+    "emitted events that nobody reads",
 ];
 
 fn number(name: &str) -> Option<u64> {

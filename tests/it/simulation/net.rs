@@ -6,9 +6,10 @@ use std::sync::Arc;
 use caudal::coordinator::gather::Draft;
 use caudal::coordinator::state::{Action, Beginning, Limits, Now, State as Coordinator};
 use caudal::core::columns::Slab;
+use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::plan::Plan;
-use caudal::core::units::Epoch;
+use caudal::core::units::{Epoch, Offset};
 use caudal::store::{Commit, Progress};
 use caudal::wire::{self, Message, Open};
 use caudal::worker::state::{State as Worker, To};
@@ -89,6 +90,7 @@ pub struct Net {
     pub ranks: Ranks,
     /// What the coordinator wants done and nobody has done yet.
     pub cuts: VecDeque<Cut>,
+    pub emissions: VecDeque<Emission>,
     pub commits: VecDeque<Commit>,
     pub drafts: VecDeque<Draft>,
 }
@@ -113,6 +115,7 @@ impl Net {
             coordinator: Coordinator::new(plan.clone(), workers, limits, beginning),
             ranks,
             cuts: VecDeque::new(),
+            emissions: VecDeque::new(),
             commits: VecDeque::new(),
             drafts: VecDeque::new(),
         }
@@ -135,8 +138,8 @@ impl Net {
         self.act(actions);
     }
 
-    pub fn durable(&mut self, epoch: Epoch) {
-        let actions = self.coordinator.durable(epoch);
+    pub fn durable(&mut self, cut: Option<Epoch>, emitted: Option<Epoch>, end: Offset) {
+        let actions = self.coordinator.durable(cut, emitted, end);
         self.act(actions);
     }
 
@@ -150,6 +153,7 @@ impl Net {
             match action {
                 Action::Send(worker, message) => self.ranks.send((0, worker + 1), &message),
                 Action::Log(cut) => self.cuts.push_back(cut),
+                Action::Emit(emission) => self.emissions.push_back(*emission),
                 Action::Commit(commit) => self.commits.push_back(*commit),
                 Action::Checkpoint(draft) => self.drafts.push_back(*draft),
                 // Who asked may have died.

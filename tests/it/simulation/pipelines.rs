@@ -7,8 +7,8 @@ use std::sync::Arc;
 use caudal::core::condition;
 use caudal::core::expression::{Expr, Type};
 use caudal::core::plan::{
-    Audit, ColumnId, ColumnKind, ColumnPlan, Computed, FieldPath, Fraction, GroupField, Metric, PipelinePlan, Plan,
-    Step, TimeFormat, Top, TopicPlan, Unit, ViewPlan, WindowKind, WindowPlan,
+    Audit, BodyField, ColumnId, ColumnKind, ColumnPlan, Computed, EmitPlan, EmittedBy, FieldPath, Fraction, GroupField,
+    Metric, PipelinePlan, Plan, Step, TimeFormat, Top, TopicPlan, Unit, ViewPlan, WindowKind, WindowPlan,
 };
 use caudal::core::schema::Schema;
 use caudal::core::units::{Micros, TopicId};
@@ -82,6 +82,7 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
             max_future: of(&[0, 1_000_000, 60_000_000], rng),
             idle_after: of(&[100_000, 1_000_000, 5_000_000], rng),
             remember: of(&[1_000_000, 60_000_000, 600_000_000, 5_000_000_000, 86_400_000_000], rng),
+            emitted: None,
         });
         schemas.push(text);
     }
@@ -99,8 +100,21 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
         column("payload.score", ColumnKind::Json),
         column("region", ColumnKind::Json),
     ];
-    let (pipelines, windows, views) = pipelines(topics.len(), &columns, rng);
-    let plan = Plan { topic_field: "source".to_owned(), topics, columns, pipelines, windows, views };
+    let mut plan = Plan {
+        topic_field: "source".to_owned(),
+        topics,
+        columns,
+        pipelines: Vec::new(),
+        windows: Vec::new(),
+        views: Vec::new(),
+        emits: Vec::new(),
+    };
+    let outside = plan.topics.len() as u16;
+    let count = rng.random_range(1..=4);
+    for number in 0..count {
+        pipeline(&mut plan, outside, number + 1 == count, rng);
+    }
+    schemas.resize(plan.topics.len(), ANYTHING.to_owned());
     Pipeline { plan: Arc::new(plan), schemas }
 }
 
@@ -133,59 +147,92 @@ fn schema(time_format: TimeFormat, rng: &mut ChaCha8Rng) -> String {
     )
 }
 
-/// Each over some of the topics, so that each topic is read, and each column used.
-fn pipelines(
-    topics: usize,
-    columns: &[ColumnPlan],
-    rng: &mut ChaCha8Rng,
-) -> (Vec<PipelinePlan>, Vec<WindowPlan>, Vec<ViewPlan>) {
-    let mut pipelines: Vec<PipelinePlan> = Vec::new();
-    let (mut windows, mut views) = (Vec::new(), Vec::new());
-    let count = rng.random_range(1..=3);
-    for number in 0..count {
-        let last = number + 1 == count;
-        let unread = |topic: &TopicId| last && !pipelines.iter().any(|p| p.topics.contains(topic));
-        let mut read: Vec<TopicId> = Vec::new();
-        for topic in (0..topics as u16).map(TopicId) {
-            if rng.random_bool(0.6) || unread(&topic) {
-                read.push(topic);
-            }
-        }
-        if read.is_empty() {
-            read.push(TopicId(rng.random_range(0..topics as u16)));
-        }
-        let (first, first_view) = (windows.len(), views.len());
-        let mut computing = Computing::new(columns, rng);
-        windows.extend((0..rng.random_range(1..=3)).map(|name| window(number, name, &mut computing, rng)));
-        if rng.random_bool(0.3) {
-            views.push(view(number, first_view, &mut computing, rng));
-        }
-        let of_window = |window: &WindowPlan| {
-            let arguments = window.metrics.iter().filter_map(|(_, metric)| metric.argument());
-            window.group.iter().map(|field| field.column).chain(arguments).collect::<Vec<_>>()
-        };
-        let mut used: Vec<ColumnId> = windows[first..].iter().flat_map(of_window).collect();
-        let of_view =
-            |view: &ViewPlan| view.latest.iter().map(|(_, column)| *column).chain([view.key]).collect::<Vec<_>>();
-        used.extend(views[first_view..].iter().flat_map(of_view));
-        let filter = rng.random_bool(0.3).then(|| computing.read(FILTERS.choose(rng).unwrap()));
-        let computed = computing.derived.iter().chain(&computing.arguments).map(|computed| &computed.expression);
-        used.extend(computed.chain(&filter).flat_map(Expr::columns));
-        let unused = |column: &ColumnId| last && !pipelines.iter().any(|p| p.reads.contains(column));
-        let reads = (0..columns.len()).map(ColumnId).filter(|column| used.contains(column) || unused(column)).collect();
-        pipelines.push(PipelinePlan {
-            name: format!("simulated_{number}"),
-            topics: read,
-            reads,
-            derived: computing.derived,
-            filter,
-            arguments: computing.arguments,
-            windows: first..windows.len(),
-            views: first_view..views.len(),
-            audit: if rng.random_bool(0.25) { Audit::Full } else { Audit::None },
-        });
+/// The schema of what pipelines emit.
+const ANYTHING: &str = r#"{"type": "object"}"#;
+
+/// Over some of the topics there are, those that earlier pipelines emit among them; the last one so that each topic from outside is read, and each
+/// column used.
+fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
+    let number = plan.pipelines.len();
+    let topics = (0..plan.topics.len() as u16).map(TopicId);
+    let unread = |topic: &TopicId| last && topic.0 < outside && !plan.pipelines.iter().any(|p| p.reads_topic(*topic));
+    let mut read: Vec<TopicId> = topics.filter(|topic| rng.random_bool(0.6) || unread(topic)).collect();
+    if read.is_empty() {
+        read.push(TopicId(rng.random_range(0..plan.topics.len() as u16)));
     }
-    (pipelines, windows, views)
+    let (first, first_view, first_emit) = (plan.windows.len(), plan.views.len(), plan.emits.len());
+    let mut computing = Computing::new(&plan.columns, rng);
+    plan.windows.extend((0..rng.random_range(1..=3)).map(|name| window(number, name, &mut computing, rng)));
+    if rng.random_bool(0.3) {
+        plan.views.push(view(number, first_view, &mut computing, rng));
+    }
+    if rng.random_bool(0.3) {
+        let topic = emitted_topic(plan, number, Micros(0));
+        plan.emits.push(emit(topic, &read, &mut computing, rng));
+    }
+    for at in first..plan.windows.len() {
+        if rng.random_bool(0.25) {
+            plan.windows[at].topic = Some(emitted_topic(plan, number, plan.windows[at].late_allow));
+        }
+    }
+    let of_window = |window: &WindowPlan| {
+        let arguments = window.metrics.iter().filter_map(|(_, metric)| metric.argument());
+        window.group.iter().map(|field| field.column).chain(arguments).collect::<Vec<_>>()
+    };
+    let mut used: Vec<ColumnId> = plan.windows[first..].iter().flat_map(of_window).collect();
+    let of_view = |view: &ViewPlan| view.latest.iter().map(|(_, column)| *column).chain([view.key]).collect::<Vec<_>>();
+    used.extend(plan.views[first_view..].iter().flat_map(of_view));
+    used.extend(plan.emits[first_emit..].iter().flat_map(|emit| &emit.body).map(|field| field.column));
+    let filter = rng.random_bool(0.3).then(|| computing.read(FILTERS.choose(rng).unwrap()));
+    let computed = computing.derived.iter().chain(&computing.arguments).map(|computed| &computed.expression);
+    used.extend(computed.chain(&filter).flat_map(Expr::columns));
+    let unused = |column: &ColumnId| last && !plan.pipelines.iter().any(|p| p.reads.contains(column));
+    let columns = (0..plan.columns.len()).map(ColumnId);
+    let reads = columns.filter(|column| used.contains(column) || unused(column)).collect();
+    plan.pipelines.push(PipelinePlan {
+        name: format!("simulated_{number}"),
+        topics: read,
+        reads,
+        derived: computing.derived,
+        filter,
+        arguments: computing.arguments,
+        windows: first..plan.windows.len(),
+        views: first_view..plan.views.len(),
+        emits: first_emit..plan.emits.len(),
+        audit: if rng.random_bool(0.25) { Audit::Full } else { Audit::None },
+    });
+}
+
+fn emitted_topic(plan: &mut Plan, pipeline: usize, behind: Micros) -> TopicId {
+    let number = plan.topics.len();
+    plan.topics.push(TopicPlan {
+        name: format!("emitted.{number}"),
+        schema: Arc::new(Schema::compile(ANYTHING).unwrap()),
+        id: None,
+        time: FieldPath::top("timestamp"),
+        time_format: TimeFormat::Rfc3339 { zone: None },
+        out_of_order: Micros(0),
+        max_future: Micros(i64::MAX),
+        idle_after: Micros(1_000_000),
+        remember: Micros(0),
+        emitted: Some(EmittedBy { pipeline, behind }),
+    });
+    TopicId(number as u16)
+}
+
+fn emit(topic: TopicId, read: &[TopicId], computing: &mut Computing, rng: &mut ChaCha8Rng) -> EmitPlan {
+    let field = |name: &str, column| BodyField { name: name.to_owned(), column, moment: false };
+    let mut body = vec![field("region", REGION_AS_IT_IS), field("payload", PAYLOAD_AS_IT_IS)];
+    let at = computing.read("event_time()");
+    let column = computing.argument(at, ColumnKind::Integer);
+    body.push(BodyField { name: "at".to_owned(), column, moment: true });
+    body.extend(computing.named(Type::Number, rng).map(|column| field("number", column)));
+    let when = rng.random_bool(0.5).then(|| computing.read("age IS NOT NULL"));
+    let mut from: Vec<TopicId> = read.iter().copied().filter(|_| rng.random_bool(0.7)).collect();
+    if from.is_empty() {
+        from.push(read[0]);
+    }
+    EmitPlan { topic, from, when: when.map(|when| computing.argument(when, ColumnKind::Boolean)), body }
 }
 
 /// What a pipeline computes of its events.
@@ -305,6 +352,7 @@ fn window(pipeline: usize, number: usize, computing: &mut Computing, rng: &mut C
         metrics,
         having: None,
         top: ranked.then(|| Top { n: rng.random_range(1..=3), by }),
+        topic: None,
     };
     if rng.random_bool(0.25) {
         let names = condition::names(&window, |column| computing.kinds[column.0]);

@@ -40,6 +40,7 @@ fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
         begin: Offset(begin),
         end: Offset(end),
         cuts,
+        emits: Vec::new(),
         ingest: Millis(77),
         truncated_bytes: 0,
     }

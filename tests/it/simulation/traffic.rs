@@ -43,11 +43,12 @@ pub struct Client {
 impl Client {
     /// A request of a few events around this wall-clock time.
     pub fn request(&mut self, plan: &Plan, now_ms: u64, rng: &mut ChaCha8Rng) -> Submission {
-        let one_topic = rng.random_bool(0.6).then(|| rng.random_range(0..plan.topics.len()));
+        let outside = plan.topics.iter().filter(|topic| topic.emitted.is_none()).count();
+        let one_topic = rng.random_bool(0.6).then(|| rng.random_range(0..outside));
         let count = rng.random_range(1..=12);
         let lines: Vec<String> = (0..count)
             .map(|_| {
-                let topic = one_topic.unwrap_or_else(|| rng.random_range(0..plan.topics.len()));
+                let topic = one_topic.unwrap_or_else(|| rng.random_range(0..outside));
                 self.lines += 1;
                 self.line(plan, topic, one_topic.is_none(), now_ms, rng)
             })
@@ -98,7 +99,10 @@ impl Client {
         field(0.99, format!(r#""timestamp":{timestamp}"#), rng);
         let region = REGIONS.choose(rng).unwrap();
         field(0.95, format!(r#""region":"{region}""#), rng);
-        let source = if rng.random_bool(0.98) { &plan.topics[topic].name } else { "topic.unknown" };
+        // Nobody but the job sends to the last topic, if it is an emitted one.
+        let wrong = plan.topics.last().filter(|topic| topic.emitted.is_some() && rng.random_bool(0.5));
+        let wrong = wrong.map_or("topic.unknown", |topic| &topic.name);
+        let source = if rng.random_bool(0.98) { &plan.topics[topic].name } else { wrong };
         field(if mixed { 0.98 } else { 0.2 }, format!(r#""source":"{source}""#), rng);
         let payload = payload(rng);
         field(0.9, format!(r#""payload":{payload}"#), rng);

@@ -1,0 +1,97 @@
+//! Events that the job makes: of events, and of closed rows.
+
+use caudal::core::columns::GroupValue;
+use caudal::core::expression::Type;
+use caudal::core::identity::{emitted_id, metric_id, row_event_id};
+use caudal::core::plan::{EmitPlan, Plan, WindowPlan};
+use caudal::core::row::Value as Metered;
+use caudal::core::time::format;
+use caudal::core::units::{Micros, Offset, TopicId};
+use serde_json::{Map, Value, json};
+
+use super::event::{Row, Valid};
+use super::json::{Json, parse};
+use super::window::Closed;
+use crate::scalar::Scalar;
+
+/// An event of an emitted topic, its fields in no particular order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emitted {
+    pub topic: usize,
+    pub event: Value,
+}
+
+impl Emitted {
+    /// As the log has it.
+    pub fn read(topic: usize, line: &[u8]) -> Self {
+        Self { topic, event: parse(line).expect("what the job emits is JSON").to_value() }
+    }
+}
+
+/// What `emit` makes of an event that its pipeline let through.
+pub fn of_event(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &Row) -> Option<Emitted> {
+    if !emit.from.contains(&TopicId(valid.topic as u16)) {
+        return None;
+    }
+    if let Some(when) = emit.when
+        && row.scalars[when.0] != Some(Scalar::Boolean(true))
+    {
+        return None;
+    }
+    let topic = usize::from(emit.topic.0);
+    let time = Micros(valid.time as i64);
+    let mut event = Map::new();
+    event.insert("event_id".to_owned(), json!(emitted_id(&plan.topics[topic].name, time, Offset(offset)).to_string()));
+    event.insert("timestamp".to_owned(), json!(format(time)));
+    for field in &emit.body {
+        let value = match plan.columns.get(field.column.0) {
+            Some(column) => valid.event.at(&column.path).map(Json::to_value),
+            None => row.scalars[field.column.0].as_ref().map(|scalar| match scalar {
+                Scalar::Text(text) => json!(text),
+                Scalar::Timestamp(moment) => json!(format(Micros(*moment))),
+                Scalar::Integer(integer) => json!(integer),
+                Scalar::Number(number) => json!(number),
+                Scalar::Boolean(boolean) => json!(boolean),
+            }),
+        };
+        event.extend(value.map(|value| (field.name.clone(), value)));
+    }
+    Some(Emitted { topic, event: Value::Object(event) })
+}
+
+/// The event that a closed row is.
+pub fn of_row(pipeline: &str, window: &WindowPlan, topic: usize, row: &Closed) -> Emitted {
+    let (start, group) = &row.place;
+    let id = metric_id(pipeline, &window.name, Micros(*start), group);
+    let mut event = Map::new();
+    let mut set = |name: &str, value: Value| event.insert(name.to_owned(), value);
+    set("event_id", json!(row_event_id(id, row.revision).to_string()));
+    set("timestamp", json!(format(Micros(row.end - 1))));
+    set("metric_id", json!(id.to_string()));
+    set("window_start", json!(format(Micros(*start))));
+    set("window_end", json!(format(Micros(row.end))));
+    for (field, value) in window.group.iter().zip(group) {
+        let value = match (value, field.of_type) {
+            (GroupValue::Null, _) => Value::Null,
+            (GroupValue::Text(text), _) => json!(text.as_ref()),
+            (GroupValue::Bool(value), Type::Text) => json!(value.to_string()),
+            (GroupValue::Integer(value), Type::Text) => json!(value.to_string()),
+            (GroupValue::Bool(value), _) => json!(value),
+            (GroupValue::Integer(value), _) => json!(value),
+        };
+        set(&field.name, value);
+    }
+    for ((name, _), value) in window.metrics.iter().zip(&row.values) {
+        let value = match value {
+            Metered::Null => Value::Null,
+            Metered::Integer(integer) => parse(integer.to_string().as_bytes()).unwrap().to_value(),
+            Metered::Number(number) => json!(number),
+            Metered::Boolean(boolean) => json!(boolean),
+            Metered::Text(text) => json!(text.as_ref()),
+        };
+        set(name, value);
+    }
+    set("event_count", json!(row.event_count));
+    set("revision", json!(row.revision));
+    Emitted { topic, event: Value::Object(event) }
+}
