@@ -354,16 +354,13 @@ fn hints(files: &[(File, Texts)], topics: &Topics, faults: &mut [Faulty]) -> Hin
     let mut bursts = Vec::new();
     for ((file, _), faults) in files.iter().zip(faults) {
         let mut place_of = |topic: &At<String>| {
-            let own = || file.topics.iter().map(|topic| topic.name.it.as_str()).filter(|name| from_outside(name));
-            if !own().any(|name| name == topic.it) {
-                faults.note(
-                    topic.place,
-                    format!(
-                        "no topic that this file reads from outside is called {}{}",
-                        quote(&topic.it),
-                        hint(&topic.it, own())
-                    ),
-                );
+            let own = || file.topics.iter().map(|topic| topic.name.it.as_str());
+            let name = quote(&topic.it);
+            if !from_outside(&topic.it) {
+                faults.note(topic.place, format!("the job makes the events of {name} itself"));
+            } else if !own().any(|name| name == topic.it) {
+                let hint = hint(&topic.it, own());
+                faults.note(topic.place, format!("no topic of this file is called {name}{hint}"));
             }
             topics.all.iter().position(|(name, _)| *name == topic.it)
         };

@@ -1,9 +1,18 @@
 //! Emitted topics and the pipelines that read them: how they are planned, and what is refused.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+
 use caudal::core::plan::EmittedBy;
+use caudal::core::time;
 use caudal::core::units::{Micros, TopicId};
 use caudal::pipeline::{Bundle, FileText, Pipelines};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::mpi::assert_identical;
+use crate::support::job::{Job, Setup, until};
 
 /// The sources: a topic `a` with an id, a region, an amount, a flag and a place.
 const MAKES: &str = "\
@@ -125,15 +134,15 @@ fn what_cannot_be_emitted_is_told() {
         (vec![own("emit: {c: {from: a, wen: flag, body: {r: region}}}")], "1.yaml:4:21", "did you mean \"when\"?"),
         (vec![own("emit: {a: {from: b, body: {r: region}}}")], "1.yaml:2:10", "made by this file itself"),
         (vec![window("a")], "1.yaml:2:10", "made by this file itself"),
-        (vec![window("X")], "1.yaml:4:57", "is no topic's name"),
+        (vec![window("X")], "1.yaml:4:56", "is no topic's name"),
         (
             vec![window("c") + "\nemit: {c: {from: b, body: {r: region}}}"],
-            "1.yaml:4:57",
+            "1.yaml:4:56",
             "something else makes the topic \"c\" already",
         ),
         (
             vec![window("c"), window("c").replace("pipeline: p", "pipeline: q").replace("{schema: a.json}", "~")],
-            "2.yaml:4:57",
+            "2.yaml:4:56",
             "something else makes",
         ),
         (
@@ -144,7 +153,7 @@ fn what_cannot_be_emitted_is_told() {
         (
             vec![own("generate: {weights: {c: 1}}\nemit: {c: {from: b, body: {r: region}}}")],
             "1.yaml:4:22",
-            "no topic that this file reads from outside is called \"c\"",
+            "the job makes the events of \"c\" itself",
         ),
         (vec![reads("q", "c", "d"), reads("r", "d", "c")], "1.yaml:2:10", "topics cannot go in a circle"),
         (vec![reads("q", "c", "d")], "1.yaml:2:10", "no file describes the topic \"c\""),
@@ -174,4 +183,105 @@ fn what_cannot_be_emitted_is_told() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+const SECONDS: &str = "pipeline: seconds
+topics: {sale: {schema: sale.json}}
+id: id
+time: {field: at, format: unix_ms, out_of_order: 0s, idle_after: 200ms}
+windows:
+  per_second: {every: 1s, group: [shop], metrics: {n: count(), total: sum(amount)}, topic: sale.per_second}
+emit:
+  sale.large: {from: sale, when: amount >= 90, body: {shop: shop, amount: amount, sale: id}}
+";
+const SPANS: &str = "pipeline: spans
+topics: {sale.per_second: ~}
+windows:
+  spans: {every: 5s, group: [shop], metrics: {busiest: max(n), n: sum(n), total: sum(total), seconds: count()}}
+";
+const SALE: &str = r#"{"type": "object", "required": ["id", "at"], "properties": {
+    "id": {"type": "string"}, "at": {"type": "integer"}, "shop": {"type": "string"}, "amount": {"type": "integer"}}}"#;
+/// 2026-01-01T00:00:00Z
+const BASE_MS: u64 = 1_767_225_600_000;
+
+fn number(row: &Value, name: &str) -> u64 {
+    row["values"][name].as_u64().unwrap_or_else(|| panic!("{name} of {row}"))
+}
+
+/// Two pipelines, one on what the other makes; ranks are killed on the way. The numbers come from the events alone.
+#[test]
+fn a_chain_counts_each_event_once_whatever_is_killed() {
+    let dir = TempDir::new().unwrap();
+    for (name, text) in [("seconds.yaml", SECONDS), ("spans.yaml", SPANS), ("sale.json", SALE)] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let setup = Setup::new(3, dir.path()).with("PIPELINES", &format!("{}/*.yaml", dir.path().display()));
+    let job = Job::start_in(dir, setup);
+    let mut spans: BTreeMap<(u64, &str), BTreeMap<u64, (u64, u64)>> = BTreeMap::new();
+    let mut large = BTreeSet::new();
+    for batch in 0..30_u64 {
+        let mut lines = String::new();
+        for n in 0..200_u64 {
+            let (id, shop, amount) = (format!("{batch}-{n}"), ["north", "south"][(n % 3 / 2) as usize], n * 7 % 100);
+            let at = BASE_MS + batch * 700 + n * 3;
+            writeln!(lines, "{}", json!({"id": id, "at": at, "shop": shop, "amount": amount})).unwrap();
+            let second = spans.entry((at / 5000, shop)).or_default().entry(at / 1000).or_default();
+            *second = (second.0 + 1, second.1 + amount);
+            if amount >= 90 {
+                large.insert(id);
+            }
+        }
+        until("the batch is taken", || {
+            let posted = job.client.try_post("/topics/sale/events", "application/x-ndjson", lines.as_bytes());
+            matches!(posted, Ok((202, _)))
+        });
+        if batch == 10 || batch == 20 {
+            job.kill_rank(usize::from(batch == 10));
+            job.wait_back();
+        }
+    }
+    let expected: BTreeMap<(u64, String), (u64, u64, u64, u64)> = spans
+        .into_iter()
+        .map(|((span, shop), seconds)| {
+            let (n, total) = seconds.values().fold((0, 0), |(n, total), second| (n + second.0, total + second.1));
+            let busiest = seconds.values().map(|second| second.0).max().unwrap();
+            ((span, shop.to_owned()), (busiest, n, total, seconds.len() as u64))
+        })
+        .collect();
+    let mut found = BTreeMap::new();
+    until("silence closes the last span", || {
+        let rows = job.client.json("/windows?pipeline=spans&closed=true&limit=1000");
+        let row = |row: &Value| {
+            let start = time::parse(row["window_start"].as_str().unwrap().as_bytes()).unwrap();
+            let place = (start.0 as u64 / 5_000_000, row["group"]["shop"].as_str().unwrap().to_owned());
+            (place, (number(row, "busiest"), number(row, "n"), number(row, "total"), number(row, "seconds")))
+        };
+        found = rows["windows"].as_array().unwrap().iter().map(row).collect();
+        found.len() >= expected.len()
+    });
+    assert_eq!(found, expected);
+    job.wait_settled();
+
+    // Events that nobody reads are there for others; nobody else makes them.
+    let of_topic = job.client.json("/events?topic=sale.large&limit=1000");
+    let sales: BTreeSet<String> = of_topic["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["body"]["sale"].as_str().unwrap_or_else(|| panic!("{event}")).to_owned())
+        .collect();
+    assert_eq!(sales, large);
+    let topics = job.client.json("/topics");
+    let about = |name: &str| topics["topics"].as_array().unwrap().iter().find(|t| t["name"] == name).unwrap().clone();
+    assert_eq!((&about("sale.large")["post"], &about("sale.large")["emitted_by"]), (&Value::Null, &json!("seconds")));
+    assert_eq!(about("sale")["emitted_by"], Value::Null);
+    let (status, problem) = job.client.post_json("/topics/sale.large/events", "{}");
+    assert_eq!((status, problem["detail"].to_string().contains("the job itself makes")), (404, true), "{problem}");
+    let ledger = job.client.json("/ledger");
+    let rows: u64 = expected.values().map(|(.., seconds)| seconds).sum();
+    assert_eq!(ledger["accepted"].as_u64().unwrap(), 30 * 200 + large.len() as u64 + rows, "{ledger}");
+    assert_eq!(ledger["counted"], ledger["accepted"], "{ledger}");
+    let (_dir, setup, status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+    assert_identical(&setup);
 }

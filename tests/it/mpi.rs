@@ -33,7 +33,7 @@ fn verify(setup: &Setup) -> (i32, String) {
     (output.status.code().unwrap_or(-1), text)
 }
 
-fn assert_identical(setup: &Setup) {
+pub fn assert_identical(setup: &Setup) {
     let (code, text) = verify(setup);
     let whole = text.contains("\"identical\":true") && text.contains("\"not_covered\":0");
     assert!(code == 0 && whole, "verify ended with {code}: {text}");

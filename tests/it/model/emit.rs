@@ -3,7 +3,7 @@
 use caudal::core::columns::GroupValue;
 use caudal::core::expression::Type;
 use caudal::core::identity::{emitted_id, metric_id, row_event_id};
-use caudal::core::plan::{EmitPlan, Plan, WindowPlan};
+use caudal::core::plan::{ColumnKind, EmitPlan, Plan, WindowPlan};
 use caudal::core::row::Value as Metered;
 use caudal::core::time::format;
 use caudal::core::units::{Micros, Offset, TopicId};
@@ -45,8 +45,8 @@ pub fn of_event(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &
     event.insert("timestamp".to_owned(), json!(format(time)));
     for field in &emit.body {
         let value = match plan.columns.get(field.column.0) {
-            Some(column) => valid.event.at(&column.path).map(Json::to_value),
-            None => row.scalars[field.column.0].as_ref().map(|scalar| match scalar {
+            Some(column) if column.kind == ColumnKind::Json => valid.event.at(&column.path).map(Json::to_value),
+            _ => row.scalars[field.column.0].as_ref().map(|scalar| match scalar {
                 Scalar::Text(text) => json!(text),
                 Scalar::Timestamp(moment) => json!(format(Micros(*moment))),
                 Scalar::Integer(integer) => json!(integer),
