@@ -136,7 +136,8 @@ impl Prepared {
         let cuts: VecDeque<Cut> = recovered.cuts.iter().copied().filter(|c| c.epoch > at.0).collect();
         // Nothing is committed before what it emits is in the log.
         let emitted = recovered.emits.last().map_or(progress.epoch, |(epoch, _)| progress.epoch.max(*epoch));
-        let emits = recovered.emits.iter().copied().filter(|(epoch, _)| *epoch > at.0).collect();
+        // Also what epochs before the checkpoint have emitted may lie behind it in the log.
+        let emits = recovered.emits.iter().copied().filter(|(_, end)| *end > at.1).collect();
         let (checkpoints, checkpoint) = self.found.unwrap_or_else(|| (Checkpoints::new(self.disk, recovered.id), None));
         let restores = checkpoint.map(|c| c.restores(Owners::new(workers)).collect()).unwrap_or_default();
         Ok(Start {

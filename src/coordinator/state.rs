@@ -76,7 +76,7 @@ pub struct Beginning {
     pub cuts: VecDeque<Cut>,
     /// What epochs up to this one have emitted is in the log.
     pub emitted: Epoch,
-    /// The log's emissions after the checkpoint, each with the end of its frame.
+    /// The log's emissions that lie after the checkpoint, each with the end of its frame.
     pub emits: Vec<(Epoch, Offset)>,
     /// The newest `ingest` in the log.
     pub ingest: Millis,

@@ -50,7 +50,8 @@ pub fn of_event(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &
                 Scalar::Text(text) => json!(text),
                 Scalar::Timestamp(moment) => json!(format(Micros(*moment))),
                 Scalar::Integer(integer) => json!(integer),
-                Scalar::Number(number) => json!(number),
+                // −0 counts as +0.
+                Scalar::Number(number) => json!(number + 0.0),
                 Scalar::Boolean(boolean) => json!(boolean),
             }),
         };
