@@ -25,7 +25,7 @@ pub struct Plan {
 }
 
 /// What a topic's events look like, and how their time and identity are read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TopicPlan {
     pub name: String,
     pub schema: Arc<Schema>,
@@ -97,7 +97,7 @@ impl ColumnKind {
 pub struct ColumnId(pub usize);
 
 /// What one pipeline file says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PipelinePlan {
     pub name: String,
     /// In ascending order.
@@ -315,6 +315,25 @@ impl Plan {
     pub fn audit(&self) -> Audit {
         let full = self.pipelines.iter().any(|pipeline| pipeline.audit == Audit::Full);
         if full { Audit::Full } else { Audit::None }
+    }
+
+    /// The plan of a job with this pipeline alone, which knows the topics of all; None if there is no such pipeline.
+    #[must_use]
+    pub fn alone(&self, pipeline: usize) -> Option<Self> {
+        let mut alone = self.pipelines.get(pipeline)?.clone();
+        let mut windows = self.windows.get(alone.windows.clone())?.to_vec();
+        let mut views = self.views.get(alone.views.clone())?.to_vec();
+        (alone.windows, alone.views) = (0..windows.len(), 0..views.len());
+        windows.iter_mut().for_each(|window| window.pipeline = 0);
+        views.iter_mut().for_each(|view| view.pipeline = 0);
+        Some(Self {
+            topic_field: self.topic_field.clone(),
+            topics: self.topics.clone(),
+            columns: self.columns.clone(),
+            pipelines: vec![alone],
+            windows,
+            views,
+        })
     }
 
     /// The pipeline of a window.

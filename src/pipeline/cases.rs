@@ -17,7 +17,7 @@ const CASE: Keys = Keys { section: "a test", known: &["name", "topic", "given", 
 pub const FATES: [&str; 5] = ["counted", "duplicate", "filtered", "invalid", "late"];
 
 /// One test.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Case {
     pub name: String,
     /// The topic of events that name none.
@@ -26,7 +26,7 @@ pub struct Case {
     pub expected: Vec<(At<String>, Expected)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Given {
     /// NDJSON, relative to the pipeline file.
     File(At<String>),
@@ -34,7 +34,7 @@ pub enum Given {
 }
 
 /// Of a window or a fate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Expected {
     /// So many rows or events.
     Number(u64),

@@ -146,7 +146,10 @@ fn computed(file: &File, columns: &mut Columns, faults: &mut Faulty) -> Option<E
                     faults.note(name.place, format!("derive: {why}"));
                 }
             }
-            Err(fault) => faults.note_in(text, "derive", &fault),
+            Err(fault) => {
+                faults.note_in(text, "derive", &fault);
+                columns.derive_faulty(&name.it);
+            }
         }
     }
     let text = file.filter.as_ref()?;

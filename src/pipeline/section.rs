@@ -33,25 +33,28 @@ impl<'a> Faulty<'a> {
         Self::new(self.file, self.text)
     }
 
+    /// Nothing is noted where the message is empty: it comes of another fault, which is told.
     pub fn note(&mut self, place: Place, message: impl Into<String>) {
+        let message = message.into();
+        if message.is_empty() {
+            return;
+        }
         let line = place.line.checked_sub(1).and_then(|line| self.text.lines().nth(line)).unwrap_or_default();
         self.found.push(Fault {
             file: self.file.to_owned(),
             line: place.line,
             column: place.column,
-            message: message.into(),
+            message,
             excerpt: line.trim_end().to_owned(),
         });
     }
 
     /// A fault within the text of a scalar, such as an SQL expression.
     pub fn note_in(&mut self, text: &At<String>, key: &str, fault: &SqlFault) {
-        if fault.message.is_empty() {
-            // It comes of another fault, which is told.
-            return;
+        if !fault.message.is_empty() {
+            let place = self.within(text, fault);
+            self.note(place, format!("{key}: {}", fault.message));
         }
-        let place = self.within(text, fault);
-        self.note(place, format!("{key}: {}", fault.message));
     }
 
     /// The fault's place in the file: exact where the scalar stands as it is, in quotes or in a block of its own lines; otherwise the scalar's.

@@ -13,6 +13,8 @@ mod aggregate;
 mod metrics;
 mod pipeline;
 mod files;
+mod explain;
+mod editor;
 mod store;
 mod simulation;
 mod http;

@@ -392,6 +392,6 @@ fn check_exits_2_where_anything_is_wrong() {
     {
         let arguments = ["caudal"].iter().chain(files);
         let command = <Command as clap::Parser>::try_parse_from(arguments).unwrap();
-        assert_eq!(caudal::cli::check::run(command.args).unwrap(), expected, "{files:?}");
+        assert_eq!(caudal::cli::check::run(&command.args).unwrap(), expected, "{files:?}");
     }
 }
