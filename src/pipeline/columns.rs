@@ -125,7 +125,7 @@ impl<'a> Columns<'a> {
                     Ok((self.argument(Computed { expression, kind: ColumnKind::Group }), of_type))
                 }
                 Type::Number | Type::Timestamp => Err(format!(
-                    "group: {} is {}: a group's field is a text, an integer or a boolean",
+                    "group: {} is {}: a group's field is a text, an integer or a boolean (CAST makes it one)",
                     shown(),
                     of_type.describe()
                 )),

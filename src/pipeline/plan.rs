@@ -111,7 +111,7 @@ fn plan_all(
             all_views.extend(views::plan(at, view, &mut columns, faults));
         }
         let of_pipeline = windows.get(first..).unwrap_or_default();
-        cases::check(file, |name| row_columns(of_pipeline, name), faults);
+        cases::check(file, |name| row_columns(file, of_pipeline, name), faults);
         let (reads, derived, arguments) = columns.into_parts();
         pipelines.push(PipelinePlan {
             name: file.pipeline.it.clone(),
@@ -128,9 +128,12 @@ fn plan_all(
     (pipelines, windows, all_views)
 }
 
-/// What a test can say of a window's row.
-fn row_columns(windows: &[WindowPlan], name: &str) -> Option<Vec<String>> {
-    let window = windows.iter().find(|window| window.name == name)?;
+/// What a test can say of a window's row; nothing where a fault of the window leaves that open.
+fn row_columns(file: &File, windows: &[WindowPlan], name: &str) -> Option<Vec<String>> {
+    let (written, window) = file.windows.iter().zip(windows).find(|(_, window)| window.name == name)?;
+    if !is_whole(written, window) {
+        return Some(Vec::new());
+    }
     let group = window.group.iter().map(|field| &field.name);
     let named = group.chain(window.metrics.iter().map(|(name, _)| name)).cloned();
     Some(named.chain(ROW_FACTS.map(str::to_owned)).collect())
@@ -166,6 +169,11 @@ fn computed(file: &File, columns: &mut Columns, faults: &mut Faulty) -> Option<E
 pub fn of_event<T>(columns: &mut Columns, read: impl FnOnce(&mut Scope) -> T) -> T {
     let mut resolve = |path: &[Step]| columns.resolve(path);
     read(&mut Scope { resolve: &mut resolve, event_time: true })
+}
+
+/// Whether all that makes the window's row was read and planned.
+fn is_whole(written: &Window, plan: &WindowPlan) -> bool {
+    written.is_whole && written.group.len() == plan.group.len() && written.metrics.len() == plan.metrics.len()
 }
 
 fn plan_window(
@@ -205,6 +213,9 @@ fn plan_window(
         having: None,
         top: None,
     };
+    if !is_whole(window, &plan) {
+        return plan;
+    }
     plan.having = window.having.as_ref().and_then(|having| of_row(having, "having", &plan, columns, faults));
     plan.top = window.top.as_ref().and_then(|top| {
         let by = ranked(&top.by, &plan, columns, faults)?;

@@ -164,6 +164,33 @@ pub fn mapping<'a>(node: &'a Node, allowed: &str, faults: &mut Faulty) -> Vec<(&
     once
 }
 
+/// The entries whose texts are whole. In braces a comma ends a text: then a call such as `{p: quantile(x, 0.95)}` falls apart, which is noted once.
+pub fn whole<'a>(entries: Vec<(&'a Key, &'a Node)>, faults: &mut Faulty) -> Vec<(&'a Key, &'a Node)> {
+    let mut whole = Vec::new();
+    let mut open = 0;
+    for (key, node) in entries {
+        if open > 0 {
+            open += parentheses(&key.name);
+            continue;
+        }
+        match &node.value {
+            Value::Text(text) if parentheses(text) > 0 && !text.contains('\'') => {
+                open = parentheses(text);
+                let message =
+                    "a parenthesis is not closed here; within { } a comma ends a text: put the expression in quotes";
+                faults.note(node.place, message);
+            }
+            _ => whole.push((key, node)),
+        }
+    }
+    whole
+}
+
+/// How many more are opened than closed.
+fn parentheses(text: &str) -> isize {
+    text.chars().map(|c| isize::from(c == '(') - isize::from(c == ')')).sum()
+}
+
 /// `; did you mean "x"?` where one of the names is near.
 pub fn hint<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
     /// A name longer than this is no slip of the finger, and comparing costs its square.

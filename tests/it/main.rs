@@ -15,6 +15,7 @@ mod pipeline;
 mod files;
 mod explain;
 mod editor;
+mod foreign;
 mod store;
 mod simulation;
 mod http;

@@ -120,7 +120,7 @@ pub fn zone_name(east: i32) -> String {
 }
 
 fn window(window: &Window) -> Item {
-    let Window { name: _, kind, group, late_allow, emit, metrics, having, top } = window;
+    let Window { name: _, is_whole: _, kind, group, late_allow, emit, metrics, having, top } = window;
     let every = match kind {
         Some(WindowKind::Tumbling { every }) => span(*every),
         Some(WindowKind::Hopping { size, every }) => Item::Line(vec![("size", span(*size)), ("every", span(*every))]),
