@@ -164,6 +164,8 @@ bincode::impl_borrow_decode!(Tail);
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Split {
     pub path: String,
+    /// None: each event names its own.
+    pub topic: Option<u16>,
     pub start: u64,
     pub end: u64,
     pub base: u64,

@@ -18,6 +18,7 @@ use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::row::{DeadLetter, Value, ViewRow, WindowRow};
 use crate::core::time;
+use crate::core::units::TopicId;
 use crate::pipeline::Bundle;
 
 /// Reads events from NDJSON files, each counted once, and writes `WINDOW.csv` for each window, `VIEW.view.ndjson` for each view, and `rejects.ndjson`.
@@ -29,6 +30,9 @@ pub struct Args {
     /// NDJSON files; a pattern may name several. Read in the order given, and by name within a pattern.
     #[arg(long, value_name = "GLOB", required = true, num_args = 1..)]
     input: Vec<String>,
+    /// The topic of all events; without it each event names its own in the topic field.
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
     /// The folder of the results: made if it is missing, files in it are replaced.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -46,7 +50,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let started = Instant::now();
         let bundle = Bundle::read(&args.pipeline).or_exit(Exit::Usage)?;
         let plan = bundle.pipelines().or_exit(Exit::Usage)?.plan;
-        let inputs = inputs(&args.input)?;
+        let topic = args.topic.as_ref().map(|name| topic(&plan, name)).transpose()?;
+        let inputs = inputs(&args.input, topic)?;
         let mut output = Output::create(&args.output)?;
         let each = |_, results| output.take(results).map_err(BatchError::Output);
         batch::run(transport, idle, &bundle.to_text(), &inputs, each).map_err(failure)?;
@@ -66,7 +71,15 @@ fn failure(error: BatchError) -> Failure {
     Failure::new(exit, error)
 }
 
-fn inputs(patterns: &[String]) -> Result<Vec<Input>, Failure> {
+fn topic(plan: &Plan, name: &str) -> Result<TopicId, Failure> {
+    let names = || plan.topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ");
+    let unknown = || {
+        Failure::new(Exit::Usage, format!("--topic {name}: the pipelines have no such topic; they have {}", names()))
+    };
+    plan.topic(name).ok_or_else(unknown)
+}
+
+fn inputs(patterns: &[String], topic: Option<TopicId>) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
     for pattern in patterns {
         let paths = glob::glob(pattern).map_err(|e| format!("--input {pattern}: {e}")).or_exit(Exit::Usage)?;
@@ -80,7 +93,7 @@ fn inputs(patterns: &[String]) -> Result<Vec<Input>, Failure> {
                     fs::canonicalize(&path).map_err(|e| format!("{}: {e}", path.display())).or_exit(Exit::Input)?;
                 let path = path.into_os_string().into_string();
                 let path = path.map_err(|p| format!("{}: not a UTF-8 name", p.display())).or_exit(Exit::Input)?;
-                inputs.push(Input { path, bytes: facts.len() });
+                inputs.push(Input { path, topic, bytes: facts.len() });
             }
         }
         if inputs.len() == before {

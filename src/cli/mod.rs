@@ -7,6 +7,7 @@ pub mod run;
 pub mod batch;
 pub mod verify;
 pub mod check;
+pub mod explain;
 pub mod generate;
 
 use std::process::ExitCode;
@@ -33,8 +34,10 @@ enum Command {
     Batch(batch::Args),
     /// Replay the log and compare the results with the store's.
     Verify(verify::Args),
-    /// Check pipeline files: every fault at once, with its place.
+    /// Check pipeline files as one job: every fault at once, with its place; then run their own tests.
     Check(check::Args),
+    /// Spell out what pipeline files mean: every default, the plan, the SQL views.
+    Explain(explain::Args),
     /// Make events from a pipeline's schemas, to a file or a running job.
     Generate(generate::Args),
 }
@@ -46,7 +49,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Run => (run::run(), true),
         Command::Batch(args) => (batch::run(&args), true),
         Command::Verify(args) => (verify::run(&args), false),
-        Command::Check(args) => return told(check::run(args)),
+        Command::Check(args) => return told(check::run(&args)),
+        Command::Explain(args) => return told(explain::run(&args)),
         Command::Generate(args) => return told(generate::run(args)),
     };
     let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };

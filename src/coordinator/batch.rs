@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::coordinator::gather::{InFlight, Results};
 use crate::core::epoch::Cut;
-use crate::core::units::{Epoch, Millis, Offset};
+use crate::core::units::{Epoch, Millis, Offset, TopicId};
 use crate::transport::idle::Idle;
 use crate::transport::{Channel, Transport, TransportError};
 use crate::wire::{self, Message, Open, Split, WireError};
@@ -21,6 +21,8 @@ const ROUNDS_IN_FLIGHT: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Input {
     pub path: String,
+    /// The topic of all its events; None: each names its own.
+    pub topic: Option<TopicId>,
     pub bytes: u64,
 }
 
@@ -62,7 +64,8 @@ impl Splits {
         while let Some((input, base)) = self.inputs.front() {
             if self.at < input.bytes {
                 let end = input.bytes.min(self.at + SPLIT_BYTES);
-                let split = Split { path: input.path.clone(), start: self.at, end, base: base + self.at };
+                let topic = input.topic.map(|topic| topic.0);
+                let split = Split { path: input.path.clone(), topic, start: self.at, end, base: base + self.at };
                 self.at = end;
                 return Some(split);
             }
@@ -179,7 +182,7 @@ mod tests {
     fn splits_cover_every_byte_once_and_in_order() {
         let sizes = [0, 1, SPLIT_BYTES, SPLIT_BYTES + 1, 0, 5 * SPLIT_BYTES - 1];
         let inputs: Vec<Input> =
-            sizes.iter().enumerate().map(|(n, &bytes)| Input { path: n.to_string(), bytes }).collect();
+            sizes.iter().enumerate().map(|(n, &bytes)| Input { path: n.to_string(), topic: None, bytes }).collect();
         let mut splits = Splits::new(&inputs);
         let (mut covered, mut by_file) = (0, [0; 6]);
         while let Some(split) = splits.next() {

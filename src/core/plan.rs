@@ -27,7 +27,7 @@ pub struct Plan {
 }
 
 /// What a topic's events look like, and how their time and identity are read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TopicPlan {
     pub name: String,
     pub schema: Arc<Schema>,
@@ -110,7 +110,7 @@ impl ColumnKind {
 pub struct ColumnId(pub usize);
 
 /// What one pipeline file says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PipelinePlan {
     pub name: String,
     /// In ascending order.
@@ -378,6 +378,30 @@ impl Plan {
     pub fn audit(&self) -> Audit {
         let full = self.pipelines.iter().any(|pipeline| pipeline.audit == Audit::Full);
         if full { Audit::Full } else { Audit::None }
+    }
+
+    /// The plan of a job with this pipeline alone, which knows the topics of all, from outside; None if there is no such pipeline.
+    #[must_use]
+    pub fn alone(&self, pipeline: usize) -> Option<Self> {
+        let mut alone = self.pipelines.get(pipeline)?.clone();
+        let mut windows = self.windows.get(alone.windows.clone())?.to_vec();
+        let mut views = self.views.get(alone.views.clone())?.to_vec();
+        let emits = self.emits.get(alone.emits.clone())?.to_vec();
+        (alone.windows, alone.views, alone.emits) = (0..windows.len(), 0..views.len(), 0..emits.len());
+        windows.iter_mut().for_each(|window| window.pipeline = 0);
+        views.iter_mut().for_each(|view| view.pipeline = 0);
+        // Whoever makes a topic is not there: its events are given like others.
+        let mut topics = self.topics.clone();
+        topics.iter_mut().for_each(|topic| topic.emitted = None);
+        Some(Self {
+            topic_field: self.topic_field.clone(),
+            topics,
+            columns: self.columns.clone(),
+            pipelines: vec![alone],
+            windows,
+            views,
+            emits,
+        })
     }
 
     /// The pipeline of a window.

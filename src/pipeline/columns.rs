@@ -20,6 +20,8 @@ pub struct Columns<'a> {
     base: usize,
     reads: Vec<ColumnId>,
     derived: Vec<(String, Type, Computed)>,
+    /// Derived fields with a fault of their own: nothing is said about where they are used.
+    faulty: Vec<String>,
     arguments: Vec<Computed>,
 }
 
@@ -27,7 +29,8 @@ impl<'a> Columns<'a> {
     pub fn new(topics: Vec<Option<&'a Described>>, planned: &'a mut Vec<ColumnPlan>, base: usize) -> Self {
         let whole = topics.iter().all(Option::is_some);
         let topics = topics.into_iter().flatten().collect();
-        Self { topics, whole, planned, base, reads: Vec::new(), derived: Vec::new(), arguments: Vec::new() }
+        let (reads, derived, faulty, arguments) = Default::default();
+        Self { topics, whole, planned, base, reads, derived, faulty, arguments }
     }
 
     /// The columns it reads, the derived ones, and the arguments of metrics.
@@ -53,6 +56,15 @@ impl<'a> Columns<'a> {
         let of_type = expression.of_type();
         self.derived.push((name.to_owned(), of_type, Computed { kind: ColumnKind::of(of_type), expression }));
         Ok(())
+    }
+
+    /// A derived field that could not be read.
+    pub fn derive_faulty(&mut self, name: &str) {
+        self.faulty.push(name.to_owned());
+    }
+
+    fn is_faulty(&self, path: &FieldPath) -> bool {
+        matches!(path.0.as_slice(), [Step::Name(name)] if self.faulty.contains(name))
     }
 
     /// The column and the type that a name in an expression refers to.
@@ -114,7 +126,7 @@ impl<'a> Columns<'a> {
                     Ok((self.argument(Computed { expression, kind: ColumnKind::Group }), of_type))
                 }
                 Type::Number | Type::Timestamp => Err(format!(
-                    "group: {} is {}: a group's field is a text, an integer or a boolean",
+                    "group: {} is {}: a group's field is a text, an integer or a boolean (CAST makes it one)",
                     shown(),
                     of_type.describe()
                 )),
@@ -152,7 +164,11 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
+    /// Empty where that comes of another fault.
     fn undescribed(&self, path: &FieldPath) -> String {
+        if self.is_faulty(path) {
+            return String::new();
+        }
         let shown = path.to_string();
         let derived = self.derived.iter().map(|(name, ..)| name.as_str());
         let paths = self.topics.iter().flat_map(|about| about.paths.iter().map(String::as_str));
@@ -207,12 +223,7 @@ impl<'a> Columns<'a> {
             }
         }
         if found.is_none() && self.whole {
-            let derived = self.derived.iter().map(|(name, ..)| name.as_str());
-            let paths = self.topics.iter().flat_map(|about| about.paths.iter().map(String::as_str));
-            return Err(format!(
-                "no topic's schema describes {shown}{}",
-                hint(&path.to_string(), paths.chain(derived))
-            ));
+            return Err(self.undescribed(path));
         }
         Ok(found.map(|(kind, _)| kind))
     }

@@ -7,7 +7,7 @@ use crate::core::time;
 use crate::core::units::Micros;
 use crate::pipeline::cases::{Case, cases};
 use crate::pipeline::emits::{Emit, emits};
-use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, number, span, text};
+use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, number, span, text, whole};
 use crate::pipeline::views::{View, views};
 use crate::pipeline::windows::{Window, windows};
 use crate::pipeline::yaml::{Node, Place, Value, quote};
@@ -281,6 +281,7 @@ fn offset(text: &str) -> Option<i32> {
 fn derived(node: &Node, faults: &mut Faulty) -> Vec<(At<String>, At<String>)> {
     let entries = mapping(node, "derive: a mapping from a new field's name to an SQL expression", faults);
     bounded(entries.len(), (0, DERIVED_MAX), "derived fields", node, faults);
+    let entries = whole(entries, faults);
     let mut derived = Vec::new();
     for (key, node) in entries {
         if !is_name(&key.name) {

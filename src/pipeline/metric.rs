@@ -12,6 +12,22 @@ const ALLOWED: &str = "count(), count_if(CONDITION), sum(X), mean(X), min(X), ma
 const NAMES: [&str; 11] =
     ["count", "count_if", "sum", "mean", "min", "max", "stddev", "first", "last", "quantile", "distinct"];
 
+/// What people know some metrics as elsewhere.
+const ELSEWHERE: [(&str, &str); 12] = [
+    ("average", "mean(X)"),
+    ("total", "sum(X)"),
+    ("minimum", "min(X)"),
+    ("maximum", "max(X)"),
+    ("median", "quantile(X, 0.5)"),
+    ("percentile", "quantile(X, 0.95)"),
+    ("percentile_cont", "quantile(X, 0.95)"),
+    ("approx_quantile", "quantile(X, 0.95)"),
+    ("count_distinct", "distinct(X)"),
+    ("approx_distinct", "distinct(X)"),
+    ("stddev_samp", "stddev(X)"),
+    ("countif", "count_if(CONDITION)"),
+];
+
 /// What a metric takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
@@ -44,7 +60,9 @@ pub fn plan(written: &str, columns: &mut Columns) -> Result<Metric, SqlFault> {
         "last" => (Metric::Last, Takes::Anything),
         "distinct" => (Metric::Distinct, Takes::Anything),
         other => {
-            let hint = hint(other, NAMES.into_iter());
+            let known = ELSEWHERE.iter().find(|(name, _)| *name == other);
+            let known = known.map(|(_, metric)| format!("; did you mean {metric}?"));
+            let hint = known.unwrap_or_else(|| hint(other, NAMES.into_iter()));
             return fault(format!("there is no metric {}; there is {ALLOWED}{hint}", quote(other)));
         }
     };

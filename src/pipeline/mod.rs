@@ -13,6 +13,7 @@ mod columns;
 mod metric;
 pub mod cases;
 mod plan;
+mod effective;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,15 +23,20 @@ use std::sync::Arc;
 
 use crate::core::plan::Plan;
 use crate::pipeline::cases::Case;
+use crate::pipeline::effective::effective;
+pub use crate::pipeline::effective::{format_name, zone_name};
 use crate::pipeline::file::File;
 use crate::pipeline::section::Faulty;
 use crate::pipeline::topics::Texts;
+use crate::pipeline::windows::Window;
 use crate::pipeline::yaml::Place;
 
 /// A pipeline file and each schema; what is larger was not written by a person.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Every event is looked at by every pipeline.
 pub const PIPELINES_MAX: usize = 100;
+/// The JSON Schema of the pipeline file, for editors.
+pub const FILE_SCHEMA: &str = include_str!("../../docs/pipeline.schema.json");
 /// Of `Bundle::to_text`.
 const BUNDLE_FORMAT: u32 = 2;
 
@@ -76,6 +82,21 @@ pub struct Pipelines {
     pub cases: Vec<Vec<Case>>,
 }
 
+/// What the plan of a file does not tell: how it is written.
+#[derive(Clone, Debug)]
+pub struct Spelled {
+    /// The file's name for people.
+    pub file: String,
+    /// The file with every default spelled out.
+    pub yaml: String,
+    /// Names of the derived fields, in the order of the plan's.
+    pub derived: Vec<String>,
+    /// By window, the calls of its metrics, in the order of the plan's.
+    pub metrics: Vec<Vec<String>>,
+    /// By view, its key.
+    pub keys: Vec<String>,
+}
+
 /// The files' `generate:` sections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
@@ -96,24 +117,44 @@ impl Bundle {
     /// Reads pipeline files and the schemas they name.
     ///
     /// # Errors
-    /// If a pipeline file cannot be read or is no YAML: that. If a schema cannot be read: all faults of the files.
+    /// If a file cannot be read or is no YAML: that, and what else is wrong with the files.
     pub fn read(paths: &[PathBuf]) -> Result<Self, Faults> {
         let mut files = Vec::new();
-        let mut unreadable = Vec::new();
+        let (mut unreadable, mut missing) = (Vec::new(), Vec::new());
         for path in paths {
             match FileText::read(path) {
-                Ok((name, file, missing)) => {
+                Ok((name, file, schemas)) => {
                     files.push((name, file));
-                    unreadable.extend(missing);
+                    missing.extend(schemas);
                 }
                 Err(faults) => unreadable.extend(faults.0),
             }
         }
-        if !unreadable.is_empty() {
-            return Err(Faults::sorted(unreadable));
-        }
         files.sort();
-        Ok(Self(files.into_iter().map(|(_, file)| file).collect()))
+        let bundle = Self(files.into_iter().map(|(_, file)| file).collect());
+        if unreadable.is_empty() && missing.is_empty() {
+            return Ok(bundle);
+        }
+        // What a file that cannot be read says to the others is not known: then each of these is looked at by itself.
+        let others = if unreadable.is_empty() { bundle.faults() } else { bundle.faults_of_each() };
+        let said: Vec<_> = missing.iter().map(Fault::place).collect();
+        unreadable.extend(others.into_iter().filter(|fault| !said.contains(&fault.place())));
+        unreadable.extend(missing);
+        Err(Faults::sorted(unreadable))
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.planned().map_or_else(|faults| faults.0, |_| Vec::new())
+    }
+
+    /// Those that a file has whatever the others say.
+    fn faults_of_each(&self) -> Vec<Fault> {
+        let of_file = |FileText { file, text, .. }: &FileText| {
+            let mut faults = Faulty::new(file, text);
+            drop(parse(file, text).map(|root| File::read(&root, &mut faults)));
+            faults.found
+        };
+        self.0.iter().flat_map(of_file).collect()
     }
 
     /// Checks everything and plans it.
@@ -121,6 +162,21 @@ impl Bundle {
     /// # Errors
     /// All faults at once.
     pub fn pipelines(&self) -> Result<Pipelines, Faults> {
+        self.planned().map(|(pipelines, _)| pipelines)
+    }
+
+    /// The same, and each file as it is understood, in the order of `plan.pipelines`.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn explained(&self) -> Result<(Pipelines, Vec<Spelled>), Faults> {
+        let (pipelines, files) = self.planned()?;
+        let spelled = files.iter().map(|(name, file)| Spelled::of(name, file, &pipelines)).collect();
+        Ok((pipelines, spelled))
+    }
+
+    /// With the files, each with its name, in the order of `plan.pipelines`.
+    fn planned(&self) -> Result<(Pipelines, Vec<(String, File)>), Faults> {
         let mut faults: Vec<Faulty> = self.0.iter().map(|file| Faulty::new(&file.file, &file.text)).collect();
         if self.0.len() > PIPELINES_MAX {
             let message = format!("{} pipelines: at most {PIPELINES_MAX} are allowed in a job", self.0.len());
@@ -139,13 +195,15 @@ impl Bundle {
             return Err(Faults(broken));
         }
         let order = topics::order(&files, &mut faults);
-        let mut files = in_order(files, &order);
+        let files = in_order(files, &order);
         let mut faults = in_order(faults, &order);
         let Some(mut pipelines) = plan::plan(&files, &mut faults) else {
             return Err(Faults::sorted(faults.into_iter().flat_map(|faults| faults.found).collect()));
         };
-        pipelines.cases = files.iter_mut().map(|(file, _)| std::mem::take(&mut file.cases)).collect();
-        Ok(pipelines)
+        let names = faults.iter().map(|faults| faults.file.to_owned());
+        let files: Vec<(String, File)> = names.zip(files.into_iter().map(|(file, _)| file)).collect();
+        pipelines.cases = files.iter().map(|(_, file)| file.cases.clone()).collect();
+        Ok((pipelines, files))
     }
 
     /// The files' names, for people.
@@ -181,6 +239,19 @@ impl Bundle {
 fn in_order<T>(items: Vec<T>, order: &[usize]) -> Vec<T> {
     let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
     order.iter().filter_map(|&at| items.get_mut(at)?.take()).collect()
+}
+
+impl Spelled {
+    fn of(name: &str, file: &File, pipelines: &Pipelines) -> Self {
+        let calls = |window: &Window| window.metrics.iter().map(|(_, call)| call.it.clone()).collect();
+        Self {
+            file: name.to_owned(),
+            yaml: effective(file, pipelines),
+            derived: file.derived.iter().map(|(name, _)| name.it.clone()).collect(),
+            metrics: file.windows.iter().map(calls).collect(),
+            keys: file.views.iter().filter_map(|view| Some(view.key.as_ref()?.it.to_string())).collect(),
+        }
+    }
 }
 
 /// What a pipeline file that comes out of the log is called in messages.
@@ -238,6 +309,12 @@ impl Faults {
         faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         faults.dedup();
         Self(faults)
+    }
+}
+
+impl Fault {
+    fn place(&self) -> (String, usize, usize) {
+        (self.file.clone(), self.line, self.column)
     }
 }
 

@@ -157,7 +157,7 @@ fn plan_file(
     for (window, topic) in of_pipeline.iter().zip(&file.windows).filter_map(|(w, it)| Some((w, it.topic.as_ref()?))) {
         all_made.push(made(&topic.it, &emits::window_schema(window, &columns), window.late_allow));
     }
-    cases::check(file, |name| row_columns(of_pipeline, name), faults);
+    cases::check(file, |name| row_columns(file, of_pipeline, name), faults);
     let (reads, derived, arguments) = columns.into_parts();
     pipelines.push(PipelinePlan {
         name: file.pipeline.it.clone(),
@@ -174,9 +174,12 @@ fn plan_file(
     all_made
 }
 
-/// What a test can say of a window's row.
-fn row_columns(windows: &[WindowPlan], name: &str) -> Option<Vec<String>> {
-    let window = windows.iter().find(|window| window.name == name)?;
+/// What a test can say of a window's row; nothing where a fault of the window leaves that open.
+fn row_columns(file: &File, windows: &[WindowPlan], name: &str) -> Option<Vec<String>> {
+    let (written, window) = file.windows.iter().zip(windows).find(|(_, window)| window.name == name)?;
+    if !is_whole(written, window) {
+        return Some(Vec::new());
+    }
     let group = window.group.iter().map(|field| &field.name);
     let named = group.chain(window.metrics.iter().map(|(name, _)| name)).cloned();
     Some(named.chain(ROW_FACTS.map(str::to_owned)).collect())
@@ -192,7 +195,10 @@ fn computed(file: &File, columns: &mut Columns, faults: &mut Faulty) -> Option<E
                     faults.note(name.place, format!("derive: {why}"));
                 }
             }
-            Err(fault) => faults.note_in(text, "derive", &fault),
+            Err(fault) => {
+                faults.note_in(text, "derive", &fault);
+                columns.derive_faulty(&name.it);
+            }
         }
     }
     let text = file.filter.as_ref()?;
@@ -209,6 +215,11 @@ fn computed(file: &File, columns: &mut Columns, faults: &mut Faulty) -> Option<E
 pub fn of_event<T>(columns: &mut Columns, read: impl FnOnce(&mut Scope) -> T) -> T {
     let mut resolve = |path: &[Step]| columns.resolve(path);
     read(&mut Scope { resolve: &mut resolve, event_time: true })
+}
+
+/// Whether all that makes the window's row was read and planned.
+fn is_whole(written: &Window, plan: &WindowPlan) -> bool {
+    written.is_whole && written.group.len() == plan.group.len() && written.metrics.len() == plan.metrics.len()
 }
 
 fn plan_window(
@@ -253,6 +264,9 @@ fn plan_window(
         top: None,
         topic: window.topic.as_ref().and_then(|topic| topics.number(&topic.it)),
     };
+    if !is_whole(window, &plan) {
+        return plan;
+    }
     plan.having = window.having.as_ref().and_then(|having| of_row(having, "having", &plan, columns, faults));
     plan.top = window.top.as_ref().and_then(|top| {
         let by = ranked(&top.by, &plan, columns, faults)?;

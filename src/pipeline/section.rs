@@ -33,25 +33,28 @@ impl<'a> Faulty<'a> {
         Self::new(self.file, self.text)
     }
 
+    /// Nothing is noted where the message is empty: it comes of another fault, which is told.
     pub fn note(&mut self, place: Place, message: impl Into<String>) {
+        let message = message.into();
+        if message.is_empty() {
+            return;
+        }
         let line = place.line.checked_sub(1).and_then(|line| self.text.lines().nth(line)).unwrap_or_default();
         self.found.push(Fault {
             file: self.file.to_owned(),
             line: place.line,
             column: place.column,
-            message: message.into(),
+            message,
             excerpt: line.trim_end().to_owned(),
         });
     }
 
     /// A fault within the text of a scalar, such as an SQL expression.
     pub fn note_in(&mut self, text: &At<String>, key: &str, fault: &SqlFault) {
-        if fault.message.is_empty() {
-            // It comes of another fault, which is told.
-            return;
+        if !fault.message.is_empty() {
+            let place = self.within(text, fault);
+            self.note(place, format!("{key}: {}", fault.message));
         }
-        let place = self.within(text, fault);
-        self.note(place, format!("{key}: {}", fault.message));
     }
 
     /// The fault's place in the file: exact where the scalar stands as it is, in quotes or in a block of its own lines; otherwise the scalar's.
@@ -159,6 +162,33 @@ pub fn mapping<'a>(node: &'a Node, allowed: &str, faults: &mut Faulty) -> Vec<(&
         }
     }
     once
+}
+
+/// The entries whose texts are whole. In braces a comma ends a text: then a call such as `{p: quantile(x, 0.95)}` falls apart, which is noted once.
+pub fn whole<'a>(entries: Vec<(&'a Key, &'a Node)>, faults: &mut Faulty) -> Vec<(&'a Key, &'a Node)> {
+    let mut whole = Vec::new();
+    let mut open = 0;
+    for (key, node) in entries {
+        if open > 0 {
+            open += parentheses(&key.name);
+            continue;
+        }
+        match &node.value {
+            Value::Text(text) if parentheses(text) > 0 && !text.contains('\'') => {
+                open = parentheses(text);
+                let message =
+                    "a parenthesis is not closed here; within { } a comma ends a text: put the expression in quotes";
+                faults.note(node.place, message);
+            }
+            _ => whole.push((key, node)),
+        }
+    }
+    whole
+}
+
+/// How many more are opened than closed.
+fn parentheses(text: &str) -> isize {
+    text.chars().map(|c| isize::from(c == '(') - isize::from(c == ')')).sum()
 }
 
 /// `; did you mean "x"?` where one of the names is near.

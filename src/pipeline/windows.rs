@@ -3,7 +3,7 @@
 use crate::core::plan::{FieldPath, WindowKind};
 use crate::core::units::Micros;
 use crate::pipeline::file::{MILLISECOND, NAME_ALLOWED, ZERO, bounded, is_name, path, set_span, sql, topic_name};
-use crate::pipeline::section::{At, Faulty, Keys, Section, mapping, number, span, text};
+use crate::pipeline::section::{At, Faulty, Keys, Section, mapping, number, span, text, whole};
 use crate::pipeline::yaml::{Node, Value, quote};
 
 const LATE_ALLOW_DEFAULT: Micros = Micros(0);
@@ -33,6 +33,8 @@ const EVERY_ALLOWED: &str = "every: a duration, {size: DURATION, every: DURATION
 #[derive(Debug)]
 pub struct Window {
     pub name: At<String>,
+    /// It was read without a fault: what is wrong with its use is worth saying.
+    pub is_whole: bool,
     /// None was noted.
     pub kind: Option<WindowKind>,
     pub group: Vec<At<FieldPath>>,
@@ -68,6 +70,7 @@ pub fn windows(node: &Node, faults: &mut Faulty) -> Vec<Window> {
 }
 
 fn window(name: At<String>, node: &Node, faults: &mut Faulty) -> Window {
+    let before = faults.found.len();
     let section = Section::read(node, &WINDOW, faults);
     let kind = match section.get("every") {
         Some(node) => kind(node, faults),
@@ -91,14 +94,17 @@ fn window(name: At<String>, node: &Node, faults: &mut Faulty) -> Window {
     if let Some((node, _)) = top.as_ref().filter(|_| matches!(kind, Some(WindowKind::Session { .. }))) {
         faults.note(node.place, "top: sessions begin when their events do, so there is nothing to rank them among");
     }
+    let group = section.get("group").map(|node| group(node, faults)).unwrap_or_default();
+    let having = section.get("having").and_then(|node| sql(node, faults));
     Window {
         name,
+        is_whole: faults.found.len() == before,
         kind,
-        group: section.get("group").map(|node| group(node, faults)).unwrap_or_default(),
+        group,
         late_allow,
         emit,
         metrics,
-        having: section.get("having").and_then(|node| sql(node, faults)),
+        having,
         top: top.map(|(_, top)| top),
         topic: section.get("topic").and_then(|node| {
             let name = text(node, "a topic's name", faults)?;
@@ -164,6 +170,7 @@ fn group(node: &Node, faults: &mut Faulty) -> Vec<At<FieldPath>> {
 fn metrics(node: &Node, faults: &mut Faulty) -> Vec<(At<String>, At<String>)> {
     let entries = mapping(node, "metrics: a mapping from a metric's name to its function", faults);
     bounded(entries.len(), (1, METRICS_MAX), "metrics", node, faults);
+    let entries = whole(entries, faults);
     let mut metrics = Vec::new();
     for (key, node) in entries {
         if !is_name(&key.name) {

@@ -11,6 +11,9 @@ const NODES_MAX: usize = 100_000;
 /// Nesting; a pipeline file needs six.
 const DEPTH_MAX: usize = 32;
 
+/// The slip that expressions invite.
+const IN_QUOTES: &str = " (a text that holds `: ` or ` #`, such as an expression, stands in quotes or in a block, `|`)";
+
 /// A place in a file, from 1; 0: unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -90,7 +93,11 @@ pub fn parse(text: &str) -> Result<Node, (Place, String)> {
         Err(error) => {
             let error = error.without_snippet();
             let place = error.location().map(place).unwrap_or_default();
-            Err((place, format!("not readable as YAML: {error}")))
+            let message = error.to_string();
+            // The place stands before it already.
+            let message = message.split(" at line ").next().unwrap_or_default();
+            let hint = if message.contains("mapping values are not allowed") { IN_QUOTES } else { "" };
+            Err((place, format!("not readable as YAML: {message}{hint}")))
         }
     }
 }

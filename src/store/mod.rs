@@ -8,7 +8,7 @@ pub mod target;
 mod open;
 pub mod sqlite;
 pub mod postgres;
-mod schema;
+pub mod schema;
 mod apply;
 mod read;
 mod sql;

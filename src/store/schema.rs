@@ -14,6 +14,36 @@ struct Migration {
 const SQLITE: &[Migration] = &[Migration { name: "tables", sql: include_str!("../../sql/sqlite/0001_tables.sql") }];
 const POSTGRES: &[Migration] = &[Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") }];
 
+/// The SQL view of a window, as each database has it.
+#[derive(Clone, Debug)]
+pub struct WindowView {
+    pub name: String,
+    /// In the order in which `SELECT *` gives them.
+    pub columns: Vec<ViewColumn>,
+    /// The statement that makes it.
+    pub sqlite: String,
+    pub postgres: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct ViewColumn {
+    pub name: String,
+    /// Its type in PostgreSQL; what SQLite makes of it is told by `ColumnType`.
+    pub of_type: ColumnType,
+}
+
+impl WindowView {
+    #[must_use]
+    pub fn of(plan: &Plan, window: &WindowPlan) -> Self {
+        let name = view_name(plan, window);
+        let make = |dialect| create(&name, &view_select(dialect, plan, window));
+        let (sqlite, postgres) = (make(Dialect::Sqlite), make(Dialect::Postgres));
+        let columns = view_columns(Dialect::Postgres, plan, window).list;
+        let columns = columns.into_iter().map(|(name, of_type, _)| ViewColumn { name, of_type }).collect();
+        Self { name, columns, sqlite, postgres }
+    }
+}
+
 /// Brings the database to this version, in a transaction that has begun, holds a lock against others that do the same, and that the caller commits.
 pub fn prepare(tx: &mut impl Write, plan: &Plan) -> Result<(), StoreError> {
     migrate(tx)?;
@@ -58,8 +88,7 @@ fn show(tx: &mut impl Write, name: &str, select: &str) -> Result<(), StoreError>
     {
         return Ok(());
     }
-    let view = identifier(name);
-    tx.run(&format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS {select};"))?;
+    tx.run(&format!("DROP VIEW IF EXISTS {}; {};", identifier(name), create(name, select)))?;
     let sql = "INSERT INTO window_views (name, definition) VALUES ($1, $2)
                ON CONFLICT (name) DO UPDATE SET definition = excluded.definition";
     tx.execute(&Query::with(sql, same))?;
@@ -70,44 +99,63 @@ fn view_name(plan: &Plan, window: &WindowPlan) -> String {
     format!("{}_{}", plan.pipeline_of(window).name, window.name)
 }
 
+fn create(name: &str, select: &str) -> String {
+    format!("CREATE VIEW {} AS {select}", identifier(name))
+}
+
 fn view_select(dialect: Dialect, plan: &Plan, window: &WindowPlan) -> String {
+    let columns = view_columns(dialect, plan, window).list.into_iter();
+    let columns: Vec<String> = columns.map(|(name, _, sql)| format!("{sql} AS {}", identifier(&name))).collect();
+    let (pipeline, window_name) = (literal(&plan.pipeline_of(window).name), literal(&window.name));
+    let columns = columns.join(", ");
+    format!("SELECT {columns} FROM metrics_out WHERE pipeline = {pipeline} AND window_name = {window_name}")
+}
+
+fn view_columns(dialect: Dialect, plan: &Plan, window: &WindowPlan) -> Columns {
     let mut columns = Columns::default();
-    columns.add("window_start", &time(dialect, "window_start"));
-    columns.add("window_end", &time(dialect, "window_end"));
+    for name in ["window_start", "window_end"] {
+        columns.add(name, ColumnType::Time, time(dialect, name));
+    }
     for GroupField { name, of_type, .. } in &window.group {
-        columns.add(name, &group(dialect, name, group_type(*of_type)));
+        let of_type = group_type(*of_type);
+        columns.add(name, of_type, group(dialect, name, of_type));
     }
     let pipeline = plan.pipeline_of(window);
     for (name, metric) in &window.metrics {
-        columns.add(name, &value(dialect, name, metric_type(plan, pipeline, *metric)));
+        let of_type = metric_type(plan, pipeline, *metric);
+        columns.add(name, of_type, value(dialect, name, of_type));
     }
-    for name in ["event_count", "revision", "closed", "metric_id"] {
-        columns.add(name, name);
+    for (name, of_type) in [
+        ("event_count", ColumnType::Integer),
+        ("revision", ColumnType::Integer),
+        ("closed", ColumnType::Bool),
+        ("metric_id", ColumnType::Uuid),
+    ] {
+        columns.add(name, of_type, name.to_owned());
     }
-    let (columns, pipeline, window) = (columns.list.join(", "), literal(&pipeline.name), literal(&window.name));
-    format!("SELECT {columns} FROM metrics_out WHERE pipeline = {pipeline} AND window_name = {window}")
+    columns
 }
 
 /// A view's columns, each name once: a group or metric that has the name of a column before it gets an underscore more.
 #[derive(Default)]
 struct Columns {
-    names: Vec<String>,
-    list: Vec<String>,
+    /// Name, type and the expression that gives it.
+    list: Vec<(String, ColumnType, String)>,
 }
 
 impl Columns {
-    fn add(&mut self, name: &str, expression: &str) {
+    fn add(&mut self, name: &str, of_type: ColumnType, sql: String) {
         let mut name = name.to_owned();
-        while self.names.iter().any(|n| n.eq_ignore_ascii_case(&name)) {
+        while self.list.iter().any(|(other, ..)| other.eq_ignore_ascii_case(&name)) {
             name.push('_');
         }
-        self.list.push(format!("{expression} AS {}", identifier(&name)));
-        self.names.push(name);
+        self.list.push((name, of_type, sql));
     }
 }
 
-#[derive(Clone, Copy)]
-enum ColumnType {
+/// What a column of a window's view holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
     Text,
     Bool,
     /// 64 bits.
@@ -115,6 +163,36 @@ enum ColumnType {
     /// Of any length.
     Numeric,
     Double,
+    /// A moment in UTC.
+    Time,
+    Uuid,
+}
+
+impl ColumnType {
+    /// As PostgreSQL calls it.
+    #[must_use]
+    pub fn in_postgres(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Bool => "boolean",
+            Self::Integer => "bigint",
+            Self::Numeric => "numeric",
+            Self::Double => "double precision",
+            Self::Time => "timestamp with time zone",
+            Self::Uuid => "uuid",
+        }
+    }
+
+    /// As SQLite holds it.
+    #[must_use]
+    pub fn in_sqlite(self) -> &'static str {
+        match self {
+            Self::Text | Self::Time | Self::Uuid => "text",
+            // Beyond 64 bits its digits are shown, as text.
+            Self::Bool | Self::Integer | Self::Numeric => "integer",
+            Self::Double => "real",
+        }
+    }
 }
 
 fn group_type(of_type: Type) -> ColumnType {
@@ -153,7 +231,9 @@ fn value(dialect: Dialect, name: &str, kind: ColumnType) -> String {
 fn typed(dialect: Dialect, json: &str, name: &str, kind: ColumnType) -> String {
     let name = literal(name);
     match (dialect, kind) {
-        (Dialect::Sqlite, ColumnType::Text) => format!("CAST({json} ->> {name} AS TEXT)"),
+        (Dialect::Sqlite, ColumnType::Text | ColumnType::Time | ColumnType::Uuid) => {
+            format!("CAST({json} ->> {name} AS TEXT)")
+        }
         (Dialect::Sqlite, ColumnType::Bool | ColumnType::Integer) => format!("{json} ->> {name}"),
         (Dialect::Sqlite, ColumnType::Double) => format!("CAST({json} ->> {name} AS REAL)"),
         // SQLite reads an integer past 64 bits as a double: then its digits are shown, as text.
@@ -161,10 +241,7 @@ fn typed(dialect: Dialect, json: &str, name: &str, kind: ColumnType) -> String {
             format!("CASE typeof({json} ->> {name}) WHEN 'real' THEN {json} -> {name} ELSE {json} ->> {name} END")
         }
         (Dialect::Postgres, ColumnType::Text) => format!("({json} ->> {name})"),
-        (Dialect::Postgres, ColumnType::Bool) => format!("({json} ->> {name})::boolean"),
-        (Dialect::Postgres, ColumnType::Integer) => format!("({json} ->> {name})::bigint"),
-        (Dialect::Postgres, ColumnType::Numeric) => format!("({json} ->> {name})::numeric"),
-        (Dialect::Postgres, ColumnType::Double) => format!("({json} ->> {name})::double precision"),
+        (Dialect::Postgres, kind) => format!("({json} ->> {name})::{}", kind.in_postgres()),
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::core::columns::{Numbering, Slab};
 use crate::core::plan::Plan;
-use crate::core::units::{Millis, Offset};
+use crate::core::units::{Millis, Offset, TopicId};
 use crate::transport::idle::Idle;
 use crate::transport::process;
 use crate::transport::{Channel, Transport, TransportError};
@@ -121,7 +121,7 @@ fn read(state: &mut State, split: &Split) -> Vec<(To, Message)> {
                 first_offset: Offset(split.base + (at - split.start)),
                 count: 0,
                 ingest: Millis(0),
-                topic: None,
+                topic: split.topic.map(TopicId),
                 bytes: Bytes::from(bytes),
                 numbering: Numbering::Bytes,
             });

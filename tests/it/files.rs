@@ -128,3 +128,115 @@ fn the_applications_are_good() {
         assert!(output.status.success(), "{}", said(&output));
     }
 }
+
+const DESCRIBES: &str = "pipeline: first
+topics:
+  order: {schema: order.json, id: id, time: {field: at, zone: UTC}}
+filter: country = 'CL'
+windows:
+  w: {every: 1h, metrics: {n: count()}}
+tests:
+  - name: one of two
+    given:
+      - {source: order, id: a, at: 2026-11-22 12:00:00, country: CL}
+      - {source: order, id: b, at: 2026-11-22 12:00:00, country: PE}
+    expect: {w: [{n: 1}], filtered: 1}
+";
+const NAMES: &str = "pipeline: second
+topics:
+  order: ~
+windows:
+  w: {every: 1h, metrics: {n: count(), countries: distinct(country)}}
+tests:
+  - name: both
+    given:
+      - {source: order, id: a, at: 2026-11-22 12:00:00, country: CL}
+      - {source: order, id: b, at: 2026-11-22 12:00:00, country: PE}
+    expect: {w: [{n: 2, countries: 2}], filtered: 0}
+";
+
+/// What `check` says of two files together: exit code and lines.
+fn check_both(first: &str, second: &str, order: [&str; 2]) -> (i32, String) {
+    let folder = folder(first);
+    fs::write(folder.path().join("q.yaml"), second).unwrap();
+    let output = run(folder.path(), &["check", order[0], order[1]]);
+    (output.status.code().unwrap(), said(&output))
+}
+
+#[test]
+fn check_takes_its_files_for_one_job() {
+    for order in [["p.yaml", "q.yaml"], ["q.yaml", "p.yaml"]] {
+        let (code, told) = check_both(DESCRIBES, NAMES, order);
+        let expected = "p.yaml: ok (pipeline first: 1 topic, 1 window, 1 metric, 1 test passed)\n\
+                        q.yaml: ok (pipeline second: 1 topic, 1 window, 2 metrics, 1 test passed)\n";
+        assert_eq!((code, told.as_str()), (0, expected));
+    }
+    // A test that fails is of its file, although the other file's window has the same name.
+    let (code, told) = check_both(DESCRIBES, &NAMES.replace("{n: 2, ", "{n: 3, "), ["p.yaml", "q.yaml"]);
+    assert!(
+        code == 2 && told.contains("p.yaml: ok") && told.contains("q.yaml:11:18: test \"both\" failed: "),
+        "{told}"
+    );
+    // By itself the second file does not know the topic.
+    let folder = folder(NAMES);
+    let output = run(folder.path(), &["check", "p.yaml"]);
+    assert!(said(&output).starts_with("p.yaml:3:3: no file describes the topic \"order\""), "{}", said(&output));
+}
+
+/// Faults in both files, in their schemas, or in what one says of the other: all are told, each at its place, and nothing that only follows from another.
+#[test]
+fn check_tells_the_faults_of_all_files() {
+    let places = |told: &str| -> Vec<String> {
+        let lines = told.lines().filter(|line| !line.starts_with("  | "));
+        lines.map(|line| line.split(": ").next().unwrap_or_default().to_owned()).collect()
+    };
+    let wrong = NAMES.replace("distinct(country)", "distinct(contry)").replace(", countries: 2", "");
+    for (what, first, second, expected) in [
+        ("in both", DESCRIBES.replace("every: 1h", "every: 1x"), wrong.clone(), &["p.yaml:6:14", "q.yaml:5:60"][..]),
+        (
+            "a schema that is not there",
+            DESCRIBES.replace("order.json", "ordr.json"),
+            wrong.replace("every: 1h", "evry: 1h"),
+            &["p.yaml:3:19", "q.yaml:5:6", "q.yaml:5:7"],
+        ),
+        (
+            "no YAML",
+            DESCRIBES.replace("first\n", "first: a\n"),
+            wrong.replace("every: 1h", "every: 1x"),
+            &["p.yaml:1:16", "q.yaml:5:14"],
+        ),
+        (
+            "described twice",
+            DESCRIBES.to_owned(),
+            NAMES.replace("order: ~", "order: {schema: order.json, time: {field: at}}"),
+            &["q.yaml:3:3"],
+        ),
+        ("of one name", DESCRIBES.to_owned(), NAMES.replace("second", "first"), &["q.yaml:1:11"]),
+        (
+            "two topic fields",
+            format!("{DESCRIBES}topic_field: a\n"),
+            format!("{NAMES}topic_field: b\n"),
+            &["q.yaml:12:14"],
+        ),
+        (
+            "a fault that others follow from",
+            DESCRIBES.replace("filter: ", "derive: {d: nowhere + 1}\nfilter: d > 1 AND "),
+            NAMES.to_owned(),
+            &["p.yaml:4:13"],
+        ),
+    ] {
+        let (code, told) = check_both(&first, &second, ["q.yaml", "p.yaml"]);
+        assert_eq!(
+            (code, places(&told)),
+            (2, expected.iter().map(|&place| place.to_owned()).collect()),
+            "{what}: {told}"
+        );
+    }
+    let output = run(folder(DESCRIBES).path(), &["check", "--json", "p.yaml", "none.yaml"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let oks: Vec<_> = told["files"].as_array().unwrap().iter().map(|file| (&file["file"], &file["ok"])).collect();
+    assert_eq!(
+        (&told["ok"], oks),
+        (&json!(false), vec![(&json!("p.yaml"), &json!(true)), (&json!("none.yaml"), &json!(false))])
+    );
+}

@@ -239,6 +239,11 @@ fn each_fault_has_its_place() {
         ("{n: count()}", "{n: count}", "11:18", "a function is needed here"),
         ("{n: count()}", "{n: summ(amount)}", "11:18", "did you mean \"sum\"?"),
         ("{n: count()}", "{n: stdev(amount)}", "11:18", "did you mean \"stddev\"?"),
+        ("{n: count()}", "{n: median(amount)}", "11:18", "did you mean quantile(X, 0.5)?"),
+        ("{n: count()}", "{n: quantile(amount, 0.5), m: count()}", "11:18", "within { } a comma ends a text"),
+        ("id: id", "id: id\nderive: {d: COALESCE(amount, count, 0), e: count}", "6:13", "put the expression in quotes"),
+        ("id: id", "id: id\nfilter: region = \"RM\"", "6:18", "a text stands in single quotes: 'RM'"),
+        ("id: id", "id: id\nfilter: region = 'a: b'", "6:20", "a text that holds `: ` or ` #`"),
         ("{n: count()}", "{n: sum()}", "11:18", "takes one argument"),
         ("{n: count()}", "{n: sum(region)}", "11:22", "takes integers or numbers, and this is text"),
         ("{n: count()}", "{n: sum(mixed)}", "11:22", "all topics that have it must agree"),
@@ -275,6 +280,31 @@ fn each_fault_has_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with a window or a derived field is told once, not again wherever its name is used.
+#[test]
+fn what_follows_from_a_fault_is_not_told() {
+    let uses = "{n: count(), m: max(d)}\n    having: m > n\n    top: {n: 1, by: m}\ntests: [{name: x, given: [], expect: {w: [{m: 1, region: a}]}}]";
+    for (line, to, place) in [
+        ("id: id", "id: id\nderive: {d: nowhere}", "6:13"),
+        ("[region]", "[regin]", "10:13"),
+        ("    every: 5s", "    evry: 5s\n    every: 5s", "9:5"),
+        ("max(d)", "max(e)", "11:34"),
+    ] {
+        let right = changed("{n: count()}", uses).replace("id: id\n", "id: id\nderive: {d: amount}\n");
+        let right = if line == "id: id" { right.replace("derive: {d: amount}\n", "") } else { right };
+        // One line more than in `changed`: the derived field's.
+        let told = faults(&right.replacen(line, to, 1));
+        let expected = match place.split_once(':') {
+            Some((row, column)) if line != "id: id" => {
+                format!("p.yaml:{}:{column}: ", row.parse::<usize>().unwrap() + 1)
+            }
+            _ => format!("p.yaml:{place}: "),
+        };
+        assert!(told.len() == 1 && told[0].starts_with(&expected), "{expected}{told:#?}");
+    }
+    plan(&changed("{n: count()}", uses).replace("id: id\n", "id: id\nderive: {d: amount}\n"));
 }
 
 #[test]
@@ -392,6 +422,6 @@ fn check_exits_2_where_anything_is_wrong() {
     {
         let arguments = ["caudal"].iter().chain(files);
         let command = <Command as clap::Parser>::try_parse_from(arguments).unwrap();
-        assert_eq!(caudal::cli::check::run(command.args).unwrap(), expected, "{files:?}");
+        assert_eq!(caudal::cli::check::run(&command.args).unwrap(), expected, "{files:?}");
     }
 }

@@ -325,3 +325,49 @@ fn the_job_dies_with_the_script() {
     job.ended();
     eventually("the job's end", || (!processes.into_iter().any(alive)).then_some(()));
 }
+
+/// What stands in the console blocks of a README, without blank lines: commands and what they print.
+fn console(readme: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in readme.lines() {
+        match line {
+            "```console" => inside = true,
+            "```" => inside = false,
+            line if inside && !line.trim().is_empty() => lines.push(line.to_owned()),
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// `./run_mpi.sh demo NAME` prints, command by command, what the application's README promises; then no rank serves any more.
+fn plays_as_its_readme_says(application: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("pipelines").join(application).join("README.md")).unwrap();
+    let told = console(&readme);
+    let commands = told.iter().filter(|line| line.starts_with("$ ")).count();
+    assert!(commands >= 3 && told.len() > 2 * commands, "too little to compare: {told:#?}");
+    let port = free_port();
+    let output = Command::new("timeout")
+        .args(["--kill-after=10", "120"])
+        .arg(root.join("run_mpi.sh"))
+        .args(["-n", "4", "demo", application])
+        .env("CAUDAL_BIN", env!("CARGO_BIN_EXE_caudal"))
+        .env("HTTP_PORT", port.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (shown, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{shown}\n{complaints}");
+    let shown: Vec<&str> = shown.lines().filter(|line| !line.trim().is_empty()).collect();
+    let ready = format!("Caudal is ready: http://localhost:{port}/");
+    assert_eq!(shown.first(), Some(&ready.as_str()), "{complaints}");
+    assert_eq!(shown.get(1..).unwrap_or_default(), told, "{complaints}");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody still serves port {port}");
+}
+
+#[test]
+fn the_demo_of_cluster_health_shows_what_its_readme_says() {
+    plays_as_its_readme_says("cluster_health");
+}

@@ -11,7 +11,6 @@ use crate::coordinator::rehearsal::rehearse;
 use crate::core::plan::Plan;
 use crate::core::row::WindowRow;
 use crate::core::time;
-use crate::pipeline::Pipelines;
 use crate::pipeline::cases::{Case, Expected, Given};
 use crate::store::StoredRow;
 
@@ -27,20 +26,18 @@ pub struct Failed {
     pub message: String,
 }
 
-/// How many tests there are in the file, and those of their expectations that failed.
-pub fn run(file: &Path, pipelines: &Pipelines) -> (usize, Vec<Failed>) {
-    let cases = pipelines.cases.iter().flatten();
-    let failed = cases.clone().flat_map(|case| {
+/// Those expectations of a file's tests that failed. What other pipelines of the job make of the events does not matter: the file's own is alone here.
+pub fn run(file: &Path, plan: &Arc<Plan>, cases: &[Case]) -> Vec<Failed> {
+    let failed = cases.iter().flat_map(|case| {
         let failed = |(line, column), message| Failed { test: case.name.clone(), line, column, message };
-        match results(file, &pipelines.plan, case) {
-            Ok(results) => compare(&pipelines.plan, case, &results)
-                .into_iter()
-                .map(|(place, message)| failed(place, message))
-                .collect(),
+        match results(file, plan, case) {
+            Ok(results) => {
+                compare(plan, case, &results).into_iter().map(|(place, message)| failed(place, message)).collect()
+            }
             Err((place, why)) => vec![failed(place, why)],
         }
     });
-    (cases.count(), failed.collect())
+    failed.collect()
 }
 
 type Place = (usize, usize);

@@ -176,7 +176,19 @@ pub enum Ends {
 }
 
 impl Type {
-    /// For messages: `text`, `an integer`.
+    /// As documents call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+        }
+    }
+
+    /// For messages.
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {

@@ -74,7 +74,7 @@ impl<'s, 'a> Typing<'s, 'a> {
             return self.call(&name, at, &arguments).map(Some);
         }
         let expr = match ast {
-            Ast::Identifier(name) => self.field(&[step(name)], at)?,
+            Ast::Identifier(name) => self.field(&[step(name)], at).map_err(|fault| meant_as_text(name, fault))?,
             Ast::CompoundIdentifier(names) => {
                 let path: Vec<Step> = names.iter().map(step).collect();
                 self.field(&path, at)?
@@ -408,6 +408,14 @@ fn shown(ast: &Ast) -> String {
         shown.push('…');
     }
     format!("`{shown}`")
+}
+
+/// Double quotes are for names, whatever other languages do.
+fn meant_as_text(name: &Ident, mut fault: SqlFault) -> SqlFault {
+    if name.quote_style == Some('"') && !fault.message.is_empty() {
+        fault.message.push_str(&format!("; a text stands in single quotes: '{}'", name.value));
+    }
+    fault
 }
 
 fn step(name: &Ident) -> Step {

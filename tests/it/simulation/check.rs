@@ -199,7 +199,7 @@ fn letters<'l>(letters: impl Iterator<Item = &'l DeadLetter>) -> BTreeMap<u64, L
     letters.map(plain).collect()
 }
 
-fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
+pub fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
     assert!(tables.rows.iter().all(|(id, row)| *id == row.metric_id));
     same("rows", &outcome.rows, &rows(plan, tables.rows.values()));
 
@@ -336,12 +336,30 @@ pub fn another_run_is_identical(world: &World, rng: &mut ChaCha8Rng) {
 }
 
 fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &mut ChaCha8Rng) -> MemoryStore {
+    let mut store = MemoryStore::new(plan.clone());
+    live(plan, log, entries, workers, &mut store, None, rng);
+    store
+}
+
+/// A job over a log that is there already, from what the store has: to the end, or until so many epochs are committed and everything else is lost.
+pub fn live(
+    plan: &Arc<Plan>,
+    log: LogId,
+    entries: &[Entry],
+    workers: usize,
+    store: &mut MemoryStore,
+    until: Option<Epoch>,
+    rng: &mut ChaCha8Rng,
+) {
     let cuts: VecDeque<_> = entries.iter().filter_map(cut_of).collect();
     let mut slabs = entries.iter().filter_map(slab_of);
     let (epoch, end, counts) = (Epoch(0), Offset(0), Counts::default());
+    let generation = Generation(store.tables().generation.0 + 1);
+    let stored = store.claim(generation).unwrap();
+    let progress = stored.unwrap_or(Progress { log, generation, epoch, end, counts });
     let beginning = Beginning {
-        progress: Progress { log, generation: Generation(1), epoch, end, counts },
-        stored: false,
+        progress: Progress { generation, ..progress },
+        stored: stored.is_some(),
         checkpoint: (epoch, end),
         cuts,
         emitted: Epoch(u64::MAX),
@@ -349,7 +367,6 @@ fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &
         ingest: Millis(0),
     };
     let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, Vec::new());
-    let mut store = MemoryStore::new(plan.clone());
     let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
     loop {
         let edges = net.ranks.busy_edges();
@@ -368,6 +385,9 @@ fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &
         let commits: Vec<_> = net.commits.drain(..).collect();
         for commit in commits {
             store.commit(&commit).unwrap();
+            if until.is_some_and(|until| commit.to.epoch >= until) {
+                return;
+            }
             net.committed(commit.to);
         }
         if edges.is_empty()
@@ -375,7 +395,7 @@ fn rerun(plan: &Arc<Plan>, log: LogId, entries: &[Entry], workers: usize, rng: &
             && net.ranks.undecoded().is_empty()
             && net.coordinator.at_rest()
         {
-            return store;
+            return;
         }
     }
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod check;
 mod batch;
 mod start;
+mod golden;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

@@ -171,7 +171,7 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
 }
 
 /// The first commit, with these rows.
-fn first(rows: Vec<WindowRow>) -> Commit {
+pub fn first(rows: Vec<WindowRow>) -> Commit {
     Commit { rows, ..commit(None, 1) }
 }
 

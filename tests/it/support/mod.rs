@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod job;
+pub mod keys;
 pub mod plan;
 pub mod port;
 pub mod postgres;

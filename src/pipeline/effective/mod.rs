@@ -1,0 +1,228 @@
+//! A pipeline file with every default spelled out: a file that `check` accepts and that means the very same. Structs are taken apart field by field here,
+//! so that what is added to one cannot be forgotten.
+
+mod text;
+
+use crate::core::plan::{Audit, FieldPath, TimeFormat, TopicPlan, Unit, WindowKind};
+use crate::core::units::Micros;
+use crate::pipeline::Pipelines;
+use crate::pipeline::cases::{Case, Expected, Given};
+use crate::pipeline::duration;
+use crate::pipeline::effective::text::{Item, document};
+use crate::pipeline::emits::Emit;
+use crate::pipeline::file::{Burst, File, Topic};
+use crate::pipeline::section::At;
+use crate::pipeline::views::View;
+use crate::pipeline::windows::{Top, Window};
+
+/// The file as text. Its schemas are relative to the file's own place, as they were.
+pub fn effective(file: &File, pipelines: &Pipelines) -> String {
+    let File {
+        pipeline,
+        topic_field: _,
+        topics,
+        derived,
+        filter,
+        windows,
+        views,
+        emits,
+        audit,
+        weights: _,
+        burst,
+        cases,
+    } = file;
+    let described = topics.iter().map(|topic| (topic.name.it.clone(), described(topic, pipelines)));
+    let derived: Vec<_> = derived.iter().map(|(name, sql)| (name.it.clone(), text(&sql.it))).collect();
+    let windows: Vec<_> = windows.iter().map(|w| (w.name.it.clone(), window(w))).collect();
+    let views: Vec<_> = views.iter().map(|v| (v.name.it.clone(), view(v))).collect();
+    let emits: Vec<_> = emits.iter().map(|e| (e.topic.it.clone(), emit(e))).collect();
+    let cases: Vec<_> = cases.iter().map(case).collect();
+    document(&[
+        entry("pipeline", text(&pipeline.it)),
+        entry("topic_field", text(&pipelines.plan.topic_field)),
+        entry("topics", Item::Map(described.collect())),
+        entry("derive", if derived.is_empty() { Item::Absent("no computed fields") } else { Item::Map(derived) }),
+        entry("filter", or(filter.as_ref(), |sql| text(&sql.it), "every event passes")),
+        entry(
+            "windows",
+            if windows.is_empty() { Item::Absent("nothing is counted in windows") } else { Item::Map(windows) },
+        ),
+        entry("views", if views.is_empty() { Item::Absent("no view is kept") } else { Item::Map(views) }),
+        entry("emit", if emits.is_empty() { Item::Absent("no events are made") } else { Item::Map(emits) }),
+        entry(
+            "audit",
+            plain(match audit {
+                Audit::Full => "full",
+                Audit::None => "none",
+            }),
+        ),
+        entry("generate", generate(topics, burst.as_ref(), pipelines)),
+        entry("tests", if cases.is_empty() { Item::Absent("nothing is tried") } else { Item::Items(cases) }),
+    ])
+}
+
+fn entry(key: &str, item: Item) -> (String, Item) {
+    (key.to_owned(), item)
+}
+
+fn text(text: &str) -> Item {
+    Item::Text(text.to_owned())
+}
+
+fn plain(text: impl ToString) -> Item {
+    Item::Plain(text.to_string())
+}
+
+fn span(span: Micros) -> Item {
+    Item::Plain(duration::format(span))
+}
+
+fn or<T>(value: Option<T>, of: impl Fn(T) -> Item, absent: &'static str) -> Item {
+    value.map_or(Item::Absent(absent), of)
+}
+
+fn path(path: &FieldPath) -> Item {
+    text(&path.to_string())
+}
+
+fn paths(fields: &[At<FieldPath>]) -> Item {
+    Item::List(fields.iter().map(|field| path(&field.it)).collect())
+}
+
+/// What holds for the topic, whether the file said it for all topics or for this one.
+fn described(topic: &Topic, pipelines: &Pipelines) -> Item {
+    let plan = pipelines.plan.topics.iter().find(|plan| plan.name == topic.name.it);
+    let schema = topic.described.as_ref().and_then(|description| description.schema.as_ref());
+    let (Some(plan), Some(schema)) = (plan, schema) else { return plain("~  # another file describes or makes it") };
+    let TopicPlan {
+        name: _,
+        schema: _,
+        id,
+        time,
+        time_format,
+        out_of_order,
+        max_future,
+        idle_after,
+        remember,
+        emitted: _,
+    } = plan;
+    let zone = match time_format {
+        TimeFormat::Rfc3339 { zone: None } => Item::Absent("a time without a zone is invalid"),
+        TimeFormat::Rfc3339 { zone: Some(east) } => Item::Text(zone_name(*east)),
+        TimeFormat::Unix(_) => Item::Absent("a Unix time has none"),
+    };
+    Item::Map(vec![
+        entry("schema", text(&schema.it)),
+        entry("id", id.as_ref().map_or_else(|| plain("~"), path)),
+        entry(
+            "time",
+            Item::Map(vec![
+                entry("field", path(time)),
+                entry("format", plain(format_name(*time_format))),
+                entry("zone", zone),
+                entry("out_of_order", span(*out_of_order)),
+                entry("max_future", span(*max_future)),
+                entry("idle_after", span(*idle_after)),
+            ]),
+        ),
+        entry("dedup", Item::Line(vec![("remember", span(*remember))])),
+    ])
+}
+
+/// As the file writes it.
+#[must_use]
+pub fn format_name(format: TimeFormat) -> &'static str {
+    match format {
+        TimeFormat::Rfc3339 { .. } => "rfc3339",
+        TimeFormat::Unix(Unit::Seconds) => "unix_s",
+        TimeFormat::Unix(Unit::Milliseconds) => "unix_ms",
+        TimeFormat::Unix(Unit::Microseconds) => "unix_us",
+        TimeFormat::Unix(Unit::Nanoseconds) => "unix_ns",
+    }
+}
+
+/// As the file writes it: a zone so many seconds east.
+#[must_use]
+pub fn zone_name(east: i32) -> String {
+    let minutes = east.unsigned_abs() / 60;
+    format!("{}{:02}:{:02}", if east < 0 { '-' } else { '+' }, minutes / 60, minutes % 60)
+}
+
+fn window(window: &Window) -> Item {
+    let Window { name: _, is_whole: _, kind, group, late_allow, emit, metrics, having, top, topic } = window;
+    let every = match kind {
+        Some(WindowKind::Tumbling { every }) => span(*every),
+        Some(WindowKind::Hopping { size, every }) => Item::Line(vec![("size", span(*size)), ("every", span(*every))]),
+        Some(WindowKind::Session { gap }) => Item::Line(vec![("gap", span(*gap))]),
+        None => Item::Absent("it has a fault"),
+    };
+    let metrics = metrics.iter().map(|(name, call)| (name.it.clone(), text(&call.it)));
+    let top_of = |Top { n, by }: &Top| Item::Line(vec![("n", plain(n)), ("by", text(&by.it))]);
+    Item::Map(vec![
+        entry("every", every),
+        entry("group", paths(group)),
+        entry("late", Item::Line(vec![("allow", span(*late_allow))])),
+        entry("emit", emit.map_or_else(|| plain("never"), span)),
+        entry("metrics", Item::Map(metrics.collect())),
+        entry("having", or(having.as_ref(), |sql| text(&sql.it), "every row is there")),
+        entry("top", or(top.as_ref(), top_of, "every group has its row")),
+        entry("topic", or(topic.as_ref(), |topic| text(&topic.it), "closed rows are no events")),
+    ])
+}
+
+fn view(view: &View) -> Item {
+    let View { name: _, key, latest, when, history } = view;
+    Item::Map(vec![
+        entry("key", or(key.as_ref(), |key| path(&key.it), "it has a fault")),
+        entry("latest", paths(latest)),
+        entry("when", or(when.as_ref(), |sql| text(&sql.it), "every event goes into it")),
+        entry("history", plain(history)),
+    ])
+}
+
+fn emit(emit: &Emit) -> Item {
+    let Emit { topic: _, from, when, body } = emit;
+    Item::Map(vec![
+        entry("from", Item::List(from.iter().map(|topic| text(&topic.it)).collect())),
+        entry("when", or(when.as_ref(), |sql| text(&sql.it), "of every event")),
+        entry("body", Item::Map(body.iter().map(|(name, field)| (name.it.clone(), text(&field.it))).collect())),
+    ])
+}
+
+fn generate(topics: &[Topic], burst: Option<&Burst>, pipelines: &Pipelines) -> Item {
+    let hints = &pipelines.hints.weights;
+    let weight = |topic: &Topic| {
+        let at = pipelines.plan.topic(&topic.name.it).map(|id| usize::from(id.0));
+        (topic.name.it.clone(), plain(at.and_then(|at| hints.get(at)).copied().unwrap_or(1.0)))
+    };
+    let from_outside = |topic: &&Topic| pipelines.plan.topic_from_outside(&topic.name.it).is_ok();
+    let burst_of = |Burst { topic, probability, size }: &Burst| {
+        Item::Line(vec![("topic", text(&topic.it)), ("probability", plain(probability)), ("size", plain(size))])
+    };
+    Item::Map(vec![
+        entry("weights", Item::Map(topics.iter().filter(from_outside).map(weight).collect())),
+        entry("burst", or(burst, burst_of, "no volleys")),
+    ])
+}
+
+fn case(case: &Case) -> Item {
+    let Case { name, topic, given, expected } = case;
+    let given = match given {
+        Given::File(file) => text(&file.it),
+        Given::Events(events) if events.is_empty() => Item::List(Vec::new()),
+        Given::Events(events) => Item::Items(events.iter().cloned().map(Item::Json).collect()),
+    };
+    let expected = expected.iter().map(|(what, expected)| {
+        let item = match expected {
+            Expected::Number(number) => plain(number),
+            Expected::Rows(rows) => Item::Items(rows.iter().map(|row| Item::Json(row.it.clone().into())).collect()),
+        };
+        (what.it.clone(), item)
+    });
+    Item::Map(vec![
+        entry("name", text(name)),
+        entry("topic", or(topic.as_ref(), |topic| text(&topic.it), "events name theirs")),
+        entry("given", given),
+        entry("expect", Item::Map(expected.collect())),
+    ])
+}

@@ -1,0 +1,95 @@
+//! Pipelines unlike those that are shipped (taxi trips, a web server's log, thermometers), as their users would write them: `check` takes them, and a batch
+//! gives what `tests/pipelines/expected.py` computes without Caudal.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::job::{caudal, root};
+
+/// Metrics of which Caudal promises no more than being this near.
+const APPROXIMATE: [&str; 2] = ["p95", "median"];
+const QUANTILE_ERROR_MAX: f64 = 1.0 / 256.0;
+
+fn csv_files(folder: &Path) -> BTreeSet<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".csv")).collect()
+}
+
+fn rows(file: &Path) -> Vec<Vec<String>> {
+    let mut csv = csv::ReaderBuilder::new().has_headers(false).from_path(file).unwrap();
+    csv.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+}
+
+/// The same text, or the same double; a quantile within its error.
+fn agree(column: &str, found: &str, expected: &str) -> bool {
+    match (found.parse::<f64>(), expected.parse::<f64>()) {
+        (Ok(found), Ok(expected)) if APPROXIMATE.contains(&column) => {
+            (found - expected).abs() <= expected.abs() * QUANTILE_ERROR_MAX
+        }
+        (Ok(found), Ok(expected)) => found.to_bits() == expected.to_bits(),
+        _ => found == expected,
+    }
+}
+
+fn comes_out_as_computed(pipeline: &str, topic: &str) {
+    let folder = root().join("tests/pipelines").join(pipeline);
+    let file = folder.join("pipeline.yaml");
+    let check = Command::new(caudal()).arg("check").arg(&file).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    let out = TempDir::new().unwrap();
+    let batch = Command::new(caudal())
+        .args(["batch", "--topic", topic, "--pipeline"])
+        .arg(&file)
+        .arg("--input")
+        .arg(folder.join("events.ndjson"))
+        .arg("--output")
+        .arg(out.path())
+        .output()
+        .unwrap();
+    assert!(batch.status.success(), "{}", String::from_utf8_lossy(&batch.stderr));
+    let expected = folder.join("expected");
+    assert_eq!(csv_files(out.path()), csv_files(&expected));
+    for name in csv_files(&expected) {
+        let (found, expected) = (rows(&out.path().join(&name)), rows(&expected.join(&name)));
+        assert!(expected.len() > 4 && found.first() == expected.first(), "{pipeline}/{name}: {found:#?}");
+        assert_eq!(found.len(), expected.len(), "{pipeline}/{name}: {found:#?}");
+        let header = &expected[0];
+        for (found, expected) in found.iter().zip(&expected).skip(1) {
+            let cells = header.iter().zip(found).zip(expected);
+            let wrong: Vec<_> = cells.filter(|((column, found), expected)| !agree(column, found, expected)).collect();
+            assert!(wrong.is_empty(), "{pipeline}/{name}: {wrong:?} in {found:?}, expected {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn taxi_trips() {
+    comes_out_as_computed("taxi", "trip");
+}
+
+#[test]
+fn access_log() {
+    comes_out_as_computed("access_log", "request");
+}
+
+#[test]
+fn sensors() {
+    comes_out_as_computed("sensors", "reading");
+}
+
+#[test]
+fn a_topic_that_a_batch_does_not_know_is_refused() {
+    let batch = Command::new(caudal())
+        .args(["batch", "--pipeline", "tests/pipelines/taxi/pipeline.yaml", "--topic", "trips"])
+        .args(["--input", "tests/pipelines/taxi/events.ndjson", "--output", "target/never"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert_eq!(batch.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&batch.stderr);
+    assert!(said.contains("--topic trips: the pipelines have no such topic; they have trip"), "{said}");
+}
