@@ -40,6 +40,9 @@ const TABLES: [&str; 12] = [
     "schema_version",
     "window_views",
 ];
+/// Where computed columns begin while it is not known yet how many there are before them: beyond all.
+const PROVISIONAL_BASE: usize = usize::MAX / 2;
+
 /// Resolves a job's files, ordered by the pipelines' names; what is wrong is noted, and None then comes out.
 pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines> {
     check_names(files, faults);
@@ -48,9 +51,10 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
     // Where computed columns begin is known once every pipeline has said which fields of the events it reads: so all are planned twice.
     let mut columns = Vec::new();
     let mut unheard: Vec<Faulty> = faults.iter().map(Faulty::unheard).collect();
-    plan_all(files, &mut topics, &mut columns, 0, &mut unheard);
+    plan_all(files, &mut topics, &mut columns, PROVISIONAL_BASE, &mut unheard);
     let base = columns.len();
     let Planned { pipelines, windows, views, emits } = plan_all(files, &mut topics, &mut columns, base, faults);
+    assert_eq!(columns.len(), base, "planned again, pipelines read the same fields");
     let hints = hints(files, &topics, faults);
     if faults.iter().any(|faults| !faults.found.is_empty()) {
         return None;

@@ -30,7 +30,7 @@ const READS: &str = "\
 pipeline: reads
 topics: {rows: ~, big: ~}
 windows:
-  v: {every: 1m, group: [region], metrics: {n: sum(n), twice: sum(twice)}, topic: rows.more}
+  v: {every: 1m, group: [region], metrics: {n: sum(n), total: sum(total), twice: sum(twice)}, topic: rows.more}
 ";
 
 fn bundle(files: &[&str]) -> Bundle {
