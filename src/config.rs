@@ -53,7 +53,7 @@ const TOKEN_BYTES_MAX: usize = 1_024;
 pub struct Config {
     pub http: Http,
     pub data_dir: PathBuf,
-    /// `PIPELINES`, globs resolved. This version runs exactly one.
+    /// `PIPELINES`, globs resolved; at least one.
     pub pipelines: Vec<PathBuf>,
     pub target: Target,
     pub log: LogConfig,
@@ -262,14 +262,6 @@ fn pipelines(given: &mut Given) -> Vec<PathBuf> {
             Err(error) => given.wrong.push(format!("PIPELINES: {pattern:?} is no glob: {error}")),
         }
     }
-    if files.len() > 1 {
-        let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-        given.wrong.push(format!(
-            "PIPELINES names {} pipeline files ({}): this version of Caudal runs exactly one",
-            files.len(),
-            names.join(", ")
-        ));
-    }
     files.into_iter().collect()
 }
 
@@ -443,7 +435,6 @@ mod tests {
             ("DB_PORT", "0", "1 to 65535"),
             ("HTTP_BODY_TIMEOUT", "10", "a whole number and one of ms"),
             ("PIPELINES", "pipelines/***", "is no glob"),
-            ("PIPELINES", "Cargo.toml,clippy.toml", "runs exactly one"),
         ] {
             let error = config(&[(name, value)]).unwrap_err();
             assert!(error.contains(part), "{name}={value}: {error}");
