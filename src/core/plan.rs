@@ -324,8 +324,10 @@ impl Plan {
         let mut windows = self.windows.get(alone.windows.clone())?.to_vec();
         let mut views = self.views.get(alone.views.clone())?.to_vec();
         (alone.windows, alone.views) = (0..windows.len(), 0..views.len());
-        windows.iter_mut().for_each(|window| window.pipeline = 0);
-        views.iter_mut().for_each(|view| view.pipeline = 0);
+        let of_windows = windows.iter_mut().map(|window| &mut window.pipeline);
+        for pipeline in of_windows.chain(views.iter_mut().map(|view| &mut view.pipeline)) {
+            *pipeline = 0;
+        }
         Some(Self {
             topic_field: self.topic_field.clone(),
             topics: self.topics.clone(),
