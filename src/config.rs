@@ -53,7 +53,7 @@ const TOKEN_BYTES_MAX: usize = 1_024;
 pub struct Config {
     pub http: Http,
     pub data_dir: PathBuf,
-    /// `PIPELINES`, globs resolved: the files of all pipelines of the job.
+    /// `PIPELINES`, globs resolved; at least one.
     pub pipelines: Vec<PathBuf>,
     pub target: Target,
     pub log: LogConfig,

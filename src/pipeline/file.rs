@@ -259,7 +259,9 @@ fn time_format(node: &Node, faults: &mut Faulty) -> Option<At<TimeFormat>> {
             format!("format: {} is no time format; there is {}{hint}", quote(written), names.join(", ")),
         );
     }
-    found.map(|(_, it)| At { place: node.place, it: *it })
+    // What people write instead is a Unix time more often than not: a number in the field is then no second fault.
+    let it = found.map_or(TimeFormat::Unix(Unit::Seconds), |(_, it)| *it);
+    Some(At { place: node.place, it })
 }
 
 /// `UTC` or an offset, in seconds east.

@@ -169,10 +169,12 @@ pub fn whole<'a>(entries: Vec<(&'a Key, &'a Node)>, faults: &mut Faulty) -> Vec<
     let mut whole = Vec::new();
     let mut open = 0;
     for (key, node) in entries {
-        if open > 0 {
+        // The rest of the call has come to be keys without values.
+        if open > 0 && matches!(node.value, Value::Null) {
             open += parentheses(&key.name);
             continue;
         }
+        open = 0;
         match &node.value {
             Value::Text(text) if parentheses(text) > 0 && !text.contains('\'') => {
                 open = parentheses(text);

@@ -188,12 +188,14 @@ fn describe(name: &At<String>, topic: &Description, texts: &Texts, faults: &mut 
     let mut paths = Vec::new();
     list_paths(&json, "", DESCRIBED_DEPTH_MAX, &mut paths);
     check_id(name, topic, &schema, &paths, faults);
-    let time_format = time_format(name, topic, &schema, &paths, faults)?;
+    // Without them nothing is run; but what else is wrong with the use of the topic's fields is told too.
+    let time_format = time_format(name, topic, &schema, &paths, faults).unwrap_or(TimeFormat::Rfc3339 { zone: None });
+    let time = topic.time.as_ref().map_or_else(|| FieldPath::top("time"), |time| time.it.clone());
     let plan = TopicPlan {
         name: name.it.clone(),
         schema: Arc::new(schema),
         id: topic.id.as_ref().map(|id| id.it.clone()),
-        time: topic.time.as_ref()?.it.clone(),
+        time,
         time_format,
         out_of_order: topic.out_of_order,
         max_future: topic.max_future,

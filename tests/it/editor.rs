@@ -31,9 +31,13 @@ fn listed<'a>(schema: &'a Value, into: &mut Vec<(&'a str, &'a serde_json::Map<St
             let title = map.get("title").and_then(Value::as_str);
             into.push((title.unwrap_or_else(|| panic!("without a title: {schema}")), properties));
         }
-        map.values().for_each(|below| listed(below, into));
+        for below in map.values() {
+            listed(below, into);
+        }
     } else if let Value::Array(items) = schema {
-        items.iter().for_each(|below| listed(below, into));
+        for below in items {
+            listed(below, into);
+        }
     }
 }
 

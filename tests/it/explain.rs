@@ -29,7 +29,7 @@ fn explain(args: &[&str], files: &[&Path]) -> Output {
 /// Everything that a job's files mean, without the places where it is written.
 fn meaning(pipelines: &Pipelines) -> String {
     let place = Regex::new(r"place: Place \{[^}]*\}, ").unwrap();
-    place.replace_all(&format!("{pipelines:#?}").replace("\n", " ").replace("  ", ""), "").into_owned()
+    place.replace_all(&format!("{pipelines:#?}").replace('\n', " ").replace("  ", ""), "").into_owned()
 }
 
 /// The same job, its files in the words of `explain`.
@@ -55,6 +55,53 @@ fn the_file_with_every_default_spelled_out_means_the_same() {
         assert!(before.len() > 1_000 && before.contains("windows"), "{before}");
         assert_eq!(before, after, "{files:?}");
         assert_eq!(spelled(&again).to_text(), again.to_text(), "{files:?}: said twice, it reads differently");
+    }
+}
+
+/// What the comparison above is worth: it sees each of these facts.
+#[test]
+fn no_fact_escapes_the_comparison() {
+    let bundle = spelled(&Bundle::read(from_ref(&every_key())).unwrap());
+    let right = meaning(&bundle.pipelines().unwrap());
+    for (fact, another) in [
+        ("topic_field: kind", "topic_field: id"),
+        ("id: ~", "id: id"),
+        ("field: seen_ms", "field: weight"),
+        ("format: unix_ms", "format: unix_us"),
+        ("-03:30", "+03:30"),
+        ("out_of_order: 90s", "out_of_order: 91s"),
+        ("max_future: 1h", "max_future: 2h"),
+        ("idle_after: 250ms", "idle_after: 251ms"),
+        ("remember: 1h", "remember: 2h"),
+        ("heavy: weight > 10.5", "heavy: weight > 10.6"),
+        ("'nowhere: #1'", "'nowhere: #2'"),
+        ("every: 90s", "every: 91s"),
+        ("{size: 1m, every: 10s}", "{size: 1m, every: 20s}"),
+        ("gap: 30s", "gap: 31s"),
+        ("group: [to]", "group: [kind]"),
+        ("allow: 1d", "allow: 2d"),
+        ("emit: never", "emit: 1s"),
+        ("emit: 500ms", "emit: never"),
+        ("quantile(weight, 0.9)", "quantile(weight, 0.8)"),
+        ("having: n >= 1", "having: n >= 2"),
+        ("{n: 3, by: price}", "{n: 3, by: p90}"),
+        ("[at, stops, price]", "[at, stops]"),
+        ("when: NOT fragile", "when: fragile"),
+        ("history: true", "history: false"),
+        ("audit: none", "audit: full"),
+        ("parcel.sent: 2.5", "parcel.sent: 2"),
+        ("size: 7", "size: 8"),
+        ("topic: parcel.seen", "topic: parcel.sent"),
+        ("given: events.ndjson", "given: none.ndjson"),
+        ("invalid: 1", "invalid: 2"),
+        ("\"weight\":10.0", "\"weight\":10.5"),
+    ] {
+        let mut other = bundle.clone();
+        let text = &mut other.0[0].text;
+        assert!(text.contains(fact), "{fact} is not in\n{text}");
+        *text = text.replacen(fact, another, 1);
+        let other = other.pipelines().unwrap_or_else(|faults| panic!("{another}: {faults}"));
+        assert_ne!(meaning(&other), right, "{fact}");
     }
 }
 
@@ -137,6 +184,27 @@ fn the_plan_is_told() {
     }
 }
 
+/// What was said when a person last read it. `CAUDAL_GOLDEN=write` writes it anew.
+fn snapshot(file: &str, found: &[u8]) {
+    let path = root().join("tests/pipelines").join(file);
+    let found = String::from_utf8(found.to_vec()).unwrap();
+    if std::env::var("CAUDAL_GOLDEN").is_ok_and(|what| what == "write") {
+        std::fs::write(&path, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(found, expected, "{}", path.display());
+}
+
+/// Every type of the language, and every kind of slip, as they are told.
+#[test]
+fn types_and_faults_are_told_as_they_were() {
+    snapshot("every_key/explained.yaml", &explain(&[], &[Path::new("tests/pipelines/every_key/pipeline.yaml")]).stdout);
+    let check = |file: &str| Command::new(caudal()).arg("check").arg(file).current_dir(root()).output().unwrap();
+    let faulty = check("tests/pipelines/faults/faulty.yaml");
+    assert_eq!(faulty.status.code(), Some(2));
+    snapshot("faults/faulty.txt", &faulty.stderr);
+}
+
 /// What `explain --json` tells of each window, and what the databases really have.
 #[test]
 fn the_sql_is_what_the_stores_have() {
@@ -160,7 +228,7 @@ fn the_sql_is_what_the_stores_have() {
             .unwrap();
         assert_eq!(window["sqlite"], made);
         let names = sqlite.prepare(&format!("SELECT * FROM {view}")).unwrap();
-        let names: Vec<Value> = names.column_names().into_iter().map(Value::from).collect();
+        let names: Vec<Value> = names.column_names().map(Value::from).collect();
         let columns = window["columns"].as_array().unwrap();
         assert_eq!(columns.iter().map(|column| column["name"].clone()).collect::<Vec<_>>(), names);
         let sql = "SELECT column_name::text, data_type::text FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position";

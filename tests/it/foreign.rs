@@ -8,15 +8,16 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::job::{caudal, root};
+use crate::support::job::{Job, Setup, caudal, root, until};
 
 /// Metrics of which Caudal promises no more than being this near.
 const APPROXIMATE: [&str; 2] = ["p95", "median"];
 const QUANTILE_ERROR_MAX: f64 = 1.0 / 256.0;
 
 fn csv_files(folder: &Path) -> BTreeSet<String> {
-    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".csv")).collect()
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let csv = files.filter(|path| path.extension().is_some_and(|extension| extension == "csv"));
+    csv.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 fn rows(file: &Path) -> Vec<Vec<String>> {
@@ -79,6 +80,34 @@ fn access_log() {
 #[test]
 fn sensors() {
     comes_out_as_computed("sensors", "reading");
+}
+
+/// One live job runs several files, each with its own topics and watermark.
+#[test]
+fn two_pipelines_in_one_job() {
+    let folder = |name: &str| root().join("tests/pipelines").join(name);
+    let files = ["taxi", "sensors"].map(|name| folder(name).join("pipeline.yaml").display().to_string());
+    let dir = TempDir::new().unwrap();
+    let setup = Setup::new(3, dir.path()).with("PIPELINES", &files.join(","));
+    let job = Job::start_in(dir, setup);
+    for (name, topic, lines) in [("taxi", "trip", 165), ("sensors", "reading", 138)] {
+        let events = fs::read(folder(name).join("events.ndjson")).unwrap();
+        let (status, answer) = job.client.post_lines(&format!("/topics/{topic}/events"), &events);
+        assert_eq!((status, &answer["accepted"]), (202, &lines.into()), "{answer}");
+    }
+    job.wait_settled();
+    // Open rows are shown within a second.
+    for (query, counted) in [("&pipeline=taxi&window=earnings", 161), ("&pipeline=sensors&window=doors", 134)] {
+        let events = || {
+            let rows = job.client.windows(query);
+            rows.iter().map(|row| row["event_count"].as_u64().unwrap()).sum::<u64>()
+        };
+        until(query, || events() == counted);
+    }
+    let ledger = job.client.json("/ledger");
+    assert_eq!((&ledger["counted"], &ledger["duplicate"], &ledger["invalid"]), (&295.into(), &5.into(), &3.into()));
+    let (_, _, status) = job.stop();
+    assert!(status.success());
 }
 
 #[test]

@@ -268,6 +268,7 @@ fn each_fault_has_its_place() {
         ("id: id", "id: id\ntests: [{name: x, given: [], expect: {v: 1}}]", "6:39", "no window and none of counted"),
         ("id: id", "id: id\ntests: [{name: x, given: [], expect: {w: [{m: 1}]}}]", "6:43", "a row has no \"m\""),
         ("time: {field: at}", "time: {field: at, format: unix}", "6:27", "is no time format"),
+        ("time: {field: at}", "time: {field: unix, format: unix}", "6:29", "is no time format"),
         ("time: {field: at}", "time: {field: at, zone: Chile}", "6:25", "is no zone"),
         ("time: {field: at}", "time: {field: at, format: unix_s, zone: UTC}", "6:41", "has no zone"),
         ("  w:", "  W:", "8:3", "is no window's name"),
@@ -280,6 +281,13 @@ fn each_fault_has_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A time that cannot be read does not hide what else is wrong.
+#[test]
+fn all_faults_are_told_although_the_time_has_one() {
+    let told = faults(&changed("{field: at}", "{field: unix}").replace("[region]", "[regin]"));
+    assert!(told.len() == 2 && told[0].contains(":6:15:") && told[1].contains("did you mean \"region\"?"), "{told:#?}");
 }
 
 /// What is wrong with a window or a derived field is told once, not again wherever its name is used.

@@ -18,9 +18,11 @@ fn document(job: &Job, pipeline: &Pipeline) -> String {
     plan.extend(table(fields.iter().map(field_row).chain(derived.iter().map(derived_row))));
     plan.extend(heading("When windows close"));
     plan.extend(watermark(&topics));
-    windows.iter().for_each(|window| plan.extend(about_window(window)));
-    views.iter().for_each(|view| plan.extend(about_view(view)));
-    emits.iter().for_each(|emit| plan.extend(about_emit(emit)));
+    plan.extend(windows.iter().flat_map(about_window));
+    plan.extend(views.iter().flat_map(about_view));
+    plan.extend(emits.iter().flat_map(about_emit));
+    // Whatever the file is called, it stays in its comment.
+    let file = file.replace(['\n', '\r'], " ");
     let comments: Vec<String> = plan.iter().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect();
     format!(
         "# Pipeline {name}: {file} with every default spelled out (schemas and events stand beside that file), and its plan.\n{effective}{}",

@@ -69,8 +69,8 @@ fn text(text: &str) -> Item {
     Item::Text(text.to_owned())
 }
 
-fn plain(text: impl ToString) -> Item {
-    Item::Plain(text.to_string())
+fn plain(value: &(impl ToString + ?Sized)) -> Item {
+    Item::Plain(value.to_string())
 }
 
 fn span(span: Micros) -> Item {
@@ -193,7 +193,7 @@ fn generate(topics: &[Topic], burst: Option<&Burst>, pipelines: &Pipelines) -> I
     let hints = &pipelines.hints.weights;
     let weight = |topic: &Topic| {
         let at = pipelines.plan.topic(&topic.name.it).map(|id| usize::from(id.0));
-        (topic.name.it.clone(), plain(at.and_then(|at| hints.get(at)).copied().unwrap_or(1.0)))
+        (topic.name.it.clone(), plain(at.and_then(|at| hints.get(at)).unwrap_or(&1.0)))
     };
     let from_outside = |topic: &&Topic| pipelines.plan.topic_from_outside(&topic.name.it).is_ok();
     let burst_of = |Burst { topic, probability, size }: &Burst| {

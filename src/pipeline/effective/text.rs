@@ -27,32 +27,27 @@ pub enum Item {
 
 /// The entries as a document.
 pub fn document(entries: &[(String, Item)]) -> String {
-    let mut text = String::new();
-    write_map(entries, 0, &mut text);
-    text
+    map_text(entries, 0)
 }
 
-fn write_map(entries: &[(String, Item)], indent: usize, into: &mut String) {
-    for (key, item) in entries {
-        let blank = " ".repeat(indent);
-        match item {
-            Item::Absent(meaning) => into.push_str(&format!("{blank}# {key}: (none: {meaning})\n")),
-            Item::Map(entries) if has_entry(entries) => {
-                into.push_str(&format!("{blank}{}:\n", name(key)));
-                write_map(entries, indent + 2, into);
-            }
-            Item::Items(items) if !items.is_empty() => {
-                into.push_str(&format!("{blank}{}:\n", name(key)));
-                items.iter().for_each(|item| write_item(item, indent + 2, into));
-            }
-            Item::Text(text) => into.push_str(&format!("{blank}{}: {}\n", name(key), scalar(text, indent + 2))),
-            other => {
-                into.push_str(&format!("{blank}{}: {}\n", name(key), on_one_line(other)));
-                if let Item::Map(absent) = other {
-                    write_map(absent, indent + 2, into);
-                }
-            }
+fn map_text(entries: &[(String, Item)], indent: usize) -> String {
+    entries.iter().map(|(key, item)| entry_text(key, item, indent)).collect()
+}
+
+fn entry_text(key: &str, item: &Item, indent: usize) -> String {
+    let (blank, below) = (" ".repeat(indent), indent + 2);
+    let key_text = name(key);
+    match item {
+        Item::Absent(meaning) => format!("{blank}# {key}: (none: {meaning})\n"),
+        Item::Map(entries) if has_entry(entries) => format!("{blank}{key_text}:\n{}", map_text(entries, below)),
+        // A comment alone is no mapping.
+        Item::Map(absent) => format!("{blank}{key_text}: {{}}\n{}", map_text(absent, below)),
+        Item::Items(items) if !items.is_empty() => {
+            let items: String = items.iter().map(|item| item_text(item, below)).collect();
+            format!("{blank}{key_text}:\n{items}")
         }
+        Item::Text(text) => format!("{blank}{key_text}: {}\n", scalar(text, below)),
+        other => format!("{blank}{key_text}: {}\n", on_one_line(other)),
     }
 }
 
@@ -61,13 +56,12 @@ fn has_entry(entries: &[(String, Item)]) -> bool {
 }
 
 /// One item of a list, after its dash.
-fn write_item(item: &Item, indent: usize, into: &mut String) {
-    let mut text = String::new();
-    match item {
-        Item::Map(entries) => write_map(entries, indent + 2, &mut text),
-        other => text = format!("{}{}\n", " ".repeat(indent + 2), on_one_line(other)),
-    }
-    into.push_str(&format!("{}- {}", " ".repeat(indent), text.trim_start_matches(' ')));
+fn item_text(item: &Item, indent: usize) -> String {
+    let text = match item {
+        Item::Map(entries) => map_text(entries, indent + 2),
+        other => on_one_line(other) + "\n",
+    };
+    format!("{}- {}", " ".repeat(indent), text.trim_start_matches(' '))
 }
 
 fn on_one_line(item: &Item) -> String {
@@ -198,6 +192,6 @@ mod tests {
 
     /// Some events hold nothing where others hold a text.
     fn null_or(text: &str) -> Json {
-        if text.len() % 2 == 0 { Json::Null } else { Json::from(text) }
+        if text.len().is_multiple_of(2) { Json::Null } else { Json::from(text) }
     }
 }

@@ -413,7 +413,9 @@ fn shown(ast: &Ast) -> String {
 /// Double quotes are for names, whatever other languages do.
 fn meant_as_text(name: &Ident, mut fault: SqlFault) -> SqlFault {
     if name.quote_style == Some('"') && !fault.message.is_empty() {
-        fault.message.push_str(&format!("; a text stands in single quotes: '{}'", name.value));
+        fault.message += "; a text stands in single quotes: '";
+        fault.message += &name.value;
+        fault.message.push('\'');
     }
     fault
 }

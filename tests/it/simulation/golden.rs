@@ -143,5 +143,7 @@ fn check(folder: &Path) {
 fn golden_cases() {
     let folders = folders();
     assert!(folders.len() >= 13, "{folders:?}");
-    folders.iter().for_each(|folder| check(folder));
+    for folder in folders {
+        check(&folder);
+    }
 }

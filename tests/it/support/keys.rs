@@ -10,13 +10,13 @@ use super::job::root;
 
 /// The `Keys` constants of `src/pipeline`: section as messages call it, and its keys.
 pub fn sections() -> BTreeMap<String, BTreeSet<String>> {
-    let declared = Regex::new(r#"(?s): Keys = Keys \{\s*section: "([^"]+)",\s*known: &\[(.*?)\]"#).unwrap();
+    let declared = Regex::new(r#"(?s): Keys =\s+Keys \{\s*section: "([^"]+)",\s*known: &\[(.*?)\]"#).unwrap();
     let word = Regex::new(r#""([^"]+)""#).unwrap();
     let mut sections: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in sources(root().join("src/pipeline")) {
         let text = fs::read_to_string(&file).unwrap();
         let read: Vec<_> = declared.captures_iter(&text).collect();
-        let there = text.matches(": Keys = ").count();
+        let there = text.matches(": Keys =").count();
         assert_eq!(
             read.len(),
             there,
