@@ -268,7 +268,7 @@ fn a_chain_counts_each_event_once_whatever_is_killed() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|event| event["body"]["sale"].as_str().unwrap_or_else(|| panic!("{event}")).to_owned())
+        .map(|event| event["event"]["sale"].as_str().unwrap_or_else(|| panic!("{event}")).to_owned())
         .collect();
     assert_eq!(sales, large);
     let topics = job.client.json("/topics");

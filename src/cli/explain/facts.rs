@@ -121,14 +121,14 @@ impl Job {
         let pipelines = files.map(|(spelled, pipeline)| Pipeline::of(plan, pipeline, spelled));
         Self {
             topic_field: plan.topic_field.clone(),
-            topics: plan.topics.iter().map(Topic::of).collect(),
+            topics: plan.topics.iter().map(|topic| Topic::of(plan, topic)).collect(),
             pipelines: pipelines.collect(),
         }
     }
 }
 
 impl Topic {
-    fn of(topic: &TopicPlan) -> Self {
+    fn of(plan: &Plan, topic: &TopicPlan) -> Self {
         let zone = match topic.time_format {
             TimeFormat::Rfc3339 { zone } => zone.map(zone_name),
             TimeFormat::Unix(_) => None,

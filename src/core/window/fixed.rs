@@ -128,7 +128,7 @@ impl Fixed {
         let closed = end <= ending.closing;
         let due = panes.into_iter().map(|(group, partial)| {
             let revision = self.revision(start, &group);
-            Due { start, end, group, partial, closed, revision }
+            Due { start, end, group, partial, closed, revision, was_due: false }
         });
         due.collect()
     }
@@ -159,7 +159,7 @@ impl Fixed {
             }
             let Some(partial) = sum(slices().map(|(_, slice)| &slice.partial)) else { continue };
             let revision = self.revision(start, group);
-            due.push(Due { start, end, group: group.clone(), partial, closed: true, revision });
+            due.push(Due { start, end, group: group.clone(), partial, closed: true, revision, was_due: false });
         }
         due
     }
@@ -185,7 +185,15 @@ impl Fixed {
             for &start in starts.iter().rev() {
                 let Some(partial) = later.pane(start, start.plus(size)) else { continue };
                 let revision = self.revision(start, group);
-                due.push(Due { start, end: start.plus(size), group: group.clone(), partial, closed: false, revision });
+                due.push(Due {
+                    start,
+                    end: start.plus(size),
+                    group: group.clone(),
+                    partial,
+                    closed: false,
+                    revision,
+                    was_due: false,
+                });
             }
         }
         due

@@ -104,6 +104,8 @@ struct Due {
     partial: Partial,
     closed: bool,
     revision: u32,
+    /// Of a session: it, or one that it took in, was due under this start before. (Which rows of other windows stand, `Shown` knows.)
+    was_due: bool,
 }
 
 /// What a window's epoch is ended with.

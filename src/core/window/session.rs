@@ -120,8 +120,9 @@ impl Sessions {
                 session.revision += u32::from(session.closed_once);
                 (session.changed, session.closed) = (false, ended);
                 session.closed_once |= ended;
-                let others = std::mem::take(&mut session.due_as).into_iter().filter(|start| *start != session.start);
-                replaced.extend(others.map(|start| (start, group.clone())));
+                let was_due = session.due_as.remove(&session.start);
+                let others = std::mem::take(&mut session.due_as);
+                replaced.extend(others.into_iter().map(|start| (start, group.clone())));
                 session.due_as.insert(session.start);
                 due.push(Due {
                     start: session.start,
@@ -130,6 +131,7 @@ impl Sessions {
                     partial: session.partial.clone(),
                     closed: ended,
                     revision: session.revision,
+                    was_due,
                 });
             }
         }

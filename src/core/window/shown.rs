@@ -10,7 +10,7 @@ use crate::core::units::Micros;
 use crate::core::window::fixed::Fixed;
 use crate::core::window::{Changes, Due, Ending, Group, Kept, Names, Saved, is_late};
 
-/// The groups of one start whose rows stand in the store, and the latest of their ends.
+/// Of a window that is no session window: the groups of one start whose rows stand in the store, and the latest of their ends.
 #[derive(Debug, Default)]
 struct OfStart {
     end: Micros,
@@ -33,7 +33,20 @@ impl Shown {
         let window = ending.window;
         match (window.top, kept) {
             (None, _) if window.having.is_none() => changes.rows.extend(due.into_iter().map(|due| names.row(due))),
-            (None, _) | (Some(_), Kept::Sessions(_)) => {
+            // A session may grow for long after its row was published, and itself knows under which starts it was.
+            (_, Kept::Sessions(_)) => {
+                let (was_due, rows): (Vec<bool>, Vec<WindowRow>) =
+                    due.into_iter().map(|due| (due.was_due, names.row(due))).unzip();
+                let holds = holds(names, &rows);
+                for ((row, holds), was_due) in rows.into_iter().zip(holds).zip(was_due) {
+                    if holds {
+                        changes.rows.push(row);
+                    } else if was_due {
+                        changes.removed.push(row.metric_id);
+                    }
+                }
+            }
+            (None, Kept::Fixed(_)) => {
                 let rows: Vec<WindowRow> = due.into_iter().map(|due| names.row(due)).collect();
                 let holds = holds(names, &rows);
                 for (row, holds) in rows.into_iter().zip(holds) {
@@ -102,8 +115,7 @@ impl Shown {
 
     /// Drops what no due pane can ask for any more.
     pub(super) fn forget(&mut self, window: &WindowPlan, closing: Micros) {
-        let reach = window.kind.gap().unwrap_or_default();
-        self.0.retain(|_, of_start| !is_late(window, of_start.end.plus(reach), closing));
+        self.0.retain(|_, of_start| !is_late(window, of_start.end, closing));
     }
 
     pub(super) fn save(&self, save: &mut impl FnMut(Micros, &Group, Saved)) {

@@ -57,7 +57,14 @@ fn log(events: &str) -> Vec<Entry> {
             numbering: Numbering::Dense,
         };
         entries.push(Entry::Slab(slab));
-        entries.push(Entry::Cut(Cut { epoch: Epoch(epoch), end, ingest, up: Millis(EPOCH_MS * epoch), idle: None }));
+        entries.push(Entry::Cut(Cut {
+            epoch: Epoch(epoch),
+            end,
+            ingest,
+            up: Millis(EPOCH_MS * epoch),
+            idle: None,
+            emitted: Epoch(0),
+        }));
     }
     entries
 }
