@@ -2,6 +2,7 @@
 //! It knows nothing of MPI, SQL or the log's files, and decides nothing about events: what a call means is in the room it calls.
 
 mod server;
+mod unread;
 mod guard;
 mod params;
 mod problem;
