@@ -11,6 +11,8 @@ mod events;
 mod readers;
 mod query;
 mod keyed;
+mod routes;
+mod fill;
 mod views;
 mod html;
 mod job;
@@ -95,7 +97,9 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
 
 /// Every call there is.
 fn router(web: Arc<Web>) -> Router {
+    let own = routes::router(&web.app.pipeline.routes);
     Router::new()
+        .merge(own)
         .route("/", get(page::index))
         .route("/style.css", get(page::style))
         .route("/app.js", get(page::script))
@@ -120,6 +124,8 @@ fn router(web: Arc<Web>) -> Router {
         .route("/cluster", get(job::cluster))
         .route("/live", get(live::live))
         .route("/generator", get(generator::status).post(generator::start).delete(generator::stop))
+        .route("/generator/restart", post(generator::restart))
+        .route("/generator/log", get(generator::log))
         .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /events, /dead-letters, /ledger and /cluster are a start") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")
