@@ -46,7 +46,7 @@ pub struct Copies {
     plan: Arc<Plan>,
     log: LogId,
     bytes_max: u64,
-    copies: Vec<Copy>,
+    files: Vec<Copy>,
 }
 
 /// One file, open at its end.
@@ -87,8 +87,8 @@ impl Copies {
             copy.check(&known)?;
             Ok(copy)
         };
-        let copies = asked.iter().map(open).collect::<Result<_, StoreError>>()?;
-        Ok(Self { plan, log, bytes_max, copies })
+        let files = asked.iter().map(open).collect::<Result<_, StoreError>>()?;
+        Ok(Self { plan, log, bytes_max, files })
     }
 
     /// Writes what these consecutive commits have beyond what is in the files. When it returns they are on disk.
@@ -96,7 +96,7 @@ impl Copies {
     /// # Errors
     /// `Unavailable` where there is no room: nothing is lost, and it may be tried again. `Broken` after a failed sync.
     pub fn write(&mut self, commits: &[Commit]) -> Result<(), StoreError> {
-        for copy in &mut self.copies {
+        for copy in &mut self.files {
             copy.write(&self.plan, self.log, commits)?;
             if copy.bytes >= self.bytes_max {
                 copy.turn().map_err(|error| refuse(&copy.path, &error.to_string()))?;

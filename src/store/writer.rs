@@ -330,12 +330,11 @@ where
             self.copies.as_mut().map_or(Ok(()), |copies| copies.write(commits))?;
             return Ok(Outcome::Committed);
         }
-        let store = match &mut self.store {
-            Some(store) => store,
-            None => {
-                let store = self.connect()?;
-                self.store.insert(store)
-            }
+        let store = if let Some(store) = &mut self.store {
+            store
+        } else {
+            let store = self.connect()?;
+            self.store.insert(store)
         };
         match task {
             Task::Commit(commit) => commit_once(store.as_mut(), self.mine, commit),
