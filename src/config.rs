@@ -11,7 +11,7 @@ use crate::pipeline::duration;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 /// Every variable there is, in the order of `.env.example`.
-pub const VARIABLES: [&str; 24] = [
+pub const VARIABLES: [&str; 25] = [
     "PIPELINES",
     "DATA_DIR",
     "RANKS",
@@ -31,6 +31,7 @@ pub const VARIABLES: [&str; 24] = [
     "LOG_RETENTION",
     "LOG_SEGMENT_BYTES",
     "DISK_FREE_BYTES_MIN",
+    "AUDIT_FILE_BYTES",
     "EVENT_BYTES_MAX",
     "BODY_BYTES_MAX",
     "INGEST_QUEUE_MAX",
@@ -57,6 +58,8 @@ pub struct Config {
     pub pipelines: Vec<PathBuf>,
     pub target: Target,
     pub log: LogConfig,
+    /// A file of the audit's lines that has reached this is closed, and a new one begun.
+    pub audit_file_bytes: u64,
     pub limits: Limits,
 }
 
@@ -136,6 +139,7 @@ impl Config {
             pipelines: pipelines(&mut given),
             target: target(&mut given),
             log: log(&mut given),
+            audit_file_bytes: given.bytes("AUDIT_FILE_BYTES", 256 * MIB, (64 * KIB, BYTES_MAX)),
             limits: limits(&mut given),
         };
         // Only run_mpi.sh uses it, but a wrong one is told here with the rest.

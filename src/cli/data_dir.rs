@@ -55,6 +55,12 @@ impl DataDir {
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
     }
+
+    /// Where files with a line of each event and row lie.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.path.join("audit")
+    }
 }
 
 /// A process that was killed keeps its lock until the kernel has ended it, which a sync under way holds up.

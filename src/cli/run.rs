@@ -28,6 +28,7 @@ use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
 use crate::pipeline::{Bundle, Pipelines};
+use crate::store::jsonl::{Asked, Copies, Known};
 use crate::store::writer as store_writer;
 use crate::store::{Progress, StoreError};
 use crate::transport::idle::Idle;
@@ -189,6 +190,20 @@ impl Rank0 {
         }
     }
 
+    /// The audit's files, open where they end.
+    fn copies(&self, recovered: &Recovered, start: &Start) -> Result<Option<Copies>, Failure> {
+        let asked = self.pipeline.copies.iter().map(|copy| Asked { pipeline: copy.pipeline, file: copy.file.clone() });
+        let asked: Vec<Asked> = asked.collect();
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        let last = recovered.cuts.last().map_or(start.beginning.checkpoint.0, |cut| cut.epoch);
+        let known = Known { progress: start.beginning.progress, last };
+        let bytes_max = self.config.audit_file_bytes;
+        let plan = self.pipeline.plan.clone();
+        Copies::open(&self.data.audit(), &asked, plan, bytes_max, known).map(Some).map_err(|e| store_failure(&e))
+    }
+
     fn coordinate(
         self,
         transport: &mut dyn Transport,
@@ -197,6 +212,7 @@ impl Rank0 {
         recovered: &Recovered,
         start: Start,
     ) -> Result<(), Failure> {
+        let copies = self.copies(recovered, &start)?;
         let (notifier, events) = self.events;
         let plan = self.pipeline.plan.clone();
         let (feed_in, feed) = feed(log.reader(start.read_from), start.read_from);
@@ -223,6 +239,7 @@ impl Rank0 {
                     start::meets(&recovered, &began, stored).map_err(|e| StoreError::Mismatch(e.to_string()))
                 }
             },
+            copies,
             start.generation,
             {
                 let notifier = notifier.clone();

@@ -77,7 +77,7 @@ fn given(node: &Node, faults: &mut Faulty) -> Option<Given> {
         Value::Text(path) => Some(Given::File(At { place: node.place, it: path.clone() })),
         Value::List(events) => {
             bounded(events.len(), (0, EVENTS_MAX), "events in a test", node, faults);
-            Some(Given::Events(events.iter().map(json).collect()))
+            Some(Given::Events(events.iter().map(|node| node.value.to_json()).collect()))
         }
         other => {
             let allowed = "an NDJSON file or a list of events";
@@ -107,23 +107,11 @@ fn expected(node: &Node, faults: &mut Faulty) -> Vec<(At<String>, Expected)> {
 }
 
 fn object(node: &Node, faults: &mut Faulty) -> Option<At<Map<String, Json>>> {
-    if let Json::Object(it) = json(node) {
+    if let Json::Object(it) = node.value.to_json() {
         return Some(At { place: node.place, it });
     }
     faults.note(node.place, format!("expect: {} stands where a row is allowed", node.value.describe()));
     None
-}
-
-/// YAML that stands for JSON.
-fn json(node: &Node) -> Json {
-    match &node.value {
-        Value::Null => Json::Null,
-        Value::Bool(value) => Json::Bool(*value),
-        Value::Number(number) => Json::Number(number.clone()),
-        Value::Text(text) => Json::from(text.as_str()),
-        Value::List(items) => items.iter().map(json).collect(),
-        Value::Map(entries) => entries.iter().map(|(key, value)| (key.name.clone(), json(value))).collect(),
-    }
 }
 
 /// Notes what a test names and the pipeline does not have. `columns` gives a window's columns; none of them are known where the window has a fault.

@@ -2,11 +2,13 @@
 
 use std::path::{Component, Path};
 
-use crate::core::plan::{Audit, FieldPath, Step, TimeFormat, Unit};
+use crate::core::plan::{FieldPath, Step, TimeFormat, Unit};
 use crate::core::time;
 use crate::core::units::Micros;
+use crate::pipeline::audit::{self, audit};
 use crate::pipeline::cases::{Case, cases};
 use crate::pipeline::emits::{Emit, emits};
+use crate::pipeline::routes::{Written, routes};
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, number, span, text, whole};
 use crate::pipeline::views::{View, views};
 use crate::pipeline::windows::{Window, windows};
@@ -41,6 +43,8 @@ const PATH_PART_BYTES_MAX: usize = 100;
 /// A volley is written in one go.
 const BURST_SIZE_MAX: f64 = 100_000.0;
 const WEIGHT_MAX: f64 = 1_000_000.0;
+/// Events a second: from one in a quarter of an hour to more than a machine takes.
+const RATE: (f64, f64) = (0.001, 200_000.0);
 
 pub(super) const NAME_ALLOWED: &str = "a small letter, then small letters, digits and _, at most 63 in all";
 const TOPIC_ALLOWED: &str = "a small letter or digit, then small letters, digits, '.', '_' and '-', at most 200 in all";
@@ -62,9 +66,10 @@ const FILE: Keys = Keys {
         "emit",
         "audit",
         "generate",
+        "routes",
         "tests",
     ],
-    later: &["alerts", "webhooks", "routes"],
+    later: &["alerts", "webhooks"],
 };
 const TOPIC: Keys = Keys { section: "a topic", known: &["schema", "id", "time", "dedup"], later: &[] };
 const TIME: Keys = Keys {
@@ -73,7 +78,7 @@ const TIME: Keys = Keys {
     later: &[],
 };
 const DEDUP: Keys = Keys { section: "dedup", known: &["remember"], later: &[] };
-const GENERATE: Keys = Keys { section: "generate", known: &["weights", "burst"], later: &[] };
+const GENERATE: Keys = Keys { section: "generate", known: &["rate", "weights", "burst"], later: &[] };
 const BURST: Keys = Keys { section: "burst", known: &["topic", "probability", "size"], later: &[] };
 /// A pipeline file, read. What was refused is absent or has its default: only a file without faults may be planned.
 #[derive(Debug)]
@@ -88,9 +93,9 @@ pub struct File {
     pub windows: Vec<Window>,
     pub views: Vec<View>,
     pub emits: Vec<Emit>,
-    pub audit: Audit,
-    pub weights: Vec<(At<String>, f64)>,
-    pub burst: Option<Burst>,
+    pub audit: audit::Written,
+    pub generate: Generate,
+    pub routes: Vec<Written>,
     pub cases: Vec<Case>,
 }
 
@@ -117,6 +122,15 @@ pub struct Description {
     pub max_future: Micros,
     pub idle_after: Micros,
     pub remember: Micros,
+}
+
+/// Hints for the generator.
+#[derive(Debug, Default)]
+pub struct Generate {
+    /// Events a second.
+    pub rate: Option<f64>,
+    pub weights: Vec<(At<String>, f64)>,
+    pub burst: Option<Burst>,
 }
 
 #[derive(Debug)]
@@ -147,7 +161,7 @@ impl File {
             Some(node) => name(node, "pipeline", faults).map(|it| At { place: node.place, it }),
             None => section.missing("pipeline: NAME", "names the pipeline", faults),
         };
-        let topic_field = section.get("topic_field").and_then(|node| top_level_name(node, faults));
+        let topic_field = section.get("topic_field").and_then(|node| top_level_name("topic_field", node, faults));
         let facts = TopicFacts {
             id: None,
             time: None,
@@ -172,8 +186,6 @@ impl File {
                 faults,
             ),
         };
-        let audit = section.get("audit").map_or(Audit::Full, |node| audit(node, faults));
-        let (weights, burst) = section.get("generate").map(|node| generate(node, faults)).unwrap_or_default();
         Self {
             pipeline: pipeline.unwrap_or(At { place: root.place, it: String::new() }),
             topic_field,
@@ -183,9 +195,9 @@ impl File {
             windows,
             views: section.get("views").map(|node| views(node, faults)).unwrap_or_default(),
             emits: section.get("emit").map(|node| emits(node, faults)).unwrap_or_default(),
-            audit,
-            weights,
-            burst,
+            audit: section.get("audit").map(|node| audit(node, faults)).unwrap_or_default(),
+            generate: section.get("generate").map(|node| generate(node, faults)).unwrap_or_default(),
+            routes: section.get("routes").map(|node| routes(node, faults)).unwrap_or_default(),
             cases: section.get("tests").map(|node| cases(node, faults)).unwrap_or_default(),
         }
     }
@@ -366,23 +378,7 @@ fn says_field(time: &Node) -> bool {
     matches!(&time.value, Value::Map(entries) if entries.iter().any(|(key, _)| key.name == "field"))
 }
 
-fn audit(node: &Node, faults: &mut Faulty) -> Audit {
-    match &node.value {
-        Value::Text(word) if word == "full" => Audit::Full,
-        Value::Text(word) if word == "none" => Audit::None,
-        Value::Text(word) if word == "compact" => {
-            faults
-                .note(node.place, "audit: this version of Caudal does not have \"compact\" yet; it has full and none");
-            Audit::Full
-        }
-        other => {
-            faults.note(node.place, format!("audit: {} stands where full or none is allowed", other.describe()));
-            Audit::Full
-        }
-    }
-}
-
-fn generate(node: &Node, faults: &mut Faulty) -> (Vec<(At<String>, f64)>, Option<Burst>) {
+fn generate(node: &Node, faults: &mut Faulty) -> Generate {
     let section = Section::read(node, &GENERATE, faults);
     let mut weights = Vec::new();
     if let Some(node) = section.get("weights") {
@@ -392,7 +388,11 @@ fn generate(node: &Node, faults: &mut Faulty) -> (Vec<(At<String>, f64)>, Option
             }
         }
     }
-    (weights, section.get("burst").and_then(|node| burst(node, faults)))
+    Generate {
+        rate: section.get("rate").and_then(|node| number(node, "rate", RATE, faults)),
+        weights,
+        burst: section.get("burst").and_then(|node| burst(node, faults)),
+    }
 }
 
 fn burst(node: &Node, faults: &mut Faulty) -> Option<Burst> {
@@ -439,12 +439,12 @@ fn is_topic_name(text: &str) -> bool {
         && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-'))
 }
 
-fn top_level_name(node: &Node, faults: &mut Faulty) -> Option<At<String>> {
+pub(super) fn top_level_name(key: &str, node: &Node, faults: &mut Faulty) -> Option<At<String>> {
     let path = path(node, faults)?;
     if let [Step::Name(name)] = path.it.0.as_slice() {
         return Some(At { place: node.place, it: name.clone() });
     }
-    faults.note(node.place, "topic_field: a name at the top of the event is allowed, no path");
+    faults.note(node.place, format!("{key}: a name at the top of the event is allowed, no path"));
     None
 }
 
@@ -490,7 +490,7 @@ fn schema_path(node: &Node, faults: &mut Faulty) -> Option<At<String>> {
     None
 }
 
-fn stays_inside(path: &str) -> bool {
+pub(super) fn stays_inside(path: &str) -> bool {
     let parts = Path::new(path).components();
     !path.is_empty()
         && !path.contains(['\0', '\\'])

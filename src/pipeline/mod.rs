@@ -11,6 +11,8 @@ mod emits;
 mod topics;
 mod columns;
 mod metric;
+pub mod routes;
+pub mod audit;
 pub mod cases;
 mod plan;
 mod effective;
@@ -22,10 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::core::plan::Plan;
+use crate::pipeline::audit::Copy;
 use crate::pipeline::cases::Case;
 use crate::pipeline::effective::effective;
 pub use crate::pipeline::effective::{format_name, zone_name};
 use crate::pipeline::file::File;
+use crate::pipeline::routes::Route;
 use crate::pipeline::section::Faulty;
 use crate::pipeline::topics::Texts;
 use crate::pipeline::windows::Window;
@@ -78,6 +82,10 @@ pub struct Pipelines {
     /// Each topic's schema as JSON text, in the order of `plan.topics`: for the page's forms and the generator.
     pub schemas: Vec<String>,
     pub hints: Hints,
+    /// The files' own addresses.
+    pub routes: Vec<Route>,
+    /// The files that are to have a line of each event and row.
+    pub copies: Vec<Copy>,
     /// The files' own tests, in the order of `plan.pipelines`.
     pub cases: Vec<Vec<Case>>,
 }
@@ -100,6 +108,8 @@ pub struct Spelled {
 /// The files' `generate:` sections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
+    /// Events a second, of all topics together; None where no file says anything.
+    pub rate: Option<f64>,
     /// Relative weight by topic, in the order of `plan.topics`; 1 where no file says anything.
     pub weights: Vec<f64>,
     pub bursts: Vec<BurstHint>,

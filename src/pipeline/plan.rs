@@ -10,11 +10,13 @@ use crate::core::plan::{
     WindowKind, WindowPlan,
 };
 use crate::core::units::{Micros, TopicId};
+use crate::pipeline::audit;
 use crate::pipeline::cases;
 use crate::pipeline::columns::Columns;
 use crate::pipeline::emits;
 use crate::pipeline::file::{File, NAME_BYTES_MAX, TOPIC_FIELD_DEFAULT};
 use crate::pipeline::metric;
+use crate::pipeline::routes::{self, Named, Route};
 use crate::pipeline::section::{At, Faulty, hint};
 use crate::pipeline::sql::{self, Scope};
 use crate::pipeline::topics::{self, Described, Texts, Topics};
@@ -56,6 +58,8 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
     let Planned { pipelines, windows, views, emits } = plan_all(files, &mut topics, &mut columns, base, faults);
     assert_eq!(columns.len(), base, "planned again, pipelines read the same fields");
     let hints = hints(files, &topics, faults);
+    let routes = plan_routes(files, &topics, (&pipelines, &windows, &views), faults);
+    let copies = audit::copies(files.iter().map(|(file, _)| file), faults);
     if faults.iter().any(|faults| !faults.found.is_empty()) {
         return None;
     }
@@ -66,7 +70,7 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
         texts.push(text);
     }
     let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, emits };
-    Some(Pipelines { plan: Arc::new(plan), schemas: texts, hints, cases: Vec::new() })
+    Some(Pipelines { plan: Arc::new(plan), schemas: texts, hints, routes, copies, cases: Vec::new() })
 }
 
 fn check_names(files: &[(File, Texts)], faults: &mut [Faulty]) {
@@ -173,9 +177,29 @@ fn plan_file(
         windows: first..windows.len(),
         views: first_view..views.len(),
         emits: first_emit..emits.len(),
-        audit: file.audit,
+        audit: file.audit.level,
     });
     all_made
+}
+
+fn plan_routes(
+    files: &[(File, Texts)],
+    topics: &Topics,
+    (pipelines, windows, views): (&[PipelinePlan], &[WindowPlan], &[ViewPlan]),
+    faults: &mut [Faulty],
+) -> Vec<Route> {
+    let mut all = Vec::new();
+    for (((file, _), pipeline), faults) in files.iter().zip(pipelines).zip(faults) {
+        let named = Named {
+            windows: (windows.get(..pipeline.windows.end).unwrap_or_default(), pipeline.windows.start),
+            views: (views.get(..pipeline.views.end).unwrap_or_default(), pipeline.views.start),
+            written_views: &file.views,
+            topics,
+            read: &pipeline.topics,
+        };
+        routes::plan(&file.routes, &named, &mut all, faults);
+    }
+    all
 }
 
 /// What a test can say of a window's row; nothing where a fault of the window leaves that open.
@@ -382,20 +406,23 @@ fn hints(files: &[(File, Texts)], topics: &Topics, faults: &mut [Faulty]) -> Hin
             }
             topics.all.iter().position(|(name, _)| *name == topic.it)
         };
-        for (topic, weight) in &file.weights {
+        for (topic, weight) in &file.generate.weights {
             if let Some(slot) = place_of(topic).and_then(|at| weights.get_mut(at)) {
                 *slot = *weight;
             }
         }
-        bursts.extend(file.burst.as_ref().and_then(|burst| {
+        bursts.extend(file.generate.burst.as_ref().and_then(|burst| {
             let topic = place_of(&burst.topic)?;
             Some(BurstHint { topic, probability: burst.probability, size: burst.size })
         }));
         let own = file.topics.iter().filter_map(|topic| topics.all.iter().position(|(name, _)| *name == topic.name.it));
         let none = own.filter_map(|at| weights.get(at)).all(|&weight| weight == 0.0);
-        if let Some((topic, _)) = file.weights.first().filter(|_| none) {
+        if let Some((topic, _)) = file.generate.weights.first().filter(|_| none) {
             faults.note(topic.place, "weights: at least one topic needs a weight above 0");
         }
     }
-    Hints { weights, bursts }
+    // Each file's topics at the rate that it says.
+    let rates: Vec<f64> = files.iter().filter_map(|(file, _)| file.generate.rate).collect();
+    let rate = (!rates.is_empty()).then(|| rates.iter().sum());
+    Hints { rate, weights, bursts }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
+use serde_json::{Number, Value as Json};
 use serde_saphyr::{DuplicateKeyPolicy, Location, MergeKeyPolicy, Spanned};
 
 /// Nodes in a file; an alias counts as often as it is used, so that a small file cannot grow into a large tree.
@@ -48,6 +48,18 @@ pub enum Value {
 }
 
 impl Value {
+    /// As the JSON that it stands for.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(*value),
+            Self::Number(number) => Json::Number(number.clone()),
+            Self::Text(text) => Json::from(text.as_str()),
+            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
+            Self::Map(entries) => entries.iter().map(|(key, node)| (key.name.clone(), node.value.to_json())).collect(),
+        }
+    }
+
     /// For messages: what stands there, in short.
     pub fn describe(&self) -> String {
         match self {

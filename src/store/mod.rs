@@ -4,6 +4,7 @@
 //! half of it, is impossible: `progress` moves from exactly `Commit::after` to `Commit::to`, in the same transaction.
 
 pub mod writer;
+pub mod jsonl;
 pub mod target;
 mod open;
 pub mod sqlite;

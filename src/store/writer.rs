@@ -1,5 +1,5 @@
 //! The store's writer: takes every finished epoch that waits into one transaction, and finds out what happened when an answer is lost.
-//! It knows no database.
+//! Files that are to have a line of each event and row have it before. It knows no database.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::core::units::{Epoch, Generation};
+use crate::store::jsonl::Copies;
 use crate::store::{Commit, Progress, Store, StoreError};
 
 /// Commits taken into one transaction: as many as the coordinator lets wait.
@@ -58,7 +59,17 @@ struct Waiting {
 struct Taken {
     /// The last of the commits that the store has already.
     passed: Option<Progress>,
-    commit: Option<Commit>,
+    commits: Vec<Commit>,
+}
+
+/// What is tried until it is done.
+#[derive(Clone, Copy)]
+enum Task<'a> {
+    /// The first meeting with the store.
+    Meet,
+    /// The lines of these commits into the audit's files.
+    Copy(&'a [Commit]),
+    Commit(&'a Commit),
 }
 
 impl Commits {
@@ -84,7 +95,7 @@ impl Queue {
         self.lock().commits.is_empty()
     }
 
-    /// Everything that waits, as one; None when the queue is closed and empty.
+    /// Everything that waits; None when the queue is closed and empty.
     fn take(&self, stands: Epoch) -> Option<Taken> {
         let idle = |waiting: &mut Waiting| waiting.commits.is_empty() && !waiting.closed;
         let mut waiting = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
@@ -92,8 +103,7 @@ impl Queue {
         let taken = waiting.commits.len().min(MERGED_MAX);
         let commits: Vec<Commit> = waiting.commits.drain(..taken).collect();
         drop(waiting);
-        let commit = if commits.is_empty() { None } else { Some(merge(commits)) };
-        if passed.is_none() && commit.is_none() { None } else { Some(Taken { passed, commit }) }
+        if passed.is_none() && commits.is_empty() { None } else { Some(Taken { passed, commits }) }
     }
 
     /// Waits; a wait that has begun ends when the queue is closed. Gives whether it is.
@@ -221,12 +231,13 @@ pub enum Outcome {
 pub fn spawn(
     open: impl Fn() -> Result<Box<dyn Store>, StoreError> + Send + 'static,
     fits: impl Fn(Option<&Progress>) -> Result<(), StoreError> + Send + 'static,
+    copies: Option<Copies>,
     mine: Generation,
     note: impl Fn(Note) + Send + 'static,
 ) -> (Commits, JoinHandle<()>) {
     let queue = Arc::new(Queue::default());
     let commits = Commits { queue: queue.clone() };
-    let writer = Writer { queue, open, fits, note, mine, stands: None, store: None };
+    let writer = Writer { queue, open, fits, copies, note, mine, stands: None, store: None };
     (commits, std::thread::spawn(move || writer.run()))
 }
 
@@ -234,6 +245,7 @@ struct Writer<O, F, N> {
     queue: Arc<Queue>,
     open: O,
     fits: F,
+    copies: Option<Copies>,
     note: N,
     mine: Generation,
     /// How far the store had come when it was first met; None: it has been away from the beginning.
@@ -249,18 +261,16 @@ where
 {
     fn run(mut self) {
         // Claimed before there is anything to write, so that an older generation is fenced off from now on.
-        let mut ended = self.insist(None);
+        let mut ended = self.insist(Task::Meet);
         while ended.is_ok() {
             // Closed, with nothing to write, before the store was met.
             let Some(stands) = self.stands else { return };
-            let Some(Taken { passed, commit }) = self.queue.take(stands) else { return };
+            let Some(Taken { passed, commits }) = self.queue.take(stands) else { return };
             if let Some(passed) = passed {
                 (self.note)(Note::Committed(passed));
             }
-            let Some(commit) = commit else { continue };
-            ended = self.insist(Some(&commit));
-            if ended.is_ok() {
-                (self.note)(Note::Committed(commit.to));
+            if !commits.is_empty() {
+                ended = self.apply(commits);
             }
         }
         if let Err(error) = ended {
@@ -268,23 +278,35 @@ where
         }
     }
 
+    /// The audit's files first: what the store has, they have too, whatever dies in between.
+    fn apply(&mut self, commits: Vec<Commit>) -> Result<(), StoreError> {
+        self.insist(Task::Copy(&commits))?;
+        let commit = merge(commits);
+        self.insist(Task::Commit(&commit))?;
+        (self.note)(Note::Committed(commit.to));
+        Ok(())
+    }
+
     /// Tries until it is done, or cannot be done. With nothing to write it is done as well when the queue is closed: nobody is to be fenced off any more.
-    fn insist(&mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
+    fn insist(&mut self, task: Task) -> Result<(), StoreError> {
+        let only_meets = matches!(task, Task::Meet);
         let (mut wait, mut tries_left, mut told) = (RETRY_WAIT, TRIES_AFTER_CLOSE, false);
         loop {
-            let Outcome::Away(why) = self.attempt(commit)? else {
-                if told && commit.is_none() {
+            let Outcome::Away(why) = self.attempt(task)? else {
+                if told && only_meets {
                     (self.note)(Note::Back);
                 }
                 return Ok(());
             };
-            self.store = None;
+            if !matches!(task, Task::Copy(_)) {
+                self.store = None;
+            }
             if !told {
                 (self.note)(Note::Away(why.clone()));
                 told = true;
             }
             if self.queue.pause(wait) {
-                if commit.is_none() && self.queue.is_empty() {
+                if only_meets && self.queue.is_empty() {
                     return Ok(());
                 }
                 if tries_left == 0 {
@@ -296,17 +318,27 @@ where
         }
     }
 
-    fn attempt(&mut self, commit: Option<&Commit>) -> Result<Outcome, StoreError> {
-        if self.store.is_none() {
-            match self.connect() {
-                Ok(store) => self.store = Some(store),
-                Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => return Ok(Outcome::Away(why)),
-                Err(error) => return Err(error),
-            }
+    fn attempt(&mut self, task: Task) -> Result<Outcome, StoreError> {
+        match self.try_once(task) {
+            Err(StoreError::Unavailable(why) | StoreError::Indeterminate(why)) => Ok(Outcome::Away(why)),
+            other => other,
         }
-        match (self.store.as_mut(), commit) {
-            (Some(store), Some(commit)) => commit_once(store.as_mut(), self.mine, commit),
-            _ => Ok(Outcome::Committed),
+    }
+
+    fn try_once(&mut self, task: Task) -> Result<Outcome, StoreError> {
+        if let Task::Copy(commits) = task {
+            self.copies.as_mut().map_or(Ok(()), |copies| copies.write(commits))?;
+            return Ok(Outcome::Committed);
+        }
+        let store = if let Some(store) = &mut self.store {
+            store
+        } else {
+            let store = self.connect()?;
+            self.store.insert(store)
+        };
+        match task {
+            Task::Commit(commit) => commit_once(store.as_mut(), self.mine, commit),
+            Task::Meet | Task::Copy(_) => Ok(Outcome::Committed),
         }
     }
 

@@ -3,22 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, ORIGIN};
-use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::core::units::TopicId;
 use crate::ingest::lines::{Form, cut};
-use crate::ingest::{Fate, FateStatus, Receipt, Submission};
+use crate::ingest::{Fate, Receipt, Submission};
 use crate::web::problem::Problem;
-use crate::web::views::FateView;
-use crate::web::{Web, params};
+use crate::web::views::{AcceptedView, AppliedView, Pairs};
+use crate::web::{Web, json_answer, params};
 
 /// JSON bodies beyond this size are cut on a thread of their own, so that they hold up no other request. NDJSON is cut faster than it is received.
 const CUT_INLINE_BYTES_MAX: usize = 1 << 20;
@@ -58,12 +56,23 @@ async fn take(web: &Web, topic: Option<TopicId>, request: Request) -> Result<Res
     let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied: to };
     let receipt = web.app.ingest.submit(submission).await?;
     drop(held);
-    match from {
-        None => Ok((StatusCode::ACCEPTED, Json(accepted(receipt))).into_response()),
-        Some(from) => match timeout(APPLIED_MAX, from).await {
-            Ok(Ok(fates)) => Ok(Json(fates_json(receipt, &fates)).into_response()),
-            _ => Err(not_yet_applied(receipt)),
-        },
+    answer(receipt, from, None).await
+}
+
+/// 202 once the events are on disk; where fates are waited for, 200 with them.
+pub async fn answer(
+    receipt: Receipt,
+    fates: Option<oneshot::Receiver<Vec<Fate>>>,
+    filled: Option<Pairs<'_>>,
+) -> Result<Response, Problem> {
+    let Some(fates) = fates else {
+        let accepted =
+            AcceptedView { accepted: receipt.count, first_offset: receipt.first.0, last_offset: last(receipt), filled };
+        return Ok((StatusCode::ACCEPTED, json_answer(&accepted)).into_response());
+    };
+    match timeout(APPLIED_MAX, fates).await {
+        Ok(Ok(fates)) => Ok(json_answer(&AppliedView::of(receipt, &fates, filled))),
+        _ => Err(not_yet_applied(receipt)),
     }
 }
 
@@ -94,25 +103,8 @@ fn broken() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be worked on; see the log of rank 0")
 }
 
-fn accepted(receipt: Receipt) -> serde_json::Value {
-    json!({"accepted": receipt.count, "first_offset": receipt.first.0, "last_offset": last(receipt)})
-}
-
 fn last(receipt: Receipt) -> u64 {
     receipt.first.0 + u64::from(receipt.count).saturating_sub(1)
-}
-
-fn fates_json(receipt: Receipt, fates: &[Fate]) -> serde_json::Value {
-    let of = |status| fates.iter().filter(|f| f.status == status).count();
-    json!({
-        "accepted": receipt.count,
-        "counted": of(FateStatus::Counted),
-        "duplicate": of(FateStatus::Duplicate),
-        "filtered": of(FateStatus::Filtered),
-        "invalid": of(FateStatus::Invalid),
-        "late": of(FateStatus::Late),
-        "items": fates.iter().map(FateView::of).collect::<Vec<_>>(),
-    })
 }
 
 /// The events are safe, and will be applied; only when is not known here.

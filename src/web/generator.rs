@@ -1,4 +1,6 @@
-//! The event generator inside the job: started, asked and stopped by HTTP. It follows the clock and hands its events to ingest like any client.
+//! The event generator inside the job: started, asked, stopped and started again by HTTP. It follows the clock and hands its events to ingest like any client.
+
+mod log;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,15 +20,17 @@ use crate::core::units::{Micros, TopicId};
 use crate::generate::{Generator, Settings};
 use crate::ingest::Submission;
 use crate::ingest::lines::Form;
-use crate::ingest::writer::Ingest;
 use crate::pipeline::{BurstHint, Pipelines};
 use crate::web::events::form;
+use crate::web::generator::log::{Did, ENTRIES_MAX, EXAMPLE_BYTES_MAX, EntryView, Log};
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::{App, Web, json_answer};
 
 /// Between two batches.
 const TICK: Duration = Duration::from_millis(50);
+/// Events a second where neither the request nor a pipeline file says how many.
+const RATE_DEFAULT: f64 = 20.0;
 /// Events a second; what asks for more is a benchmark, and has a process of its own.
 const RATE_MAX: f64 = 200_000.0;
 /// After a wait for the log at most this much of the missed time is made up for.
@@ -36,13 +40,15 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Spans of event time that may be asked for: an hour.
 const SPAN_MS_MAX: u64 = 3_600_000;
 const BURST_MAX: u32 = 100_000;
+/// Entries of its log in one answer, where the request does not say how many.
+const LOG_LIMIT_DEFAULT: u32 = 100;
 
 /// What `POST /generator` takes; everything may be left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Wish {
-    /// Events a second.
-    rate: f64,
+    /// Events a second. None: what the pipeline files say.
+    rate: Option<f64>,
     /// The same seed gives the same events but for their times. None: one is drawn.
     seed: Option<u64>,
     duplicates: f64,
@@ -65,7 +71,7 @@ struct BurstWish {
 impl Default for Wish {
     fn default() -> Self {
         Self {
-            rate: 20.0,
+            rate: None,
             seed: None,
             duplicates: 0.0,
             invalid: 0.0,
@@ -79,7 +85,10 @@ impl Default for Wish {
 
 /// The one generator of the job.
 #[derive(Default)]
-pub struct Control(Mutex<Option<Run>>);
+pub struct Control {
+    run: Mutex<Option<Run>>,
+    log: Arc<Log>,
+}
 
 struct Run {
     wish: Wish,
@@ -99,12 +108,8 @@ struct Tally {
 impl Control {
     /// Ends the run, if there is one; its figures stay.
     pub async fn stop(&self) {
-        if let Some(run) = self.0.lock().await.as_mut() {
-            run.stop.send_replace(true);
-            if !run.task.is_finished() {
-                // It ends after the batch in hand; that it panicked is in the log already.
-                let _ = (&mut run.task).await;
-            }
+        if let Some(run) = self.run.lock().await.as_mut() {
+            run.end().await;
         }
     }
 
@@ -118,7 +123,7 @@ impl Control {
             refused: u64,
             trouble: Option<String>,
         }
-        let run = self.0.lock().await;
+        let run = self.run.lock().await;
         let run = run.as_ref();
         let read = |count: fn(&Tally) -> &AtomicU64| run.map_or(0, |r| count(&r.tally).load(Ordering::Relaxed));
         json_answer(&Answer {
@@ -132,30 +137,75 @@ impl Control {
     }
 }
 
-pub async fn start(State(web): State<Arc<Web>>, request: Request) -> Result<Response, Problem> {
-    Params::none(request.uri())?;
-    if form(request.headers())? != Form::Json {
-        return Err(Problem::bad_request("the generator's settings are one JSON object"));
+impl Run {
+    async fn end(&mut self) {
+        self.stop.send_replace(true);
+        if !self.task.is_finished() {
+            // It ends after the batch in hand; that it panicked is in the job's log already.
+            let _ = (&mut self.task).await;
+        }
     }
-    let body = web.budget.read(request.into_body()).await?;
-    let mut wish = read(&body.bytes)?;
-    let unix = web.app.clock.unix();
-    let seed = *wish.seed.get_or_insert(unix.0);
-    let settings = settings(&wish, seed, unix.micros(), &web.app.pipeline)?;
-    let generator = Generator::new(&web.app.pipeline, settings).map_err(Problem::bad_request)?;
-    let mut slot = web.generator.0.lock().await;
+}
+
+pub async fn start(State(web): State<Arc<Web>>, request: Request) -> Result<Response, Problem> {
+    let wish = wish(&web, request).await?.unwrap_or_default();
+    let mut slot = web.generator.run.lock().await;
+    if slot.as_ref().is_some_and(|run| !run.task.is_finished()) {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "the generator runs already: DELETE /generator stops it, POST /generator/restart starts it anew",
+        ));
+    }
+    *slot = Some(begin(&web, wish)?);
+    drop(slot);
+    Ok(web.generator.answer().await)
+}
+
+/// Stops it, if it runs, and starts it with the settings that it had, or that the body gives. The seed is a new one unless the body gives it: the same events
+/// again would be duplicates.
+pub async fn restart(State(web): State<Arc<Web>>, request: Request) -> Result<Response, Problem> {
+    let wish = wish(&web, request).await?;
+    let mut slot = web.generator.run.lock().await;
+    let before = slot.as_ref().map(|run| Wish { seed: None, ..run.wish.clone() });
+    let wish = wish.or(before).unwrap_or_default();
+    // A wish that cannot be met leaves the run as it is.
+    settings(&wish, 0, Micros(0), &web.app.pipeline)?;
+    if let Some(run) = slot.as_mut() {
+        run.end().await;
+    }
+    *slot = Some(begin(&web, wish)?);
+    drop(slot);
+    Ok(web.generator.answer().await)
+}
+
+/// Starts a run.
+fn begin(web: &Web, mut wish: Wish) -> Result<Run, Problem> {
     if *web.stopping.borrow() {
         return Err(Problem::unavailable("the server is stopping", 5));
     }
-    if slot.as_ref().is_some_and(|run| !run.task.is_finished()) {
-        return Err(Problem::new(StatusCode::CONFLICT, "the generator runs already: DELETE /generator stops it"));
-    }
+    let unix = web.app.clock.unix();
+    let seed = *wish.seed.get_or_insert(unix.0);
+    let settings = settings(&wish, seed, unix.micros(), &web.app.pipeline)?;
+    let rate = settings.rate;
+    wish.rate = Some(rate);
+    let generator = Generator::new(&web.app.pipeline, settings).map_err(Problem::bad_request)?;
     let (stop, stopped) = watch::channel(false);
+    let log = Arc::clone(&web.generator.log);
     let tally = Arc::new(Tally::default());
-    let task = tokio::spawn(run(web.app.clone(), generator, wish.rate, Arc::clone(&tally), stopped));
-    *slot = Some(Run { wish, tally, stop, task });
-    drop(slot);
-    Ok(web.generator.answer().await)
+    log.add(unix, Did::Started { rate, seed });
+    let sending = Sending { app: web.app.clone(), tally: Arc::clone(&tally), log };
+    let task = tokio::spawn(sending.run(generator, rate, stopped));
+    Ok(Run { wish, tally, stop, task })
+}
+
+pub async fn log(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        log: Vec<EntryView<'a>>,
+    }
+    let limit = Params::of(&uri, &["limit"])?.limit(LOG_LIMIT_DEFAULT, ENTRIES_MAX)?;
+    let entries = web.generator.log.newest(limit);
+    Ok(json_answer(&Answer { log: entries.iter().map(EntryView::of).collect() }))
 }
 
 pub async fn status(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Problem> {
@@ -169,20 +219,26 @@ pub async fn stop(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Pro
     Ok(web.generator.answer().await)
 }
 
-fn read(body: &[u8]) -> Result<Wish, Problem> {
-    if body.trim_ascii().is_empty() {
-        return Ok(Wish::default());
+/// What the request asks for; None: its body says nothing.
+async fn wish(web: &Web, request: Request) -> Result<Option<Wish>, Problem> {
+    Params::none(request.uri())?;
+    if form(request.headers())? != Form::Json {
+        return Err(Problem::bad_request("the generator's settings are one JSON object"));
     }
-    serde_json::from_slice(body)
-        .map_err(|e| Problem::bad_request(format!("the generator's settings cannot be read: {e}")))
+    let body = web.budget.read(request.into_body()).await?.bytes;
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let unreadable = |error| Problem::bad_request(format!("the generator's settings cannot be read: {error}"));
+    serde_json::from_slice(&body).map(Some).map_err(unreadable)
 }
 
 /// The wish within its bounds.
 fn settings(wish: &Wish, seed: u64, start: Micros, pipeline: &Pipelines) -> Result<Settings, Problem> {
-    if !(wish.rate > 0.0 && wish.rate <= RATE_MAX) {
+    let rate = wish.rate.or(pipeline.hints.rate).unwrap_or(RATE_DEFAULT);
+    if !(rate > 0.0 && rate <= RATE_MAX) {
         return Err(Problem::bad_request(format!(
-            "rate={}: allowed is more than 0 up to {RATE_MAX} events a second",
-            wish.rate
+            "rate={rate}: allowed is more than 0 up to {RATE_MAX} events a second"
         )));
     }
     let mut probabilities = vec![("duplicates", wish.duplicates), ("invalid", wish.invalid), ("late", wish.late)];
@@ -202,7 +258,7 @@ fn settings(wish: &Wish, seed: u64, start: Micros, pipeline: &Pipelines) -> Resu
     Ok(Settings {
         seed,
         start,
-        rate: wish.rate,
+        rate,
         duplicates: wish.duplicates,
         invalid: wish.invalid,
         late: wish.late,
@@ -221,50 +277,74 @@ fn burst(wish: &BurstWish, pipeline: &Pipelines) -> Result<BurstHint, Problem> {
     Ok(BurstHint { topic: usize::from(topic.0), probability: wish.probability, size: wish.size })
 }
 
-/// Sends what is due at each tick, until it is told to stop.
-async fn run(app: App, mut generator: Generator, rate: f64, tally: Arc<Tally>, mut stopped: watch::Receiver<bool>) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
-    let mut owed = 0.0;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
+/// What a run works with.
+struct Sending {
+    app: App,
+    tally: Arc<Tally>,
+    log: Arc<Log>,
+}
+
+impl Sending {
+    /// Sends what is due at each tick, until it is told to stop.
+    async fn run(self, mut generator: Generator, rate: f64, mut stopped: watch::Receiver<bool>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
+        let mut owed = 0.0;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stopped.wait_for(|stop| *stop) => break,
+            }
+            owed += rate * last.elapsed().min(CATCH_UP_MAX).as_secs_f64();
+            last = Instant::now();
+            let due = owed.floor();
+            if due < 1.0 {
+                continue;
+            }
+            owed -= due;
+            let time = self.app.clock.unix().micros().minus(Micros(TICK.as_micros() as i64));
+            // Thousands of events take milliseconds: not on a thread that serves requests.
+            let made = tokio::task::spawn_blocking(move || {
+                generator.set_time(time);
+                let batches = batches(&mut generator, due as u64);
+                (generator, batches)
+            });
+            let Ok((back, batches)) = made.await else { break };
+            generator = back;
+            for (topic, submission) in batches {
+                self.submit(topic, submission).await;
+            }
         }
-        owed += rate * last.elapsed().min(CATCH_UP_MAX).as_secs_f64();
-        last = Instant::now();
-        let due = owed.floor();
-        owed -= due;
-        let time = app.clock.unix().micros().minus(Micros(TICK.as_micros() as i64));
-        // Thousands of events take milliseconds: not on a thread that serves requests.
-        let made = tokio::task::spawn_blocking(move || {
-            generator.set_time(time);
-            let batches = batches(&mut generator, due as u64);
-            (generator, batches)
-        });
-        let Ok((back, batches)) = made.await else { return };
-        generator = back;
-        for submission in batches {
-            submit(&app.ingest, submission, &tally).await;
-        }
+        self.log.add(self.app.clock.unix(), Did::Stopped);
+    }
+
+    async fn submit(&self, topic: TopicId, submission: Submission) {
+        let count = submission.count;
+        let first = submission.lines.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        // A long one is left out: the log is for people, and the events are in the job.
+        let example = Some(first).filter(|first| first.len() <= EXAMPLE_BYTES_MAX).map(<[u8]>::to_vec);
+        let topic = self.app.pipeline.plan.topics.get(usize::from(topic.0)).map(|topic| topic.name.clone());
+        let topic = topic.unwrap_or_default();
+        let tally = &self.tally;
+        tally.sent.fetch_add(u64::from(count), Ordering::Relaxed);
+        let did = match self.app.ingest.submit(submission).await {
+            Ok(receipt) => {
+                tally.accepted.fetch_add(u64::from(count), Ordering::Relaxed);
+                Did::Sent { topic, count, first_offset: receipt.first.0, example }
+            }
+            Err(refusal) => {
+                tally.refused.fetch_add(u64::from(count), Ordering::Relaxed);
+                *tally.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.to_string());
+                Did::Refused { topic, count, why: refusal.to_string() }
+            }
+        };
+        self.log.add(self.app.clock.unix(), did);
     }
 }
 
-async fn submit(ingest: &Ingest, submission: Submission, tally: &Tally) {
-    let count = u64::from(submission.count);
-    tally.sent.fetch_add(count, Ordering::Relaxed);
-    match ingest.submit(submission).await {
-        Ok(_) => tally.accepted.fetch_add(count, Ordering::Relaxed),
-        Err(refusal) => {
-            *tally.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.to_string());
-            tally.refused.fetch_add(count, Ordering::Relaxed)
-        }
-    };
-}
-
 /// The next `count` events, a topic a submission.
-fn batches(generator: &mut Generator, count: u64) -> Vec<Submission> {
+fn batches(generator: &mut Generator, count: u64) -> Vec<(TopicId, Submission)> {
     let mut open: BTreeMap<TopicId, (Vec<u8>, u32)> = BTreeMap::new();
     let mut done = Vec::new();
     for _ in 0..count {
@@ -281,6 +361,6 @@ fn batches(generator: &mut Generator, count: u64) -> Vec<Submission> {
     done
 }
 
-fn submission(topic: TopicId, (bytes, count): (Vec<u8>, u32)) -> Submission {
-    Submission { topic: Some(topic), lines: Bytes::from(bytes), count, applied: None }
+fn submission(topic: TopicId, (bytes, count): (Vec<u8>, u32)) -> (TopicId, Submission) {
+    (topic, Submission { topic: Some(topic), lines: Bytes::from(bytes), count, applied: None })
 }

@@ -19,7 +19,7 @@ use crate::web::views::Raw;
 use crate::web::{Web, json_answer};
 
 const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u32 = 10_000;
+pub const LIMIT_MAX: u32 = 10_000;
 
 type Shared = State<Arc<Web>>;
 
@@ -101,14 +101,7 @@ pub async fn entries(
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let params = Params::of(&uri, &["after", "limit"])?;
-    let view = named(&web, &segments(path)?)?.name.clone();
-    let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
-    // One more tells whether there is a next page.
-    let query = ViewQuery { view, after: params.get("after").map(str::to_owned), limit: limit + 1 };
-    let mut entries = web.readers.ask(move |r| r.view(&query)).await?;
-    let next = cut_page(&mut entries, limit).map(|last| next_page(&uri, "after", &last.key));
-    Ok(json_answer(&EntriesView { entries: entries.iter().map(EntryView::of).collect(), next }))
+    entries_of(&web, named(&web, &segments(path)?)?, &uri).await
 }
 
 pub async fn entry(
@@ -116,13 +109,8 @@ pub async fn entry(
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Params::none(&uri)?;
     let (view, key) = segments(path)?;
-    let view = named(&web, &view)?.name.clone();
-    let wanted = key.clone();
-    let entry = web.readers.ask(move |r| r.view_entry(&view, &wanted)).await?;
-    let entry = entry.ok_or_else(|| Problem::not_found(format!("the view has no key {key:?}")))?;
-    Ok(json_answer(&EntryView::of(&entry)))
+    entry_of(&web, named(&web, &view)?, &key, &uri).await
 }
 
 pub async fn history(
@@ -130,9 +118,42 @@ pub async fn history(
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let params = Params::of(&uri, &["before", "limit"])?;
     let (view, key) = segments(path)?;
-    let view = named(&web, &view)?;
+    history_of(&web, named(&web, &view)?, &key, &uri).await
+}
+
+/// A page of a view's entries.
+pub async fn entries_of(web: &Web, view: &ViewPlan, uri: &Uri) -> Result<Response, Problem> {
+    let (entries, next) = page(web, view, uri, LIMIT_DEFAULT).await?;
+    Ok(json_answer(&EntriesView { entries: entries.iter().map(EntryView::of).collect(), next }))
+}
+
+/// The entries that the query string asks for, and where the next page is.
+pub async fn page(
+    web: &Web,
+    view: &ViewPlan,
+    uri: &Uri,
+    limit_default: u32,
+) -> Result<(Vec<StoredEntry>, Option<String>), Problem> {
+    let params = Params::of(uri, &["after", "limit"])?;
+    let limit = params.limit(limit_default, LIMIT_MAX)?;
+    // One more tells whether there is a next page.
+    let query = ViewQuery { view: view.name.clone(), after: params.get("after").map(str::to_owned), limit: limit + 1 };
+    let mut entries = web.readers.ask(move |r| r.view(&query)).await?;
+    let next = cut_page(&mut entries, limit).map(|last| next_page(uri, "after", &last.key));
+    Ok((entries, next))
+}
+
+pub async fn entry_of(web: &Web, view: &ViewPlan, key: &str, uri: &Uri) -> Result<Response, Problem> {
+    Params::none(uri)?;
+    let (view, wanted) = (view.name.clone(), key.to_owned());
+    let entry = web.readers.ask(move |r| r.view_entry(&view, &wanted)).await?;
+    let entry = entry.ok_or_else(|| Problem::not_found(format!("the view has no key {key:?}")))?;
+    Ok(json_answer(&EntryView::of(&entry)))
+}
+
+pub async fn history_of(web: &Web, view: &ViewPlan, key: &str, uri: &Uri) -> Result<Response, Problem> {
+    let params = Params::of(uri, &["before", "limit"])?;
     if !view.history {
         return Err(Problem::not_found(format!(
             "the view {} keeps no history: say `history: true` in its pipeline file",
@@ -140,10 +161,10 @@ pub async fn history(
         )));
     }
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
-    let (name, wanted, before) = (view.name.clone(), key.clone(), params.number("before")?.map(Offset));
+    let (name, wanted, before) = (view.name.clone(), key.to_owned(), params.number("before")?.map(Offset));
     let mut changes = web.readers.ask(move |r| r.view_history(&name, &wanted, before, limit + 1)).await?;
-    let next = cut_page(&mut changes, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
-    Ok(json_answer(&HistoryView { key: &key, history: changes.iter().map(ChangeView::of).collect(), next }))
+    let next = cut_page(&mut changes, limit).map(|last| next_page(uri, "before", &last.offset.to_string()));
+    Ok(json_answer(&HistoryView { key, history: changes.iter().map(ChangeView::of).collect(), next }))
 }
 
 fn segments<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Problem> {

@@ -2,6 +2,7 @@
 //! It knows nothing of MPI, SQL or the log's files, and decides nothing about events: what a call means is in the room it calls.
 
 mod server;
+mod unread;
 mod guard;
 mod params;
 mod problem;
@@ -10,6 +11,8 @@ mod events;
 mod readers;
 mod query;
 mod keyed;
+mod routes;
+mod fill;
 mod views;
 mod html;
 mod job;
@@ -94,7 +97,9 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
 
 /// Every call there is.
 fn router(web: Arc<Web>) -> Router {
+    let own = routes::router(&web.app.pipeline.routes);
     Router::new()
+        .merge(own)
         .route("/", get(page::index))
         .route("/style.css", get(page::style))
         .route("/app.js", get(page::script))
@@ -119,6 +124,8 @@ fn router(web: Arc<Web>) -> Router {
         .route("/cluster", get(job::cluster))
         .route("/live", get(live::live))
         .route("/generator", get(generator::status).post(generator::start).delete(generator::stop))
+        .route("/generator/restart", post(generator::restart))
+        .route("/generator/log", get(generator::log))
         .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /events, /dead-letters, /ledger and /cluster are a start") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")

@@ -26,8 +26,8 @@ use crate::web::views::{
 };
 use crate::web::{Web, html, json_answer};
 
-const LIMIT_DEFAULT: u32 = 100;
-const WINDOWS_MAX: u32 = 10_000;
+pub const LIMIT_DEFAULT: u32 = 100;
+pub const WINDOWS_MAX: u32 = 10_000;
 /// Events and dead letters carry whole bodies.
 const BODIES_MAX: u32 = 1_000;
 /// Newest rows of each window that `GET /data` looks through for the newest of each group.
@@ -42,13 +42,36 @@ type Segment = Result<Path<String>, PathRejection>;
 
 pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "window", "from", "to", "group.", "closed", "limit", "after"])?;
-    let mut query = window_query(&params, &web.app.pipeline.plan)?;
+    let query = window_query(&params, &web.app.pipeline.plan)?;
+    let (rows, next) = page(&web, query, &uri).await?;
+    Ok(rows_answer(&rows, next))
+}
+
+/// A page of one window's rows, as the query string of a route to it asks.
+pub async fn rows_of(
+    web: &Web,
+    window: &WindowPlan,
+    uri: &Uri,
+    limit_default: u32,
+) -> Result<(Vec<StoredRow>, Option<String>), Problem> {
+    let params = Params::of(uri, &["from", "to", "group.", "closed", "limit", "after"])?;
+    let pipeline = &web.app.pipeline.plan.pipeline_of(window).name;
+    let mut query = of_windows(&params, &[window], limit_default)?;
+    (query.pipeline, query.window) = (Some(pipeline.clone()), Some(window.name.clone()));
+    page(web, query, uri).await
+}
+
+pub fn rows_answer(rows: &[StoredRow], next: Option<String>) -> Response {
+    json_answer(&WindowsView { windows: rows.iter().map(RowView::of).collect(), next })
+}
+
+async fn page(web: &Web, mut query: WindowQuery, uri: &Uri) -> Result<(Vec<StoredRow>, Option<String>), Problem> {
     let limit = query.limit;
     // One more tells whether there is a next page.
     query.limit += 1;
     let mut rows = web.readers.ask(move |r| r.windows(&query)).await?;
-    let next = cut_page(&mut rows, limit).map(|last| next_page(&uri, "after", &cursor(last)));
-    Ok(json_answer(&WindowsView { windows: rows.iter().map(RowView::of).collect(), next }))
+    let next = cut_page(&mut rows, limit).map(|last| next_page(uri, "after", &cursor(last)));
+    Ok((rows, next))
 }
 
 pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
@@ -212,10 +235,14 @@ fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {
     let windows = || plan.windows.iter().filter(of_pipeline);
     let names: Vec<&str> = windows().map(|w| w.name.as_str()).collect();
     let window = params.word("window", &names)?;
-    let mut keys: Vec<&str> = windows()
-        .filter(|w| window.is_none_or(|name| name == w.name))
-        .flat_map(|w| w.group.iter().map(|field| field.name.as_str()))
-        .collect();
+    let chosen: Vec<&WindowPlan> = windows().filter(|w| window.is_none_or(|name| name == w.name)).collect();
+    let query = of_windows(params, &chosen, LIMIT_DEFAULT)?;
+    Ok(WindowQuery { pipeline: pipeline.map(str::to_owned), window: window.map(str::to_owned), ..query })
+}
+
+/// What the query string says but for the windows, which are chosen already.
+fn of_windows(params: &Params, windows: &[&WindowPlan], limit_default: u32) -> Result<WindowQuery, Problem> {
+    let mut keys: Vec<&str> = windows.iter().flat_map(|w| w.group.iter().map(|field| field.name.as_str())).collect();
     keys.sort_unstable();
     keys.dedup();
     let mut group = Vec::new();
@@ -229,15 +256,15 @@ fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {
         group.push((key.to_owned(), value.to_owned()));
     }
     Ok(WindowQuery {
-        pipeline: pipeline.map(str::to_owned),
-        window: window.map(str::to_owned),
+        pipeline: None,
+        window: None,
         from: params.time("from")?,
         to: params.time("to")?,
         group,
         closed: params.boolean("closed")?,
         after: params.get("after").map(read_cursor).transpose()?,
         newest_first: false,
-        limit: params.limit(LIMIT_DEFAULT, WINDOWS_MAX)?,
+        limit: params.limit(limit_default, WINDOWS_MAX)?,
     })
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,6 +22,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tower::ServiceExt;
 
 use crate::config::Http;
+use crate::web::unread::lend;
 
 /// How long running requests may take to end once the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -90,9 +92,15 @@ async fn connection(
     let service = {
         let newest = Arc::clone(&newest);
         service_fn(move |request: hyper::Request<Incoming>| {
-            let (answer, newest) = (router.clone().oneshot(request), Arc::clone(&newest));
+            let (head, body) = request.into_parts();
+            let (body, rest) = lend(&head.headers, body);
+            let answer = router.clone().oneshot(hyper::Request::from_parts(head, body));
+            let newest = Arc::clone(&newest);
             Box::pin(async move {
-                let answer = answer.await.unwrap_or_else(|never| match never {});
+                let mut answer = answer.await.unwrap_or_else(|never| match never {});
+                if !rest.drained().await {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 newest.store(answer.status().as_u16(), Ordering::Relaxed);
                 Ok::<_, Infallible>(answer)
             })

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sonic_rs::LazyValue;
 
 use crate::coordinator::status::{Phase, PipelineStatus, RankStatus, Status};
@@ -12,7 +12,7 @@ use crate::core::ledger::Ledger;
 use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::time;
 use crate::core::units::Millis;
-use crate::ingest::{Fate, FateStatus};
+use crate::ingest::{Fate, FateStatus, Receipt};
 use crate::store::StoredRow;
 
 #[derive(Serialize)]
@@ -33,6 +33,56 @@ impl<'a> FateView<'a> {
             FateStatus::Late => "late",
         };
         Self { offset: fate.offset.0, status, reason: fate.reason.as_deref() }
+    }
+}
+
+/// Events are on disk.
+#[derive(Serialize)]
+pub struct AcceptedView<'a> {
+    pub accepted: u32,
+    pub first_offset: u64,
+    pub last_offset: u64,
+    /// What a route has filled, as the event has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filled: Option<Pairs<'a>>,
+}
+
+/// Events are applied.
+#[derive(Serialize)]
+pub struct AppliedView<'a> {
+    accepted: u32,
+    counted: usize,
+    duplicate: usize,
+    filtered: usize,
+    invalid: usize,
+    late: usize,
+    items: Vec<FateView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filled: Option<Pairs<'a>>,
+}
+
+impl<'a> AppliedView<'a> {
+    pub fn of(receipt: Receipt, fates: &'a [Fate], filled: Option<Pairs<'a>>) -> Self {
+        let of = |status| fates.iter().filter(|fate| fate.status == status).count();
+        Self {
+            accepted: receipt.count,
+            counted: of(FateStatus::Counted),
+            duplicate: of(FateStatus::Duplicate),
+            filtered: of(FateStatus::Filtered),
+            invalid: of(FateStatus::Invalid),
+            late: of(FateStatus::Late),
+            items: fates.iter().map(FateView::of).collect(),
+            filled,
+        }
+    }
+}
+
+/// An object whose names are not known here, in this order.
+pub struct Pairs<'a>(pub Vec<(&'a str, Raw<'a>)>);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -371,6 +421,8 @@ fn moment(at: Millis) -> String {
 pub enum Raw<'a> {
     Json(LazyValue<'a>),
     Text(Cow<'a, str>),
+    List(Vec<Raw<'a>>),
+    Null(()),
 }
 
 impl<'a> Raw<'a> {

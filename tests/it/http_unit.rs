@@ -34,18 +34,21 @@ const EVENT_BYTES_MAX: usize = 64 << 10;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// How a test's server differs from the usual one.
-struct Setup {
-    tokens: Vec<String>,
-    connections_max: usize,
-    header_timeout: Duration,
-    body_timeout: Duration,
+pub struct Setup {
+    /// Below `pipelines/`.
+    pub pipeline: &'static str,
+    pub tokens: Vec<String>,
+    pub connections_max: usize,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
     /// Gives the fates of those who wait, as the coordinator would; None: never.
-    fates: fn(&Waiting) -> Option<Vec<Fate>>,
+    pub fates: fn(&Waiting) -> Option<Vec<Fate>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            pipeline: "civic_safety",
             tokens: Vec::new(),
             connections_max: 64,
             header_timeout: PATIENCE,
@@ -58,12 +61,12 @@ impl Default for Setup {
 }
 
 /// A server on a private port, with its log and store in a directory of its own.
-struct Server {
+pub struct Server {
     address: SocketAddr,
     ingest: Ingest,
     status: Arc<SharedStatus>,
-    target: Target,
-    app: App,
+    pub target: Target,
+    pub app: App,
     /// Waiting requests that got no fate are kept here: dropping them would be an answer.
     unanswered: Arc<Mutex<Vec<Waiting>>>,
     stop: Option<oneshot::Sender<()>>,
@@ -72,9 +75,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(setup: Setup) -> Self {
+    pub fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/civic_safety/pipeline.yaml");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(setup.pipeline).join("pipeline.yaml");
         let pipeline = Arc::new(Bundle::read(&[file]).unwrap().pipelines().unwrap());
         let plan = Arc::clone(&pipeline.plan);
         let target = Target::Sqlite(directory.path().join("store.sqlite"));
@@ -188,7 +191,7 @@ impl Server {
         stream
     }
 
-    fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n").unwrap();
@@ -200,11 +203,11 @@ impl Server {
         self.raw(&[request.as_bytes(), body].concat())
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &[], b"")
     }
 
-    fn post(&self, path: &str, kind: &str, body: &[u8]) -> Answer {
+    pub fn post(&self, path: &str, kind: &str, body: &[u8]) -> Answer {
         self.call("POST", path, &[("Content-Type", kind)], body)
     }
 
@@ -225,10 +228,10 @@ impl Drop for Server {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Answer {
@@ -248,13 +251,13 @@ impl Answer {
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// A problem that says what to do.
     #[track_caller]
-    fn assert_problem(&self, status: u16, says: &str) {
+    pub fn assert_problem(&self, status: u16, says: &str) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem = self.json();
@@ -446,6 +449,75 @@ fn broken_http_is_refused_and_others_are_served() {
         assert_eq!(answer.status, 200, "{host}: {answer:?}");
     }
     assert_eq!(server.get("/ledger").json()["accepted"], 0);
+}
+
+/// Reads one answer and leaves the connection open.
+fn one_answer(stream: &mut BufReader<TcpStream>) -> Answer {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).unwrap_or(0) == 0 {
+            return Answer { status: 0, head, body: String::new() };
+        }
+    }
+    let head = head.to_ascii_lowercase();
+    let mut answer = Answer { status: head[9..12].parse().unwrap(), head, body: String::new() };
+    let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    answer.body = String::from_utf8(body).unwrap();
+    answer
+}
+
+/// Whoever is not told that the connection ends may send the next request on it, also where the answer did not need the body.
+#[test]
+fn a_body_that_nobody_reads_does_not_end_the_connection_unsaid() {
+    let server = Server::usual();
+    let next = b"GET /ledger HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let chunked = "Transfer-Encoding: chunked";
+    let cases: &[(&str, &str, &[u8], u16)] = &[
+        ("POST /ledger", "Content-Length: 2", b"{}", 405),
+        ("POST /no/such", "Content-Length: 2", b"{}", 404),
+        ("POST /topics/no.such/events", "Content-Length: 2", b"{}", 404),
+        ("POST /events", "Content-Length: 2\r\nContent-Type: text/xml", b"{}", 415),
+        ("POST /events", "Content-Length: 2\r\nOrigin: http://evil.example", b"{}", 403),
+        ("POST /ledger", chunked, b"2\r\n{}\r\n0\r\n\r\n", 405),
+        ("GET /ledger", "Content-Length: 2", b"{}", 200),
+    ];
+    for &(call, headers, body, status) in cases {
+        let mut stream = server.connect();
+        write!(stream, "{call} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n").unwrap();
+        // An answer that does not wait for the body comes now; one that does must not be waited for.
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let _ = stream.peek(&mut [0]);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.write_all(&[body, next].concat());
+        let mut stream = BufReader::new(stream);
+        let answer = one_answer(&mut stream);
+        assert_eq!(answer.status, status, "{call} {headers}: {answer:?}");
+        if answer.header("connection") != Some("close") {
+            let second = one_answer(&mut stream);
+            assert_eq!(second.status, 200, "{call} {headers}: the next request on the connection: {second:?}");
+        }
+    }
+}
+
+/// A body that does not come, or is too large to be read for nothing: the answer comes all the same, and says that the connection ends.
+#[test]
+fn a_body_that_is_not_waited_for_ends_the_connection_with_a_word() {
+    let server = Server::usual();
+    let cases = [
+        ("one that does not come", "Content-Length: 2"),
+        ("one without end", "Transfer-Encoding: chunked"),
+        ("a large one", "Content-Length: 10000000"),
+        ("one that waits to be asked for", "Content-Length: 2\r\nExpect: 100-continue"),
+    ];
+    for (name, headers) in cases {
+        let mut stream = server.connect();
+        write!(stream, "POST /ledger HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n").unwrap();
+        let answer = Answer::read(stream);
+        assert_eq!(answer.status, 405, "{name}: {answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"), "{name}: {answer:?}");
+    }
 }
 
 /// A body that ends before its length takes nothing into the log.

@@ -192,7 +192,11 @@ fn each_fault_has_its_place() {
         ("pipeline: p", "pipeline: p\nwebhooks: {}", "2:1", "this version of Caudal does not have \"webhooks\" yet"),
         ("pipeline: p", "pipeline: p\ntopic_field: a.b", "2:14", "a name at the top"),
         ("pipeline: p", "pipeline: p\naudit: compact", "2:8", "does not have \"compact\" yet"),
-        ("pipeline: p", "pipeline: p\naudit: some", "2:8", "full or none"),
+        ("pipeline: p", "pipeline: p\naudit: some", "2:8", "full, none or {level: full, jsonl: FILE}"),
+        ("pipeline: p", "pipeline: p\naudit: {jsonl: ../x}", "2:16", "below DATA_DIR/audit"),
+        ("pipeline: p", "pipeline: p\naudit: {jsonl: a/}", "2:16", "below DATA_DIR/audit"),
+        ("pipeline: p", "pipeline: p\naudit: {level: none, jsonl: a}", "2:29", "needs `level: full`"),
+        ("pipeline: p", "pipeline: p\ngenerate: {rate: 0}", "2:18", "a number from 0.001 to 200000"),
         ("pipeline: p", "pipeline: p\ndedup: {remember: 0s}", "2:19", "at least 1ms"),
         ("pipeline: p", "pipeline: p\ngenerate: {weights: {c: 1}}", "2:22", "no topic of this file is called \"c\""),
         ("pipeline: p", "pipeline: p\ngenerate: {weights: {a: -1}}", "2:25", "a number from 0"),
@@ -341,7 +345,7 @@ audit: maybe
     let told = faults(text);
     let places: Vec<&str> = told.iter().map(|t| t.split(": ").next().unwrap()).collect();
     let expected =
-        ["1:11", "3:3", "3:23", "4:3", "4:15", "6:14", "6:49", "7:1", "8:8"].map(|place| format!("p.yaml:{place}"));
+        ["1:11", "3:3", "3:23", "4:3", "4:15", "6:14", "6:49", "7:9", "8:8"].map(|place| format!("p.yaml:{place}"));
     assert_eq!(places, expected, "{told:#?}");
 }
 

@@ -6,11 +6,13 @@ mod text;
 use crate::core::plan::{Audit, FieldPath, TimeFormat, TopicPlan, Unit, WindowKind};
 use crate::core::units::Micros;
 use crate::pipeline::Pipelines;
+use crate::pipeline::audit;
 use crate::pipeline::cases::{Case, Expected, Given};
 use crate::pipeline::duration;
 use crate::pipeline::effective::text::{Item, document};
 use crate::pipeline::emits::Emit;
-use crate::pipeline::file::{Burst, File, Topic};
+use crate::pipeline::file::{Burst, File, Generate, Topic};
+use crate::pipeline::routes::{self, Method};
 use crate::pipeline::section::At;
 use crate::pipeline::views::View;
 use crate::pipeline::windows::{Top, Window};
@@ -27,8 +29,8 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
         views,
         emits,
         audit,
-        weights: _,
-        burst,
+        generate,
+        routes,
         cases,
     } = file;
     let described = topics.iter().map(|topic| (topic.name.it.clone(), described(topic, pipelines)));
@@ -36,6 +38,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
     let windows: Vec<_> = windows.iter().map(|w| (w.name.it.clone(), window(w))).collect();
     let views: Vec<_> = views.iter().map(|v| (v.name.it.clone(), view(v))).collect();
     let emits: Vec<_> = emits.iter().map(|e| (e.topic.it.clone(), emit(e))).collect();
+    let routes: Vec<_> = routes.iter().map(route).collect();
     let cases: Vec<_> = cases.iter().map(case).collect();
     document(&[
         entry("pipeline", text(&pipeline.it)),
@@ -49,14 +52,9 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
         ),
         entry("views", if views.is_empty() { Item::Absent("no view is kept") } else { Item::Map(views) }),
         entry("emit", if emits.is_empty() { Item::Absent("no events are made") } else { Item::Map(emits) }),
-        entry(
-            "audit",
-            plain(match audit {
-                Audit::Full => "full",
-                Audit::None => "none",
-            }),
-        ),
-        entry("generate", generate(topics, burst.as_ref(), pipelines)),
+        entry("audit", audit_of(audit)),
+        entry("generate", generate_of(topics, generate, pipelines)),
+        entry("routes", if routes.is_empty() { Item::Absent("no addresses of its own") } else { Item::Items(routes) }),
         entry("tests", if cases.is_empty() { Item::Absent("nothing is tried") } else { Item::Items(cases) }),
     ])
 }
@@ -189,7 +187,38 @@ fn emit(emit: &Emit) -> Item {
     ])
 }
 
-fn generate(topics: &[Topic], burst: Option<&Burst>, pipelines: &Pipelines) -> Item {
+fn audit_of(audit::Written { level, jsonl }: &audit::Written) -> Item {
+    let level = plain(match level {
+        Audit::Full => "full",
+        Audit::None => "none",
+    });
+    match jsonl {
+        None => level,
+        Some(file) => Item::Line(vec![("level", level), ("jsonl", text(&file.it))]),
+    }
+}
+
+fn route(route: &routes::Written) -> Item {
+    let routes::Written { place: _, method, path, windows, view, history, list, field, topic, key, fill } = route;
+    let verb = match method {
+        Method::Get => "get",
+        Method::Post => "post",
+        Method::Put => "put",
+        Method::Patch => "patch",
+    };
+    let named = [("windows", windows), ("view", view), ("history", history), ("as", list), ("field", field)];
+    let named = named.into_iter().chain([("topic", topic), ("key", key)]);
+    let named = named.filter_map(|(name, value)| Some((name, text(&value.as_ref()?.it))));
+    let mut items: Vec<(&'static str, Item)> = vec![(verb, text(&path.it))];
+    items.extend(named);
+    if !fill.is_empty() {
+        let fill = fill.iter().map(|(name, value)| (name.it.clone(), value.to_json()));
+        items.push(("fill", Item::Json(fill.collect::<serde_json::Map<_, _>>().into())));
+    }
+    Item::Line(items)
+}
+
+fn generate_of(topics: &[Topic], Generate { rate, weights: _, burst }: &Generate, pipelines: &Pipelines) -> Item {
     let hints = &pipelines.hints.weights;
     let weight = |topic: &Topic| {
         let at = pipelines.plan.topic(&topic.name.it).map(|id| usize::from(id.0));
@@ -200,8 +229,9 @@ fn generate(topics: &[Topic], burst: Option<&Burst>, pipelines: &Pipelines) -> I
         Item::Line(vec![("topic", text(&topic.it)), ("probability", plain(probability)), ("size", plain(size))])
     };
     Item::Map(vec![
+        entry("rate", or(rate.as_ref(), plain, "whoever starts it says how fast")),
         entry("weights", Item::Map(topics.iter().filter(from_outside).map(weight).collect())),
-        entry("burst", or(burst, burst_of, "no volleys")),
+        entry("burst", or(burst.as_ref(), burst_of, "no volleys")),
     ])
 }
 

@@ -2,6 +2,7 @@
 
 mod cases;
 mod writer;
+mod jsonl;
 mod sqlite;
 mod postgres;
 mod proxy;

@@ -129,7 +129,7 @@ fn the_writer_goes_on_when_the_server_is_killed_stopped_and_started() {
     let (sender, notes) = channel();
     let opened = config.clone();
     let note = move |note| drop(sender.send(note));
-    let (commits, thread) = spawn(move || open(&opened), |_| Ok(()), Generation(1), note);
+    let (commits, thread) = spawn(move || open(&opened), |_| Ok(()), None, Generation(1), note);
     let next = || notes.recv_timeout(PATIENCE).expect("the writer says something");
     let (mut committed, mut away) = (0, 0);
     for epoch in 1..=EPOCHS {
@@ -186,7 +186,7 @@ fn connections_cut_by_an_administrator_lose_nothing() {
     let (sender, notes) = channel();
     let opened = config.clone();
     let (commits, thread) =
-        spawn(move || open(&opened), |_| Ok(()), Generation(1), move |note| drop(sender.send(note)));
+        spawn(move || open(&opened), |_| Ok(()), None, Generation(1), move |note| drop(sender.send(note)));
     let mut admin = cluster.client(&config.name);
     for epoch in 1..=EPOCHS {
         commits.push(numbered(epoch));

@@ -100,7 +100,7 @@ struct Thread {
 
 fn start(open: impl Fn() -> Result<Box<dyn Store>, StoreError> + Send + 'static) -> Thread {
     let (sender, notes) = channel();
-    let (commits, join) = spawn(open, |_| Ok(()), Generation(1), move |note| drop(sender.send(note)));
+    let (commits, join) = spawn(open, |_| Ok(()), None, Generation(1), move |note| drop(sender.send(note)));
     Thread { commits, notes, join }
 }
 
@@ -251,7 +251,7 @@ fn a_store_that_does_not_fit_is_written_nothing() {
     let opened = memory.clone();
     let fits = |stored: Option<&Progress>| Err(StoreError::Mismatch(format!("epoch {}", stored.unwrap().epoch)));
     let note = move |note| drop(sender.send(note));
-    let (commits, join) = spawn(move || Ok(Box::new(opened.clone())), fits, Generation(9), note);
+    let (commits, join) = spawn(move || Ok(Box::new(opened.clone())), fits, None, Generation(9), note);
     commits.push(numbered(2));
     join.join().unwrap();
     let notes: Vec<Note> = notes.iter().collect();

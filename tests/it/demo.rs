@@ -1,0 +1,169 @@
+//! The shipped applications' stories: `./run_mpi.sh demo NAME` on a real job of four ranks, the README's commands with their answers.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::job::Setup;
+
+/// One command of a story, and what it printed.
+struct Scene {
+    command: String,
+    said: String,
+}
+
+/// What a command says; its answers are read as JSON.
+impl Scene {
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.said).unwrap_or_else(|e| panic!("{e}: $ {}\n{}", self.command, self.said))
+    }
+}
+
+/// Plays an application's story.
+fn play(application: &str) -> Story {
+    let dir = TempDir::new().unwrap();
+    let output = Setup::new(4, dir.path()).command(dir.path(), &["demo", application]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let mut scenes = Vec::new();
+    for scene in said.split("\n$ ").skip(1) {
+        // A command goes on in the next line where a line ends with a backslash.
+        let mut lines = scene.split_inclusive('\n');
+        let mut command = lines.next().unwrap_or_default().to_owned();
+        while command.ends_with("\\\n") {
+            command += lines.next().unwrap_or_default();
+        }
+        scenes.push(Scene { command, said: lines.collect() });
+    }
+    Story { scenes: scenes.into_iter() }
+}
+
+/// The scenes that are still to come.
+struct Story {
+    scenes: std::vec::IntoIter<Scene>,
+}
+
+impl Story {
+    /// The next scene, whose command has this in it.
+    #[track_caller]
+    fn next(&mut self, part: &str) -> Scene {
+        let scene = self.scenes.next().unwrap_or_else(|| panic!("the story ends before {part:?}"));
+        assert!(scene.command.contains(part), "$ {}\n{}\nhas no {part:?}", scene.command, scene.said);
+        scene
+    }
+
+    #[track_caller]
+    fn end(mut self) {
+        if let Some(more) = self.scenes.next() {
+            panic!("nobody looked at: $ {}", more.command);
+        }
+    }
+}
+
+/// The values that a list's items have under a path of names.
+fn each(list: &Value, path: &[&str]) -> Vec<Value> {
+    let item = |item: &Value| path.iter().fold(item.clone(), |value, name| value[*name].clone());
+    list.as_array().unwrap_or_else(|| panic!("no list: {list}")).iter().map(item).collect()
+}
+
+#[test]
+fn user_activity() {
+    let mut story = play("user_activity");
+    let sample = story.next("events.ndjson").json();
+    let fates = ["accepted", "counted", "duplicate", "invalid", "late"].map(|fate| sample[fate].as_u64().unwrap());
+    assert_eq!(fates, [12, 10, 1, 1, 0], "{sample}");
+
+    let nobody = story.next("-X POST localhost").json();
+    let user = nobody["filled"]["user_id"].as_str().unwrap().to_owned();
+    assert_eq!(user.len(), 36, "{nobody}");
+    assert_eq!(story.next("hola").json()["filled"]["kind"], "message");
+    let click = story.next("/boots").json();
+    assert_eq!(click["counted"], 1, "{click}");
+
+    let ana = story.next("/users/ana").json();
+    assert_eq!((&ana["value"]["kind"], &ana["value"]["message"]), (&json!("click"), &json!("/boots")), "{ana}");
+    assert_eq!((&ana["events"], &ana["value"]["event_id"]), (&json!(6), &click["filled"]["event_id"]), "{ana}");
+    let latest = story.next("/users/latest").json();
+    assert_eq!(latest["entries"].as_array().unwrap().len(), 2, "{latest}");
+    assert!(latest["next"].as_str().unwrap().starts_with("/users/latest?limit=2&after="), "{latest}");
+    let mut users = ["ana", "bob", "carla", &user];
+    users.sort_unstable();
+    assert_eq!(story.next("localhost").json(), json!({"users": users}));
+
+    let started = story.next("/generator ").json();
+    assert_eq!((&started["running"], &started["settings"]["rate"]), (&json!(true), &json!(50.0)), "{started}");
+    let log = story.next("/generator/log").json();
+    assert_eq!(each(&log["log"], &["did"]), ["sent", "sent"], "{log}");
+    let again = story.next("/generator/restart").json();
+    assert_eq!((&again["running"], &again["settings"]["rate"]), (&json!(true), &json!(50.0)), "{again}");
+    assert_ne!(again["settings"]["seed"], 7, "the same events again would be duplicates");
+    assert_eq!(story.next("-X DELETE").json()["running"], false);
+
+    assert_eq!(story.next("bob").json()["counted"], 1);
+    let counts = story.next("/counts").json();
+    let row = |row: &Value| {
+        (row["window_start"].clone(), row["group"]["kind"].clone(), row["values"].clone(), row["closed"].clone())
+    };
+    let mut rows: Vec<_> = counts["windows"].as_array().unwrap().iter().map(row).collect();
+    rows.sort_by_key(|row| format!("{row:?}"));
+    let expected = |second: u32, kind: &str, n: u64, users: u64| {
+        (json!(format!("2026-11-22T12:00:{second:02}Z")), json!(kind), json!({"n": n, "users": users}), json!(true))
+    };
+    let expected = [
+        expected(0, "click", 4, 2),
+        expected(0, "login", 3, 3),
+        expected(10, "logout", 1, 1),
+        expected(10, "message", 1, 1),
+        expected(10, "purchase", 1, 1),
+    ];
+    assert_eq!(rows, expected, "{counts}");
+    let events = story.next("/events?limit=10").json();
+    let newest = each(&events["events"], &["event", "user_id"]);
+    assert_eq!((newest.len(), &newest[0]), (10, &json!("bob")), "{events}");
+    let lines = story.next("grep").said;
+    let lines: Vec<Value> = lines.lines().filter(|l| !l.is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect();
+    let offsets: Vec<_> = lines.iter().map(|line| line["log_offset"].clone()).collect();
+    assert_eq!(offsets, [0, 1, 2], "the topic from its beginning: {lines:?}");
+    story.end();
+}
+
+#[test]
+fn prescriptions() {
+    let mut story = play("prescriptions");
+    let written = story.next("prescription.json").json();
+    assert_eq!((&written["counted"], &written["filled"]["prescription_id"]), (&json!(1), &json!("rx-7")), "{written}");
+    let first = story.next("/prescriptions/rx-7").json();
+    assert_eq!((&first["key"], &first["events"]), (&json!("rx-7"), &json!(1)));
+    let text: Value =
+        serde_json::from_str(&std::fs::read_to_string("pipelines/prescriptions/prescription.json").unwrap()).unwrap();
+    let mut state = first["value"].clone();
+    assert_eq!(state.as_object_mut().unwrap().remove("at"), Some(written["filled"]["at"].clone()));
+    let mut expected = text;
+    expected.as_object_mut().unwrap().remove("prescription_id");
+    assert_eq!(state, expected);
+
+    assert_eq!(story.next("comidas").json()["counted"], 1);
+    assert_eq!(story.next("PATCH").json()["counted"], 1);
+    let mut edited = story.next("/prescriptions/rx-7").json();
+    edited["value"].as_object_mut().unwrap().remove("at");
+    expected["comentario"] = json!("con las comidas");
+    expected["farmacos"][0]["dosis"] = json!("500 mg cada 12 h");
+    expected["doctor"] = json!("Dr. Pérez");
+    assert_eq!((&edited["events"], &edited["value"]), (&json!(3), &expected), "what an edit does not name stays");
+    let history = story.next("/history").json();
+    let doctors = each(&history["history"], &["value", "doctor"]);
+    assert_eq!(
+        doctors,
+        [json!("Dr. Pérez"), Value::Null, json!("Dra. Soto")],
+        "newest first, as it was said: {history}"
+    );
+    assert_eq!(each(&history["history"], &["value", "comentario"])[1], "con las comidas");
+
+    let refused = story.next("12345678\"").json();
+    assert_eq!(refused["invalid"], 1, "{refused}");
+    let letters = story.next("/dead-letters").json();
+    assert_eq!(letters["dead_letters"][0]["reason"], "schema", "{letters}");
+    let all = story.next("limit=10").json();
+    assert_eq!(each(&all["entries"], &["value", "rut"]), ["12345678-5"], "{all}");
+    story.end();
+}
