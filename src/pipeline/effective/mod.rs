@@ -3,6 +3,7 @@
 
 mod text;
 
+use crate::core::json::Object;
 use crate::core::plan::{Audit, FieldPath, TimeFormat, TopicPlan, Unit, WindowKind};
 use crate::core::units::Micros;
 use crate::pipeline::Pipelines;
@@ -212,8 +213,9 @@ fn route(route: &routes::Written) -> Item {
     let mut items: Vec<(&'static str, Item)> = vec![(verb, text(&path.it))];
     items.extend(named);
     if !fill.is_empty() {
-        let fill = fill.iter().map(|(name, value)| (name.it.clone(), value.to_json()));
-        items.push(("fill", Item::Json(fill.collect::<serde_json::Map<_, _>>().into())));
+        let mut filled = Object::new();
+        fill.iter().for_each(|(name, value)| filled.member(&name.it, value.to_json()));
+        items.push(("fill", Item::Plain(filled.finish())));
     }
     Item::Line(items)
 }
