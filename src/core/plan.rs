@@ -388,11 +388,15 @@ impl Plan {
         let mut views = self.views.get(alone.views.clone())?.to_vec();
         let emits = self.emits.get(alone.emits.clone())?.to_vec();
         (alone.windows, alone.views, alone.emits) = (0..windows.len(), 0..views.len(), 0..emits.len());
-        windows.iter_mut().for_each(|window| window.pipeline = 0);
-        views.iter_mut().for_each(|view| view.pipeline = 0);
+        let of_windows = windows.iter_mut().map(|window| &mut window.pipeline);
+        for pipeline in of_windows.chain(views.iter_mut().map(|view| &mut view.pipeline)) {
+            *pipeline = 0;
+        }
         // Whoever makes a topic is not there: its events are given like others.
         let mut topics = self.topics.clone();
-        topics.iter_mut().for_each(|topic| topic.emitted = None);
+        for topic in &mut topics {
+            topic.emitted = None;
+        }
         Some(Self {
             topic_field: self.topic_field.clone(),
             topics,

@@ -92,14 +92,13 @@ pub fn plan(
 ) -> Option<(EmitPlan, String)> {
     let mut from = Vec::new();
     for name in &emit.from {
-        match topics.number(&name.it).filter(|topic| own.contains(topic)) {
-            Some(topic) => from.push(topic),
-            None => {
-                let names = || own.iter().filter_map(|topic| topics.name(*topic));
-                let message = format!("from: no topic of this file is called {}", quote(&name.it));
-                faults.note(name.place, format!("{message}{}", hint(&name.it, names())));
-            }
+        let named = topics.number(&name.it).filter(|topic| own.contains(topic));
+        if named.is_none() {
+            let names = own.iter().filter_map(|topic| topics.name(*topic));
+            let hint = hint(&name.it, names);
+            faults.note(name.place, format!("from: no topic of this file is called {}{hint}", quote(&name.it)));
         }
+        from.extend(named);
     }
     from.sort_unstable();
     from.dedup();

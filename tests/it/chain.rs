@@ -204,6 +204,9 @@ const SALE: &str = r#"{"type": "object", "required": ["id", "at"], "properties":
 /// 2026-01-01T00:00:00Z
 const BASE_MS: u64 = 1_767_225_600_000;
 
+/// By second: how many sales, and their total.
+type Seconds = BTreeMap<u64, (u64, u64)>;
+
 fn number(row: &Value, name: &str) -> u64 {
     row["values"][name].as_u64().unwrap_or_else(|| panic!("{name} of {row}"))
 }
@@ -217,7 +220,7 @@ fn a_chain_counts_each_event_once_whatever_is_killed() {
     }
     let setup = Setup::new(3, dir.path()).with("PIPELINES", &format!("{}/*.yaml", dir.path().display()));
     let job = Job::start_in(dir, setup);
-    let mut spans: BTreeMap<(u64, &str), BTreeMap<u64, (u64, u64)>> = BTreeMap::new();
+    let mut spans: BTreeMap<(u64, &str), Seconds> = BTreeMap::new();
     let mut large = BTreeSet::new();
     for batch in 0..30_u64 {
         let mut lines = String::new();

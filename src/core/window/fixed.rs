@@ -128,7 +128,7 @@ impl Fixed {
         let closed = end <= ending.closing;
         let due = panes.into_iter().map(|(group, partial)| {
             let revision = self.revision(start, &group);
-            Due { start, end, group, partial, closed, revision, was_due: false }
+            Due { start, end, group, partial, closed, revision, shown_before: false }
         });
         due.collect()
     }
@@ -159,7 +159,7 @@ impl Fixed {
             }
             let Some(partial) = sum(slices().map(|(_, slice)| &slice.partial)) else { continue };
             let revision = self.revision(start, group);
-            due.push(Due { start, end, group: group.clone(), partial, closed: true, revision, was_due: false });
+            due.push(Due { start, end, group: group.clone(), partial, closed: true, revision, shown_before: false });
         }
         due
     }
@@ -192,7 +192,7 @@ impl Fixed {
                     partial,
                     closed: false,
                     revision,
-                    was_due: false,
+                    shown_before: false,
                 });
             }
         }

@@ -105,7 +105,7 @@ struct Due {
     closed: bool,
     revision: u32,
     /// Of a session: it, or one that it took in, was due under this start before. (Which rows of other windows stand, `Shown` knows.)
-    was_due: bool,
+    shown_before: bool,
 }
 
 /// What a window's epoch is ended with.

@@ -120,7 +120,7 @@ impl Sessions {
                 session.revision += u32::from(session.closed_once);
                 (session.changed, session.closed) = (false, ended);
                 session.closed_once |= ended;
-                let was_due = session.due_as.remove(&session.start);
+                let shown_before = session.due_as.remove(&session.start);
                 let others = std::mem::take(&mut session.due_as);
                 replaced.extend(others.into_iter().map(|start| (start, group.clone())));
                 session.due_as.insert(session.start);
@@ -131,7 +131,7 @@ impl Sessions {
                     partial: session.partial.clone(),
                     closed: ended,
                     revision: session.revision,
-                    was_due,
+                    shown_before,
                 });
             }
         }

@@ -35,13 +35,13 @@ impl Shown {
             (None, _) if window.having.is_none() => changes.rows.extend(due.into_iter().map(|due| names.row(due))),
             // A session may grow for long after its row was published, and itself knows under which starts it was.
             (_, Kept::Sessions(_)) => {
-                let (was_due, rows): (Vec<bool>, Vec<WindowRow>) =
-                    due.into_iter().map(|due| (due.was_due, names.row(due))).unzip();
+                let (shown_before, rows): (Vec<bool>, Vec<WindowRow>) =
+                    due.into_iter().map(|due| (due.shown_before, names.row(due))).unzip();
                 let holds = holds(names, &rows);
-                for ((row, holds), was_due) in rows.into_iter().zip(holds).zip(was_due) {
+                for ((row, holds), shown_before) in rows.into_iter().zip(holds).zip(shown_before) {
                     if holds {
                         changes.rows.push(row);
-                    } else if was_due {
+                    } else if shown_before {
                         changes.removed.push(row.metric_id);
                     }
                 }

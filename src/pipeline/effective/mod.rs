@@ -214,7 +214,9 @@ fn route(route: &routes::Written) -> Item {
     items.extend(named);
     if !fill.is_empty() {
         let mut filled = Object::new();
-        fill.iter().for_each(|(name, value)| filled.member(&name.it, value.to_json()));
+        for (name, value) in fill {
+            filled.member(&name.it, value.to_json());
+        }
         items.push(("fill", Item::Plain(filled.finish())));
     }
     Item::Line(items)

@@ -410,14 +410,11 @@ impl<'a> Model<'a> {
                 let then = cut.emitted.0.checked_sub(2).map(|at| self.all_watermarks[by.pipeline][at as usize]);
                 then.flatten().map(|then| then - i128::from(by.behind.0))
             });
-            let candidate = match active.chain(emitted).min() {
-                Some(least) => least,
-                None => {
-                    let furthest = seen.iter().map(|(far, ..)| *far).max();
-                    let last_up = seen.iter().map(|(_, last_up, _)| *last_up).max();
-                    furthest.zip(last_up).map(|(far, last_up)| far + (up_ms - last_up) * 1000)
-                }
-            };
+            let candidate = active.chain(emitted).min().unwrap_or_else(|| {
+                let furthest = seen.iter().map(|(far, ..)| *far).max();
+                let last_up = seen.iter().map(|(_, last_up, _)| *last_up).max();
+                furthest.zip(last_up).map(|(far, last_up)| far + (up_ms - last_up) * 1000)
+            });
             let watermark = &mut self.watermarks[number];
             *watermark = Watermark { before: watermark.before.max(candidate), before_that: watermark.before };
             self.all_watermarks[number].push(watermark.before);

@@ -187,7 +187,7 @@ fn full_files_are_kept_under_the_name_of_their_last_epoch() {
 fn a_file_that_does_not_belong_to_the_log_is_refused() {
     let check = |place: &Place, stored: u64, last: u64, says: &str| match place.open(LARGE, stored, last) {
         Err(StoreError::Broken(why)) => {
-            assert!(why.contains(says) && why.contains(FILE), "{why:?} does not say {says:?}")
+            assert!(why.contains(says) && why.contains(FILE), "{why:?} does not say {says:?}");
         }
         other => panic!("{:?}", other.map(|_| ())),
     };
