@@ -91,7 +91,7 @@ fn no_fact_escapes_the_comparison() {
         ("jsonl: every/key.jsonl", "jsonl: every/other.jsonl"),
         ("topic: parcel.visits", "topic: parcel.calls"),
         ("when: heavy", "when: NOT heavy"),
-        ("from: [parcel.seen, 2nd.hand]", "from: [parcel.seen]"),
+        ("from: [parcel.seen, \"2nd.hand\"]", "from: [parcel.seen]"),
         ("twice: weight * 2", "twice: weight * 3"),
         ("rate: 2.5", "rate: 2.6"),
         ("as: parcels", "as: all"),
