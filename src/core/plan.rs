@@ -373,6 +373,12 @@ impl Plan {
         self.pipelines.get(emitted.pipeline).filter(|_| !is_read)
     }
 
+    /// Whether the pipeline's audit is about the topic's events: it reads them, or makes them and nobody reads them.
+    #[must_use]
+    pub fn keeps(&self, pipeline: &PipelinePlan, topic: TopicId) -> bool {
+        pipeline.reads_topic(topic) || self.unread(topic).is_some_and(|maker| maker.name == pipeline.name)
+    }
+
     /// Whether counted events are kept in the store: some pipeline asks for it.
     #[must_use]
     pub fn audit(&self) -> Audit {

@@ -8,7 +8,7 @@ use crate::core::expression::Type;
 use crate::core::plan::{BodyField, EmitPlan, FieldPath, Step, WindowPlan};
 use crate::core::units::TopicId;
 use crate::pipeline::columns::Columns;
-use crate::pipeline::file::{NAME_BYTES_MAX, bounded, path_of, sql, topic_name};
+use crate::pipeline::file::{TOPICS_MAX, bounded, path_of, sql, topic_name};
 use crate::pipeline::plan::of_event;
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, text};
 use crate::pipeline::sql;
@@ -57,7 +57,10 @@ fn from(node: &Node, faults: &mut Faulty) -> Vec<At<String>> {
         Some(At { place: node.place, it: name.to_owned() })
     };
     match &node.value {
-        Value::List(items) => items.iter().filter_map(|item| of_topic(item, faults)).collect(),
+        Value::List(items) => {
+            bounded(items.len(), (1, TOPICS_MAX), "topics in `from`", node, faults);
+            items.iter().filter_map(|item| of_topic(item, faults)).collect()
+        }
         _ => of_topic(node, faults).into_iter().collect(),
     }
 }
@@ -68,7 +71,7 @@ fn body(node: &Node, faults: &mut Faulty) -> Vec<(At<String>, At<String>)> {
     let mut body = Vec::new();
     for (key, node) in entries {
         if path_of(&key.name).is_none_or(|path| path.0.len() > 1) {
-            let allowed = format!("letters, digits, _ and -, at most {NAME_BYTES_MAX} in all");
+            let allowed = "letters, digits and _ - @ $ # / :, without a path";
             faults.note(key.place, format!("{} is no name of a field here: it is {allowed}", quote(&key.name)));
         }
         if [ID, TIME].contains(&key.name.as_str()) {

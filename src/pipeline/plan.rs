@@ -42,6 +42,7 @@ const TABLES: [&str; 12] = [
     "schema_version",
     "window_views",
 ];
+
 /// Where computed columns begin while it is not known yet how many there are before them: beyond all.
 const PROVISIONAL_BASE: usize = usize::MAX / 2;
 
@@ -56,13 +57,13 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
     plan_all(files, &mut topics, &mut columns, PROVISIONAL_BASE, &mut unheard);
     let base = columns.len();
     let Planned { pipelines, windows, views, emits } = plan_all(files, &mut topics, &mut columns, base, faults);
-    assert_eq!(columns.len(), base, "planned again, pipelines read the same fields");
     let hints = hints(files, &topics, faults);
     let routes = plan_routes(files, &topics, (&pipelines, &windows, &views), faults);
     let copies = audit::copies(files.iter().map(|(file, _)| file), faults);
     if faults.iter().any(|faults| !faults.found.is_empty()) {
         return None;
     }
+    assert_eq!(columns.len(), base, "planned again, pipelines without faults read the same fields");
     let (mut plans, mut texts) = (Vec::new(), Vec::new());
     for (_, described) in topics.all {
         let Described { plan, text, .. } = described?;

@@ -268,7 +268,7 @@ fn lines(plan: &Plan, pipeline: usize, log: LogId, commit: &Commit) -> String {
     let mut count = 0;
     let Some(own) = plan.pipelines.get(pipeline) else { panic!("pipeline {pipeline} is none of the plan's") };
     for event in &commit.events {
-        if plan.topic(&event.topic).is_some_and(|topic| own.reads_topic(topic)) {
+        if plan.topic(&event.topic).is_some_and(|topic| plan.keeps(own, topic)) {
             event_line(&mut text, epoch, event);
             count += 1;
         }

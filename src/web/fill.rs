@@ -11,6 +11,7 @@ use sonic_rs::LazyValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::core::json;
 use crate::core::plan::{TimeFormat, Unit};
 use crate::core::time;
 use crate::core::units::Millis;
@@ -95,7 +96,8 @@ fn fill(
             kept.remove(at);
         }
     }
-    let all: Vec<String> = kept.iter().chain(&filled).map(|(name, json)| format!("{}:{json}", quoted(name))).collect();
+    let all: Vec<String> =
+        kept.iter().chain(&filled).map(|(name, json)| format!("{}:{json}", json::string(name))).collect();
     Ok((format!("{{{}}}", all.join(",")), filled))
 }
 
@@ -114,23 +116,23 @@ fn members(line: &[u8]) -> Result<Vec<Member>, Problem> {
 
 /// The key of the path; an event that names another is a mistake of the caller's.
 fn keyed(given: &[Member], field: &str, key: &str) -> Result<String, Problem> {
-    let json = quoted(key);
+    let own = json::string(key);
     let same = |other: &str| other == "null" || serde_json::from_str::<String>(other).is_ok_and(|other| other == key);
     match given.iter().find(|(name, other)| name == field && !same(other)) {
         Some((_, other)) => Err(Problem::bad_request(format!(
-            "the path says {field} {json}, the body {other}: leave it out of the body"
+            "the path says {field} {own}, the body {other}: leave it out of the body"
         ))),
-        None => Ok(json),
+        None => Ok(own),
     }
 }
 
 fn made(with: &Fill, now: Millis, fresh: &mut dyn FnMut() -> io::Result<Uuid>) -> Result<String, Problem> {
     match with {
         Fill::Constant(json) => Ok(json.clone()),
-        Fill::Now(TimeFormat::Rfc3339 { .. }) => Ok(quoted(&time::format(now.micros()))),
+        Fill::Now(TimeFormat::Rfc3339 { .. }) => Ok(json::string(&time::format(now.micros()))),
         Fill::Now(TimeFormat::Unix(unit)) => Ok(unix(now, *unit)),
         Fill::Uuid => match fresh() {
-            Ok(id) => Ok(quoted(&id.to_string())),
+            Ok(id) => Ok(json::string(&id.to_string())),
             Err(error) => Err(Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("no fresh id can be made: /dev/urandom: {error}. Nothing of this request was taken"),
@@ -146,10 +148,6 @@ fn unix(Millis(ms): Millis, unit: Unit) -> String {
         Unit::Microseconds => format!("{ms}000"),
         Unit::Nanoseconds => format!("{ms}000000"),
     }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::core::units::{Micros, TopicId};
 use crate::core::view::Keyed;
 use crate::wire::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireViewChange};
 use crate::worker::rows::{DecodedSlab, EpochRows};
-use crate::worker::share::{Share, share};
+use crate::worker::share::{Asked, Share, share};
 
 /// The fates of one worker's events of one epoch, as its report tells them.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ pub struct Epoch<'a> {
     pub slabs: &'a [DecodedSlab],
     /// By pipeline: the watermark by which its events are late.
     pub lateness: &'a [Micros],
-    /// Whether lineage is asked for at all.
-    pub audited: bool,
+    /// In batch there is no lineage, and nothing is emitted.
+    pub live: bool,
 }
 
 /// What the pipelines together say of the rows; one entry a row.
@@ -89,8 +89,8 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
     let (mut late_by_window, mut expression_errors) = (Vec::new(), Vec::new());
     let mut verdicts = Verdicts::new(epoch, &rows);
     for (pipeline, &lateness) in plan.pipelines.iter().zip(epoch.lateness) {
-        let audit = if epoch.audited { pipeline.audit } else { Audit::None };
-        let mut share = share(plan, pipeline, &mut rows, lateness, audit);
+        let audit = if epoch.live { pipeline.audit } else { Audit::None };
+        let mut share = share(plan, pipeline, &mut rows, Asked { lateness, audit, emits: epoch.live });
         contributions.append(&mut share.contributions);
         entries.append(&mut share.entries);
         history.extend(share.history.drain(..).map(WireViewChange::from));
@@ -133,11 +133,8 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
 impl Verdicts {
     fn new(epoch: &Epoch, rows: &EpochRows) -> Self {
         let audited: Vec<&PipelinePlan> =
-            epoch.plan.pipelines.iter().filter(|p| epoch.audited && p.audit == Audit::Full).collect();
-        let kept = |topic: &TopicId| match epoch.plan.unread(*topic) {
-            Some(emitter) => epoch.audited && emitter.audit == Audit::Full,
-            None => audited.iter().any(|p| p.reads_topic(*topic)),
-        };
+            epoch.plan.pipelines.iter().filter(|p| epoch.live && p.audit == Audit::Full).collect();
+        let kept = |topic: &TopicId| audited.iter().any(|p| epoch.plan.keeps(p, *topic));
         // An event that the job made and that no pipeline reads is there for others.
         let unread: Vec<bool> = rows.topic.iter().map(|topic| epoch.plan.unread(*topic).is_some()).collect();
         Self {

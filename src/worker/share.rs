@@ -35,30 +35,40 @@ pub struct Share {
     pub metrics: Option<Vec<Vec<Uuid>>>,
 }
 
-/// What one pipeline of the plan makes of the rows. `lateness` is the watermark by which its events are late. The rows are as before afterwards.
+/// What is asked about the rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The watermark by which events are late.
+    pub lateness: Micros,
+    pub audit: Audit,
+    /// Whether events are made of them.
+    pub emits: bool,
+}
+
+/// What one pipeline of the plan makes of the rows, which are as before afterwards.
 #[must_use]
-pub fn share(plan: &Plan, pipeline: &PipelinePlan, rows: &mut EpochRows, lateness: Micros, audit: Audit) -> Share {
+pub fn share(plan: &Plan, pipeline: &PipelinePlan, rows: &mut EpochRows, asked: Asked) -> Share {
     let reads: Vec<bool> = rows.topic.iter().map(|topic| pipeline.reads_topic(*topic)).collect();
     if reads.iter().all(|&reads| reads) {
-        let share = of_its_topics(plan, pipeline, rows, lateness, audit);
+        let share = of_its_topics(plan, pipeline, rows, asked);
         rows.fields.truncate(plan.columns.len());
         share
     } else {
-        of_its_topics(plan, pipeline, &mut rows.select(&reads), lateness, audit)
+        of_its_topics(plan, pipeline, &mut rows.select(&reads), asked)
     }
 }
 
 /// The same, of rows that are all of the pipeline's topics.
-fn of_its_topics(plan: &Plan, pipeline: &PipelinePlan, rows: &mut EpochRows, lateness: Micros, audit: Audit) -> Share {
+fn of_its_topics(plan: &Plan, pipeline: &PipelinePlan, rows: &mut EpochRows, asked: Asked) -> Share {
     let mut errors = compute(&pipeline.derived, rows);
-    let Some(filter) = &pipeline.filter else { return passed(plan, pipeline, rows, lateness, audit, errors) };
+    let Some(filter) = &pipeline.filter else { return passed(plan, pipeline, rows, asked, errors) };
     let judged = filter.evaluate(&Inputs { fields: &rows.fields, time: &rows.time });
     errors += judged.errors;
     let passes = truths(&judged.column);
     if passes.iter().all(|&passes| passes) {
-        passed(plan, pipeline, rows, lateness, audit, errors)
+        passed(plan, pipeline, rows, asked, errors)
     } else {
-        passed(plan, pipeline, &mut rows.select(&passes), lateness, audit, errors)
+        passed(plan, pipeline, &mut rows.select(&passes), asked, errors)
     }
 }
 
@@ -67,8 +77,7 @@ fn passed(
     plan: &Plan,
     pipeline: &PipelinePlan,
     rows: &mut EpochRows,
-    lateness: Micros,
-    audit: Audit,
+    Asked { lateness, audit, emits }: Asked,
     mut expression_errors: u64,
 ) -> Share {
     expression_errors += compute(&pipeline.arguments, rows);
@@ -90,8 +99,8 @@ fn passed(
     for (index, view) in pipeline.views.clone().zip(plan.views.get(pipeline.views.clone()).unwrap_or_default()) {
         view_entries(index, view, rows, &mut entries, &mut history);
     }
-    let emits = pipeline.emits.clone().zip(plan.emits.get(pipeline.emits.clone()).unwrap_or_default());
-    let emitted = emits.flat_map(|(index, emit)| emitted(plan, index, emit, rows)).collect();
+    let all = pipeline.emits.clone().zip(plan.emits.get(pipeline.emits.clone()).unwrap_or_default());
+    let emitted = all.filter(|_| emits).flat_map(|(index, emit)| emitted(plan, index, emit, rows)).collect();
     // What a view takes is not late, nor is what events are made of.
     let late = if pipeline.views.is_empty() && pipeline.emits.is_empty() {
         late_for_all(&late, rows.len())

@@ -314,7 +314,7 @@ impl State {
                 decoder: &self.decoder,
                 slabs: &sent.slabs,
                 lateness: &lateness,
-                audited: !self.batch,
+                live: !self.batch,
             };
             let settled = fates::settle(&epoch, sent.rows, &duplicate);
             let panes = snapshot::pack_panes(&self.plan, &settled.contributions, self.owners);

@@ -80,6 +80,11 @@ fn emitted_topics_are_planned_before_their_readers() {
             .map(|topic| pipelines.hints.weights[usize::from(plan.topic(topic).unwrap().0)])
             .into();
         assert_eq!(weights, [1.0, 0.0, 0.0, 0.0]);
+        let keeps = |topic: &str| {
+            let topic = plan.topic(topic).unwrap();
+            plan.pipelines.iter().map(|pipeline| plan.keeps(pipeline, topic)).collect::<Vec<_>>()
+        };
+        assert_eq!(["a", "rows", "rows.more"].map(keeps), [[true, false], [false, true], [false, true]]);
         assert!(plan.topic_from_outside("rows").unwrap_err().contains("events are taken for a"));
         assert_eq!(plan.topic_from_outside("a"), Ok(TopicId(plan.topic("a").unwrap().0)));
     }
@@ -122,6 +127,15 @@ fn what_cannot_be_emitted_is_told() {
     let reads_more = |metric: &str| READS.replace("twice: sum(twice)", &format!("twice: {metric}"));
     for (files, place, part) in [
         (vec![own("emit: {c: {body: {r: region}}}")], "1.yaml:4:11", "`from: TOPIC` is missing"),
+        (vec![own("emit: {c: {from: [], body: {r: region}}}")], "1.yaml:4:18", "0 topics in `from`: 1 to 1000"),
+        (
+            vec![
+                own("emit: {a: {from: b, body: {x: amount * 2}}}\nwindows: {w: {every: 1s, metrics: {s: sum(x)}}}")
+                    .replace("a: {schema: a.json}", "a: ~"),
+            ],
+            "1.yaml:2:10",
+            "made by this file itself",
+        ),
         (vec![own("emit: {c: {from: a}}")], "1.yaml:4:11", "`body: {NAME: FIELD}` is missing"),
         (vec![own("emit: {c: {from: a, body: {}}}")], "1.yaml:4:27", "0 fields of an event that is emitted: 1 to 200"),
         (vec![own("emit: {c: {from: x, body: {r: region}}}")], "1.yaml:4:18", "no topic of this file is called \"x\""),

@@ -144,6 +144,7 @@ fn it_refuses_what_check_refuses() {
         ("views:", "emit: {c: {from: a}}\nviews:"),
         ("views:", "emit: {c: {body: {r: region}}}\nviews:"),
         ("views:", "emit: {c: {from: a, body: {}}}\nviews:"),
+        ("views:", "emit: {c: {from: [], body: {r: region}}}\nviews:"),
         ("views:", "emit: {c: {from: a, body: {event_id: id}}}\nviews:"),
         ("views:", "emit: {C: {from: a, body: {r: region}}}\nviews:"),
         ("group: [region]", "group: [region]\n    topic: C"),

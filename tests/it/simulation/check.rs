@@ -266,6 +266,7 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
     same("rows", &without_epoch(outcome.rows.clone()), &without_epoch(found));
     same("dead letters", &outcome.dead_letters, &letters(results.iter().flat_map(|r| &r.dead_letters)));
     assert!(results.iter().all(|r| r.removed.is_empty()), "nothing was published before");
+    assert!(results.iter().all(|r| r.emitted.is_empty()), "a batch emits nothing");
     let offsets = |of: fn(&Results) -> &Vec<u64>| -> Vec<u64> {
         let mut offsets: Vec<u64> = results.iter().flat_map(|r| of(r).clone()).collect();
         offsets.sort_unstable();
