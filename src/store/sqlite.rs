@@ -242,6 +242,7 @@ mod tests {
             removed: Vec::new(),
             views: Vec::new(),
             history: Vec::new(),
+            alerts: Vec::new(),
             dead_letters,
             events: Vec::new(),
         }
@@ -257,6 +258,7 @@ mod tests {
             pipelines: Vec::new(),
             windows: Vec::new(),
             views: Vec::new(),
+            alerts: Vec::new(),
             emits: Vec::new(),
         };
         let directory = tempfile::TempDir::new().unwrap();

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caudal::core::plan::Plan;
-use caudal::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
+use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
-    Commit, DeadLetterQuery, EventQuery, Progress, Reader, Store, StoreError, StoredChange, StoredEntry, StoredRow,
-    ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, EventQuery, Progress, Reader, Store, StoreError, StoredAlert, StoredChange,
+    StoredEntry, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ pub struct Tables {
     pub rows: BTreeMap<Uuid, WindowRow>,
     pub views: BTreeMap<(usize, Arc<str>), ViewRow>,
     pub history: BTreeMap<(Offset, usize), ViewChange>,
+    pub alerts: BTreeMap<Uuid, AlertRow>,
     pub dead_letters: BTreeMap<Offset, DeadLetter>,
     pub events: BTreeMap<Offset, AuditEvent>,
 }
@@ -123,6 +124,7 @@ impl Tables {
         self.rows.extend(commit.rows.iter().map(|r| (r.metric_id, r.clone())));
         self.dead_letters.extend(commit.dead_letters.iter().map(|d| (d.offset, d.clone())));
         self.views.extend(commit.views.iter().map(|row| ((row.view, row.key.clone()), row.clone())));
+        self.alerts.extend(commit.alerts.iter().map(|row| (row.alert_id, row.clone())));
         for change in &commit.history {
             self.history.entry((change.offset, change.view)).or_insert_with(|| change.clone());
         }
@@ -190,6 +192,21 @@ impl Reader for MemoryStore {
         });
         rows.truncate(query.limit as usize);
         Ok(rows)
+    }
+
+    fn alerts(&mut self, query: &AlertQuery) -> Result<Vec<StoredAlert>, StoreError> {
+        let stored = |row| StoredAlert::of(&self.plan, row);
+        let mut alerts: Vec<StoredAlert> = self.lock().tables.alerts.values().map(stored).collect();
+        let key = |alert: &StoredAlert| (alert.raised, alert.alert_id);
+        alerts.sort_by_key(|alert| std::cmp::Reverse(key(alert)));
+        alerts.retain(|alert| {
+            query.pipeline.as_ref().is_none_or(|p| *p == alert.pipeline)
+                && query.alert.as_ref().is_none_or(|a| *a == alert.alert)
+                && query.active.is_none_or(|active| active == alert.cleared.is_none())
+                && query.after.is_none_or(|after| key(alert) < after)
+        });
+        alerts.truncate(query.limit as usize);
+        Ok(alerts)
     }
 
     fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError> {
