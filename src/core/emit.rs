@@ -14,6 +14,10 @@ use crate::core::view;
 pub const ID: &str = "event_id";
 pub const TIME: &str = "timestamp";
 
+/// What an event has that tells of an alert.
+pub const ALERT_FIELDS: [&str; 9] =
+    ["alert_id", "pipeline", "alert", "state", "key", "window_start", "window_end", "raised_at", "details"];
+
 /// An event made of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emitted {
