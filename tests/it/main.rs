@@ -22,6 +22,7 @@ mod simulation;
 mod http;
 mod http_unit;
 mod routes;
+mod webhooks;
 mod transport;
 mod run_mpi;
 mod mpi;
