@@ -15,6 +15,7 @@ mod pipeline;
 mod chain;
 mod files;
 mod explain;
+mod fuzz;
 mod editor;
 mod foreign;
 mod store;
