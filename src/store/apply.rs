@@ -166,10 +166,9 @@ fn outbox<'a>(plan: &'a Plan, delivery: &'a Delivery) -> Vec<Param<'a>> {
     let Some(webhook) = plan.webhooks.get(delivery.webhook) else {
         panic!("webhook {} is none of the plan's", delivery.webhook)
     };
-    let pipeline = plan.pipelines.get(webhook.pipeline).map_or("", |pipeline| pipeline.name.as_str());
     vec![
         Param::Uuid(delivery.id),
-        Param::text(pipeline),
+        Param::text(plan.pipeline_name(webhook.pipeline)),
         Param::text(&webhook.name),
         Param::text(&delivery.body),
         Param::int(delivery.epoch.0),

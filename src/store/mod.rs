@@ -223,7 +223,7 @@ pub struct StoredAlert {
     pub epoch: Epoch,
 }
 
-/// What of the outbox, in the order of (epoch, id).
+/// What of the outbox, in the order of (epoch, id); with `due_by` what was tried least first.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryQuery {
     pub pipeline: Option<String>,

@@ -142,7 +142,12 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
             sql.bind(Param::int(epoch.0)).push(", ").bind(Param::Uuid(id)).push(")");
         }
         let mut sql = filter.query;
-        let order = if query.newest_first { "epoch DESC, delivery_id DESC" } else { "epoch, delivery_id" };
+        // What is due is sent first where it was tried least: so that what never answers does not take all the time.
+        let order = match (query.newest_first, query.due_by) {
+            (true, _) => "epoch DESC, delivery_id DESC",
+            (false, None) => "epoch, delivery_id",
+            (false, Some(_)) => "attempts, epoch, delivery_id",
+        };
         sql.push(&format!(" ORDER BY {order} LIMIT ")).bind(Param::Int(i64::from(query.limit)));
         self.from.ask(&sql)?.into_iter().map(delivery).collect()
     }

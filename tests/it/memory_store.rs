@@ -244,7 +244,7 @@ impl Reader for MemoryStore {
         };
         let mut all: Vec<StoredDelivery> = self.lock().tables.outbox.values().map(stored).collect();
         let key = |delivery: &StoredDelivery| (delivery.epoch, delivery.id);
-        all.sort_by_key(key);
+        all.sort_by_key(|delivery| (query.due_by.map_or(0, |_| delivery.attempts), key(delivery)));
         if query.newest_first {
             all.reverse();
         }

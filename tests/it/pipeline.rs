@@ -287,9 +287,9 @@ fn each_fault_has_its_place() {
         ),
         (
             "id: id",
-            "id: id\nalerts: {s: {on: w, when: n > 1}}\nwebhooks: {h: {on: [s], url: 'http://${x}/'}}",
+            "id: id\nalerts: {s: {on: w, when: n > 1}}\nwebhooks: {h: {on: [s], url: 'http://x/${X}'}}",
             "7:30",
-            "${NAME} in it stands for",
+            "or ${NAME}, the environment variable",
         ),
         (
             "id: id",

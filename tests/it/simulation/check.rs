@@ -129,6 +129,7 @@ fn note(world: &mut World, outcome: &Outcome) {
     for (what, times) in &outcome.happened.0 {
         seen.note(what, *times);
     }
+    seen.note("sent to webhooks", outcome.outbox.len() as u64);
     seen.note("emitted", outcome.emitted.values().map(|events| events.len() as u64).sum());
     let plan = &world.pipeline.plan;
     let chained =

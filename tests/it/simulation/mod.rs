@@ -25,7 +25,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 55] = [
+const HAPPENS: [&str; 56] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
@@ -78,6 +78,7 @@ const HAPPENS: [&str; 55] = [
     "patterns raised",
     "patterns cleared",
     "joined",
+    "sent to webhooks",
     "emitted",
     "emitted events in windows",
     "emitted events that nobody reads",

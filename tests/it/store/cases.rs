@@ -340,6 +340,7 @@ fn outbox(bed: &Bed) {
     let due = |at| DeliveryQuery { state: Some(DeliveryState::Waiting), due_by: time(at), ..ops() };
     assert_eq!(ids(&found(due(1_099))), [0; 0]);
     assert_eq!(ids(&found(due(1_100))), [3]);
+    assert_eq!(ids(&found(DeliveryQuery { due_by: time(1_100), ..all() })), [4, 3, 5], "what was tried least first");
     assert_eq!(ids(&found(DeliveryQuery { state: Some(DeliveryState::GivenUp), ..all() })), [5]);
 
     // A replay brings it again: it stays as it is.
