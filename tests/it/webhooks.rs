@@ -292,6 +292,7 @@ id: id
 time: {field: at, format: unix_ms, out_of_order: 0s, idle_after: 200ms}
 alerts:
   blocked: {key: user, count: NOT ok, unless: ok, at_least: 3, within: 1h}
+  brief:   {key: user, count: NOT ok, at_least: 3, within: 1h, for: 2s}
 webhooks:
   ops: {on: [blocked], url: \"${LOGIN_URL}\"}
 audit: none
@@ -347,8 +348,23 @@ fn each_alert_is_told_whatever_is_killed() {
     let cleared = (0..USERS).step_by(2).map(|user| (format!("user {user}"), "\"cleared\"".to_owned()));
     assert_eq!(found, raised.chain(cleared).collect());
     assert_eq!(by_key.len() as u64, told, "each once");
-    let page = job.client.json("/alerts?active=true&limit=1000");
-    assert_eq!(page["alerts"].as_array().unwrap().len() as u64, USERS / 2);
+    let alerts = |query: &str| {
+        let page = job.client.json(&format!("/alerts?limit=1000&{query}"));
+        page["alerts"].as_array().unwrap().len() as u64
+    };
+    assert_eq!(alerts("alert=blocked&active=true"), USERS / 2);
+    // Nothing comes any more: silence alone moves the time on.
+    until("time clears what lasts two seconds", || alerts("alert=brief&active=false") == USERS);
+    assert_eq!(alerts("alert=brief&active=true"), 0);
+    let first = job.client.json("/alerts?alert=brief&limit=40");
+    let rest = job.client.json(first["next"].as_str().unwrap());
+    let ids = [&first, &rest].map(|page| page["alerts"].as_array().unwrap().iter().map(|a| a["alert_id"].to_string()));
+    let ids: Vec<String> = ids.into_iter().flatten().collect();
+    assert_eq!((ids.len() as u64, &rest["next"]), (USERS, &Value::Null));
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len() as u64, USERS, "each once over the pages");
+    for path in ["/alerts?after=x", "/alerts?alert=nobody", "/webhooks?after=1~x", "/webhooks?state=lost"] {
+        assert_eq!(job.client.get(path).0, 400, "{path}");
+    }
     let (_dir, _, status) = job.stop();
     assert_eq!(status.code(), Some(0));
 }
