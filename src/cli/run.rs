@@ -246,6 +246,8 @@ impl Rank0 {
                 move |note| notifier.tell(Event::Store(note))
             },
         );
+        let stored = start.beginning.progress;
+        self.ingest.letters().found(&start.beginning.mends.after(stored.epoch, stored.end));
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let coordinator = Coordinator {
             state: State::new(plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),

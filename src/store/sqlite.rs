@@ -220,6 +220,7 @@ mod tests {
     use super::*;
     use crate::core::columns::Reason;
     use crate::core::ledger::Counts;
+    use crate::core::mend::Mended;
     use crate::core::row::DeadLetter;
     use crate::core::units::{Epoch, LogId, Millis, Offset};
 
@@ -244,6 +245,7 @@ mod tests {
             history: Vec::new(),
             dead_letters,
             events: Vec::new(),
+            mended: Mended::default(),
         }
     }
 

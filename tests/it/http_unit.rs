@@ -14,6 +14,7 @@ use caudal::coordinator::status::{Phase, SharedStatus};
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::identity::metric_id;
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mended;
 use caudal::core::row::{AuditEvent, DeadLetter, Value as Metric, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::feed::{Waiting, feed};
@@ -734,7 +735,7 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
     let (rows_of, removed, dead_letters, events) = (rows.clone(), Vec::new(), vec![letter], vec![event]);
     let (views, history) = (Vec::new(), Vec::new());
-    store.commit(&Commit { after: None, to, rows: rows_of, removed, views, history, dead_letters, events }).unwrap();
+    store.commit(&Commit { after: None, to, rows: rows_of, removed, views, history, dead_letters, events, mended: Mended::default() }).unwrap();
     rows
 }
 

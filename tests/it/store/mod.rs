@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mended;
 use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan, ViewPlan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
@@ -168,7 +169,7 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
     let counts = Counts { counted: to * 10, duplicate: 4, filtered: 0, invalid: 2, late: 1 };
     let to = Progress { log: LOG, generation: Generation(1), epoch: Epoch(to), end: Offset(to * 10 + 7), counts };
     let (rows, removed, dead_letters, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    Commit { after: after.map(Epoch), to, rows, removed, views: Vec::new(), history: Vec::new(), dead_letters, events }
+    Commit { after: after.map(Epoch), to, rows, removed, views: Vec::new(), history: Vec::new(), dead_letters, events, mended: Mended::default() }
 }
 
 /// The first commit, with these rows.
