@@ -368,6 +368,35 @@ fn what_was_done_to_letters_survives_kills_and_a_new_store() {
     assert_identical(&setup);
 }
 
+/// Retries and discards that are in the log, and not in the store, when the job dies and comes back: nothing is done twice.
+#[test]
+fn what_the_log_has_is_not_done_again_while_the_store_is_away() {
+    let job = start();
+    let client = &job.client;
+    post(client, "/events", &["{1", "{2", "{3"].map(str::to_owned));
+    // Others can read now, and nobody can write.
+    let writer = rusqlite::Connection::open(job.setup.data.join("caudal.sqlite")).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (status, retried) = client.post_json("/dead-letters/0/retry", "");
+    assert_eq!((status, &retried["retried_as"]), (202, &json!(3)), "{retried}");
+    assert_eq!(delete(client, "/dead-letters/1").0, 202);
+    job.kill_rank(0);
+    job.wait_back();
+    assert_eq!(letters(client), [(2, None), (1, None), (0, None)], "the store knows of nothing");
+    let (status, again) = client.post_json("/dead-letters/0/retry", "");
+    assert_eq!((status, &again["retried_as"]), (409, &json!(3)), "{again}");
+    assert_eq!(delete(client, "/dead-letters/1").0, 409);
+    let (_, rest) = client.post_json("/dead-letters/retry?reason=json", "");
+    assert_eq!((&rest["items"][0]["dead_letter"], &rest["accepted"]), (&json!(2), &json!(1)), "{rest}");
+    drop(writer);
+    job.wait_settled();
+    until("the store has it all", || letters(client) == [(4, None), (3, None), (2, Some(4)), (0, Some(3))]);
+    assert_eq!(ledger(client), [5, 0, 0, 5, 0, 0]);
+    let (_dir, setup, status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+    assert_identical(&setup);
+}
+
 fn dead_letters(dir: &Path, port: u16, args: &[&str], stdin: &str) -> Output {
     let url = format!("http://127.0.0.1:{port}");
     let mut command = Command::new(caudal());
