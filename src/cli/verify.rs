@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
-use crate::cli::verify::letters::Letters;
 use crate::cli::run::{id_key, log_failure, log_options, same_pipeline, store_failure, the_pipeline};
+use crate::cli::verify::letters::Letters;
 use crate::config::Config;
 use crate::coordinator::replay::replay;
 use crate::coordinator::start;
@@ -99,7 +99,8 @@ impl Replayed {
         let whole = recovered.begin == Offset(0);
         let prepared = if whole { start::prepare(disk, None) } else { start::prepare_oldest(disk, progress) };
         let start = prepared.or_exit(Exit::Damaged)?.begin(&recovered, 1).or_exit(Exit::Config)?;
-        let mut replayed = Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
+        let mut replayed =
+            Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
         let reader = log.reader(start.read_from);
         replay(plan, id_key(recovered.id), start, reader, progress.epoch, |commit| {
             commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
@@ -178,7 +179,9 @@ impl Verdict {
                 progress.epoch, progress.end
             );
         } else {
-            println!("{differences} differences, {alike} rows and {letters} dead letters alike, {not_covered} older than the retained log");
+            println!(
+                "{differences} differences, {alike} rows and {letters} dead letters alike, {not_covered} older than the retained log"
+            );
         }
     }
 }

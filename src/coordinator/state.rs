@@ -757,6 +757,24 @@ mod tests {
         assert!(state.caught_up());
     }
 
+    /// Nothing else happens, and who asked waits.
+    #[test]
+    fn a_discard_is_cut_an_epoch_of_its_own() {
+        let mut state = state();
+        let letters = vec![Offset(7), Offset(3)];
+        state.discard(letters.clone());
+        assert!(!state.at_rest());
+        let actions = state.tick(at(0), false);
+        let [Action::Log(cut, discards), Action::Send(..)] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((cut.epoch, discards), (Epoch(1), &letters));
+        assert!(state.tick(at(0), true).is_empty(), "one epoch is enough");
+        state.message(0, report(1, Facts::default())).expect("a message");
+        let [Action::Commit(commit)] = &state.durable(Some(Epoch(1)), None, Offset(0))[..] else {
+            panic!("it is stored when it is on disk")
+        };
+        assert_eq!(commit.mended.discarded, letters);
+    }
+
     #[test]
     fn a_cut_is_not_taken_in_before_its_slabs() {
         let mut state = state();

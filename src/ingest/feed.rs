@@ -52,7 +52,8 @@ struct Shared {
 /// (the log as it was found at the start) or has dropped. The reader is made before anything is appended that is to be pushed.
 #[must_use]
 pub fn feed(reader: Reader, from: Offset) -> (FeedIn, Feed) {
-    let shared = Shared { end: reader.made_at(), slabs: VecDeque::new(), bytes: 0, waiting: Vec::new(), retries: Vec::new() };
+    let shared =
+        Shared { end: reader.made_at(), slabs: VecDeque::new(), bytes: 0, waiting: Vec::new(), retries: Vec::new() };
     let shared = Arc::new(Mutex::new(shared));
     (FeedIn { shared: shared.clone() }, Feed { shared, reader, next: from })
 }

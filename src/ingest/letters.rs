@@ -280,7 +280,10 @@ mod tests {
     #[test]
     fn what_the_log_has_is_under_way() {
         let mends = Mends {
-            retries: vec![Retry { letter: Offset(1), event: Offset(50) }, Retry { letter: Offset(2), event: Offset(60) }],
+            retries: vec![
+                Retry { letter: Offset(1), event: Offset(50) },
+                Retry { letter: Offset(2), event: Offset(60) },
+            ],
             discards: vec![Discards { epoch: Epoch(3), letters: vec![Offset(9)] }],
         };
         let letters = Arc::new(Letters::default());

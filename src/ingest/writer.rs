@@ -358,7 +358,8 @@ impl Writer {
         let ingest = now.max(self.log.ingest());
         let mut frame = Frame::of(requests, self.log.end(), ingest);
         // Cuts come first: they end epochs of events that are in the log already.
-        let mut records: Vec<Record> = owed.cuts.iter().flat_map(|(cut, discards)| cut_records(*cut, discards)).collect();
+        let mut records: Vec<Record> =
+            owed.cuts.iter().flat_map(|(cut, discards)| cut_records(*cut, discards)).collect();
         records.extend(frame.retries());
         records.extend(frame.slabs.iter().cloned().map(Record::Slab));
         frame.emit(&owed.emissions, self.log.end(), ingest, &mut records);
@@ -531,7 +532,13 @@ mod tests {
 
     fn submission(topic: Option<u16>, lines: &[String]) -> Submission {
         let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
-        Submission { topic: topic.map(TopicId), lines: text.into(), count: lines.len() as u32, applied: None, retries: None }
+        Submission {
+            topic: topic.map(TopicId),
+            lines: text.into(),
+            count: lines.len() as u32,
+            applied: None,
+            retries: None,
+        }
     }
 
     fn lines_of(slab: &Slab) -> Vec<String> {
@@ -578,7 +585,10 @@ mod tests {
         let (ingest, cutter, queue) = queue(2, 100);
         let enter = |bytes: usize| {
             let lines = "x".repeat(bytes - 1) + "\n";
-            ingest.shared.enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None }).err()
+            ingest
+                .shared
+                .enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None })
+                .err()
         };
         assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
         ingest.gate(None);

@@ -190,7 +190,9 @@ pub async fn discard(State(web): Shared, path: Segment, uri: Uri) -> Result<Resp
     match timeout(APPLIED_MAX, claim.discard(applied)).await {
         Ok(Ok(())) => Ok(answer(applied, &json!({ "discarded": letter.0 }))),
         _ => Err(Problem::unavailable(
-            format!("it is not known yet whether the dead letter {letter} is discarded: GET /dead-letters/{letter} is 404 when it is"),
+            format!(
+                "it is not known yet whether the dead letter {letter} is discarded: GET /dead-letters/{letter} is 404 when it is"
+            ),
             10,
         )),
     }
@@ -312,7 +314,9 @@ async fn read(web: &Web, letter: Offset) -> Result<StoredLetter, Problem> {
 fn claim(web: &Web, letter: Offset) -> Result<Claim, Problem> {
     web.app.ingest.letters().claim(letter).map_err(|busy| match busy {
         Busy::Retried(event) => retried(letter, event),
-        Busy::Claimed => conflict(format!("another request is retrying or discarding the dead letter {letter} at this moment")),
+        Busy::Claimed => {
+            conflict(format!("another request is retrying or discarding the dead letter {letter} at this moment"))
+        }
         Busy::Discarded => conflict(format!("the dead letter {letter} is being discarded")),
         Busy::Full => Problem::unavailable(
             "too many dead letters are being retried or discarded at once: try again later",

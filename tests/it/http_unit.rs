@@ -735,7 +735,19 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
     let (rows_of, removed, dead_letters, events) = (rows.clone(), Vec::new(), vec![letter], vec![event]);
     let (views, history) = (Vec::new(), Vec::new());
-    store.commit(&Commit { after: None, to, rows: rows_of, removed, views, history, dead_letters, events, mended: Mended::default() }).unwrap();
+    store
+        .commit(&Commit {
+            after: None,
+            to,
+            rows: rows_of,
+            removed,
+            views,
+            history,
+            dead_letters,
+            events,
+            mended: Mended::default(),
+        })
+        .unwrap();
     rows
 }
 

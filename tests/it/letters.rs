@@ -138,9 +138,11 @@ fn what_cannot_be_mended_is_refused_and_says_why() {
         answer.assert_problem(*status, says);
     }
     assert_eq!(server.call("POST", "/dead-letters/7/retry", &[], b"").json()["retried_as"], 90);
-    for (method, path) in
-        [("POST", "/dead-letters/1/retry"), ("POST", "/dead-letters/retry?reason=schema"), ("DELETE", "/dead-letters/1")]
-    {
+    for (method, path) in [
+        ("POST", "/dead-letters/1/retry"),
+        ("POST", "/dead-letters/retry?reason=schema"),
+        ("DELETE", "/dead-letters/1"),
+    ] {
         server.call(method, path, &[("Origin", "http://evil.example")], b"").assert_problem(403, "other sites");
         server.app.ingest.gate(Some(Refusal::Starting));
         server.call(method, path, &[], b"").assert_problem(503, "replayed");
@@ -181,8 +183,7 @@ fn of_two_who_retry_at_once_one_does() {
     for letter in 1..=5 {
         let path = format!("/dead-letters/{letter}/retry");
         let statuses: Vec<u16> = std::thread::scope(|scope| {
-            let asking: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| server.call("POST", &path, &[], b"").status)).collect();
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| server.call("POST", &path, &[], b"").status)).collect();
             asking.into_iter().map(|asked| asked.join().unwrap()).collect()
         });
         assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 1, "{statuses:?}");
@@ -425,7 +426,10 @@ fn the_subcommand_lists_shows_retries_and_drops() {
     };
     // Pages are followed.
     let all = lines_of(&["list", "--limit", "1000", "--json"]);
-    assert_eq!(all.iter().map(|l| l["offset"].as_u64().unwrap()).collect::<Vec<_>>(), (0..=150).rev().collect::<Vec<_>>());
+    assert_eq!(
+        all.iter().map(|l| l["offset"].as_u64().unwrap()).collect::<Vec<_>>(),
+        (0..=150).rev().collect::<Vec<_>>()
+    );
     assert_eq!(lines_of(&["list", "--limit", "120", "--reason", "json", "--json"]).len(), 120);
     let list = run(&["list", "--reason", "schema"], "", 0);
     assert!(list.contains("150") && list.contains("schema") && list.contains("thing"), "{list}");

@@ -400,7 +400,8 @@ impl<'w> Life<'w> {
                 for (request, _) in &taken {
                     self.world.client.requests[*request].answer = Answer::Refused;
                 }
-                let mut owed: Vec<Entry> = entries.into_iter().filter(|e| matches!(e, Entry::Cut(_) | Entry::Discards(_))).collect();
+                let mut owed: Vec<Entry> =
+                    entries.into_iter().filter(|e| matches!(e, Entry::Cut(_) | Entry::Discards(_))).collect();
                 emitted_entries(&emissions, self.log.end(), ingest, &mut owed);
                 more = count_emitted(&owed);
                 if !owed.is_empty() {

@@ -91,7 +91,9 @@ pub fn letters_are_mended_once(world: &mut World, outcome: &Outcome, lines: &BTr
     }
     assert!(found <= all.len());
     world.seen.note("retries without answer, logged", (all.len() - found) as u64);
-    world.seen.note("retries counted", retries.values().filter(|event| outcome.counted.contains_key(event)).count() as u64);
+    world
+        .seen
+        .note("retries counted", retries.values().filter(|event| outcome.counted.contains_key(event)).count() as u64);
     let again = retries.values().filter(|event| outcome.dead_letters.contains_key(event));
     world.seen.note("retries that became dead letters", again.count() as u64);
 

@@ -98,7 +98,12 @@ impl Client {
         let (count, bytes) = (lines.len() as u32, lines.iter().flat_map(|l| [l.as_slice(), b"\n"]).flatten().copied());
         let bytes: Bytes = bytes.collect();
         let retries = letters.iter().map(|letter| letter.offset.0).collect();
-        self.requests.push(Request { lines: lines.into_iter().map(text).collect(), answer: Answer::Waiting, fates, retries });
+        self.requests.push(Request {
+            lines: lines.into_iter().map(text).collect(),
+            answer: Answer::Waiting,
+            fates,
+            retries,
+        });
         Submission { topic, lines: bytes, count, applied, retries: Some(claim) }
     }
 

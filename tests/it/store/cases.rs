@@ -602,8 +602,20 @@ fn mended(bed: &Bed) {
         (query.clone(), Some(8), 2, &[], 4),
         (OpenQuery { before: Some(Offset(8)), ..query.clone() }, None, 9, &[0, 4, 6], 3),
         (OpenQuery { topic: incident, ..query.clone() }, None, 9, &[0, 8], 2),
-        (OpenQuery { not_topics: vec!["emitted".to_owned(), "other".to_owned()], ..query.clone() }, None, 9, &[0, 4, 8], 3),
-        (OpenQuery { topic: topic("emitted"), not_topics: vec!["emitted".to_owned()], ..query.clone() }, None, 9, &[], 0),
+        (
+            OpenQuery { not_topics: vec!["emitted".to_owned(), "other".to_owned()], ..query.clone() },
+            None,
+            9,
+            &[0, 4, 8],
+            3,
+        ),
+        (
+            OpenQuery { topic: topic("emitted"), not_topics: vec!["emitted".to_owned()], ..query.clone() },
+            None,
+            9,
+            &[],
+            0,
+        ),
         (OpenQuery { reason: Reason::Late, ..query }, None, 9, &[], 0),
     ];
     for (query, after, limit, expected, count) in table {

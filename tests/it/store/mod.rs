@@ -169,7 +169,17 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
     let counts = Counts { counted: to * 10, duplicate: 4, filtered: 0, invalid: 2, late: 1 };
     let to = Progress { log: LOG, generation: Generation(1), epoch: Epoch(to), end: Offset(to * 10 + 7), counts };
     let (rows, removed, dead_letters, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    Commit { after: after.map(Epoch), to, rows, removed, views: Vec::new(), history: Vec::new(), dead_letters, events, mended: Mended::default() }
+    Commit {
+        after: after.map(Epoch),
+        to,
+        rows,
+        removed,
+        views: Vec::new(),
+        history: Vec::new(),
+        dead_letters,
+        events,
+        mended: Mended::default(),
+    }
 }
 
 /// The first commit, with these rows.
