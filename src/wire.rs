@@ -13,7 +13,9 @@ use crate::core::columns::{Numbering, Slab};
 use crate::core::epoch::Cut;
 use crate::core::units::{Epoch, Millis, Offset, TopicId};
 
-pub use rows::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireRow, WireViewChange, WireViewRow};
+pub use rows::{
+    WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireRow, WireViewChange, WireViewRow,
+};
 
 /// Room for what stands before a message's bulk; other messages grow from it.
 const HEAD_BYTES: usize = 64;
@@ -64,9 +66,7 @@ pub enum Message {
     },
     Panes {
         epoch: u64,
-        panes: Vec<u8>,
-        /// Entries of views.
-        views: Vec<u8>,
+        parts: Parts,
     },
 
     Ready {
@@ -82,9 +82,7 @@ pub enum Message {
     CheckpointPart {
         epoch: u64,
         common: Vec<u8>,
-        panes: Vec<Section>,
-        views: Vec<Section>,
-        ids: Vec<Section>,
+        sections: Vec<Section>,
         last: bool,
     },
     /// The worker cannot go on, through no fault of its code (an input file that cannot be read).
@@ -120,14 +118,33 @@ pub enum Ids {
 #[derive(Debug, Encode, Decode)]
 pub enum Restore {
     Common(Vec<u8>),
-    Panes(Section),
-    Views(Section),
-    Ids(Section),
+    Section(Section),
 }
 
-/// What a checkpoint holds for one key group.
+/// What one worker's events of an epoch come to at one owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Parts {
+    pub panes: Vec<u8>,
+    /// Entries of views.
+    pub views: Vec<u8>,
+    /// What patterns count.
+    pub marks: Vec<u8>,
+}
+
+/// What a section of a checkpoint holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Kind {
+    Panes,
+    Views,
+    Alerts,
+    /// Kept in files of their own.
+    Ids,
+}
+
+/// What a checkpoint holds of one kind for one key group.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Section {
+    pub kind: Kind,
     pub key_group: u8,
     pub bytes: Vec<u8>,
 }
@@ -201,6 +218,8 @@ pub struct Report {
     pub expression_errors: Vec<u64>,
     /// Entries of views that changed.
     pub views: Vec<WireViewRow>,
+    /// Alerts that were raised or cleared.
+    pub alerts: Vec<WireAlert>,
     /// What events said to views that keep their history.
     pub history: Vec<WireViewChange>,
     /// Events that were made of events it decoded.
@@ -230,7 +249,7 @@ pub struct Clock {
     pub idle_base_us: Option<i64>,
     /// `up` of the newest epoch that had a valid event of one.
     pub last_up_ms: Option<u64>,
-    /// The earliest end of a pane that is not closed.
+    /// The earliest moment at which time alone changes something: the end of a pane that is not closed, or of an alert.
     pub next_close_us: Option<i64>,
     /// The watermark as it will be after further epochs, though nothing come and no time pass.
     pub coming_us: i64,

@@ -49,8 +49,6 @@ CREATE TABLE dead_letters (
     received_at timestamptz NOT NULL,
     retried_as  bigint
 );
--- Those that may still be retried, by what is wrong with them.
-CREATE INDEX dead_letters_open ON dead_letters (reason, log_offset) WHERE retried_as IS NULL;
 
 -- With `audit: full` only: each counted event, and which rows it went into.
 CREATE TABLE events_in (

@@ -48,8 +48,6 @@ CREATE TABLE dead_letters (
     received_at INTEGER NOT NULL,
     retried_as  INTEGER
 ) STRICT;
--- Those that may still be retried, by what is wrong with them.
-CREATE INDEX dead_letters_open ON dead_letters (reason, log_offset) WHERE retried_as IS NULL;
 
 -- With `audit: full` only: each counted event, and which rows it went into.
 CREATE TABLE events_in (

@@ -1,6 +1,6 @@
 //! Checkpoints on disk. A checkpoint only shortens the replay; the truth is the log.
 //!
-//! `checkpoint-EPOCH` holds what all workers share, the panes by key group and the list of sealed files; `ids-EPOCH` is a sealed file of
+//! `checkpoint-EPOCH` holds what all workers share, their state by key group and the list of sealed files; `ids-EPOCH` is a sealed file of
 //! remembered ids, written once and listed by every later checkpoint until a full one replaces them all. Each file: magic (8 bytes), length of the
 //! body (u64), crc32c of the body (u32), the body (bincode, fixed-width integers). Written as tmp, synced, renamed, the directory synced.
 
@@ -17,7 +17,7 @@ use crate::log::disk::Disk;
 use crate::store::Progress;
 use crate::wire::{Ids, Message, Restore, Section, WireCounts};
 
-const MAGIC: &[u8; 8] = b"caudalK3";
+const MAGIC: &[u8; 8] = b"caudalK4";
 const HEADER_BYTES: usize = 20;
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -38,8 +38,7 @@ struct Manifest {
     /// The fates of the events up to there, in the order of `Counts`' fields.
     counts: [u64; 5],
     common: Vec<u8>,
-    panes: Vec<Section>,
-    views: Vec<Section>,
+    sections: Vec<Section>,
     /// Epochs in the names of the sealed files, oldest first.
     sealed: Vec<u64>,
 }
@@ -141,8 +140,7 @@ impl Checkpoints {
             end: draft.cut.end.0,
             counts: WireCounts::from(counts).0,
             common: draft.common,
-            panes: draft.panes,
-            views: draft.views,
+            sections: draft.sections,
             sealed,
         };
         self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
@@ -268,9 +266,8 @@ impl Checkpoint {
         let common = self.manifest.common;
         let to_all = (0..owners.workers()).map(move |w| (w, Restore::Common(common.clone())));
         let owner = move |section: &Section| owners.owner(KeyGroup(section.key_group));
-        let panes = self.manifest.panes.into_iter().map(move |s| (owner(&s), Restore::Panes(s)));
-        let views = self.manifest.views.into_iter().map(move |s| (owner(&s), Restore::Views(s)));
-        let ids = self.ids.into_iter().flatten().map(move |s| (owner(&s), Restore::Ids(s)));
-        to_all.chain(panes).chain(views).chain(ids).map(|(worker, restore)| (worker, Message::Restore(restore)))
+        let sections = self.manifest.sections.into_iter().chain(self.ids.into_iter().flatten());
+        let to_owners = sections.map(move |section| (owner(&section), Restore::Section(section)));
+        to_all.chain(to_owners).map(|(worker, restore)| (worker, Message::Restore(restore)))
     }
 }

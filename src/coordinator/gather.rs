@@ -5,9 +5,9 @@ use uuid::Uuid;
 use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
-use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
+use crate::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use crate::core::units::Offset;
-use crate::wire::{Clock, Facts, Ids, Report, Section, WireCounts, WireError};
+use crate::wire::{Clock, Facts, Ids, Kind, Report, Section, WireCounts, WireError};
 
 /// An epoch in the workers' hands.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Results {
     pub expression_errors: Vec<u64>,
     pub views: Vec<ViewRow>,
     pub history: Vec<ViewChange>,
+    /// In the order in which they are told.
+    pub alerts: Vec<AlertRow>,
     pub emitted: Vec<Emitted>,
     /// What they take in memory, about.
     pub bytes: usize,
@@ -69,6 +71,7 @@ impl InFlight {
             all.filtered.extend(report.filtered);
             all.views.extend(report.views.into_iter().map(ViewRow::from));
             all.history.extend(report.history.into_iter().map(ViewChange::from));
+            all.alerts.extend(report.alerts.into_iter().map(AlertRow::from));
             all.emitted.extend(report.emitted.into_iter().map(Emitted::from));
             all.removed.extend(report.removed.into_iter().map(Uuid::from_u128));
             all.rows.extend(report.rows.into_iter().map(WindowRow::from));
@@ -80,13 +83,29 @@ impl InFlight {
         all.dead_letters.sort_by_key(|d| d.offset);
         all.events.sort_by_key(|e| e.offset);
         all.history.sort_by_key(|change| (change.offset, change.view));
+        all.alerts.sort_by(AlertRow::order);
         all.bytes = ROW_BYTES * all.rows.len()
             + all.dead_letters.iter().map(|d| d.body.len() + d.detail.len() + ROW_BYTES).sum::<usize>()
             + all.views.iter().map(|v| v.value.len() + ROW_BYTES).sum::<usize>()
+            + all.alerts.iter().map(|a| a.details.len() + ROW_BYTES).sum::<usize>()
             + all.history.iter().map(|h| h.value.len() + ROW_BYTES).sum::<usize>()
             + all.events.iter().map(|e| e.body.len() + ROW_BYTES).sum::<usize>();
         Ok(all)
     }
+}
+
+/// Of each alert the last of its changes.
+#[must_use]
+pub fn last_states(changes: Vec<AlertRow>) -> Vec<AlertRow> {
+    let mut last: Vec<AlertRow> = Vec::new();
+    // Those of one alert stand one after the other, among those of its key.
+    for change in changes {
+        match last.iter_mut().rev().find(|row| row.alert_id == change.alert_id) {
+            Some(row) => *row = change,
+            None => last.push(change),
+        }
+    }
+    last
 }
 
 /// Adds counts to totals, place by place.
@@ -104,8 +123,8 @@ pub struct Draft {
     pub cut: Cut,
     pub which: Ids,
     pub common: Vec<u8>,
-    pub panes: Vec<Section>,
-    pub views: Vec<Section>,
+    /// All but the ids.
+    pub sections: Vec<Section>,
     pub ids: Vec<Section>,
     /// The fates of all events up to its cut, once they are known.
     pub counts: Option<Counts>,
@@ -115,15 +134,15 @@ pub struct Draft {
 impl Draft {
     #[must_use]
     pub fn new(cut: Cut, which: Ids, workers: usize) -> Self {
-        let (panes, views, ids) = (Vec::new(), Vec::new(), Vec::new());
-        Self { cut, which, common: Vec::new(), panes, views, ids, counts: None, missing: workers }
+        let (sections, ids) = (Vec::new(), Vec::new());
+        Self { cut, which, common: Vec::new(), sections, ids, counts: None, missing: workers }
     }
 
     /// Takes a worker's part.
-    pub fn take(&mut self, common: Vec<u8>, panes: Vec<Section>, views: Vec<Section>, ids: Vec<Section>, last: bool) {
+    pub fn take(&mut self, common: Vec<u8>, sections: Vec<Section>, last: bool) {
         self.common = common;
-        self.panes.extend(panes);
-        self.views.extend(views);
+        let (ids, others): (Vec<Section>, Vec<Section>) = sections.into_iter().partition(|s| s.kind == Kind::Ids);
+        self.sections.extend(others);
         self.ids.extend(ids);
         self.missing -= usize::from(last);
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all};
+use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all, last_states};
 use crate::coordinator::state::due::Due;
 use crate::coordinator::state::emitting::Emitting;
 use crate::coordinator::state::mending::Mending;
@@ -314,10 +314,10 @@ impl State {
                 in_flight.take(worker, *report);
                 self.finish(&mut actions)?;
             }
-            Message::CheckpointPart { epoch, common, panes, views, ids, last } => {
+            Message::CheckpointPart { epoch, common, sections, last } => {
                 let draft = self.draft.as_mut().filter(|d| d.cut.epoch.0 == epoch);
                 let Some(draft) = draft else { panic!("a part of checkpoint {epoch}, which was not asked for") };
-                draft.take(common, panes, views, ids, last);
+                draft.take(common, sections, last);
                 self.release_checkpoint(&mut actions);
             }
             other => panic!("a coordinator is not sent {other:?}"),
@@ -335,7 +335,7 @@ impl State {
             add(&mut self.late_by_window, &results.late_by_window);
             add(&mut self.expression_errors, &results.expression_errors);
             self.waiters.tell(cut.end, &results.duplicates, &results.filtered, &results.dead_letters);
-            let emission = self.emitting.finish(&self.plan, cut.epoch, &results.rows, results.emitted);
+            let emission = self.emitting.finish(&self.plan, cut.epoch, &results.rows, &results.alerts, results.emitted);
             actions.extend(emission.map(|emission| Action::Emit(Box::new(emission))));
             let mended = self.mending.finish(cut);
             if cut.epoch <= self.progress.epoch {
@@ -354,6 +354,7 @@ impl State {
                 removed: results.removed,
                 views: results.views,
                 history: results.history,
+                alerts: last_states(results.alerts),
                 dead_letters: results.dead_letters,
                 events: results.events,
                 mended,
@@ -569,6 +570,7 @@ mod tests {
             pipelines: vec![pipeline],
             windows: Vec::new(),
             views: Vec::new(),
+            alerts: Vec::new(),
             emits: Vec::new(),
         }
     }

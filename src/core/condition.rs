@@ -33,7 +33,7 @@ fn type_of(kind: ColumnKind) -> Type {
 
 /// For which of the window's rows the condition is true.
 #[must_use]
-pub fn holds(condition: &Expr, plan: &Plan, window: &WindowPlan, rows: &[WindowRow]) -> Vec<bool> {
+pub fn holds(condition: &Expr, plan: &Plan, window: &WindowPlan, rows: &[&WindowRow]) -> Vec<bool> {
     let names = names(window, |column| plan.kind(plan.pipeline_of(window), column));
     let used = condition.columns();
     // A column that the condition does not name needs no values.
@@ -48,7 +48,7 @@ pub fn holds(condition: &Expr, plan: &Plan, window: &WindowPlan, rows: &[WindowR
 }
 
 /// The rows' values in one place; a sum past 64 bits is null.
-fn column(rows: &[WindowRow], at: usize, of_type: Type) -> Column {
+fn column(rows: &[&WindowRow], at: usize, of_type: Type) -> Column {
     let values = rows.iter().map(|row| value(row, at));
     match of_type {
         Type::Integer | Type::Timestamp => Column::Integer(

@@ -1,11 +1,11 @@
 //! Events that the job makes itself: what stands in their lines. `docs/semantics.md`, "Emitted events".
 
-use crate::core::columns::Column;
+use crate::core::columns::{Column, GroupValue};
 use crate::core::expression::Type;
-use crate::core::identity::{emitted_id, row_event_id};
+use crate::core::identity::{alert_event_id, emitted_id, row_event_id};
 use crate::core::json::{self, Object};
-use crate::core::plan::{BodyField, EmitPlan, Plan};
-use crate::core::row::WindowRow;
+use crate::core::plan::{AlertPlan, BodyField, EmitPlan, GroupField, Plan};
+use crate::core::row::{AlertRow, WindowRow};
 use crate::core::time;
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::view;
@@ -13,6 +13,10 @@ use crate::core::view;
 /// The fields that every emitted event has: its id and its time.
 pub const ID: &str = "event_id";
 pub const TIME: &str = "timestamp";
+
+/// What an event has that tells of an alert.
+pub const ALERT_FIELDS: [&str; 9] =
+    ["alert_id", "pipeline", "alert", "state", "key", "window_start", "window_end", "raised_at", "details"];
 
 /// An event made of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +56,16 @@ pub fn of_event(
     event.finish()
 }
 
-/// What an epoch emits: closed rows of windows that have a topic, and what `emitted` holds. None where that is nothing.
+/// What an epoch emits: what `emitted` holds, closed rows of windows that have a topic, and alerts that have one, which come in the order of `AlertRow::order`.
+/// None where that is nothing.
 #[must_use]
-pub fn emission(plan: &Plan, epoch: Epoch, rows: &[WindowRow], mut emitted: Vec<Emitted>) -> Option<Emission> {
+pub fn emission(
+    plan: &Plan,
+    epoch: Epoch,
+    rows: &[WindowRow],
+    alerts: &[AlertRow],
+    mut emitted: Vec<Emitted>,
+) -> Option<Emission> {
     emitted.sort_by_key(|event| (event.emit, event.offset));
     let mut lines: Vec<(TopicId, Vec<String>)> = Vec::new();
     let mut push = |topic: TopicId, line: String| match lines.last_mut() {
@@ -74,6 +85,12 @@ pub fn emission(plan: &Plan, epoch: Epoch, rows: &[WindowRow], mut emitted: Vec<
     for (row, topic) in closed {
         push(topic, of_row(plan, row));
     }
+    for row in alerts {
+        let alert = alert_of(plan, row);
+        if let Some(topic) = alert.topic {
+            push(topic, of_alert(plan, alert, row));
+        }
+    }
     (!lines.is_empty()).then_some(Emission { epoch, lines })
 }
 
@@ -85,10 +102,7 @@ fn of_row(plan: &Plan, row: &WindowRow) -> String {
     event.member("window_start", json::string(&time::format(row.start)));
     event.member("window_end", json::string(&time::format(row.end)));
     for (field, value) in window.group.iter().zip(&row.group) {
-        let value = json::group_value(value, json::string);
-        // A topic that does not describe a field of text may have other values in it.
-        let as_text = field.of_type == Type::Text && value != "null" && !value.starts_with('"');
-        event.member(&field.name, if as_text { json::string(&value) } else { value });
+        event.member(&field.name, group_member(field, value));
     }
     for ((name, _), value) in window.metrics.iter().zip(&row.values) {
         event.member(name, json::metric_value(value, json::string));
@@ -96,6 +110,54 @@ fn of_row(plan: &Plan, row: &WindowRow) -> String {
     event.member("event_count", row.event_count);
     event.member("revision", row.revision);
     event.finish()
+}
+
+/// The event that tells of an alert, raised or cleared. Its time is when that was.
+fn of_alert(plan: &Plan, alert: &AlertPlan, row: &AlertRow) -> String {
+    let cleared = row.cleared.is_some();
+    let mut event = begin(alert_event_id(row.alert_id, cleared), row.at());
+    let pipeline = plan.pipelines.get(alert.pipeline).map_or("", |pipeline| pipeline.name.as_str());
+    event.member("alert_id", json::string(&row.alert_id.to_string()));
+    event.member("pipeline", json::string(pipeline));
+    event.member("alert", json::string(&alert.name));
+    event.member("state", json::string(if cleared { "cleared" } else { "raised" }));
+    event.member("key", alert_key(plan, alert, &row.key, group_member));
+    for (name, moment) in [("window_start", row.from), ("window_end", row.to), ("raised_at", row.raised)] {
+        event.member(name, json::string(&time::format(moment)));
+    }
+    event.member("details", &row.details);
+    event.finish()
+}
+
+/// The alert that this is one of.
+#[must_use]
+pub fn alert_of<'p>(plan: &'p Plan, row: &AlertRow) -> &'p AlertPlan {
+    plan.alerts.get(row.alert).unwrap_or_else(|| panic!("alert {} is none of the plan's", row.alert))
+}
+
+/// A group's value as events have it.
+fn group_member(field: &GroupField, value: &GroupValue) -> String {
+    let value = json::group_value(value, json::string);
+    // A topic that does not describe a field of text may have other values in it.
+    let as_text = field.of_type == Type::Text && value != "null" && !value.starts_with('"');
+    if as_text { json::string(&value) } else { value }
+}
+
+/// An alert's key as a JSON object, by the names of the group's fields; `member` writes its values.
+#[must_use]
+pub fn alert_key(
+    plan: &Plan,
+    alert: &AlertPlan,
+    key: &[GroupValue],
+    member: impl Fn(&GroupField, &GroupValue) -> String,
+) -> String {
+    let fields = alert.key_fields(&plan.windows);
+    assert_eq!(fields.len(), key.len(), "a key has a value for each of its names");
+    let mut object = Object::new();
+    for (field, value) in fields.iter().zip(key) {
+        object.member(&field.name, member(field, value));
+    }
+    object.finish()
 }
 
 fn begin(id: uuid::Uuid, time: Micros) -> Object {

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use crate::core::columns::GroupValue;
+use crate::core::units::Micros;
 
 /// Bytes that are no pane.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,10 @@ pub(super) fn take_option(event_count: u64, rest: &mut &[u8]) -> Result<Option<[
         [1] if event_count > 0 => Ok(Some(take(rest)?)),
         _ => Err(NotAPane("neither a value nor none")),
     }
+}
+
+pub(super) fn take_micros(rest: &mut &[u8]) -> Result<Micros, NotAPane> {
+    Ok(Micros(i64::from_le_bytes(take(rest)?)))
 }
 
 pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAPane> {

@@ -7,7 +7,7 @@ use crate::core::aggregate::encode_group;
 use crate::core::columns::GroupValue;
 use crate::core::encoding::put_text;
 use crate::core::row::Value;
-use crate::core::units::{Micros, Offset};
+use crate::core::units::{Epoch, Micros, Offset};
 
 /// The name of a row, the same on every replay and for ever: a UUID (version 8) from a 128-bit xxh3 of (pipeline, window, start, group).
 #[must_use]
@@ -35,6 +35,36 @@ pub fn emitted_id(topic: &str, time: Micros, offset: Offset) -> Uuid {
     put_text(topic, &mut bytes);
     bytes.extend_from_slice(&time.0.to_le_bytes());
     bytes.extend_from_slice(&offset.0.to_le_bytes());
+    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
+/// The id of an alert that a row raised: a UUID (version 8) from a 128-bit xxh3 of (alert, metric_id, epoch).
+#[must_use]
+pub fn row_alert_id(alert: &str, metric_id: Uuid, epoch: Epoch) -> Uuid {
+    let mut bytes = Vec::new();
+    put_text(alert, &mut bytes);
+    bytes.extend_from_slice(metric_id.as_bytes());
+    bytes.extend_from_slice(&epoch.0.to_le_bytes());
+    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
+/// The id of an alert that events raised: a UUID (version 8) from a 128-bit xxh3 of (pipeline, alert, key, time and offset of the last of them).
+#[must_use]
+pub fn pattern_alert_id(pipeline: &str, alert: &str, key: &[GroupValue], (time, offset): (Micros, Offset)) -> Uuid {
+    let mut bytes = Vec::new();
+    put_text(pipeline, &mut bytes);
+    put_text(alert, &mut bytes);
+    encode_group(key, &mut bytes);
+    bytes.extend_from_slice(&time.0.to_le_bytes());
+    bytes.extend_from_slice(&offset.0.to_le_bytes());
+    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
+/// The id of the event that tells of an alert: a UUID (version 8) from a 128-bit xxh3 of (alert_id, a byte: 0 raised, 1 cleared).
+#[must_use]
+pub fn alert_event_id(alert_id: Uuid, cleared: bool) -> Uuid {
+    let mut bytes = alert_id.as_bytes().to_vec();
+    bytes.push(u8::from(cleared));
     Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
 }
 

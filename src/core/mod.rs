@@ -20,6 +20,7 @@ pub mod aggregate;
 pub mod condition;
 pub mod window;
 pub mod view;
+pub mod alert;
 pub mod row;
 pub mod json;
 pub mod identity;

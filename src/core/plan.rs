@@ -23,6 +23,8 @@ pub struct Plan {
     /// Likewise.
     pub views: Vec<ViewPlan>,
     /// Likewise.
+    pub alerts: Vec<AlertPlan>,
+    /// Likewise.
     pub emits: Vec<EmitPlan>,
 }
 
@@ -127,6 +129,8 @@ pub struct PipelinePlan {
     pub windows: Range<usize>,
     /// Its views in `Plan::views`.
     pub views: Range<usize>,
+    /// Its alerts in `Plan::alerts`.
+    pub alerts: Range<usize>,
     /// What it emits, in `Plan::emits`.
     pub emits: Range<usize>,
     pub audit: Audit,
@@ -157,6 +161,8 @@ pub struct WindowPlan {
     pub top: Option<Top>,
     /// Where closed rows go as events.
     pub topic: Option<TopicId>,
+    /// An alert looks at its rows, so that all of a group's have one owner.
+    pub watched: bool,
 }
 
 /// One field of a window's group.
@@ -185,6 +191,92 @@ pub struct ViewPlan {
     pub when: Option<ColumnId>,
     /// Whether each event's fields are kept too, not only the latest.
     pub history: bool,
+}
+
+/// When people, or programs, are to be told.
+#[derive(Clone, Debug)]
+pub struct AlertPlan {
+    /// The pipeline's place in `Plan::pipelines`.
+    pub pipeline: usize,
+    /// No other alert of the pipeline has it.
+    pub name: String,
+    pub rule: Rule,
+    /// Where it goes as an event when it is raised, and when it is cleared; other alerts of the pipeline may go there too.
+    pub topic: Option<TopicId>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// A condition on a window's rows, as `having` is.
+    Condition {
+        /// Its place in `Plan::windows`.
+        window: usize,
+        when: Expr,
+    },
+    Anomaly(Anomaly),
+    Pattern(Pattern),
+}
+
+/// A row whose value is far from those of the group's rows before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Anomaly {
+    /// Its place in `Plan::windows`.
+    pub window: usize,
+    /// The place of the metric.
+    pub metric: usize,
+    /// How many rows must be known before one is judged.
+    pub history: usize,
+    pub detector: Detector,
+    /// How long after its last row a group's history is forgotten.
+    pub remember: Micros,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Detector {
+    /// By how many standard deviations of the last `history` values.
+    ZScore(f64),
+    /// Likewise, of an exponentially weighted moving average and variance.
+    Ewma { weight: f64, deviations: f64 },
+}
+
+/// So many events of a kind for one key within a time, without one of another kind between.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// Of kind Group.
+    pub key: GroupField,
+    /// Which events count; a column of kind Boolean.
+    pub count: ColumnId,
+    /// Which begin the count anew, and clear the alert; likewise.
+    pub unless: Option<ColumnId>,
+    pub at_least: usize,
+    pub within: Micros,
+    /// After how long the alert is cleared by itself.
+    pub lasts: Option<Micros>,
+}
+
+impl AlertPlan {
+    /// What its keys are made of; `windows` are the plan's.
+    #[must_use]
+    pub fn key_fields<'a>(&'a self, windows: &'a [WindowPlan]) -> &'a [GroupField] {
+        match &self.rule {
+            Rule::Pattern(pattern) => std::slice::from_ref(&pattern.key),
+            Rule::Condition { window, .. } | Rule::Anomaly(Anomaly { window, .. }) => {
+                windows.get(*window).map_or(&[], |window| window.group.as_slice())
+            }
+        }
+    }
+}
+
+impl Rule {
+    /// The window whose rows it looks at.
+    #[must_use]
+    pub fn window(&self) -> Option<usize> {
+        match self {
+            Self::Condition { window, .. } => Some(*window),
+            Self::Anomaly(anomaly) => Some(anomaly.window),
+            Self::Pattern(_) => None,
+        }
+    }
 }
 
 /// Events that are made of events.
@@ -235,6 +327,15 @@ impl WindowKind {
             Self::Tumbling { every } => Some(every),
             Self::Hopping { size, every } => Some(Micros(greatest_common_divisor(size.0, every.0))),
             Self::Session { .. } => None,
+        }
+    }
+
+    /// From the end of one row of a group to that of the next one, if there is one; of sessions the shortest that can be.
+    #[must_use]
+    pub fn step(self) -> Micros {
+        match self {
+            Self::Tumbling { every } | Self::Hopping { every, .. } => every,
+            Self::Session { gap } => gap,
         }
     }
 
@@ -393,6 +494,8 @@ impl Plan {
         let mut windows = self.windows.get(alone.windows.clone())?.to_vec();
         let mut views = self.views.get(alone.views.clone())?.to_vec();
         let emits = self.emits.get(alone.emits.clone())?.to_vec();
+        // What is given is a batch, which raises no alerts.
+        alone.alerts = 0..0;
         (alone.windows, alone.views, alone.emits) = (0..windows.len(), 0..views.len(), 0..emits.len());
         let of_windows = windows.iter_mut().map(|window| &mut window.pipeline);
         for pipeline in of_windows.chain(views.iter_mut().map(|view| &mut view.pipeline)) {
@@ -410,8 +513,17 @@ impl Plan {
             pipelines: vec![alone],
             windows,
             views,
+            alerts: Vec::new(),
             emits,
         })
+    }
+
+    /// Whether the pipeline does nothing but fill windows, so that an event may come too late for all it does.
+    #[must_use]
+    pub fn only_windows(&self, pipeline: &PipelinePlan) -> bool {
+        let alerts = self.alerts.get(pipeline.alerts.clone()).unwrap_or_default();
+        let looks_for_patterns = alerts.iter().any(|alert| matches!(alert.rule, Rule::Pattern(_)));
+        pipeline.views.is_empty() && pipeline.emits.is_empty() && !looks_for_patterns
     }
 
     /// The pipeline of a window.

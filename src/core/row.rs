@@ -89,6 +89,40 @@ pub struct ViewChange {
     pub value: String,
 }
 
+/// An alert as it stands after an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertRow {
+    pub alert_id: Uuid,
+    /// The alert's place in `Plan::alerts`.
+    pub alert: usize,
+    /// The group of the row that raised it, or of a pattern its key alone.
+    pub key: Vec<GroupValue>,
+    /// The window of the row that raised it, or from the first of the events to just behind the last.
+    pub from: Micros,
+    pub to: Micros,
+    /// In event time.
+    pub raised: Micros,
+    /// None: it stands.
+    pub cleared: Option<Micros>,
+    /// A JSON object: what raised it.
+    pub details: String,
+    pub epoch: Epoch,
+}
+
+impl AlertRow {
+    /// The order in which an epoch's changes are told. Those of one alert and key are told in the order in which they come; a stable sort keeps it.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        (self.alert, &self.key).cmp(&(other.alert, &other.key))
+    }
+
+    /// When this was so: the moment at which it was cleared, or else raised.
+    #[must_use]
+    pub fn at(&self) -> Micros {
+        self.cleared.unwrap_or(self.raised)
+    }
+}
+
 /// An event that was refused or came late, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {

@@ -109,12 +109,12 @@ impl Keyed {
     }
 }
 
-fn put_moment((time, offset): Moment, into: &mut Vec<u8>) {
+pub(super) fn put_moment((time, offset): Moment, into: &mut Vec<u8>) {
     into.extend_from_slice(&time.0.to_le_bytes());
     into.extend_from_slice(&offset.0.to_le_bytes());
 }
 
-fn take_moment(rest: &mut &[u8]) -> Result<Moment, NotAPane> {
+pub(super) fn take_moment(rest: &mut &[u8]) -> Result<Moment, NotAPane> {
     Ok((Micros(i64::from_le_bytes(take(rest)?)), Offset(u64::from_le_bytes(take(rest)?))))
 }
 

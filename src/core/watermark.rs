@@ -253,6 +253,7 @@ mod tests {
             pipelines: vec![pipeline((0..count).collect()), pipeline(vec![count - 1])],
             windows: Vec::new(),
             views: Vec::new(),
+            alerts: Vec::new(),
             emits: Vec::new(),
         }
     }

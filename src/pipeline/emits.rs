@@ -160,20 +160,24 @@ pub fn window_schema(window: &WindowPlan, columns: &Columns) -> String {
     properties.insert("window_start".to_owned(), moment());
     properties.insert("window_end".to_owned(), moment());
     for (name, of_type) in condition::names(window, |column| columns.kind(column)) {
-        let schema = match of_type {
-            Type::Timestamp => continue,
-            Type::Text => json!({"type": ["string", "null"]}),
-            Type::Integer => json!({"type": ["integer", "null"]}),
-            Type::Number => json!({"type": ["number", "null"]}),
-            Type::Boolean => json!({"type": ["boolean", "null"]}),
-        };
-        properties.insert(name, schema);
+        if of_type != Type::Timestamp {
+            properties.insert(name, nullable(of_type));
+        }
     }
     properties.insert("revision".to_owned(), json!({"type": "integer"}));
     schema_of(properties)
 }
 
-fn schema_of(own: Map<String, Json>) -> String {
+/// Of a value that may be null.
+pub fn nullable(of_type: Type) -> Json {
+    let mut schema = type_schema(of_type);
+    if let Some(of_type) = schema.get_mut("type") {
+        *of_type = json!([of_type.take(), "null"]);
+    }
+    schema
+}
+
+pub fn schema_of(own: Map<String, Json>) -> String {
     let mut properties = Map::new();
     properties.insert(ID.to_owned(), json!({"type": "string", "format": "uuid"}));
     properties.insert(TIME.to_owned(), type_schema(Type::Timestamp));
@@ -181,7 +185,7 @@ fn schema_of(own: Map<String, Json>) -> String {
     json!({"type": "object", "required": [ID, TIME], "properties": properties}).to_string()
 }
 
-fn type_schema(of_type: Type) -> Json {
+pub fn type_schema(of_type: Type) -> Json {
     match of_type {
         Type::Text => json!({"type": "string"}),
         Type::Integer => json!({"type": "integer"}),

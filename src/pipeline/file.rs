@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 use crate::core::plan::{FieldPath, Step, TimeFormat, Unit};
 use crate::core::time;
 use crate::core::units::Micros;
+use crate::pipeline::alerts::{Alert, alerts};
 use crate::pipeline::audit::{self, audit};
 use crate::pipeline::cases::{Case, cases};
 use crate::pipeline::emits::{Emit, emits};
@@ -63,13 +64,14 @@ const FILE: Keys = Keys {
         "filter",
         "windows",
         "views",
+        "alerts",
         "emit",
         "audit",
         "generate",
         "routes",
         "tests",
     ],
-    later: &["alerts", "webhooks"],
+    later: &["webhooks"],
 };
 const TOPIC: Keys = Keys { section: "a topic", known: &["schema", "id", "time", "dedup"], later: &[] };
 const TIME: Keys = Keys {
@@ -92,6 +94,7 @@ pub struct File {
     pub filter: Option<At<String>>,
     pub windows: Vec<Window>,
     pub views: Vec<View>,
+    pub alerts: Vec<Alert>,
     pub emits: Vec<Emit>,
     pub audit: audit::Written,
     pub generate: Generate,
@@ -179,10 +182,10 @@ impl File {
         };
         let windows = match section.get("windows") {
             Some(node) => windows(node, faults),
-            None if ["views", "emit"].iter().any(|key| section.get(key).is_some()) => Vec::new(),
+            None if ["views", "alerts", "emit"].iter().any(|key| section.get(key).is_some()) => Vec::new(),
             None => section.missing(
                 "windows: {NAME: {…}}",
-                "says what is counted (a file needs windows, views or emit)",
+                "says what is counted (a file needs windows, views, alerts or emit)",
                 faults,
             ),
         };
@@ -194,6 +197,7 @@ impl File {
             filter: section.get("filter").and_then(|node| sql(node, faults)),
             windows,
             views: section.get("views").map(|node| views(node, faults)).unwrap_or_default(),
+            alerts: section.get("alerts").map(|node| alerts(node, faults)).unwrap_or_default(),
             emits: section.get("emit").map(|node| emits(node, faults)).unwrap_or_default(),
             audit: section.get("audit").map(|node| audit(node, faults)).unwrap_or_default(),
             generate: section.get("generate").map(|node| generate(node, faults)).unwrap_or_default(),
@@ -207,7 +211,16 @@ impl File {
     /// The topics whose events it makes.
     pub fn emitted(&self) -> impl Iterator<Item = &At<String>> {
         let windows = self.windows.iter().filter_map(|window| window.topic.as_ref());
-        self.emits.iter().map(|emit| &emit.topic).chain(windows)
+        self.emits.iter().map(|emit| &emit.topic).chain(windows).chain(self.alert_topics())
+    }
+
+    /// The topics to which alerts go, each once.
+    pub fn alert_topics(&self) -> impl Iterator<Item = &At<String>> {
+        let topics = || self.alerts.iter().filter_map(|alert| alert.topic.as_ref());
+        topics()
+            .enumerate()
+            .filter(move |(at, topic)| !topics().take(*at).any(|before| before.it == topic.it))
+            .map(|(_, topic)| topic)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod sql;
 mod file;
 mod windows;
 mod views;
+mod alerts;
 mod emits;
 mod topics;
 mod columns;

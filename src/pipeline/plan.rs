@@ -6,10 +6,11 @@ use crate::core::condition;
 use crate::core::emit::{ID, TIME};
 use crate::core::expression::{Expr, Type};
 use crate::core::plan::{
-    ColumnPlan, EmitPlan, EmittedBy, FieldPath, GroupField, Metric, PipelinePlan, Plan, ROW_FACTS, Step, Top, ViewPlan,
-    WindowKind, WindowPlan,
+    AlertPlan, ColumnPlan, EmitPlan, EmittedBy, FieldPath, GroupField, Metric, PipelinePlan, Plan, ROW_FACTS, Step,
+    Top, ViewPlan, WindowKind, WindowPlan,
 };
 use crate::core::units::{Micros, TopicId};
+use crate::pipeline::alerts::{self, Windows};
 use crate::pipeline::audit;
 use crate::pipeline::cases;
 use crate::pipeline::columns::Columns;
@@ -56,9 +57,9 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
     let mut unheard: Vec<Faulty> = faults.iter().map(Faulty::unheard).collect();
     plan_all(files, &mut topics, &mut columns, PROVISIONAL_BASE, &mut unheard);
     let base = columns.len();
-    let Planned { pipelines, windows, views, emits } = plan_all(files, &mut topics, &mut columns, base, faults);
+    let Planned { pipelines, windows, views, alerts, emits } = plan_all(files, &mut topics, &mut columns, base, faults);
     let hints = hints(files, &topics, faults);
-    let routes = plan_routes(files, &topics, (&pipelines, &windows, &views), faults);
+    let routes = plan_routes(files, &topics, (&pipelines, &windows, &views, &alerts), faults);
     let copies = audit::copies(files.iter().map(|(file, _)| file), faults);
     if faults.iter().any(|faults| !faults.found.is_empty()) {
         return None;
@@ -70,7 +71,7 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
         plans.push(plan);
         texts.push(text);
     }
-    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, emits };
+    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, alerts, emits };
     Some(Pipelines { plan: Arc::new(plan), schemas: texts, hints, routes, copies, cases: Vec::new() })
 }
 
@@ -106,6 +107,7 @@ struct Planned {
     pipelines: Vec<PipelinePlan>,
     windows: Vec<WindowPlan>,
     views: Vec<ViewPlan>,
+    alerts: Vec<AlertPlan>,
     emits: Vec<EmitPlan>,
 }
 
@@ -137,10 +139,11 @@ fn plan_file(
     planned: &mut Planned,
     faults: &mut Faulty,
 ) -> Vec<(String, Described)> {
-    let Planned { pipelines, windows, views, emits } = planned;
+    let Planned { pipelines, windows, views, alerts, emits } = planned;
     let at = pipelines.len();
     let mut columns = Columns::new(read.iter().map(|topic| topics.described(*topic)).collect(), columns, base);
     let (first, first_view, first_emit) = (windows.len(), views.len(), emits.len());
+    let first_alert = alerts.len();
     let filter = computed(file, &mut columns, faults);
     windows.extend(file.windows.iter().map(|window| plan_window(at, file, window, topics, &mut columns, faults)));
     for view in &file.views {
@@ -149,6 +152,18 @@ fn plan_file(
             faults.note(view.name.place, message);
         }
         views.extend(views::plan(at, view, &mut columns, faults));
+    }
+    let own = Windows { planned: windows.get(first..).unwrap_or_default(), first, written: &file.windows };
+    for alert in &file.alerts {
+        let Some(mut plan) = alerts::plan(at, alert, &own, &mut columns, faults) else { continue };
+        plan.topic = alert.topic.as_ref().and_then(|topic| topics.number(&topic.it));
+        alerts.push(plan);
+    }
+    let of_pipeline = alerts.get(first_alert..).unwrap_or_default();
+    for window in of_pipeline.iter().filter_map(|alert| alert.rule.window()) {
+        if let Some(window) = windows.get_mut(window) {
+            window.watched = true;
+        }
     }
     // Silence counts once it counts for all that they are made of.
     let idle_after = read.iter().filter_map(|topic| topics.described(*topic)).map(|topic| topic.plan.idle_after).max();
@@ -161,6 +176,16 @@ fn plan_file(
         let Some((plan, schema)) = emits::plan(emit, topics, read, &mut columns, faults) else { continue };
         all_made.push(made(&emit.topic.it, &schema, Micros(0)));
         emits.push(plan);
+    }
+    for topic in file.alert_topics() {
+        let Some(number) = topics.number(&topic.it) else { continue };
+        let told = of_pipeline.iter().filter(|alert| alert.topic == Some(number));
+        let told = told.map(|alert| (alert, alert.key_fields(windows)));
+        // What a late event changes may lie so far back.
+        let allowed =
+            |alert: &AlertPlan| alert.rule.window().and_then(|window| windows.get(window)).map(|w| w.late_allow);
+        let behind = told.clone().filter_map(|(alert, _)| allowed(alert)).max();
+        all_made.push(made(&topic.it, &alerts::schema(told), behind.unwrap_or_default()));
     }
     let of_pipeline = windows.get(first..).unwrap_or_default();
     for (window, topic) in of_pipeline.iter().zip(&file.windows).filter_map(|(w, it)| Some((w, it.topic.as_ref()?))) {
@@ -177,6 +202,7 @@ fn plan_file(
         arguments,
         windows: first..windows.len(),
         views: first_view..views.len(),
+        alerts: first_alert..alerts.len(),
         emits: first_emit..emits.len(),
         audit: file.audit.level,
     });
@@ -186,7 +212,7 @@ fn plan_file(
 fn plan_routes(
     files: &[(File, Texts)],
     topics: &Topics,
-    (pipelines, windows, views): (&[PipelinePlan], &[WindowPlan], &[ViewPlan]),
+    (pipelines, windows, views, alerts): (&[PipelinePlan], &[WindowPlan], &[ViewPlan], &[AlertPlan]),
     faults: &mut [Faulty],
 ) -> Vec<Route> {
     let mut all = Vec::new();
@@ -194,6 +220,8 @@ fn plan_routes(
         let named = Named {
             windows: (windows.get(..pipeline.windows.end).unwrap_or_default(), pipeline.windows.start),
             views: (views.get(..pipeline.views.end).unwrap_or_default(), pipeline.views.start),
+            alerts: (alerts.get(..pipeline.alerts.end).unwrap_or_default(), pipeline.alerts.start),
+            written_alerts: &file.alerts,
             written_views: &file.views,
             topics,
             read: &pipeline.topics,
@@ -247,7 +275,7 @@ pub fn of_event<T>(columns: &mut Columns, read: impl FnOnce(&mut Scope) -> T) ->
 }
 
 /// Whether all that makes the window's row was read and planned.
-fn is_whole(written: &Window, plan: &WindowPlan) -> bool {
+pub fn is_whole(written: &Window, plan: &WindowPlan) -> bool {
     written.is_whole && written.group.len() == plan.group.len() && written.metrics.len() == plan.metrics.len()
 }
 
@@ -292,20 +320,27 @@ fn plan_window(
         having: None,
         top: None,
         topic: window.topic.as_ref().and_then(|topic| topics.number(&topic.it)),
+        watched: false,
     };
     if !is_whole(window, &plan) {
         return plan;
     }
     plan.having = window.having.as_ref().and_then(|having| of_row(having, "having", &plan, columns, faults));
     plan.top = window.top.as_ref().and_then(|top| {
-        let by = ranked(&top.by, &plan, columns, faults)?;
+        let by = ranked(&top.by, "top", &plan, columns, faults)?;
         Some(Top { n: top.n, by })
     });
     plan
 }
 
 /// A condition on the window's rows.
-fn of_row(text: &At<String>, key: &str, window: &WindowPlan, columns: &Columns, faults: &mut Faulty) -> Option<Expr> {
+pub fn of_row(
+    text: &At<String>,
+    key: &str,
+    window: &WindowPlan,
+    columns: &Columns,
+    faults: &mut Faulty,
+) -> Option<Expr> {
     let names = condition::names(window, |column| columns.kind(column));
     let mut resolve = |path: &[Step]| {
         let path = FieldPath(path.to_vec()).to_string();
@@ -325,17 +360,23 @@ fn of_row(text: &At<String>, key: &str, window: &WindowPlan, columns: &Columns, 
     }
 }
 
-/// The place of the metric that ranks a window's groups.
-fn ranked(by: &At<String>, window: &WindowPlan, columns: &Columns, faults: &mut Faulty) -> Option<usize> {
+/// The place of the metric of this name, whose values are numbers.
+pub fn ranked(
+    by: &At<String>,
+    key: &str,
+    window: &WindowPlan,
+    columns: &Columns,
+    faults: &mut Faulty,
+) -> Option<usize> {
     let names = window.metrics.iter().map(|(name, _)| name.as_str());
     let Some(at) = names.clone().position(|name| name == by.it) else {
-        faults.note(by.place, format!("top: the window has no metric {}{}", quote(&by.it), hint(&by.it, names)));
+        faults.note(by.place, format!("{key}: the window has no metric {}{}", quote(&by.it), hint(&by.it, names)));
         return None;
     };
     let types = condition::names(window, |column| columns.kind(column));
     let of_type = types.get(window.group.len() + at).map(|(_, of_type)| *of_type);
     if !matches!(of_type, Some(Type::Integer | Type::Number)) {
-        faults.note(by.place, format!("top: {} is no number", quote(&by.it)));
+        faults.note(by.place, format!("{key}: {} is no number", quote(&by.it)));
         return None;
     }
     Some(at)

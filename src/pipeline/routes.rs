@@ -1,7 +1,8 @@
 //! The file's `routes`: an application's own short addresses. How each is written, and what it stands for.
 
-use crate::core::plan::{FieldPath, TimeFormat, TopicPlan, ViewPlan, WindowPlan};
+use crate::core::plan::{AlertPlan, FieldPath, TimeFormat, TopicPlan, ViewPlan, WindowPlan};
 use crate::core::units::TopicId;
+use crate::pipeline::alerts::Alert;
 use crate::pipeline::file::{bounded, top_level_name};
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, text};
 use crate::pipeline::topics::Topics;
@@ -49,11 +50,13 @@ const METHODS: [(&str, Method); 4] =
     [("get", Method::Get), ("post", Method::Post), ("put", Method::Put), ("patch", Method::Patch)];
 const ROUTE: Keys = Keys {
     section: "a route",
-    known: &["get", "post", "put", "patch", "windows", "view", "history", "as", "field", "topic", "key", "fill"],
-    later: &["alerts"],
+    known: &[
+        "get", "post", "put", "patch", "windows", "view", "history", "alerts", "as", "field", "topic", "key", "fill",
+    ],
+    later: &[],
 };
 /// Only a route that reads has these, …
-const READING: [&str; 5] = ["windows", "view", "history", "as", "field"];
+const READING: [&str; 6] = ["windows", "view", "history", "alerts", "as", "field"];
 /// … and only one that takes events these.
 const TAKING: [&str; 3] = ["topic", "key", "fill"];
 
@@ -82,6 +85,8 @@ pub enum Does {
     View { view: usize, list: Option<List> },
     /// The entry of a view whose key is in the path.
     Entry { view: usize },
+    /// Those of the alert at this place of `Plan::alerts`.
+    Alerts { alert: usize, list: Option<List> },
     /// What the events said to it.
     History { view: usize },
     /// Takes one event.
@@ -92,7 +97,7 @@ pub enum Does {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     pub name: String,
-    /// None: the entry's key.
+    /// None: the entry's key. Of alerts it is always said.
     pub field: Option<String>,
 }
 
@@ -125,6 +130,7 @@ pub struct Written {
     pub windows: Option<At<String>>,
     pub view: Option<At<String>>,
     pub history: Option<At<String>>,
+    pub alerts: Option<At<String>>,
     pub list: Option<At<String>>,
     pub field: Option<At<String>>,
     pub topic: Option<At<String>>,
@@ -163,7 +169,7 @@ fn route(node: &Node, faults: &mut Faulty) -> Option<Written> {
         let it = text(node, &format!("{key}: a name"), faults)?.to_owned();
         Some(At { place: node.place, it })
     };
-    let (windows, view, history) = (name("windows"), name("view"), name("history"));
+    let (windows, view, history, alerts) = (name("windows"), name("view"), name("history"), name("alerts"));
     let (field, topic) = (name("field"), name("topic"));
     Some(Written {
         place: node.place,
@@ -172,6 +178,7 @@ fn route(node: &Node, faults: &mut Faulty) -> Option<Written> {
         windows,
         view,
         history,
+        alerts,
         list: section.get("as").and_then(|node| list_name(node, faults)),
         field,
         topic,
@@ -272,6 +279,9 @@ pub struct Named<'a> {
     /// All windows and views of the job, and where the file's own begin.
     pub windows: (&'a [WindowPlan], usize),
     pub views: (&'a [ViewPlan], usize),
+    pub alerts: (&'a [AlertPlan], usize),
+    /// The file's alerts as it writes them, likewise.
+    pub written_alerts: &'a [Alert],
     /// The file's views as it writes them: one with a fault is not among those above.
     pub written_views: &'a [View],
     pub topics: &'a Topics,
@@ -302,6 +312,17 @@ impl Named<'_> {
         let (all, first) = self.views;
         all.iter().skip(first).position(|view| view.name == wanted.it).map(|at| first + at)
     }
+
+    /// The place of the file's own alert of this name.
+    fn alert(&self, wanted: &At<String>, faults: &mut Faulty) -> Option<usize> {
+        let written = || self.written_alerts.iter().map(|alert| alert.name.it.as_str());
+        if !written().any(|name| name == wanted.it) {
+            let hint = hint(&wanted.it, written());
+            faults.note(wanted.place, format!("this file has no alert {}{hint}", quote(&wanted.it)));
+        }
+        let (all, first) = self.alerts;
+        all.iter().skip(first).position(|alert| alert.name == wanted.it).map(|at| first + at)
+    }
 }
 
 /// Resolves a file's routes, after those of the files before; what is wrong is noted.
@@ -318,8 +339,8 @@ pub fn plan(written: &[Written], named: &Named, routes: &mut Vec<Route>, faults:
 }
 
 fn reading(route: &Written, named: &Named, faults: &mut Faulty) -> Option<Does> {
-    let does = match (&route.windows, &route.view, &route.history) {
-        (Some(window), None, None) => {
+    let does = match (&route.windows, &route.view, &route.history, &route.alerts) {
+        (Some(window), None, None, None) => {
             let window = named.window(window, faults)?;
             if route.has_key() {
                 faults.note(route.path.place, "windows: rows have no key in the path; ?group.FIELD=VALUE chooses them");
@@ -330,7 +351,7 @@ fn reading(route: &Written, named: &Named, faults: &mut Faulty) -> Option<Does> 
             }
             Does::Windows { window, list: list(route, &fields, faults) }
         }
-        (None, Some(view), None) => {
+        (None, Some(view), None, None) => {
             let view = named.view(view, faults)?;
             if route.has_key() {
                 for said in [&route.list, &route.field].into_iter().flatten() {
@@ -342,7 +363,7 @@ fn reading(route: &Written, named: &Named, faults: &mut Faulty) -> Option<Does> 
             let kept: Vec<&str> = latest.iter().map(|(name, _)| name.as_str()).collect();
             Does::View { view, list: list(route, &kept, faults) }
         }
-        (None, None, Some(history)) => {
+        (None, None, Some(history), None) => {
             let view = named.view(history, faults)?;
             if !route.has_key() {
                 faults.note(route.path.place, "history: it is that of one key, so the path needs a part {key}");
@@ -353,8 +374,25 @@ fn reading(route: &Written, named: &Named, faults: &mut Faulty) -> Option<Does> 
             }
             Does::History { view }
         }
+        (None, None, None, Some(alert)) => {
+            let alert = named.alert(alert, faults)?;
+            if route.has_key() {
+                faults.note(route.path.place, "alerts: they have no key in the path");
+            }
+            let fields = named.alerts.0.get(alert).map_or(&[][..], |alert| alert.key_fields(named.windows.0));
+            let fields: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            let mut list = list(route, &fields, faults);
+            match (&mut list, fields.as_slice()) {
+                (Some(List { field: field @ None, .. }), [only]) => *field = Some((*only).to_owned()),
+                (Some(List { field: None, .. }), _) => {
+                    faults.note(route.place, "as: say `field: NAME`, the field of the group that the list holds");
+                }
+                _ => {}
+            }
+            Does::Alerts { alert, list }
+        }
         _ => {
-            faults.note(route.place, "a route that reads says what: one of windows, view and history");
+            faults.note(route.place, "a route that reads says what: one of windows, view, history and alerts");
             return None;
         }
     };

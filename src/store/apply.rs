@@ -6,9 +6,9 @@ use crate::core::plan::Plan;
 use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::sql::{
-    Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
+    ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
 };
-use crate::store::{Commit, Progress, StoreError, StoredRow};
+use crate::store::{Commit, Progress, StoreError, StoredAlert, StoredRow};
 
 const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, duplicate, filtered, invalid, late";
 
@@ -21,6 +21,8 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     tx.put(&METRICS_OUT, &mut rows.iter().map(metric))?;
     tx.put(&VIEWS, &mut commit.views.iter().map(|row| view(plan, row)))?;
     tx.put(&VIEW_HISTORY, &mut commit.history.iter().map(|change| view_change(plan, change)))?;
+    let alerts: Vec<StoredAlert> = commit.alerts.iter().map(|row| StoredAlert::of(plan, row)).collect();
+    tx.put(&ALERTS, &mut alerts.iter().map(alert))?;
     tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
     tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
     tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))?;
@@ -154,6 +156,22 @@ fn view_change<'a>(plan: &'a Plan, change: &'a ViewChange) -> Vec<Param<'a>> {
         Param::int(change.offset.0),
         Param::Time(change.time),
         Param::text(&change.value),
+    ]
+}
+
+fn alert(row: &StoredAlert) -> Vec<Param<'_>> {
+    vec![
+        Param::Uuid(row.alert_id),
+        Param::text(&row.pipeline),
+        Param::text(&row.alert),
+        Param::text(&row.key),
+        Param::Time(row.from),
+        Param::Time(row.to),
+        Param::Time(row.raised),
+        row.cleared.map_or(Param::Null, Param::Time),
+        Param::Bool(row.cleared.is_none()),
+        Param::text(&row.details),
+        Param::int(row.epoch.0),
     ]
 }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::core::columns::Reason;
 use crate::core::ledger::Counts;
 use crate::core::mend::Mended;
-use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
+use crate::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Micros, Offset};
 
 /// How far the store has come. The results of all epochs up to `epoch` are in it, and of none after.
@@ -48,6 +48,8 @@ pub struct Commit {
     /// The last state of each entry that changed; a (view, key) stands here once.
     pub views: Vec<ViewRow>,
     pub history: Vec<ViewChange>,
+    /// The last state of each alert that was raised or cleared; an alert_id stands here once.
+    pub alerts: Vec<AlertRow>,
     pub dead_letters: Vec<DeadLetter>,
     /// Only with `audit: full`.
     pub events: Vec<AuditEvent>,
@@ -174,6 +176,35 @@ pub struct EventQuery {
     pub limit: u32,
 }
 
+/// Which alerts, those raised last first.
+#[derive(Clone, Debug, Default)]
+pub struct AlertQuery {
+    pub pipeline: Option<String>,
+    pub alert: Option<String>,
+    /// Only those that stand, or only those that are cleared.
+    pub active: Option<bool>,
+    /// Only those after this one in the order: when it was raised, and its id.
+    pub after: Option<(Micros, Uuid)>,
+    pub limit: u32,
+}
+
+/// An alert as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAlert {
+    pub alert_id: Uuid,
+    pub pipeline: String,
+    pub alert: String,
+    /// A JSON object.
+    pub key: String,
+    pub from: Micros,
+    pub to: Micros,
+    pub raised: Micros,
+    pub cleared: Option<Micros>,
+    /// A JSON object.
+    pub details: String,
+    pub epoch: Epoch,
+}
+
 /// Which entries of a view, ordered by key.
 #[derive(Clone, Debug)]
 pub struct ViewQuery {
@@ -215,6 +246,7 @@ pub trait Reader: Send {
     fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError>;
     /// The newest events; empty with `audit: none`.
     fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError>;
+    fn alerts(&mut self, query: &AlertQuery) -> Result<Vec<StoredAlert>, StoreError>;
     fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError>;
     fn view_entry(&mut self, view: &str, key: &str) -> Result<Option<StoredEntry>, StoreError>;
     /// Newest (highest offset) first; only those with an offset lower than `before`. Empty where the view keeps no history.
@@ -227,8 +259,7 @@ pub trait Reader: Send {
     ) -> Result<Vec<StoredChange>, StoreError>;
     fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<StoredLetter>, StoreError>;
     fn dead_letter(&mut self, offset: Offset) -> Result<Option<StoredLetter>, StoreError>;
-    /// The oldest first, from `after` on.
-    fn open_letters(&mut self, query: &OpenQuery, after: Option<Offset>, limit: u32)
-    -> Result<Vec<Offset>, StoreError>;
+    /// The oldest first.
+    fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError>;
     fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError>;
 }

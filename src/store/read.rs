@@ -11,12 +11,14 @@ use crate::core::units::{Epoch, Offset};
 use crate::store::sql::{Ask, Param, Query, Row};
 use crate::store::text::readings;
 use crate::store::{
-    DeadLetterQuery, EventQuery, OpenQuery, Reader, StoreError, StoredChange, StoredEntry, StoredLetter, StoredRow,
-    ViewQuery, WindowQuery,
+    AlertQuery, DeadLetterQuery, EventQuery, OpenQuery, Reader, StoreError, StoredAlert, StoredChange, StoredEntry,
+    StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 
 const WINDOW_COLUMNS: &str = "metric_id, pipeline, window_name, window_start, window_end, group_key, metrics, event_count, revision, \
                               closed, digest, epoch";
+const ALERT_COLUMNS: &str =
+    "alert_id, pipeline, alert, alert_key, window_start, window_end, raised_at, cleared_at, details, epoch";
 const ENTRY_COLUMNS: &str = "key, value, events, event_time, log_offset";
 const LETTER_COLUMNS: &str = "log_offset, topic, reason, detail, body, received_at, retried_as";
 const EVENT_COLUMNS: &str = "e.log_offset, e.topic, e.event_id, e.event_time, e.received_at, e.body, t.metric_id";
@@ -99,6 +101,26 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         events(self.from.ask(&sql)?)
     }
 
+    fn alerts(&mut self, query: &AlertQuery) -> Result<Vec<StoredAlert>, StoreError> {
+        let mut filter = Filter::new(format!("SELECT {ALERT_COLUMNS} FROM alerts"));
+        if let Some(pipeline) = &query.pipeline {
+            filter.and("pipeline = ").bind(Param::text(pipeline));
+        }
+        if let Some(alert) = &query.alert {
+            filter.and("alert = ").bind(Param::text(alert));
+        }
+        if let Some(active) = query.active {
+            filter.and("active = ").bind(Param::Bool(active));
+        }
+        if let Some((raised, id)) = query.after {
+            let sql = filter.and("(raised_at, alert_id) < (").bind(Param::Time(raised)).push(", ");
+            sql.bind(Param::Uuid(id)).push(")");
+        }
+        let mut sql = filter.query;
+        sql.push(" ORDER BY raised_at DESC, alert_id DESC LIMIT ").bind(Param::Int(i64::from(query.limit)));
+        self.from.ask(&sql)?.into_iter().map(alert).collect()
+    }
+
     fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError> {
         let mut filter = Filter::new(format!("SELECT {ENTRY_COLUMNS} FROM views"));
         filter.and("view = ").bind(Param::text(&query.view));
@@ -161,17 +183,8 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         rows.into_iter().next().map(letter).transpose()
     }
 
-    fn open_letters(
-        &mut self,
-        query: &OpenQuery,
-        after: Option<Offset>,
-        limit: u32,
-    ) -> Result<Vec<Offset>, StoreError> {
-        let mut filter = open_letters("log_offset", query);
-        if let Some(after) = after {
-            filter.and("log_offset > ").bind(Param::int(after.0));
-        }
-        let mut sql = filter.query;
+    fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError> {
+        let mut sql = open_letters("log_offset", query).query;
         sql.push(" ORDER BY log_offset LIMIT ").bind(Param::Int(i64::from(limit)));
         self.from.ask(&sql)?.into_iter().map(|mut row| row.unsigned().map(Offset)).collect()
     }
@@ -180,6 +193,21 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         let rows = self.from.ask(&open_letters("count(*)", query).query)?;
         rows.into_iter().next().map_or(Ok(0), |mut row| row.unsigned())
     }
+}
+
+fn alert(mut row: Row) -> Result<StoredAlert, StoreError> {
+    Ok(StoredAlert {
+        alert_id: row.uuid()?,
+        pipeline: row.text()?,
+        alert: row.text()?,
+        key: row.text()?,
+        from: row.time()?,
+        to: row.time()?,
+        raised: row.time()?,
+        cleared: row.time_or_null()?,
+        details: row.text()?,
+        epoch: Epoch(row.unsigned()?),
+    })
 }
 
 fn entry(mut row: Row) -> Result<StoredEntry, StoreError> {

@@ -11,8 +11,16 @@ struct Migration {
     sql: &'static str,
 }
 
-const SQLITE: &[Migration] = &[Migration { name: "tables", sql: include_str!("../../sql/sqlite/0001_tables.sql") }];
-const POSTGRES: &[Migration] = &[Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") }];
+const SQLITE: &[Migration] = &[
+    Migration { name: "tables", sql: include_str!("../../sql/sqlite/0001_tables.sql") },
+    Migration { name: "alerts", sql: include_str!("../../sql/sqlite/0002_alerts.sql") },
+    Migration { name: "open_letters", sql: include_str!("../../sql/sqlite/0003_open_letters.sql") },
+];
+const POSTGRES: &[Migration] = &[
+    Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") },
+    Migration { name: "alerts", sql: include_str!("../../sql/postgres/0002_alerts.sql") },
+    Migration { name: "open_letters", sql: include_str!("../../sql/postgres/0003_open_letters.sql") },
+];
 
 /// The SQL view of a window, as each database has it.
 #[derive(Clone, Debug)]

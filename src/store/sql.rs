@@ -93,7 +93,7 @@ pub struct Table {
 }
 
 /// Every table that [`Write::put`] may be asked to fill.
-pub static TABLES: [&Table; 6] = [&VIEWS, &VIEW_HISTORY, &METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE];
+pub static TABLES: [&Table; 7] = [&VIEWS, &VIEW_HISTORY, &ALERTS, &METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE];
 
 pub static VIEWS: Table = Table {
     name: "views",
@@ -121,6 +121,25 @@ pub static VIEW_HISTORY: Table = Table {
     ],
     key: "view, key, log_offset",
     revised: &[],
+};
+
+pub static ALERTS: Table = Table {
+    name: "alerts",
+    columns: &[
+        ("alert_id", Kind::Uuid),
+        ("pipeline", Kind::Text),
+        ("alert", Kind::Text),
+        ("alert_key", Kind::Json),
+        ("window_start", Kind::Time),
+        ("window_end", Kind::Time),
+        ("raised_at", Kind::Time),
+        ("cleared_at", Kind::Time),
+        ("active", Kind::Bool),
+        ("details", Kind::Json),
+        ("epoch", Kind::Int),
+    ],
+    key: "alert_id",
+    revised: &["cleared_at", "active", "epoch"],
 };
 
 pub static METRICS_OUT: Table = Table {
@@ -251,6 +270,14 @@ impl Row {
 
     pub fn time(&mut self) -> Result<Micros, StoreError> {
         self.int().map(Micros)
+    }
+
+    pub fn time_or_null(&mut self) -> Result<Option<Micros>, StoreError> {
+        match self.0.next() {
+            Some(Cell::Int(value)) => Ok(Some(Micros(value))),
+            Some(Cell::Null) => Ok(None),
+            other => Err(unexpected("a time or null", other.as_ref())),
+        }
     }
 
     pub fn millis(&mut self) -> Result<Millis, StoreError> {

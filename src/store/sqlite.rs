@@ -243,6 +243,7 @@ mod tests {
             removed: Vec::new(),
             views: Vec::new(),
             history: Vec::new(),
+            alerts: Vec::new(),
             dead_letters,
             events: Vec::new(),
             mended: Mended::default(),
@@ -259,6 +260,7 @@ mod tests {
             pipelines: Vec::new(),
             windows: Vec::new(),
             views: Vec::new(),
+            alerts: Vec::new(),
             emits: Vec::new(),
         };
         let directory = tempfile::TempDir::new().unwrap();

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use crate::core::columns::GroupValue;
+use crate::core::emit::{alert_key, alert_of};
 use crate::core::json::{self, Object};
 use crate::core::plan::{Plan, WindowPlan};
-use crate::core::row::{Value, WindowRow};
-use crate::store::StoredRow;
+use crate::core::row::{AlertRow, Value, WindowRow};
+use crate::store::{StoredAlert, StoredRow};
 
 /// Stands for U+0000 in stored text: PostgreSQL's text cannot hold that character, and JSON may bring it. `SYMBOL FOR NULL`, so that people see it.
 const NUL_SHOWN: &str = "\u{2400}";
@@ -37,6 +38,26 @@ impl StoredRow {
             revision: row.revision,
             closed: row.closed,
             digest: row.digest,
+            epoch: row.epoch,
+        }
+    }
+}
+
+impl StoredAlert {
+    /// The alert as it stands in `alerts`.
+    #[must_use]
+    pub fn of(plan: &Plan, row: &AlertRow) -> Self {
+        let alert = alert_of(plan, row);
+        Self {
+            alert_id: row.alert_id,
+            pipeline: plan.pipelines.get(alert.pipeline).map_or_else(String::new, |pipeline| pipeline.name.clone()),
+            alert: alert.name.clone(),
+            key: alert_key(plan, alert, &row.key, |_, value| json::group_value(value, string)),
+            from: row.from,
+            to: row.to,
+            raised: row.raised,
+            cleared: row.cleared,
+            details: row.details.clone(),
             epoch: row.epoch,
         }
     }

@@ -126,6 +126,7 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
     let mut places: HashMap<Uuid, usize> = merged.rows.iter().zip(0..).map(|(row, at)| (row.metric_id, at)).collect();
     let mut keys: HashMap<(usize, Arc<str>), usize> =
         merged.views.iter().zip(0..).map(|(row, at)| ((row.view, row.key.clone()), at)).collect();
+    let mut alerts: HashMap<Uuid, usize> = merged.alerts.iter().zip(0..).map(|(row, at)| (row.alert_id, at)).collect();
     for commit in commits {
         assert_eq!(commit.after, Some(merged.to.epoch), "a commit continues the one before it");
         assert_eq!(commit.to.log, merged.to.log, "commits are of one log");
@@ -149,6 +150,13 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
             match merged.views.get_mut(place) {
                 Some(before) => *before = row,
                 None => merged.views.push(row),
+            }
+        }
+        for row in commit.alerts {
+            let place = *alerts.entry(row.alert_id).or_insert(merged.alerts.len());
+            match merged.alerts.get_mut(place) {
+                Some(before) => *before = row,
+                None => merged.alerts.push(row),
             }
         }
         merged.history.extend(commit.history);

@@ -209,7 +209,7 @@ struct Batch {
 impl Batch {
     fn read(reader: &mut dyn Reader, letters: &Arc<Letters>, query: &OpenQuery) -> Result<Self, StoreError> {
         let open = reader.count_open_letters(query)?;
-        let oldest = reader.open_letters(query, None, BATCH_MAX)?;
+        let oldest = reader.open_letters(query, BATCH_MAX)?;
         let claim = letters.claim_free(&oldest);
         let under_way = oldest.len() - claim.letters().len();
         let (mut taken, mut bytes) = (Vec::new(), 0);

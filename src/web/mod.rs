@@ -11,6 +11,7 @@ mod events;
 mod readers;
 mod query;
 mod keyed;
+mod alerts;
 mod routes;
 mod fill;
 mod views;
@@ -120,6 +121,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/views/{view}", get(keyed::entries))
         .route("/views/{view}/{key}", get(keyed::entry))
         .route("/views/{view}/{key}/history", get(keyed::history))
+        .route("/alerts", get(alerts::list))
         .route("/dead-letters", get(letters::list))
         .route("/dead-letters/retry", post(letters::retry_all))
         .route("/dead-letters/{id}", get(letters::one).delete(letters::discard))
@@ -130,7 +132,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/generator", get(generator::status).post(generator::start).delete(generator::stop))
         .route("/generator/restart", post(generator::restart))
         .route("/generator/log", get(generator::log))
-        .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /events, /dead-letters, /ledger and /cluster are a start") })
+        .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /alerts, /events, /dead-letters, /ledger and /cluster are a start") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")
         })

@@ -10,11 +10,11 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
 use sonic_rs::LazyValue;
 
-use crate::core::plan::{ViewPlan, WindowPlan};
+use crate::core::plan::{AlertPlan, ViewPlan, WindowPlan};
 use crate::pipeline::routes::{Does, List, Method, Route};
 use crate::web::problem::Problem;
 use crate::web::views::{Pairs, Raw};
-use crate::web::{Web, fill, json_answer, keyed, query};
+use crate::web::{Web, alerts, fill, json_answer, keyed, query};
 
 type Key = Result<Path<HashMap<String, String>>, PathRejection>;
 
@@ -69,6 +69,15 @@ async fn answer(web: &Web, does: &Does, key: Key, request: Request) -> Result<Re
             });
             Ok(list_answer(list, values, next))
         }
+        Does::Alerts { alert, list: None } => {
+            let (alerts, next) = alerts::of_one(web, alert_at(web, *alert), &uri, alerts::LIMIT_MAX).await?;
+            Ok(alerts::answer(&alerts, next))
+        }
+        Does::Alerts { alert, list: Some(list) } => {
+            let (alerts, next) = alerts::of_one(web, alert_at(web, *alert), &uri, alerts::LIMIT_MAX).await?;
+            let field = list.field.as_deref().unwrap_or_default();
+            Ok(list_answer(list, alerts.iter().map(|alert| member(&alert.key, field)), next))
+        }
         Does::Entry { view } => keyed::entry_of(web, view_at(web, *view), &key, &uri).await,
         Does::History { view } => keyed::history_of(web, view_at(web, *view), &key, &uri).await,
         Does::Event(taking) => fill::take(web, taking, &key, request).await,
@@ -91,6 +100,11 @@ fn member<'a>(object: &'a str, name: &str) -> Option<Raw<'a>> {
 fn window_at(web: &Web, at: usize) -> &WindowPlan {
     let Some(window) = web.app.pipeline.plan.windows.get(at) else { panic!("window {at} is none of the plan's") };
     window
+}
+
+fn alert_at(web: &Web, at: usize) -> &AlertPlan {
+    let Some(alert) = web.app.pipeline.plan.alerts.get(at) else { panic!("alert {at} is none of the plan's") };
+    alert
 }
 
 fn view_at(web: &Web, at: usize) -> &ViewPlan {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::core::columns::{GroupValue, Reason};
 use crate::core::emit::Emitted;
 use crate::core::ledger::Counts;
-use crate::core::row::{AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
+use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::wire::WireError;
 
@@ -65,6 +65,19 @@ pub struct WireViewChange {
 }
 
 #[derive(Debug, Encode, Decode)]
+pub struct WireAlert {
+    alert_id: u128,
+    alert: u32,
+    key: Vec<WireGroup>,
+    from_us: i64,
+    to_us: i64,
+    raised_us: i64,
+    cleared_us: Option<i64>,
+    details: String,
+    epoch: u64,
+}
+
+#[derive(Debug, Encode, Decode)]
 pub struct WireEmitted {
     emit: u32,
     offset: u64,
@@ -107,14 +120,30 @@ impl From<WireCounts> for Counts {
     }
 }
 
+impl From<GroupValue> for WireGroup {
+    fn from(value: GroupValue) -> Self {
+        match value {
+            GroupValue::Null => Self::Null,
+            GroupValue::Bool(b) => Self::Bool(b),
+            GroupValue::Integer(i) => Self::Integer(i),
+            GroupValue::Text(t) => Self::Text(t.to_string()),
+        }
+    }
+}
+
+impl From<WireGroup> for GroupValue {
+    fn from(value: WireGroup) -> Self {
+        match value {
+            WireGroup::Null => Self::Null,
+            WireGroup::Bool(b) => Self::Bool(b),
+            WireGroup::Integer(i) => Self::Integer(i),
+            WireGroup::Text(t) => Self::Text(Arc::from(t)),
+        }
+    }
+}
+
 impl From<WindowRow> for WireRow {
     fn from(row: WindowRow) -> Self {
-        let group = row.group.into_iter().map(|value| match value {
-            GroupValue::Null => WireGroup::Null,
-            GroupValue::Bool(b) => WireGroup::Bool(b),
-            GroupValue::Integer(i) => WireGroup::Integer(i),
-            GroupValue::Text(t) => WireGroup::Text(t.to_string()),
-        });
         let values = row.values.into_iter().map(|value| match value {
             Value::Null => WireValue::Null,
             Value::Integer(i) => WireValue::Integer(i),
@@ -127,7 +156,7 @@ impl From<WindowRow> for WireRow {
             window: row.window as u32,
             start_us: row.start.0,
             end_us: row.end.0,
-            group: group.collect(),
+            group: row.group.into_iter().map(WireGroup::from).collect(),
             values: values.collect(),
             event_count: row.event_count,
             revision: row.revision,
@@ -140,12 +169,6 @@ impl From<WindowRow> for WireRow {
 
 impl From<WireRow> for WindowRow {
     fn from(row: WireRow) -> Self {
-        let group = row.group.into_iter().map(|value| match value {
-            WireGroup::Null => GroupValue::Null,
-            WireGroup::Bool(b) => GroupValue::Bool(b),
-            WireGroup::Integer(i) => GroupValue::Integer(i),
-            WireGroup::Text(t) => GroupValue::Text(Arc::from(t)),
-        });
         let values = row.values.into_iter().map(|value| match value {
             WireValue::Null => Value::Null,
             WireValue::Integer(i) => Value::Integer(i),
@@ -158,7 +181,7 @@ impl From<WireRow> for WindowRow {
             window: row.window as usize,
             start: Micros(row.start_us),
             end: Micros(row.end_us),
-            group: group.collect(),
+            group: row.group.into_iter().map(GroupValue::from).collect(),
             values: values.collect(),
             event_count: row.event_count,
             revision: row.revision,
@@ -217,6 +240,38 @@ impl From<WireViewChange> for ViewChange {
             offset: Offset(change.offset),
             time: Micros(change.time_us),
             value: change.value,
+        }
+    }
+}
+
+impl From<AlertRow> for WireAlert {
+    fn from(row: AlertRow) -> Self {
+        Self {
+            alert_id: row.alert_id.as_u128(),
+            alert: row.alert as u32,
+            key: row.key.into_iter().map(WireGroup::from).collect(),
+            from_us: row.from.0,
+            to_us: row.to.0,
+            raised_us: row.raised.0,
+            cleared_us: row.cleared.map(|at| at.0),
+            details: row.details,
+            epoch: row.epoch.0,
+        }
+    }
+}
+
+impl From<WireAlert> for AlertRow {
+    fn from(row: WireAlert) -> Self {
+        Self {
+            alert_id: Uuid::from_u128(row.alert_id),
+            alert: row.alert as usize,
+            key: row.key.into_iter().map(GroupValue::from).collect(),
+            from: Micros(row.from_us),
+            to: Micros(row.to_us),
+            raised: Micros(row.raised_us),
+            cleared: row.cleared_us.map(Micros),
+            details: row.details,
+            epoch: Epoch(row.epoch),
         }
     }
 }

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use crate::core::aggregate::Contribution;
+use crate::core::alert::Mark;
 use crate::core::columns::Reason;
 use crate::core::decode::Decoder;
 use crate::core::ledger::Counts;
@@ -37,6 +38,7 @@ pub struct Settled {
     pub fates: Fates,
     pub contributions: Vec<Contribution>,
     pub entries: Vec<Keyed>,
+    pub marks: Vec<Mark>,
 }
 
 /// The owners' verdicts as one flag a row.
@@ -63,7 +65,7 @@ pub struct Epoch<'a> {
     pub slabs: &'a [DecodedSlab],
     /// By pipeline: the watermark by which its events are late.
     pub lateness: &'a [Micros],
-    /// In batch there is no lineage, and nothing is emitted.
+    /// In batch there is no lineage, nothing is emitted, and no pattern is looked for.
     pub live: bool,
 }
 
@@ -84,15 +86,16 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         rows.keep(|row| !duplicate[row]);
     }
 
-    let (mut contributions, mut entries) = (Vec::new(), Vec::new());
+    let (mut contributions, mut entries, mut marks) = (Vec::new(), Vec::new(), Vec::new());
     let (mut history, mut emitted) = (Vec::new(), Vec::new());
     let (mut late_by_window, mut expression_errors) = (Vec::new(), Vec::new());
     let mut verdicts = Verdicts::new(epoch, &rows);
     for (pipeline, &lateness) in plan.pipelines.iter().zip(epoch.lateness) {
         let audit = if epoch.live { pipeline.audit } else { Audit::None };
-        let mut share = share(plan, pipeline, &mut rows, Asked { lateness, audit, emits: epoch.live });
+        let mut share = share(plan, pipeline, &mut rows, Asked { lateness, audit, live: epoch.live });
         contributions.append(&mut share.contributions);
         entries.append(&mut share.entries);
+        marks.append(&mut share.marks);
         history.extend(share.history.drain(..).map(WireViewChange::from));
         emitted.extend(share.emitted.drain(..).map(WireEmitted::from));
         late_by_window.append(&mut share.late_by_window);
@@ -127,7 +130,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         history,
         emitted,
     };
-    Settled { fates, contributions, entries }
+    Settled { fates, contributions, entries, marks }
 }
 
 impl Verdicts {

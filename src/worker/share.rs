@@ -6,11 +6,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::core::aggregate::{Contribution, Rows, preaggregate};
+use crate::core::alert::Mark;
 use crate::core::columns::{Column, GroupValue};
 use crate::core::emit::{self, Emitted};
 use crate::core::expression::{Evaluated, Inputs, as_group, truths};
 use crate::core::identity::metric_id;
-use crate::core::plan::{Audit, ColumnKind, Computed, EmitPlan, PipelinePlan, Plan, ViewPlan, WindowPlan};
+use crate::core::plan::{
+    AlertPlan, Audit, ColumnKind, Computed, EmitPlan, Pattern, PipelinePlan, Plan, Rule, ViewPlan, WindowPlan,
+};
 use crate::core::row::ViewChange;
 use crate::core::units::Micros;
 use crate::core::view::{self, Entry, Keyed};
@@ -26,6 +29,7 @@ pub struct Share {
     pub late: Vec<bool>,
     pub contributions: Vec<Contribution>,
     pub entries: Vec<Keyed>,
+    pub marks: Vec<Mark>,
     pub history: Vec<ViewChange>,
     pub emitted: Vec<Emitted>,
     pub expression_errors: u64,
@@ -41,8 +45,8 @@ pub struct Asked {
     /// The watermark by which events are late.
     pub lateness: Micros,
     pub audit: Audit,
-    /// Whether events are made of them.
-    pub emits: bool,
+    /// Whether events are made of them, and patterns looked for among them.
+    pub live: bool,
 }
 
 /// What one pipeline of the plan makes of the rows, which are as before afterwards.
@@ -77,7 +81,7 @@ fn passed(
     plan: &Plan,
     pipeline: &PipelinePlan,
     rows: &mut EpochRows,
-    Asked { lateness, audit, emits }: Asked,
+    Asked { lateness, audit, live }: Asked,
     mut expression_errors: u64,
 ) -> Share {
     expression_errors += compute(&pipeline.arguments, rows);
@@ -100,18 +104,17 @@ fn passed(
         view_entries(index, view, rows, &mut entries, &mut history);
     }
     let all = pipeline.emits.clone().zip(plan.emits.get(pipeline.emits.clone()).unwrap_or_default());
-    let emitted = all.filter(|_| emits).flat_map(|(index, emit)| emitted(plan, index, emit, rows)).collect();
-    // What a view takes is not late, nor is what events are made of.
-    let late = if pipeline.views.is_empty() && pipeline.emits.is_empty() {
-        late_for_all(&late, rows.len())
-    } else {
-        Vec::new()
-    };
+    let emitted = all.filter(|_| live).flat_map(|(index, emit)| emitted(plan, index, emit, rows)).collect();
+    let alerts = pipeline.alerts.clone().zip(plan.alerts.get(pipeline.alerts.clone()).unwrap_or_default());
+    let marks = alerts.filter(|_| live).flat_map(|(index, alert)| marks(index, alert, rows)).collect();
+    // What a view takes is not late, nor is what events are made of, or what a pattern is looked for in.
+    let late = if plan.only_windows(pipeline) { late_for_all(&late, rows.len()) } else { Vec::new() };
     Share {
         passed: rows.number.clone(),
         late,
         contributions,
         entries,
+        marks,
         history,
         emitted,
         expression_errors,
@@ -148,6 +151,21 @@ fn view_entries(
         }
     }
     entries.extend(by_key.into_iter().map(|(key, entry)| Keyed { view: index, key, entry }));
+}
+
+/// What a pattern counts of these rows, and what begins its count anew.
+fn marks(index: usize, alert: &AlertPlan, rows: &EpochRows) -> Vec<Mark> {
+    let Rule::Pattern(Pattern { key, count, unless, .. }) = &alert.rule else { return Vec::new() };
+    let (codes, keys) = group_column(rows, key.column.0);
+    let keys: Vec<Option<&GroupValue>> = keys.iter().map(|key| view::key(key).is_some().then_some(key)).collect();
+    let counts = truths(&rows.fields[count.0]);
+    let ends = unless.map(|unless| truths(&rows.fields[unless.0]));
+    let mark = |row: usize| {
+        let ends = ends.as_ref().is_some_and(|ends| ends[row]);
+        let key = keys[codes[row] as usize].filter(|_| ends || counts[row])?.clone();
+        Some(Mark { alert: index, key, moment: (rows.time[row], rows.offset[row]), ends })
+    };
+    (0..rows.len()).filter_map(mark).collect()
 }
 
 /// The events that are made of these rows.

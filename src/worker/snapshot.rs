@@ -1,11 +1,12 @@
 //! Panes and ids as bytes: on their way to their owner, and by key group in a checkpoint.
 //!
-//! Little-endian. Panes and entries of views: `core::window` and `core::view` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
+//! Little-endian. Panes, entries of views and alerts: `core::window`, `core::view` and `core::alert` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
 //! up (u64); the number of pipelines (u32) and for each W(e), W(e−1), W(e−2) (i64 each), the number of its earlier watermarks (u32) and for each its
 //! first epoch (u64) and W (i64); the number of topics (u32) and for each a byte (1: seen), largest time
 //! (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
 
 use crate::core::aggregate::Contribution;
+use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::EventId;
 use crate::core::dedup::{Bucket, Seen, SeenId};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
@@ -14,7 +15,7 @@ use crate::core::units::{Epoch, Micros, Millis, TopicId};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::{Kept, TopicClock, Watermark, Watermarks};
 use crate::core::window::{Panes, owner_bytes};
-use crate::wire::{Ids, Message, Section};
+use crate::wire::{Ids, Kind, Message, Section};
 
 /// A checkpoint's messages hold about this many bytes each.
 const PART_BYTES_MAX: usize = 4 << 20;
@@ -73,6 +74,31 @@ pub fn unpack_views(bytes: &[u8], plan: &Plan) -> Vec<Keyed> {
     entries
 }
 
+/// What patterns count of one worker's events of an epoch, by owner.
+#[must_use]
+pub fn pack_marks(marks: &[Mark], owners: Owners) -> Vec<Vec<u8>> {
+    let mut packed = vec![Vec::new(); owners.workers()];
+    let mut key_bytes = Vec::new();
+    for mark in marks {
+        key_bytes.clear();
+        mark.owner_bytes(&mut key_bytes);
+        mark.encode(&mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
+    }
+    packed
+}
+
+/// The marks of a `Panes` message.
+#[must_use]
+pub fn unpack_marks(bytes: &[u8], plan: &Plan) -> Vec<Mark> {
+    let mut rest = bytes;
+    let mut marks = Vec::new();
+    while !rest.is_empty() {
+        let mark = Mark::decode(plan, &mut rest);
+        marks.push(mark.unwrap_or_else(|error| panic!("a mark between ranks of one build: {error}")));
+    }
+    marks
+}
+
 /// The checkpoint of a worker after `epoch`, cut into messages; the last one says so.
 pub fn parts(
     epoch: Epoch,
@@ -80,6 +106,7 @@ pub fn parts(
     watermarks: &Watermarks,
     panes: &Panes,
     views: &Views,
+    alerts: &Alerts,
     seen: &mut Seen,
 ) -> Vec<Message> {
     let common = common(epoch, watermarks, panes);
@@ -88,36 +115,40 @@ pub fn parts(
         Ids::Fresh => id_sections(fresh.into_iter()),
         Ids::All => id_sections(seen.iter()),
     };
-    let kinds = [pane_sections(panes), view_sections(views), ids];
-    let numbered = kinds.into_iter().enumerate();
-    let mut sections = numbered.flat_map(|(kind, sections)| sections.into_iter().map(move |s| (kind, s))).peekable();
+    let all = [pane_sections(panes), view_sections(views), alert_sections(alerts), ids];
+    let mut all = all.into_iter().flatten().peekable();
     let mut messages = Vec::new();
     loop {
-        let (mut parts, mut bytes) = ([const { Vec::new() }; 3], 0);
+        let (mut sections, mut bytes) = (Vec::new(), 0);
         while bytes < PART_BYTES_MAX
-            && let Some((kind, section)) = sections.next()
+            && let Some(section) = all.next()
         {
             bytes += section.bytes.len();
-            parts[kind].push(section);
+            sections.push(section);
         }
-        let last = sections.peek().is_none();
-        let [panes, views, ids] = parts;
-        messages.push(Message::CheckpointPart { epoch: epoch.0, common: common.clone(), panes, views, ids, last });
+        let last = all.peek().is_none();
+        messages.push(Message::CheckpointPart { epoch: epoch.0, common: common.clone(), sections, last });
         if last {
             return messages;
         }
     }
 }
 
-fn sections(by_group: Vec<Vec<u8>>) -> Vec<Section> {
-    let numbered = by_group.into_iter().enumerate();
-    numbered.filter(|(_, b)| !b.is_empty()).map(|(g, bytes)| Section { key_group: g as u8, bytes }).collect()
+fn sections(kind: Kind, by_group: Vec<Vec<u8>>) -> Vec<Section> {
+    let numbered = by_group.into_iter().enumerate().filter(|(_, bytes)| !bytes.is_empty());
+    numbered.map(|(group, bytes)| Section { kind, key_group: group as u8, bytes }).collect()
 }
 
 fn pane_sections(panes: &Panes) -> Vec<Section> {
     let mut by_group = vec![Vec::new(); KEY_GROUPS];
     panes.save(|owner, entry| by_group[usize::from(KeyGroup::of_group(owner).0)].extend_from_slice(entry));
-    sections(by_group)
+    sections(Kind::Panes, by_group)
+}
+
+fn alert_sections(alerts: &Alerts) -> Vec<Section> {
+    let mut by_group = vec![Vec::new(); KEY_GROUPS];
+    alerts.save(|owner, entry| by_group[usize::from(KeyGroup::of_group(owner).0)].extend_from_slice(entry));
+    sections(Kind::Alerts, by_group)
 }
 
 fn view_sections(views: &Views) -> Vec<Section> {
@@ -128,7 +159,7 @@ fn view_sections(views: &Views) -> Vec<Section> {
         keyed.owner_bytes(&mut key_bytes);
         keyed.encode(&mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)]);
     }
-    sections(by_group)
+    sections(Kind::Views, by_group)
 }
 
 fn id_sections(ids: impl Iterator<Item = SeenId>) -> Vec<Section> {
@@ -139,7 +170,7 @@ fn id_sections(ids: impl Iterator<Item = SeenId>) -> Vec<Section> {
         bytes.extend_from_slice(&seen.bucket.0.to_le_bytes());
         bytes.extend_from_slice(&seen.id.0.to_le_bytes());
     }
-    sections(by_group)
+    sections(Kind::Ids, by_group)
 }
 
 fn common(epoch: Epoch, watermarks: &Watermarks, panes: &Panes) -> Vec<u8> {
@@ -212,6 +243,14 @@ pub fn restore_panes(section: &Section, panes: &mut Panes) {
 pub fn restore_views(section: &Section, plan: &Plan, views: &mut Views) {
     for keyed in unpack_views(&section.bytes, plan) {
         views.restore(keyed);
+    }
+}
+
+/// Takes up what a section of a checkpoint holds of one key group's alerts.
+pub fn restore_alerts(section: &Section, alerts: &mut Alerts) {
+    let mut rest = section.bytes.as_slice();
+    while !rest.is_empty() {
+        alerts.restore(&mut rest).unwrap_or_else(|error| panic!("a checkpoint whose checksum was right: {error}"));
     }
 }
 

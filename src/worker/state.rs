@@ -10,18 +10,19 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use uuid::Uuid;
 
+use crate::core::alert::Alerts;
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::dedup::{Memory, Seen};
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Owners;
 use crate::core::plan::Plan;
-use crate::core::row::ViewRow;
+use crate::core::row::{AlertRow, ViewRow};
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::view::Views;
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
-use crate::wire::{Clock, Facts, Ids, Message, Open, Report, Restore, WireRow, WireViewRow};
+use crate::wire::{Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, WireAlert, WireRow, WireViewRow};
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
 use crate::worker::rows::{DecodedSlab, EpochRows};
@@ -56,8 +57,7 @@ type SentIds = (Vec<Option<Micros>>, Vec<u8>);
 #[derive(Debug)]
 struct Inbox {
     ids: Vec<Option<SentIds>>,
-    /// Panes and entries of views.
-    panes: Vec<Option<(Vec<u8>, Vec<u8>)>>,
+    parts: Vec<Option<Parts>>,
 }
 
 /// One worker.
@@ -84,6 +84,7 @@ pub struct State {
     seen: Seen,
     panes: Panes,
     views: Views,
+    alerts: Alerts,
 
     /// Messages to itself, and those for others.
     own: VecDeque<Message>,
@@ -112,6 +113,7 @@ impl State {
             seen: Seen::new(plan.topics.len()),
             panes: Panes::new(Arc::clone(&plan)),
             views: Views::new(Arc::clone(&plan)),
+            alerts: Alerts::new(Arc::clone(&plan)),
             own: VecDeque::new(),
             out: Vec::new(),
             plan,
@@ -170,7 +172,7 @@ impl State {
                 watermark_us: self.watermarks.of(pipeline).now.0,
                 idle_base_us: silence.map(|s| s.base.0),
                 last_up_ms: silence.map(|s| s.since.0),
-                next_close_us: self.panes.next_close(pipeline).map(|t| t.0),
+                next_close_us: self.next_close(pipeline).map(|t| t.0),
                 coming_us: self.watermarks.coming(pipeline).0,
             }
         };
@@ -182,6 +184,11 @@ impl State {
             keys: self.views.len() as u64,
             memory_bytes: 0,
         }
+    }
+
+    /// The earliest moment at which the pipeline's watermark alone changes something.
+    fn next_close(&self, pipeline: usize) -> Option<Micros> {
+        self.panes.next_close(pipeline).into_iter().chain(self.alerts.next_clear(pipeline)).min()
     }
 
     fn take(&mut self, from: usize, message: Message) {
@@ -198,7 +205,7 @@ impl State {
                 let Some(sent) = sent else { panic!("verdicts on epoch {epoch}, which was not asked about") };
                 sent.verdicts[from] = Some(duplicates);
             }
-            Message::Panes { epoch, panes, views } => self.inbox(epoch).panes[from] = Some((panes, views)),
+            Message::Panes { epoch, parts } => self.inbox(epoch).parts[from] = Some(parts),
             Message::Open(_)
             | Message::Split(_)
             | Message::Begin
@@ -215,7 +222,7 @@ impl State {
 
     fn inbox(&mut self, epoch: u64) -> &mut Inbox {
         let workers = self.owners.workers();
-        self.inbox.entry(Epoch(epoch)).or_insert_with(|| Inbox { ids: vec![None; workers], panes: vec![None; workers] })
+        self.inbox.entry(Epoch(epoch)).or_insert_with(|| Inbox { ids: vec![None; workers], parts: vec![None; workers] })
     }
 
     fn send(&mut self, worker: usize, message: Message) {
@@ -232,9 +239,12 @@ impl State {
                 let epoch = snapshot::restore_common(&bytes, &mut self.watermarks, &mut self.panes);
                 (self.decided, self.finished) = (epoch, epoch);
             }
-            Restore::Panes(section) => snapshot::restore_panes(&section, &mut self.panes),
-            Restore::Views(section) => snapshot::restore_views(&section, &self.plan, &mut self.views),
-            Restore::Ids(section) => snapshot::restore_ids(&section, &mut self.seen),
+            Restore::Section(section) => match section.kind {
+                Kind::Panes => snapshot::restore_panes(&section, &mut self.panes),
+                Kind::Views => snapshot::restore_views(&section, &self.plan, &mut self.views),
+                Kind::Alerts => snapshot::restore_alerts(&section, &mut self.alerts),
+                Kind::Ids => snapshot::restore_ids(&section, &mut self.seen),
+            },
         }
     }
 
@@ -320,8 +330,9 @@ impl State {
             let panes = snapshot::pack_panes(&self.plan, &settled.contributions, self.owners);
             self.fates.insert(sent.epoch, settled.fates);
             let views = snapshot::pack_views(&settled.entries, self.owners);
-            for (owner, (panes, views)) in panes.into_iter().zip(views).enumerate() {
-                self.send(owner, Message::Panes { epoch: sent.epoch.0, panes, views });
+            let marks = snapshot::pack_marks(&settled.marks, self.owners);
+            for (owner, ((panes, views), marks)) in panes.into_iter().zip(views).zip(marks).enumerate() {
+                self.send(owner, Message::Panes { epoch: sent.epoch.0, parts: Parts { panes, views, marks } });
             }
         }
     }
@@ -332,18 +343,20 @@ impl State {
         if self.finished == self.decided {
             return;
         }
-        if !self.inbox.get(&epoch).is_some_and(|i| i.panes.iter().all(Option::is_some)) {
+        if !self.inbox.get(&epoch).is_some_and(|i| i.parts.iter().all(Option::is_some)) {
             return;
         }
         let Some(inbox) = self.inbox.remove(&epoch) else { return };
         let Some((cut, checkpoint)) = self.cuts.remove(&epoch) else { return };
-        for (panes, views) in inbox.panes.into_iter().flatten() {
-            for keyed in snapshot::unpack_views(&views, &self.plan) {
+        let mut marks = Vec::new();
+        for parts in inbox.parts.into_iter().flatten() {
+            for keyed in snapshot::unpack_views(&parts.views, &self.plan) {
                 self.views.merge(keyed);
             }
-            for contribution in snapshot::unpack_panes(&panes, &self.plan) {
+            for contribution in snapshot::unpack_panes(&parts.panes, &self.plan) {
                 self.panes.merge(contribution);
             }
+            marks.append(&mut snapshot::unpack_marks(&parts.marks, &self.plan));
         }
         // In batch every pane closes at once, with the last round, whose cut carries `idle`.
         let changes = match (self.batch, cut.idle) {
@@ -353,15 +366,22 @@ impl State {
         };
         self.finished = epoch;
         let views = self.views.finish(epoch);
-        self.report(epoch, changes, views);
+        // A batch raises no alerts.
+        let alerts = if self.batch {
+            Vec::new()
+        } else {
+            self.alerts.finish(epoch, marks, &changes.rows, |pipeline| self.watermarks.of(pipeline).closing)
+        };
+        self.report(epoch, changes, views, alerts);
         if let Some(which) = checkpoint {
-            let parts = snapshot::parts(epoch, which, &self.watermarks, &self.panes, &self.views, &mut self.seen);
+            let parts =
+                snapshot::parts(epoch, which, &self.watermarks, &self.panes, &self.views, &self.alerts, &mut self.seen);
             self.out.extend(parts.into_iter().map(|part| (To::Coordinator, part)));
         }
         self.decide();
     }
 
-    fn report(&mut self, epoch: Epoch, changes: Changes, views: Vec<ViewRow>) {
+    fn report(&mut self, epoch: Epoch, changes: Changes, views: Vec<ViewRow>, alerts: Vec<AlertRow>) {
         let Some(fates) = self.fates.remove(&epoch) else {
             panic!("epoch {epoch} is finished before its fates are settled")
         };
@@ -378,6 +398,7 @@ impl State {
             expression_errors: fates.expression_errors,
             views: views.into_iter().map(WireViewRow::from).collect(),
             history: fates.history,
+            alerts: alerts.into_iter().map(WireAlert::from).collect(),
             emitted: fates.emitted,
             facts: self.facts(),
         };

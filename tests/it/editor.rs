@@ -83,6 +83,8 @@ windows:
     metrics: {n: count()}
 views:
   v: {key: region, latest: [at]}
+alerts:
+  odd: {on: w, anomaly: {metric: \"n\", history: 5, ewma: 0.5}}
 ";
 
 fn bundle(text: &str) -> Bundle {
@@ -97,7 +99,9 @@ fn bundle(text: &str) -> Bundle {
 #[test]
 fn it_refuses_what_check_refuses() {
     let validator = validator();
-    assert!(validator.is_valid(&yaml(RIGHT)) && bundle(RIGHT).pipelines().is_ok());
+    let errors: Vec<String> = validator.iter_errors(&yaml(RIGHT)).map(|error| error.to_string()).collect();
+    assert_eq!(errors, [""; 0]);
+    assert!(bundle(RIGHT).pipelines().is_ok());
     for (part, instead) in [
         ("pipeline: p\n", ""),
         ("pipeline: p", "pipeline: Civic"),
@@ -141,6 +145,26 @@ fn it_refuses_what_check_refuses() {
         ("latest: [at]", "latest: []"),
         ("latest: [at]", "latest: [at], history: sometimes"),
         ("key: region, ", ""),
+        ("odd: {on: w", "Odd: {on: w"),
+        ("odd: {on: w, ", "odd: {"),
+        ("odd: {on: w, ", "odd: {on: w, when: n > 1, "),
+        ("odd: {on: w, ", "odd: {on: w, key: region, "),
+        ("history: 5", "history: 1"),
+        ("history: 5, ", ""),
+        ("ewma: 0.5", "ewma: 1"),
+        ("ewma: 0.5", "zscore: 3, ewma: 0.5"),
+        ("ewma: 0.5", "zscore: 3, deviations: 3"),
+        (", ewma: 0.5", ""),
+        ("anomaly: {metric: \"n\", history: 5, ewma: 0.5}", "topic: told"),
+        (
+            "on: w, anomaly: {metric: \"n\", history: 5, ewma: 0.5}",
+            "key: region, count: \"TRUE\", at_least: 2, within: 1s",
+        ),
+        (
+            "on: w, anomaly: {metric: \"n\", history: 5, ewma: 0.5}",
+            "key: region, count: \"TRUE\", at_least: 2, for: 1s",
+        ),
+        ("on: w, anomaly: {metric: \"n\", history: 5, ewma: 0.5}", "key: region, at_least: 2, within: 1s, for: 1s"),
         ("views:", "emit: {c: {from: a}}\nviews:"),
         ("views:", "emit: {c: {body: {r: region}}}\nviews:"),
         ("views:", "emit: {c: {from: a, body: {}}}\nviews:"),
@@ -173,6 +197,7 @@ fn its_defaults_are_those_that_hold() {
             "a window" => "/windows/w",
             "late" => "/windows/w/late",
             "a view" => "/views/v",
+            "anomaly" => "/alerts/odd/anomaly",
             _ => "/nowhere",
         };
         for (key, property) in properties {
@@ -188,7 +213,7 @@ fn its_defaults_are_those_that_hold() {
             compared.insert(format!("{title}.{key}"));
         }
     }
-    assert!(compared.len() >= 11, "{compared:?}");
+    assert!(compared.len() >= 13, "{compared:?}");
 }
 
 #[test]

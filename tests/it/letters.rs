@@ -55,6 +55,7 @@ fn server(fates: HttpSetup) -> Server {
         removed: Vec::new(),
         views: Vec::new(),
         history: Vec::new(),
+        alerts: Vec::new(),
         dead_letters: letters,
         events: Vec::new(),
         mended: Mended { retried, discarded: vec![Offset(8)] },

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use caudal::core::mend::Retry;
 use caudal::core::plan::Plan;
-use caudal::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
+use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
-    Commit, DeadLetterQuery, EventQuery, OpenQuery, Progress, Reader, Store, StoreError, StoredChange, StoredEntry,
-    StoredLetter, StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, EventQuery, OpenQuery, Progress, Reader, Store, StoreError, StoredAlert,
+    StoredChange, StoredEntry, StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ pub struct Tables {
     pub rows: BTreeMap<Uuid, WindowRow>,
     pub views: BTreeMap<(usize, Arc<str>), ViewRow>,
     pub history: BTreeMap<(Offset, usize), ViewChange>,
+    pub alerts: BTreeMap<Uuid, AlertRow>,
     pub dead_letters: BTreeMap<Offset, DeadLetter>,
     pub events: BTreeMap<Offset, AuditEvent>,
     /// By letter: the event that is its retry.
@@ -126,6 +127,7 @@ impl Tables {
         self.rows.extend(commit.rows.iter().map(|r| (r.metric_id, r.clone())));
         self.dead_letters.extend(commit.dead_letters.iter().map(|d| (d.offset, d.clone())));
         self.views.extend(commit.views.iter().map(|row| ((row.view, row.key.clone()), row.clone())));
+        self.alerts.extend(commit.alerts.iter().map(|row| (row.alert_id, row.clone())));
         for change in &commit.history {
             self.history.entry((change.offset, change.view)).or_insert_with(|| change.clone());
         }
@@ -219,6 +221,21 @@ impl Reader for MemoryStore {
         Ok(rows)
     }
 
+    fn alerts(&mut self, query: &AlertQuery) -> Result<Vec<StoredAlert>, StoreError> {
+        let stored = |row| StoredAlert::of(&self.plan, row);
+        let mut alerts: Vec<StoredAlert> = self.lock().tables.alerts.values().map(stored).collect();
+        let key = |alert: &StoredAlert| (alert.raised, alert.alert_id);
+        alerts.sort_by_key(|alert| std::cmp::Reverse(key(alert)));
+        alerts.retain(|alert| {
+            query.pipeline.as_ref().is_none_or(|p| *p == alert.pipeline)
+                && query.alert.as_ref().is_none_or(|a| *a == alert.alert)
+                && query.active.is_none_or(|active| active == alert.cleared.is_none())
+                && query.after.is_none_or(|after| key(alert) < after)
+        });
+        alerts.truncate(query.limit as usize);
+        Ok(alerts)
+    }
+
     fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError> {
         let tables = &self.lock().tables;
         let mut entries: Vec<StoredEntry> = tables
@@ -294,15 +311,9 @@ impl Reader for MemoryStore {
         Ok(tables.dead_letters.get(&offset).map(|letter| tables.letter(letter)))
     }
 
-    fn open_letters(
-        &mut self,
-        query: &OpenQuery,
-        after: Option<Offset>,
-        limit: u32,
-    ) -> Result<Vec<Offset>, StoreError> {
+    fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError> {
         let tables = &self.lock().tables;
-        let offsets = tables.open(query).map(|d| d.offset).filter(|o| after.is_none_or(|after| *o > after));
-        Ok(offsets.take(limit as usize).collect())
+        Ok(tables.open(query).map(|d| d.offset).take(limit as usize).collect())
     }
 
     fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError> {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::http_unit::{Server, Setup};
+use crate::support::job::until;
 
 /// A file with these routes, from line 14 on.
 fn bundle(routes: &str) -> Bundle {
@@ -110,7 +111,8 @@ fn wrong_routes_are_refused_with_their_place() {
     check("{windows: w}", 5, "`get: PATH` is missing");
     check("{get: /a, post: /b, windows: w}", 21, "one method");
     check("{fetch: /a, get: /a, windows: w}", 6, "unknown key \"fetch\"");
-    check("{get: /a, windows: w, alerts: x}", 27, "does not have \"alerts\" yet");
+    check("{get: /a, windows: w, alerts: x}", 5, "one of windows, view, history and alerts");
+    check("{get: /a, alerts: x}", 23, "this file has no alert \"x\"");
     check("{get: a, windows: w}", 11, "no path of a route");
     check("{get: /a/, windows: w}", 11, "no path of a route");
     check("{get: /../etc, windows: w}", 11, "no path of a route");
@@ -119,8 +121,8 @@ fn wrong_routes_are_refused_with_their_place() {
     check("{get: '/{key}', view: v}", 11, "begins with a part of its own");
     check("{get: /events, windows: w}", 11, "Caudal's own");
     check("{get: '/windows/{key}', view: v}", 11, "Caudal's own");
-    check("{get: /a}", 5, "one of windows, view and history");
-    check("{get: /a, windows: w, view: v}", 5, "one of windows, view and history");
+    check("{get: /a}", 5, "one of windows, view, history and alerts");
+    check("{get: /a, windows: w, view: v}", 5, "one of windows, view, history and alerts");
     check("{get: /a, windows: x}", 24, "no window \"x\"");
     check("{get: /a, view: vv}", 21, "no view \"vv\"");
     check("{get: '/a/{key}', windows: w}", 11, "no key in the path");
@@ -234,7 +236,8 @@ fn the_key_in_the_path_is_the_events() {
     patch("/prescriptions/a%00b", "{}").assert_problem(400, "NUL");
     patch("/prescriptions/%ff", "{}").assert_problem(400, "UTF-8");
     assert_eq!(server.call("PUT", "/prescriptions/rx-7", &[], b"{}").status, 202);
-    assert_eq!(server.get("/ledger").json()["accepted"], 3);
+    // What is on disk is told of a moment later.
+    until("three are accepted", || server.get("/ledger").json()["accepted"] == 3);
 }
 
 /// Three users in the view, with two rows of the window, and a history of two.
@@ -284,6 +287,7 @@ fn commit_results(server: &Server, users: &[&str], history: bool) {
         removed: Vec::new(),
         views: (0..).zip(users).map(view).collect(),
         history: if history { vec![change(1), change(4)] } else { Vec::new() },
+        alerts: Vec::new(),
         dead_letters: Vec::new(),
         events: Vec::new(),
         mended: Mended::default(),

@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use crate::core::plan::{ColumnKind, PipelinePlan, Plan, TimeFormat, TopicPlan, ViewPlan, WindowKind, WindowPlan};
+use crate::core::emit::ALERT_FIELDS;
+use crate::core::plan::{
+    AlertPlan, Anomaly, ColumnKind, Detector, PipelinePlan, Plan, Rule, TimeFormat, TopicPlan, ViewPlan, WindowKind,
+    WindowPlan,
+};
 use crate::core::schema::FieldType;
 use crate::core::units::{Micros, TopicId};
 use crate::pipeline::{Pipelines, Spelled, duration, format_name, zone_name};
@@ -45,6 +49,7 @@ pub struct Pipeline {
     pub derived: Vec<Derived>,
     pub windows: Vec<Window>,
     pub views: Vec<View>,
+    pub alerts: Vec<Alert>,
     pub emits: Vec<Emit>,
 }
 
@@ -104,6 +109,17 @@ pub struct Emit {
     /// Topics, or the window whose closed rows they are.
     pub from: Vec<String>,
     pub fields: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Alert {
+    pub name: String,
+    /// What raises it, in words.
+    pub by: String,
+    /// What clears it, in words.
+    pub cleared: String,
+    /// The fields for whose values it is raised one by one.
+    pub key: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,6 +184,13 @@ impl Pipeline {
             derived: derived.collect(),
             windows: windows.map(|(window, calls)| Window::of(plan, window, calls)).collect(),
             views: views.iter().zip(&spelled.keys).map(|(view, key)| View::of(view, key)).collect(),
+            alerts: plan
+                .alerts
+                .get(pipeline.alerts.clone())
+                .unwrap_or_default()
+                .iter()
+                .map(|alert| Alert::of(plan, alert))
+                .collect(),
             emits: emits(plan, pipeline),
         }
     }
@@ -197,7 +220,14 @@ fn emits(plan: &Plan, pipeline: &PipelinePlan) -> Vec<Emit> {
             fields: own.cloned().collect(),
         })
     });
-    of_events.chain(of_rows).collect()
+    let alerts = || plan.alerts.get(pipeline.alerts.clone()).unwrap_or_default().iter();
+    let mut topics: Vec<TopicId> = alerts().filter_map(|alert| alert.topic).collect();
+    topics.dedup();
+    let of_alerts = topics.into_iter().filter_map(|topic| {
+        let from = alerts().filter(|alert| alert.topic == Some(topic)).map(|alert| format!("alert {}", alert.name));
+        Some(Emit { topic: name(topic)?, from: from.collect(), fields: ALERT_FIELDS.map(str::to_owned).to_vec() })
+    });
+    of_events.chain(of_rows).chain(of_alerts).collect()
 }
 
 /// Each field once, although a group and a metric keep it in different ways.
@@ -261,6 +291,53 @@ impl Window {
             sqlite,
             postgres,
         }
+    }
+}
+
+impl Alert {
+    fn of(plan: &Plan, alert: &AlertPlan) -> Self {
+        let window = |at: usize| plan.windows.get(at);
+        let name = |at: usize| window(at).map_or("", |window| window.name.as_str());
+        let silence = |at: usize| window(at).map(|w| duration::format(w.kind.step())).unwrap_or_default();
+        let row_clears = |what: &str, at: usize| format!("a closed row {what}, or {} without a row", silence(at));
+        let (by, cleared) = match &alert.rule {
+            Rule::Condition { window, .. } => (
+                format!("a row of {}, open or closed, for which its condition is true", name(*window)),
+                row_clears("for which it is not", *window),
+            ),
+            Rule::Anomaly(Anomaly { window: at, metric, history, detector, remember }) => {
+                let metric = window(*at).and_then(|window| window.metrics.get(*metric));
+                let metric = metric.map_or("", |(name, _)| name.as_str());
+                let far = match detector {
+                    Detector::ZScore(limit) => {
+                        format!("{limit} standard deviations or more from the mean of the {history} before it")
+                    }
+                    Detector::Ewma { weight, deviations } => format!(
+                        "{deviations} standard deviations or more from the moving average (weight {weight}) of those before it, {history} at least"
+                    ),
+                };
+                let forgotten = duration::format(*remember);
+                (
+                    format!(
+                        "a closed row of {} whose {metric} lies {far} (forgotten after {forgotten} without a row)",
+                        name(*at)
+                    ),
+                    row_clears("whose value does not", *at),
+                )
+            }
+            Rule::Pattern(pattern) => {
+                let within = duration::format(pattern.within);
+                let unless = if pattern.unless.is_some() { ", without one of `unless` between" } else { "" };
+                let lasts = pattern.lasts.map(|lasts| format!("itself after {}", duration::format(lasts)));
+                let ends = pattern.unless.map(|_| "an event of `unless`".to_owned());
+                (
+                    format!("{} events of `count` within {within}{unless}", pattern.at_least),
+                    ends.into_iter().chain(lasts).collect::<Vec<_>>().join(", or by "),
+                )
+            }
+        };
+        let key = alert.key_fields(&plan.windows).iter().map(|field| field.name.clone()).collect();
+        Self { name: alert.name.clone(), by, cleared, key }
     }
 }
 

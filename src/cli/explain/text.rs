@@ -1,6 +1,6 @@
 //! What `explain` tells, for people: each pipeline as YAML, the plan in its comments.
 
-use crate::cli::explain::facts::{Column, Derived, Emit, Field, Job, Pipeline, Topic, View, Window};
+use crate::cli::explain::facts::{Alert, Column, Derived, Emit, Field, Job, Pipeline, Topic, View, Window};
 
 /// One document for each pipeline.
 pub fn job(job: &Job) -> String {
@@ -9,7 +9,7 @@ pub fn job(job: &Job) -> String {
 }
 
 fn document(job: &Job, pipeline: &Pipeline) -> String {
-    let Pipeline { file, name, effective, topics, fields, derived, windows, views, emits } = pipeline;
+    let Pipeline { file, name, effective, topics, fields, derived, windows, views, alerts, emits } = pipeline;
     let topics: Vec<&Topic> = job.topics.iter().filter(|topic| topics.contains(&topic.name)).collect();
     let mut plan = Vec::new();
     plan.extend(heading("What it reads"));
@@ -20,6 +20,7 @@ fn document(job: &Job, pipeline: &Pipeline) -> String {
     plan.extend(watermark(&topics));
     plan.extend(windows.iter().flat_map(about_window));
     plan.extend(views.iter().flat_map(about_view));
+    plan.extend(alerts.iter().flat_map(about_alert));
     plan.extend(emits.iter().flat_map(about_emit));
     // Whatever the file is called, it stays in its comment.
     let file = file.replace(['\n', '\r'], " ");
@@ -112,6 +113,15 @@ fn about_window(window: &Window) -> Vec<String> {
 fn column_row(column: &Column) -> [String; 4] {
     let Column { name, postgres, sqlite, of } = column;
     [name.clone(), (*postgres).to_owned(), (*sqlite).to_owned(), of.replace('\n', " ")]
+}
+
+fn about_alert(Alert { name, by, cleared, key }: &Alert) -> Vec<String> {
+    let mut lines = heading(&format!("Alert {name}")).to_vec();
+    let each = if key.is_empty() { String::new() } else { format!(" For each {} by itself.", key.join(", ")) };
+    lines.push(format!("Raised by {by}.{each}"));
+    lines.push(format!("Cleared by {cleared}."));
+    lines.push(format!("GET /alerts?alert={name} tells of it; SELECT * FROM alerts WHERE alert = '{name}'."));
+    lines
 }
 
 fn about_emit(Emit { topic, from, fields }: &Emit) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::core::emit::{Emission, Emitted, emission};
 use crate::core::plan::Plan;
-use crate::core::row::WindowRow;
+use crate::core::row::{AlertRow, WindowRow};
 use crate::core::units::{Epoch, Offset};
 
 /// The emissions under way.
@@ -31,13 +31,14 @@ impl Emitting {
         plan: &Plan,
         epoch: Epoch,
         rows: &[WindowRow],
+        alerts: &[AlertRow],
         emitted: Vec<Emitted>,
     ) -> Option<Emission> {
         self.finished = epoch;
         if epoch <= self.logged {
             return None;
         }
-        let emission = emission(plan, epoch, rows, emitted)?;
+        let emission = emission(plan, epoch, rows, alerts, emitted)?;
         self.pending.push_back((epoch, None));
         Some(emission)
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::core::aggregate::{Contribution, PaneKey, Partial};
 use crate::core::columns::GroupValue;
-use crate::core::encoding::{NotAPane, put_count, take, take_count};
+use crate::core::encoding::{NotAPane, put_count, take, take_count, take_micros};
 use crate::core::epoch::Cut;
 use crate::core::identity::{digest, metric_id};
 use crate::core::plan::{Plan, WindowKind, WindowPlan};
@@ -76,14 +76,12 @@ impl WindowKind {
 
 /// Bytes that are the same for all keys that must meet at one owner.
 pub fn owner_bytes(window: &WindowPlan, key: &PaneKey, into: &mut Vec<u8>) {
-    // A group's slices and sessions meet, whatever their starts; groups that compete meet, whatever their values.
-    let start = matches!(window.kind, WindowKind::Tumbling { .. }).then_some(key.start);
+    // A group's slices and sessions meet, whatever their starts, and so do its panes where an alert compares them; groups that compete meet,
+    // whatever their values.
+    let apart = matches!(window.kind, WindowKind::Tumbling { .. }) && !window.watched;
+    let start = apart.then_some(key.start);
     let group = if window.top.is_some() { &[] } else { key.group.as_slice() };
     PaneKey { window: key.window, start: start.unwrap_or_default(), group: group.to_vec() }.encode(into);
-}
-
-fn take_micros(rest: &mut &[u8]) -> Result<Micros, NotAPane> {
-    Ok(Micros(i64::from_le_bytes(take(rest)?)))
 }
 
 /// The rows that an epoch changes.

@@ -140,7 +140,7 @@ fn by_rank(top: Top, a: &WindowRow, b: &WindowRow) -> Ordering {
 /// For which rows the window's `having` is true.
 fn holds(names: &Names, rows: &[WindowRow]) -> Vec<bool> {
     match &names.window.having {
-        Some(having) => condition::holds(having, names.plan, names.window, rows),
+        Some(having) => condition::holds(having, names.plan, names.window, &rows.iter().collect::<Vec<_>>()),
         None => vec![true; rows.len()],
     }
 }

@@ -4,9 +4,10 @@
 mod text;
 
 use crate::core::json::Object;
-use crate::core::plan::{Audit, FieldPath, TimeFormat, TopicPlan, Unit, WindowKind};
+use crate::core::plan::{Audit, Detector, FieldPath, TimeFormat, TopicPlan, Unit, WindowKind};
 use crate::core::units::Micros;
 use crate::pipeline::Pipelines;
+use crate::pipeline::alerts::{Alert, WrittenAnomaly, WrittenPattern, WrittenRule};
 use crate::pipeline::audit;
 use crate::pipeline::cases::{Case, Expected, Given};
 use crate::pipeline::duration;
@@ -28,6 +29,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
         filter,
         windows,
         views,
+        alerts,
         emits,
         audit,
         generate,
@@ -38,6 +40,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
     let derived: Vec<_> = derived.iter().map(|(name, sql)| (name.it.clone(), text(&sql.it))).collect();
     let windows: Vec<_> = windows.iter().map(|w| (w.name.it.clone(), window(w))).collect();
     let views: Vec<_> = views.iter().map(|v| (v.name.it.clone(), view(v))).collect();
+    let alerts: Vec<_> = alerts.iter().map(|a| (a.name.it.clone(), alert(a))).collect();
     let emits: Vec<_> = emits.iter().map(|e| (e.topic.it.clone(), emit(e))).collect();
     let routes: Vec<_> = routes.iter().map(route).collect();
     let cases: Vec<_> = cases.iter().map(case).collect();
@@ -52,6 +55,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
             if windows.is_empty() { Item::Absent("nothing is counted in windows") } else { Item::Map(windows) },
         ),
         entry("views", if views.is_empty() { Item::Absent("no view is kept") } else { Item::Map(views) }),
+        entry("alerts", if alerts.is_empty() { Item::Absent("nobody is told of anything") } else { Item::Map(alerts) }),
         entry("emit", if emits.is_empty() { Item::Absent("no events are made") } else { Item::Map(emits) }),
         entry("audit", audit_of(audit)),
         entry("generate", generate_of(topics, generate, pipelines)),
@@ -179,6 +183,40 @@ fn view(view: &View) -> Item {
     ])
 }
 
+fn alert(alert: &Alert) -> Item {
+    let Alert { name: _, rule, topic } = alert;
+    let topic = entry("topic", or(topic.as_ref(), |topic| text(&topic.it), "it is no event"));
+    let mut items = match rule {
+        None => vec![entry("on", Item::Absent("it has a fault"))],
+        Some(WrittenRule::Condition { on, when }) => vec![entry("on", text(&on.it)), entry("when", text(&when.it))],
+        Some(WrittenRule::Anomaly { on, anomaly }) => {
+            let WrittenAnomaly { metric, history, detector, remember } = anomaly;
+            let mut line = vec![("metric", text(&metric.it)), ("history", plain(history))];
+            match detector {
+                Detector::ZScore(limit) => line.push(("zscore", plain(limit))),
+                Detector::Ewma { weight, deviations } => {
+                    line.extend([("ewma", plain(weight)), ("deviations", plain(deviations))]);
+                }
+            }
+            line.push(("remember", span(remember.it)));
+            vec![entry("on", text(&on.it)), entry("anomaly", Item::Line(line))]
+        }
+        Some(WrittenRule::Pattern(pattern)) => {
+            let WrittenPattern { key, count, unless, at_least, within, lasts } = pattern;
+            vec![
+                entry("key", path(&key.it)),
+                entry("count", text(&count.it)),
+                entry("unless", or(unless.as_ref(), |sql| text(&sql.it), "no event begins the count anew")),
+                entry("at_least", plain(at_least)),
+                entry("within", span(*within)),
+                entry("for", or(*lasts, span, "until an event clears it")),
+            ]
+        }
+    };
+    items.push(topic);
+    Item::Map(items)
+}
+
 fn emit(emit: &Emit) -> Item {
     let Emit { topic: _, from, when, body } = emit;
     Item::Map(vec![
@@ -200,7 +238,8 @@ fn audit_of(audit::Written { level, jsonl }: &audit::Written) -> Item {
 }
 
 fn route(route: &routes::Written) -> Item {
-    let routes::Written { place: _, method, path, windows, view, history, list, field, topic, key, fill } = route;
+    let routes::Written { place: _, method, path, windows, view, history, alerts, list, field, topic, key, fill } =
+        route;
     let verb = match method {
         Method::Get => "get",
         Method::Post => "post",
@@ -208,7 +247,7 @@ fn route(route: &routes::Written) -> Item {
         Method::Patch => "patch",
     };
     let named = [("windows", windows), ("view", view), ("history", history), ("as", list), ("field", field)];
-    let named = named.into_iter().chain([("topic", topic), ("key", key)]);
+    let named = named.into_iter().chain([("alerts", alerts), ("topic", topic), ("key", key)]);
     let named = named.filter_map(|(name, value)| Some((name, text(&value.as_ref()?.it))));
     let mut items: Vec<(&'static str, Item)> = vec![(verb, text(&path.it))];
     items.extend(named);

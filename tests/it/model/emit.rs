@@ -2,16 +2,17 @@
 
 use caudal::core::columns::GroupValue;
 use caudal::core::expression::Type;
-use caudal::core::identity::{emitted_id, metric_id, row_event_id};
-use caudal::core::plan::{ColumnKind, EmitPlan, Plan, WindowPlan};
+use caudal::core::identity::{alert_event_id, emitted_id, metric_id, row_event_id};
+use caudal::core::plan::{AlertPlan, ColumnKind, EmitPlan, Plan, WindowPlan};
 use caudal::core::row::Value as Metered;
 use caudal::core::time::format;
 use caudal::core::units::{Micros, Offset, TopicId};
 use serde_json::{Map, Value, json};
 
+use super::alert::{self, Told};
 use super::event::{Row, Valid};
 use super::json::{Json, parse};
-use super::window::Closed;
+use super::window::Published;
 use crate::scalar::Scalar;
 
 /// An event of an emitted topic, its fields in no particular order.
@@ -61,7 +62,7 @@ pub fn of_event(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &
 }
 
 /// The event that a closed row is.
-pub fn of_row(pipeline: &str, window: &WindowPlan, topic: usize, row: &Closed) -> Emitted {
+pub fn of_row(pipeline: &str, window: &WindowPlan, topic: usize, row: &Published) -> Emitted {
     let (start, group) = &row.place;
     let id = metric_id(pipeline, &window.name, Micros(*start), group);
     let mut event = Map::new();
@@ -72,27 +73,57 @@ pub fn of_row(pipeline: &str, window: &WindowPlan, topic: usize, row: &Closed) -
     set("window_start", json!(format(Micros(*start))));
     set("window_end", json!(format(Micros(row.end))));
     for (field, value) in window.group.iter().zip(group) {
-        let value = match (value, field.of_type) {
-            (GroupValue::Null, _) => Value::Null,
-            (GroupValue::Text(text), _) => json!(text.as_ref()),
-            (GroupValue::Bool(value), Type::Text) => json!(value.to_string()),
-            (GroupValue::Integer(value), Type::Text) => json!(value.to_string()),
-            (GroupValue::Bool(value), _) => json!(value),
-            (GroupValue::Integer(value), _) => json!(value),
-        };
-        set(&field.name, value);
+        set(&field.name, of_group(value, field.of_type));
     }
     for ((name, _), value) in window.metrics.iter().zip(&row.values) {
-        let value = match value {
-            Metered::Null => Value::Null,
-            Metered::Integer(integer) => parse(integer.to_string().as_bytes()).unwrap().to_value(),
-            Metered::Number(number) => json!(number),
-            Metered::Boolean(boolean) => json!(boolean),
-            Metered::Text(text) => json!(text.as_ref()),
-        };
-        set(name, value);
+        set(name, of_metric(value));
     }
     set("event_count", json!(row.event_count));
     set("revision", json!(row.revision));
     Emitted { topic, event: Value::Object(event) }
+}
+
+/// The event that tells of an alert.
+pub fn of_alert(plan: &Plan, alert: &AlertPlan, topic: usize, told: &Told) -> Emitted {
+    let cleared = told.cleared.is_some();
+    let moment = |at: i64| json!(format(Micros(at)));
+    let fields = alert::key_fields(plan, alert).iter().zip(&told.key);
+    let key: Map<String, Value> =
+        fields.map(|(field, value)| (field.name.clone(), of_group(value, field.of_type))).collect();
+    let event = json!({
+        "event_id": alert_event_id(told.id, cleared).to_string(),
+        "timestamp": moment(told.cleared.unwrap_or(told.raised)),
+        "alert_id": told.id.to_string(),
+        "pipeline": plan.pipelines[alert.pipeline].name,
+        "alert": alert.name,
+        "state": if cleared { "cleared" } else { "raised" },
+        "key": key,
+        "window_start": moment(told.from),
+        "window_end": moment(told.to),
+        "raised_at": moment(told.raised),
+        "details": told.details,
+    });
+    Emitted { topic, event }
+}
+
+fn of_group(value: &GroupValue, of_type: Type) -> Value {
+    match (value, of_type) {
+        (GroupValue::Null, _) => Value::Null,
+        (GroupValue::Text(text), _) => json!(text.as_ref()),
+        (GroupValue::Bool(value), Type::Text) => json!(value.to_string()),
+        (GroupValue::Integer(value), Type::Text) => json!(value.to_string()),
+        (GroupValue::Bool(value), _) => json!(value),
+        (GroupValue::Integer(value), _) => json!(value),
+    }
+}
+
+/// A metric's value as JSON.
+pub fn of_metric(value: &Metered) -> Value {
+    match value {
+        Metered::Null => Value::Null,
+        Metered::Integer(integer) => parse(integer.to_string().as_bytes()).unwrap().to_value(),
+        Metered::Number(number) => json!(number),
+        Metered::Boolean(boolean) => json!(boolean),
+        Metered::Text(text) => json!(text.as_ref()),
+    }
 }

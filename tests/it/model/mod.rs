@@ -5,6 +5,7 @@
 //! It knows the plan's and the rows' types, and nothing of how the engine works.
 
 mod event;
+pub mod alert;
 mod emit;
 pub mod json;
 mod metric;
@@ -24,11 +25,13 @@ use caudal::core::plan::{ColumnKind, ColumnPlan, Plan, TopicPlan};
 use caudal::core::row::Value as Metered;
 use caudal::core::units::{Epoch, Millis, Offset, TopicId};
 
+use alert::{Alert, Told};
 pub use emit::Emitted;
 pub use event::is_read;
 use event::{Identity, Rules, Valid};
 use json::Json;
-use window::{Passed, Window};
+use uuid::Uuid;
+use window::{Passed, Published, Window};
 
 /// A record of the log, as far as results depend on it.
 #[derive(Clone, Debug)]
@@ -89,6 +92,8 @@ pub struct Outcome {
     pub views: BTreeMap<view::Place, view::Entry>,
     /// By offset and view: the key, and the fields that the event has.
     pub history: BTreeMap<(u64, usize), (String, serde_json::Map<String, serde_json::Value>)>,
+    /// As they were last told of.
+    pub alerts: BTreeMap<Uuid, Told>,
     /// By epoch, in order.
     pub emitted: BTreeMap<u64, Vec<Emitted>>,
     /// Topics that take nothing from outside.
@@ -236,6 +241,7 @@ struct Model<'a> {
     /// Per `emit`: what the epoch's events come to, by offset.
     made: Vec<BTreeMap<u64, Emitted>>,
     windows: Vec<Window<'a>>,
+    alerts: Vec<Alert<'a>>,
     outcome: Outcome,
 }
 
@@ -258,6 +264,7 @@ impl<'a> Model<'a> {
             all_watermarks: vec![Vec::new(); plan.pipelines.len()],
             made: vec![BTreeMap::new(); plan.emits.len()],
             windows: plan.windows.iter().map(Window::new).collect(),
+            alerts: (0..plan.alerts.len()).map(|at| Alert::new(plan, at)).collect(),
             outcome: Outcome {
                 expression_errors: vec![0; plan.pipelines.len()],
                 emitted_topics: (0..plan.topics.len()).filter(|&at| plan.topics[at].emitted.is_some()).collect(),
@@ -324,11 +331,21 @@ impl<'a> Model<'a> {
     fn emit(&mut self, epoch: u64) {
         let made = self.made.iter_mut().flat_map(|made| std::mem::take(made).into_values());
         let mut emitted: Vec<Emitted> = made.collect();
-        for (window, plan) in self.windows.iter_mut().zip(&self.plan.windows) {
-            let closed = window.take_closed();
+        let published: Vec<Vec<Published>> = self.windows.iter_mut().map(Window::take_published).collect();
+        for (rows, plan) in published.iter().zip(&self.plan.windows) {
             if let Some(topic) = plan.topic {
                 let pipeline = &self.plan.pipelines[plan.pipeline].name;
-                emitted.extend(closed.into_iter().map(|row| emit::of_row(pipeline, plan, usize::from(topic.0), &row)));
+                let closed = rows.iter().filter(|row| row.closed);
+                emitted.extend(closed.map(|row| emit::of_row(pipeline, plan, usize::from(topic.0), row)));
+            }
+        }
+        for (alert, plan) in self.alerts.iter_mut().zip(&self.plan.alerts) {
+            let rows = plan.rule.window().map_or(&[][..], |window| &published[window]);
+            let told = alert.end_epoch(epoch, rows, self.watermarks[plan.pipeline].before);
+            for told in told {
+                self.outcome.happened.note(alert::happened(plan, &told), 1);
+                emitted.extend(plan.topic.map(|topic| emit::of_alert(self.plan, plan, usize::from(topic.0), &told)));
+                self.outcome.alerts.insert(told.id, told);
             }
         }
         if !emitted.is_empty() {
@@ -372,8 +389,14 @@ impl<'a> Model<'a> {
             self.outcome.expression_errors[number] += errors;
             let Some(row) = row else { continue };
             through = true;
-            // A pipeline without windows counts what it lets through, and so does one with views or `emit`.
+            // A pipeline without windows counts what it lets through, and so does one with views, patterns or `emit`.
             counted |= pipeline.windows.is_empty() || !pipeline.views.is_empty() || !pipeline.emits.is_empty();
+            for at in pipeline.alerts.clone() {
+                counted |= self.alerts[at].is_pattern();
+                if !self.batch {
+                    self.alerts[at].add((valid.time as i64, offset), &row);
+                }
+            }
             for at in pipeline.emits.clone() {
                 let emitted = emit::of_event(plan, &plan.emits[at], valid, offset, &row);
                 self.made[at].extend(emitted.map(|emitted| (offset, emitted)));

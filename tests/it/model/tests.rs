@@ -47,6 +47,7 @@ fn window(kind: WindowKind, late_allow_ms: i64) -> WindowPlan {
         having: None,
         top: None,
         topic: None,
+        watched: false,
     }
 }
 
@@ -78,7 +79,16 @@ fn plan(topics: Vec<TopicPlan>, pipelines: Vec<PipelinePlan>, windows: Vec<Windo
     let column = |name: &str, kind| ColumnPlan { path: FieldPath::top(name), kind };
     let columns =
         vec![column("g", ColumnKind::Group), column("flag", ColumnKind::Boolean), column("x", ColumnKind::Number)];
-    Plan { topic_field: "source".to_owned(), topics, columns, pipelines, windows, views: Vec::new(), emits: Vec::new() }
+    Plan {
+        topic_field: "source".to_owned(),
+        topics,
+        columns,
+        pipelines,
+        windows,
+        views: Vec::new(),
+        alerts: Vec::new(),
+        emits: Vec::new(),
+    }
 }
 
 /// One topic, one pipeline, one window.

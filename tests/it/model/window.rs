@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use caudal::core::columns::GroupValue;
 use caudal::core::epoch::Cut;
-use caudal::core::expression::Type;
+use caudal::core::expression::{Expr, Type};
 use caudal::core::plan::{Metric, WindowKind, WindowPlan};
 use caudal::core::row::Value;
 
@@ -57,17 +57,18 @@ pub struct Window<'a> {
     arrived: BTreeMap<Vec<GroupValue>, Vec<Rc<Taken>>>,
     last_emit: u64,
     rows: BTreeMap<Place, Stored>,
-    /// Rows that this epoch published closed.
-    closed: BTreeMap<Place, Closed>,
+    /// Rows that this epoch published, where somebody asks.
+    published: BTreeMap<Place, Published>,
 }
 
-/// A row as it is published when its window has closed.
-pub struct Closed {
+/// A row as it is published.
+pub struct Published {
     pub place: Place,
     pub end: i64,
     pub values: Vec<Value>,
     pub event_count: u64,
     pub revision: u32,
+    pub closed: bool,
 }
 
 /// Which moments the watermark, or a batch's end, has passed.
@@ -121,7 +122,7 @@ impl<'a> Window<'a> {
             arrived: BTreeMap::new(),
             last_emit: 0,
             rows: BTreeMap::new(),
-            closed: BTreeMap::new(),
+            published: BTreeMap::new(),
         }
     }
 
@@ -268,47 +269,31 @@ impl<'a> Window<'a> {
             closed: pane.shown_closed,
             epoch,
         };
-        if stored.closed && self.plan.topic.is_some() {
-            let closed = Closed {
+        if self.plan.topic.is_some() || self.plan.watched {
+            let published = Published {
                 place: place.clone(),
                 end: stored.end,
                 values: values(self.plan, &stored.events),
                 event_count: stored.events.len() as u64,
                 revision: stored.revision,
+                closed: stored.closed,
             };
-            self.closed.insert(place.clone(), closed);
+            self.published.insert(place.clone(), published);
         }
         self.rows.insert(place.clone(), stored);
     }
 
-    /// The rows that the epoch has published closed, in order.
-    pub fn take_closed(&mut self) -> Vec<Closed> {
-        std::mem::take(&mut self.closed).into_values().collect()
+    /// The rows that the epoch has published, in order.
+    pub fn take_published(&mut self) -> Vec<Published> {
+        std::mem::take(&mut self.published).into_values().collect()
     }
 
     /// Whether the condition on rows is true of a pane's row.
     fn having(&self, place: &Place) -> bool {
         let Some(having) = &self.plan.having else { return true };
-        let (start, group) = place;
         let pane = &self.panes[place];
-        let of_group = self.plan.group.iter().zip(group).map(|(field, value)| match (field.of_type, value) {
-            (Type::Text, GroupValue::Text(text)) => Some(Scalar::Text(text.to_string())),
-            (Type::Integer, GroupValue::Integer(integer)) => Some(Scalar::Integer(*integer)),
-            (Type::Boolean, GroupValue::Bool(boolean)) => Some(Scalar::Boolean(*boolean)),
-            _ => None,
-        });
-        let metrics = values(self.plan, &pane.events).into_iter().map(|value| match value {
-            Value::Null => None,
-            // An integer past 64 bits is no value to an expression.
-            Value::Integer(integer) => i64::try_from(integer).ok().map(Scalar::Integer),
-            Value::Number(number) => Some(Scalar::Number(number)),
-            Value::Boolean(boolean) => Some(Scalar::Boolean(boolean)),
-            Value::Text(text) => Some(Scalar::Text(text.to_string())),
-        });
-        let facts =
-            [Scalar::Integer(pane.events.len() as i64), Scalar::Timestamp(*start), Scalar::Timestamp(pane.end as i64)];
-        let row: Vec<Option<Scalar>> = of_group.chain(metrics).chain(facts.map(Some)).collect();
-        scalar(having, &row, *start).0 == Some(Scalar::Boolean(true))
+        let values = values(self.plan, &pane.events);
+        is_true(having, self.plan, place, pane.end as i64, &values, pane.events.len() as u64)
     }
 
     /// The rows that stand in the store.
@@ -326,6 +311,34 @@ impl<'a> Window<'a> {
             (place, row)
         })
     }
+}
+
+/// Whether a condition on rows is true of one.
+pub fn is_true(
+    condition: &Expr,
+    plan: &WindowPlan,
+    (start, group): &Place,
+    end: i64,
+    values: &[Value],
+    event_count: u64,
+) -> bool {
+    let of_group = plan.group.iter().zip(group).map(|(field, value)| match (field.of_type, value) {
+        (Type::Text, GroupValue::Text(text)) => Some(Scalar::Text(text.to_string())),
+        (Type::Integer, GroupValue::Integer(integer)) => Some(Scalar::Integer(*integer)),
+        (Type::Boolean, GroupValue::Bool(boolean)) => Some(Scalar::Boolean(*boolean)),
+        _ => None,
+    });
+    let metrics = values.iter().map(|value| match value {
+        Value::Null => None,
+        // An integer past 64 bits is no value to an expression.
+        Value::Integer(integer) => i64::try_from(*integer).ok().map(Scalar::Integer),
+        Value::Number(number) => Some(Scalar::Number(*number)),
+        Value::Boolean(boolean) => Some(Scalar::Boolean(*boolean)),
+        Value::Text(text) => Some(Scalar::Text(text.to_string())),
+    });
+    let facts = [Scalar::Integer(event_count as i64), Scalar::Timestamp(*start), Scalar::Timestamp(end)];
+    let row: Vec<Option<Scalar>> = of_group.chain(metrics).chain(facts.map(Some)).collect();
+    scalar(condition, &row, *start).0 == Some(Scalar::Boolean(true))
 }
 
 fn values(plan: &WindowPlan, events: &[Rc<Taken>]) -> Vec<Value> {

@@ -151,9 +151,16 @@ fn note(world: &mut World, outcome: &Outcome) {
     seen.note("emitted events that nobody reads", unread.len() as u64);
     let late = |letter: &&Letter| {
         let topic = letter.topic.as_ref().and_then(|name| plan.topic(name));
-        letter.reason == Reason::Late && topic.is_some_and(|topic| plan.windows.iter().any(|w| w.topic == Some(topic)))
+        letter.reason == Reason::Late
+            && topic.is_some_and(|topic| {
+                plan.windows
+                    .iter()
+                    .map(|w| w.topic)
+                    .chain(plan.alerts.iter().map(|a| a.topic))
+                    .any(|of| of == Some(topic))
+            })
     };
-    assert_eq!(outcome.dead_letters.values().find(late), None, "a closed row came late");
+    assert_eq!(outcome.dead_letters.values().find(late), None, "a closed row or an alert came late");
     let with_unix_time = outcome.counted.values().filter(|(topic, ..)| {
         plan.topics.iter().any(|of| of.name == *topic && matches!(of.time_format, TimeFormat::Unix(_)))
     });
@@ -264,6 +271,22 @@ pub fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
     });
     same("histories of views", &expected.collect(), &stored.collect());
 
+    let told = tables.alerts.values().map(|row| {
+        let told = model::alert::Told {
+            id: row.alert_id,
+            alert: row.alert,
+            key: row.key.clone(),
+            from: row.from.0,
+            to: row.to.0,
+            raised: row.raised.0,
+            cleared: row.cleared.map(|at| at.0),
+            details: model::json::parse(row.details.as_bytes()).unwrap().to_value(),
+            epoch: row.epoch.0,
+        };
+        (row.alert_id, told)
+    });
+    same("alerts", &outcome.alerts, &told.collect());
+
     let total = outcome.epochs.iter().fold(Counts::default(), |mut sum, counts| {
         sum += *counts;
         sum
@@ -282,7 +305,7 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
     same("rows", &without_epoch(outcome.rows.clone()), &without_epoch(found));
     same("dead letters", &outcome.dead_letters, &letters(results.iter().flat_map(|r| &r.dead_letters)));
     assert!(results.iter().all(|r| r.removed.is_empty()), "nothing was published before");
-    assert!(results.iter().all(|r| r.emitted.is_empty()), "a batch emits nothing");
+    assert!(results.iter().all(|r| r.emitted.is_empty() && r.alerts.is_empty()), "a batch emits nothing");
     let offsets = |of: fn(&Results) -> &Vec<u64>| -> Vec<u64> {
         let mut offsets: Vec<u64> = results.iter().flat_map(|r| of(r).clone()).collect();
         offsets.sort_unstable();

@@ -25,7 +25,7 @@ impl Life<'_> {
             0 => {
                 let topic = letter.topic.clone();
                 let query = OpenQuery { reason: letter.reason, topic, not_topics: Vec::new(), before: None };
-                let oldest = self.world.store.open_letters(&query, None, BATCH_MAX).unwrap();
+                let oldest = self.world.store.open_letters(&query, BATCH_MAX).unwrap();
                 let claim = self.letters.claim_free(&oldest);
                 self.retry(claim);
             }

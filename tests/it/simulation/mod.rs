@@ -26,7 +26,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 58] = [
+const HAPPENS: [&str; 64] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
@@ -72,6 +72,12 @@ const HAPPENS: [&str; 58] = [
     "entries of views",
     "fields that later events do not name",
     "histories of views",
+    "conditions raised",
+    "conditions cleared",
+    "anomalies raised",
+    "anomalies cleared",
+    "patterns raised",
+    "patterns cleared",
     "emitted",
     "emitted events in windows",
     "emitted events that nobody reads",

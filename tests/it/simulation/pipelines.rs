@@ -7,8 +7,9 @@ use std::sync::Arc;
 use caudal::core::condition;
 use caudal::core::expression::{Expr, Type};
 use caudal::core::plan::{
-    Audit, BodyField, ColumnId, ColumnKind, ColumnPlan, Computed, EmitPlan, EmittedBy, FieldPath, Fraction, GroupField,
-    Metric, PipelinePlan, Plan, Step, TimeFormat, Top, TopicPlan, Unit, ViewPlan, WindowKind, WindowPlan,
+    AlertPlan, Anomaly, Audit, BodyField, ColumnId, ColumnKind, ColumnPlan, Computed, Detector, EmitPlan, EmittedBy,
+    FieldPath, Fraction, GroupField, Metric, Pattern, PipelinePlan, Plan, Rule, Step, TimeFormat, Top, TopicPlan, Unit,
+    ViewPlan, WindowKind, WindowPlan,
 };
 use caudal::core::schema::Schema;
 use caudal::core::units::{Micros, TopicId};
@@ -107,6 +108,7 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
         pipelines: Vec::new(),
         windows: Vec::new(),
         views: Vec::new(),
+        alerts: Vec::new(),
         emits: Vec::new(),
     };
     let outside = plan.topics.len() as u16;
@@ -161,6 +163,7 @@ fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
         read.push(TopicId(rng.random_range(0..plan.topics.len() as u16)));
     }
     let (first, first_view, first_emit) = (plan.windows.len(), plan.views.len(), plan.emits.len());
+    let first_alert = plan.alerts.len();
     let mut computing = Computing::new(&plan.columns, rng);
     plan.windows.extend((0..rng.random_range(1..=3)).map(|name| window(number, name, &mut computing, rng)));
     if rng.random_bool(0.3) {
@@ -175,6 +178,7 @@ fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
             plan.windows[at].topic = Some(emitted_topic(plan, number, plan.windows[at].late_allow));
         }
     }
+    alerts(plan, number, first, &mut computing, rng);
     let of_window = |window: &WindowPlan| {
         let arguments = window.metrics.iter().filter_map(|(_, metric)| metric.argument());
         window.group.iter().map(|field| field.column).chain(arguments).collect::<Vec<_>>()
@@ -183,6 +187,10 @@ fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
     let of_view = |view: &ViewPlan| view.latest.iter().map(|(_, column)| *column).chain([view.key]).collect::<Vec<_>>();
     used.extend(plan.views[first_view..].iter().flat_map(of_view));
     used.extend(plan.emits[first_emit..].iter().flat_map(|emit| &emit.body).map(|field| field.column));
+    used.extend(plan.alerts[first_alert..].iter().filter_map(|alert| match &alert.rule {
+        Rule::Pattern(pattern) => Some(pattern.key.column),
+        Rule::Condition { .. } | Rule::Anomaly(_) => None,
+    }));
     let filter = rng.random_bool(0.3).then(|| computing.read(FILTERS.choose(rng).unwrap()));
     let computed = computing.derived.iter().chain(&computing.arguments).map(|computed| &computed.expression);
     used.extend(computed.chain(&filter).flat_map(Expr::columns));
@@ -198,6 +206,7 @@ fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
         arguments: computing.arguments,
         windows: first..plan.windows.len(),
         views: first_view..plan.views.len(),
+        alerts: first_alert..plan.alerts.len(),
         emits: first_emit..plan.emits.len(),
         audit: if rng.random_bool(0.25) { Audit::Full } else { Audit::None },
     });
@@ -233,6 +242,74 @@ fn emit(topic: TopicId, read: &[TopicId], computing: &mut Computing, rng: &mut C
         from.push(read[0]);
     }
     EmitPlan { topic, from, when: when.map(|when| computing.argument(when, ColumnKind::Boolean)), body }
+}
+
+/// Alerts of every kind, some of which share a topic.
+fn alerts(plan: &mut Plan, pipeline: usize, first: usize, computing: &mut Computing, rng: &mut ChaCha8Rng) {
+    let mut shared = None;
+    for number in 0..rng.random_range(0..=3) {
+        let window = rng.random_range(first..plan.windows.len());
+        let rule = match rng.random_range(0..3) {
+            0 => Rule::Condition { window, when: condition_of(&plan.windows[window], computing, rng) },
+            1 => Rule::Anomaly(anomaly(&plan.windows[window], window, rng)),
+            _ => Rule::Pattern(pattern(computing, rng)),
+        };
+        if let Some(window) = rule.window() {
+            plan.windows[window].watched = true;
+        }
+        let topic = rng.random_bool(0.4).then(|| {
+            let allow = plan.windows[first..].iter().map(|window| window.late_allow).max().unwrap();
+            *shared.get_or_insert_with(|| emitted_topic(plan, pipeline, allow))
+        });
+        plan.alerts.push(AlertPlan { pipeline, name: format!("alert_{number}"), rule, topic });
+    }
+}
+
+/// True of some rows.
+fn condition_of(window: &WindowPlan, computing: &Computing, rng: &mut ChaCha8Rng) -> Expr {
+    let names = condition::names(window, |column| computing.kinds[column.0]);
+    let names = names.iter().enumerate().map(|(at, (name, of_type))| (name.as_str(), (ColumnId(at), *of_type)));
+    let texts = ["n % 2 = 0", "event_count > 2", "n = 1 OR n > 3", "EXTRACT(SECOND FROM window_start) < 30"];
+    read(texts.choose(rng).unwrap(), false, &names.collect())
+}
+
+fn anomaly(plan: &WindowPlan, window: usize, rng: &mut ChaCha8Rng) -> Anomaly {
+    let numbers = plan.metrics.iter().position(|(name, _)| name.starts_with("more_")).unwrap_or(plan.metrics.len());
+    let deviations = *[0.3, 1.0, 2.0].choose(rng).unwrap();
+    let detector = if rng.random_bool(0.5) {
+        Detector::ZScore(deviations)
+    } else {
+        Detector::Ewma { weight: *[0.1, 0.5].choose(rng).unwrap(), deviations }
+    };
+    Anomaly {
+        window,
+        metric: rng.random_range(0..numbers),
+        history: rng.random_range(2..=4),
+        detector,
+        remember: plan.kind.step().max(of(&[1_000_000, 60_000_000, 86_400_000_000], rng)),
+    }
+}
+
+fn pattern(computing: &mut Computing, rng: &mut ChaCha8Rng) -> Pattern {
+    let (name, column, of_type) =
+        *[("region", REGION, Type::Text), ("level", LEVEL, Type::Integer), ("tag", TAG, Type::Text)]
+            .choose(rng)
+            .unwrap();
+    let mut boolean = |text: &str| {
+        let expression = computing.read(text);
+        computing.argument(expression, ColumnKind::Boolean)
+    };
+    let count = boolean(["age IS NOT NULL", "score > 0", "NOT flagged"].choose(rng).unwrap());
+    let unless = rng.random_bool(0.6).then(|| boolean(["flagged", "age % 3 = 0"].choose(rng).unwrap()));
+    let lasts = (unless.is_none() || rng.random_bool(0.5)).then(|| of(&[100_000, 1_000_000, 30_000_000], rng));
+    Pattern {
+        key: GroupField { name: name.to_owned(), column, of_type },
+        count,
+        unless,
+        at_least: rng.random_range(1..=4),
+        within: of(&[100_000, 1_000_000, 10_000_000, 300_000_000], rng),
+        lasts,
+    }
 }
 
 /// What a pipeline computes of its events.
@@ -353,6 +430,7 @@ fn window(pipeline: usize, number: usize, computing: &mut Computing, rng: &mut C
         having: None,
         top: ranked.then(|| Top { n: rng.random_range(1..=3), by }),
         topic: None,
+        watched: false,
     };
     if rng.random_bool(0.25) {
         let names = condition::names(&window, |column| computing.kinds[column.0]);

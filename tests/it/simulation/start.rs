@@ -12,7 +12,7 @@ use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use caudal::log::disk::Disk;
 use caudal::log::{Recovered, Start as LogStart};
 use caudal::store::Progress;
-use caudal::wire::{Ids, Section};
+use caudal::wire::{Ids, Kind, Section};
 
 use crate::sim_disk::SimDisk;
 
@@ -51,13 +51,16 @@ fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
 /// A checkpoint of one worker after the epoch.
 fn draft(cut: Cut, which: Ids) -> Draft {
     let mut draft = Draft::new(cut, which, 1);
-    let section = |bytes: &str| Section { key_group: 3, bytes: bytes.as_bytes().to_vec() };
+    let section = |kind, bytes: &str| Section { kind, key_group: 3, bytes: bytes.as_bytes().to_vec() };
     draft.counts = Some(Counts { counted: cut.end.0, ..Counts::default() });
     draft.take(
         b"common".to_vec(),
-        vec![section("panes")],
-        vec![section("views")],
-        vec![section(&format!("ids of {}", cut.epoch))],
+        vec![
+            section(Kind::Panes, "panes"),
+            section(Kind::Views, "views"),
+            section(Kind::Alerts, "alerts"),
+            section(Kind::Ids, &format!("ids of {}", cut.epoch)),
+        ],
         true,
     );
     draft
@@ -112,7 +115,7 @@ fn a_life_follows_on_its_checkpoint() {
     assert!(beginning.stored);
     // What all share goes to each, a key group's state to its owner.
     let to: Vec<usize> = start.restores.iter().map(|(worker, _)| *worker).collect();
-    assert_eq!(to, [0, 1, 2, 0, 0, 0]);
+    assert_eq!(to, [0, 1, 2, 0, 0, 0, 0]);
 }
 
 /// A life that began on a checkpoint's word, of epoch 2, meets its store.

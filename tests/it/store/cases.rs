@@ -2,12 +2,12 @@
 
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::mend::{Mended, Retry};
-use caudal::core::row::{AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
+use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
-    Commit, DeadLetterQuery, OpenQuery, Progress, Reader, Store, StoreError, StoredChange, StoredEntry, StoredLetter,
-    StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, OpenQuery, Progress, Reader, Store, StoreError, StoredAlert, StoredChange,
+    StoredEntry, StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     ("rows and dead letters are absolute values, audit is append-only", absolute),
     ("rows that are no more are removed, and may come back", removed),
     ("entries of views are absolute values, their history is append-only", views),
+    ("an alert is raised, and cleared later; pages of them, the last raised first", alerts),
     ("a refused commit changes nothing", refused_whole),
     ("text of every kind comes back, and is found", hostile_text),
     ("integers past 64 bits stay exact", huge),
@@ -240,6 +241,54 @@ fn views(bed: &Bed) {
     let offsets: Vec<_> = reader.view_history("current", "Z", None, 10).unwrap();
     assert_eq!(offsets.iter().map(|told| told.offset.0).collect::<Vec<_>>(), [12, 7, 2]);
     assert_eq!(offsets[1], told(&changes[1]));
+}
+
+fn alerts(bed: &Bed) {
+    let raised = |id, alert, raised, key: &str| AlertRow {
+        alert_id: Uuid::from_u128(id),
+        alert,
+        key: vec![text(key), GroupValue::Integer(-7)],
+        from: Micros(-HOUR),
+        to: Micros(HOUR),
+        raised: Micros(raised),
+        cleared: None,
+        details: r#"{"metrics":{"n":123456789012345678901234567890,"t":"\u0000'%"}}"#.to_owned(),
+        epoch: Epoch(1),
+    };
+    // Of two raised at once the greater id comes first.
+    let rows = [raised(9, 0, 5, "ü\0"), raised(2, 1, 5, "b"), raised(3, 0, 7, "c"), raised(4, 0, -1, "d")];
+    let mut store = (bed.store)();
+    store.commit(&Commit { alerts: rows.to_vec(), ..commit(None, 1) }).unwrap();
+    let cleared = AlertRow { cleared: Some(Micros(8)), epoch: Epoch(2), ..rows[2].clone() };
+    store.commit(&Commit { alerts: vec![cleared], ..commit(Some(1), 2) }).unwrap();
+
+    let mut reader = (bed.reader)();
+    let mut found = |query: AlertQuery| reader.alerts(&AlertQuery { limit: query.limit.max(1), ..query }).unwrap();
+    let all = || AlertQuery { limit: 10, ..AlertQuery::default() };
+    let ids = |alerts: &[StoredAlert]| alerts.iter().map(|alert| alert.alert_id.as_u128()).collect::<Vec<_>>();
+    let stored = found(all());
+    assert_eq!(ids(&stored), [3, 9, 2, 4]);
+    let third = StoredAlert {
+        alert_id: Uuid::from_u128(9),
+        pipeline: "civic_safety".to_owned(),
+        alert: "surge".to_owned(),
+        key: r#"{"region":"ü␀","code":-7}"#.to_owned(),
+        from: Micros(-HOUR),
+        to: Micros(HOUR),
+        raised: Micros(5),
+        cleared: None,
+        details: rows[0].details.clone(),
+        epoch: Epoch(1),
+    };
+    assert_eq!(stored[1], third);
+    assert_eq!((stored[0].cleared, stored[0].epoch), (Some(Micros(8)), Epoch(2)));
+    assert_eq!(ids(&found(AlertQuery { active: Some(true), ..all() })), [9, 2, 4]);
+    assert_eq!(ids(&found(AlertQuery { active: Some(false), ..all() })), [3]);
+    assert_eq!(ids(&found(AlertQuery { alert: Some("surge".to_owned()), active: Some(true), ..all() })), [9, 4]);
+    assert_eq!(ids(&found(AlertQuery { pipeline: Some("another".to_owned()), ..all() })), [0; 0]);
+    assert_eq!(ids(&found(AlertQuery { limit: 2, ..all() })), [3, 9]);
+    let after = Some((Micros(5), Uuid::from_u128(9)));
+    assert_eq!(ids(&found(AlertQuery { after, ..all() })), [2, 4]);
 }
 
 fn removed(bed: &Bed) {
@@ -595,32 +644,20 @@ fn mended(bed: &Bed) {
     let query = OpenQuery { reason: Reason::ALL[0], topic: None, not_topics: Vec::new(), before: None };
     let topic = |name: &str| Some(name.to_owned());
     let incident = topic("security.incident");
-    type Wanted = (OpenQuery, Option<u64>, u32, &'static [u64], u64);
+    type Wanted = (OpenQuery, u32, &'static [u64], u64);
     let table: &[Wanted] = &[
-        (query.clone(), None, 9, &[0, 4, 6, 8], 4),
-        (query.clone(), Some(0), 2, &[4, 6], 4),
-        (query.clone(), Some(8), 2, &[], 4),
-        (OpenQuery { before: Some(Offset(8)), ..query.clone() }, None, 9, &[0, 4, 6], 3),
-        (OpenQuery { topic: incident, ..query.clone() }, None, 9, &[0, 8], 2),
-        (
-            OpenQuery { not_topics: vec!["emitted".to_owned(), "other".to_owned()], ..query.clone() },
-            None,
-            9,
-            &[0, 4, 8],
-            3,
-        ),
-        (
-            OpenQuery { topic: topic("emitted"), not_topics: vec!["emitted".to_owned()], ..query.clone() },
-            None,
-            9,
-            &[],
-            0,
-        ),
-        (OpenQuery { reason: Reason::Late, ..query }, None, 9, &[], 0),
+        (query.clone(), 9, &[0, 4, 6, 8], 4),
+        (query.clone(), 2, &[0, 4], 4),
+        (query.clone(), 0, &[], 4),
+        (OpenQuery { before: Some(Offset(8)), ..query.clone() }, 9, &[0, 4, 6], 3),
+        (OpenQuery { topic: incident, ..query.clone() }, 9, &[0, 8], 2),
+        (OpenQuery { not_topics: vec!["emitted".to_owned(), "other".to_owned()], ..query.clone() }, 9, &[0, 4, 8], 3),
+        (OpenQuery { topic: topic("emitted"), not_topics: vec!["emitted".to_owned()], ..query.clone() }, 9, &[], 0),
+        (OpenQuery { reason: Reason::Late, ..query }, 9, &[], 0),
     ];
-    for (query, after, limit, expected, count) in table {
-        let offsets = reader.open_letters(query, after.map(Offset), *limit).unwrap();
-        assert_eq!(offsets.iter().map(|o| o.0).collect::<Vec<_>>(), *expected, "{query:?} after {after:?}");
+    for (query, limit, expected, count) in table {
+        let offsets = reader.open_letters(query, *limit).unwrap();
+        assert_eq!(offsets.iter().map(|o| o.0).collect::<Vec<_>>(), *expected, "{query:?}");
         assert_eq!(reader.count_open_letters(query).unwrap(), *count, "{query:?}");
     }
 }

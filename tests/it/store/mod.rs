@@ -10,9 +10,10 @@ mod proxy;
 use std::sync::Arc;
 
 use caudal::core::columns::{GroupValue, Reason};
+use caudal::core::expression::{Expr, Literal};
 use caudal::core::ledger::Counts;
 use caudal::core::mend::Mended;
-use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan, ViewPlan};
+use caudal::core::plan::{AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
@@ -105,6 +106,11 @@ fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
         let name = name.to_owned();
         plan.views.push(ViewPlan { pipeline: 0, name, key: ColumnId(0), latest, when: None, history: true });
     }
+    for name in ["surge", "other"] {
+        let when = Expr::Literal(Literal::Boolean(true));
+        let rule = Rule::Condition { window: 0, when };
+        plan.alerts.push(AlertPlan { pipeline: 0, name: name.to_owned(), rule, topic: None });
+    }
     plan
 }
 
@@ -176,6 +182,7 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
         removed,
         views: Vec::new(),
         history: Vec::new(),
+        alerts: Vec::new(),
         dead_letters,
         events,
         mended: Mended::default(),

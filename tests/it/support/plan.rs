@@ -44,6 +44,7 @@ pub fn window(name: &str, every: Micros, group: &[(&str, ColumnId)], metrics: &[
         having: None,
         top: None,
         topic: None,
+        watched: false,
     }
 }
 
@@ -64,6 +65,7 @@ pub fn plan(name: &str, topics: Vec<TopicPlan>, columns: Vec<ColumnPlan>, window
         pipelines: vec![pipeline],
         windows,
         views: Vec::new(),
+        alerts: Vec::new(),
         emits: Vec::new(),
     }
 }
