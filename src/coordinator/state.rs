@@ -606,6 +606,7 @@ mod tests {
             counts: [0; 5],
             rows: Vec::new(),
             dead_letters: Vec::new(),
+            alerts: Vec::new(),
             events: Vec::new(),
             duplicates: Vec::new(),
             removed: Vec::new(),
@@ -665,14 +666,7 @@ mod tests {
         };
         state.dispatch(&slab, at(40_000));
         let cut = logged(&state.tick(at(50_000), true)).expect("an old epoch is cut");
-        let part = Message::CheckpointPart {
-            epoch: 1,
-            common: Vec::new(),
-            panes: Vec::new(),
-            views: Vec::new(),
-            ids: Vec::new(),
-            last: true,
-        };
+        let part = Message::CheckpointPart { epoch: 1, common: Vec::new(), sections: Vec::new(), last: true };
         let Message::Report(mut first) = report(1, Facts::default()) else { unreachable!() };
         first.counts[0] = 1;
         assert!(state.message(0, Message::Report(first)).expect("a message").is_empty(), "its cut is not on disk");
@@ -696,14 +690,7 @@ mod tests {
 
         // Where the log has no room it is taken before its time.
         state.message(0, report(2, Facts::default())).expect("a message");
-        let part = Message::CheckpointPart {
-            epoch: 2,
-            common: Vec::new(),
-            panes: Vec::new(),
-            views: Vec::new(),
-            ids: Vec::new(),
-            last: true,
-        };
+        let part = Message::CheckpointPart { epoch: 2, common: Vec::new(), sections: Vec::new(), last: true };
         state.message(0, part).expect("a message");
         state.durable(Some(Epoch(2)), None, Offset(1));
         state.committed(Progress { epoch: Epoch(2), ..to });

@@ -26,7 +26,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 64] = [
+const HAPPENS: [&str; 65] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
@@ -78,6 +78,7 @@ const HAPPENS: [&str; 64] = [
     "anomalies cleared",
     "patterns raised",
     "patterns cleared",
+    "joined",
     "emitted",
     "emitted events in windows",
     "emitted events that nobody reads",
