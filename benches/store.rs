@@ -114,6 +114,7 @@ fn commit(epoch: u64, events: u64) -> Commit {
         removed: Vec::new(),
         views: Vec::new(),
         history: Vec::new(),
+        alerts: Vec::new(),
         dead_letters: Vec::new(),
         events: (0..events).map(event).collect(),
         mended: Mended::default(),

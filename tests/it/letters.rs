@@ -96,12 +96,14 @@ fn letters_are_listed_by_what_was_done_to_them() {
     assert_eq!(open, expected);
 }
 
+/// Method, path, body; the answer's status and what its detail says.
+type Refused<'a> = (&'a str, &'a str, &'a [u8], u16, &'a str);
+
 #[test]
 fn what_cannot_be_mended_is_refused_and_says_why() {
     let server = server(HttpSetup::default());
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(70 << 10));
     let large = vec![b' '; 2 << 20];
-    type Refused<'a> = (&'a str, &'a str, &'a [u8], u16, &'a str);
     let table: &[Refused] = &[
         ("POST", "/dead-letters/77/retry", b"", 404, "no dead letter 77"),
         ("POST", "/dead-letters/8/retry", b"", 404, "was discarded"),

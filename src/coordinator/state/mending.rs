@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn an_epoch_discards_no_more_than_its_share() {
         let mut mending = Mending::new(Mends::default());
-        mending.ask((0..DISCARDS_MAX as u64 + 1).map(Offset).collect());
+        mending.ask((0..=DISCARDS_MAX as u64).map(Offset).collect());
         assert_eq!(mending.cut(cut(1, 0)).len(), DISCARDS_MAX);
         assert!(mending.is_waiting());
         assert_eq!(mending.cut(cut(2, 0)), [Offset(DISCARDS_MAX as u64)]);

@@ -609,6 +609,9 @@ fn whole_commits(bed: &Bed) {
     });
 }
 
+/// A query and a limit → the offsets, and how many there are without the limit.
+type Open = (OpenQuery, u32, &'static [u64], u64);
+
 fn mended(bed: &Bed) {
     let mut store = (bed.store)();
     let retry = |letter, event| Retry { letter: Offset(letter), event: Offset(event) };
@@ -644,8 +647,7 @@ fn mended(bed: &Bed) {
     let query = OpenQuery { reason: Reason::ALL[0], topic: None, not_topics: Vec::new(), before: None };
     let topic = |name: &str| Some(name.to_owned());
     let incident = topic("security.incident");
-    type Wanted = (OpenQuery, u32, &'static [u64], u64);
-    let table: &[Wanted] = &[
+    let table: &[Open] = &[
         (query.clone(), 9, &[0, 4, 6, 8], 4),
         (query.clone(), 2, &[0, 4], 4),
         (query.clone(), 0, &[], 4),
