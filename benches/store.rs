@@ -115,6 +115,7 @@ fn commit(epoch: u64, events: u64) -> Commit {
         views: Vec::new(),
         history: Vec::new(),
         alerts: Vec::new(),
+        outbox: Vec::new(),
         dead_letters: Vec::new(),
         events: (0..events).map(event).collect(),
         mended: Mended::default(),

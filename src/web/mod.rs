@@ -12,6 +12,7 @@ mod readers;
 mod query;
 mod keyed;
 mod alerts;
+mod webhooks;
 mod routes;
 mod fill;
 mod views;
@@ -122,6 +123,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/views/{view}/{key}", get(keyed::entry))
         .route("/views/{view}/{key}/history", get(keyed::history))
         .route("/alerts", get(alerts::list))
+        .route("/webhooks", get(webhooks::list))
         .route("/dead-letters", get(letters::list))
         .route("/dead-letters/retry", post(letters::retry_all))
         .route("/dead-letters/{id}", get(letters::one).delete(letters::discard))

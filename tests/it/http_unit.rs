@@ -734,7 +734,8 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     let counts = Counts { counted: 4, invalid: 1, ..Counts::default() };
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
     let (rows_of, removed, dead_letters, events) = (rows.clone(), Vec::new(), vec![letter], vec![event]);
-    let (views, history, alerts) = (Vec::new(), Vec::new(), Vec::new());
+    let (views, history) = (Vec::new(), Vec::new());
+    let (alerts, outbox) = (Vec::new(), Vec::new());
     let mended = Mended::default();
     store
         .commit(&Commit {
@@ -745,6 +746,7 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
             views,
             history,
             alerts,
+            outbox,
             dead_letters,
             events,
             mended,

@@ -56,6 +56,7 @@ fn server(fates: HttpSetup) -> Server {
         views: Vec::new(),
         history: Vec::new(),
         alerts: Vec::new(),
+        outbox: Vec::new(),
         dead_letters: letters,
         events: Vec::new(),
         mended: Mended { retried, discarded: vec![Offset(8)] },
