@@ -253,6 +253,8 @@ impl Rank0 {
                 move |note| notifier.tell(Event::Store(note))
             },
         );
+        let stored = start.beginning.progress;
+        self.ingest.letters().found(&start.beginning.mends.after(stored.epoch, stored.end));
         let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let coordinator = Coordinator {

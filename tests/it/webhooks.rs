@@ -170,6 +170,7 @@ impl Bed {
             outbox: vec![Delivery { id: Uuid::from_u128(id), webhook: 0, body, epoch }],
             dead_letters: Vec::new(),
             events: Vec::new(),
+            mended: caudal::core::mend::Mended::default(),
         };
         self.target.store(&self.shared.plan).unwrap().commit(&commit).unwrap();
     }
