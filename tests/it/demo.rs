@@ -221,7 +221,7 @@ fn login_guard() {
         (&block["key"], &block["active"], &block["details"]["count"]),
         (&json!({"user_id": "dan"}), &json!(true), &json!(5))
     );
-    let dan = story.next("/users/dan").json();
+    let dan = story.next("/accounts/dan").json();
     assert_eq!((&dan["events"], &dan["value"]["what"]), (&json!(5), &json!("failure")), "{dan}");
     assert_eq!(dan["value"]["at"], block["raised_at"], "blocked with the fifth failure");
     let unlocked = story.next("/unlock").json();
@@ -243,5 +243,72 @@ fn login_guard() {
         ("raised", "blocked"),
     ];
     assert_eq!(states, expected.map(|(state, alert)| (json!(state), json!(alert))), "{events}");
+    story.end();
+}
+
+#[test]
+fn civic_safety() {
+    let mut story = play("civic_safety");
+    story.shown(&["events.ndjson", "/dead-letters"]);
+    let region = story.next("/regions/AN").json();
+    assert_eq!(
+        (&region["events"], &region["value"]["source"]),
+        (&json!(9), &json!("survey.victimization")),
+        "{region}"
+    );
+    let notices = story.next("topic=notices").json();
+    assert_eq!(each(&notices["events"], &["event", "cause"]), ["0286ddd3-06b8-4f46-93d8-84b676dfaf45"], "{notices}");
+
+    for (part, events) in [("--seed 3", 6000), ("--seed 4", 4000), ("--seed 5", 1000)] {
+        let said = story.next(part).said;
+        assert!(said.starts_with(&format!("{events} events (")), "{said}");
+    }
+    let in_burst = |alert: &Value| {
+        alert["window_start"] == "2026-11-22T20:02:00Z" && alert["key"]["source"] == "security.incident"
+    };
+    let surges = story.next("alert=surge").json();
+    let surges = surges["alerts"].as_array().unwrap();
+    assert_eq!((surges.len(), surges.iter().all(in_burst)), (16, true), "one a region: {surges:?}");
+    assert!(surges.iter().all(|surge| surge["cleared_at"] == "2026-11-22T20:02:09.999999Z"), "{surges:?}");
+    let odd = story.next("alert=odd").json();
+    let mut scores = each(&odd["alerts"], &["details", "score"]);
+    assert_eq!(odd["alerts"].as_array().unwrap().iter().filter(|alert| in_burst(alert)).count(), 16, "{odd}");
+    scores.retain(|score| score.as_f64().unwrap() > 20.0);
+    assert_eq!(scores.len(), 16, "the burst is odd, and nothing else is to that degree: {odd}");
+    story.shown(&["/surges"]);
+    let counts = story.next("/counts").json();
+    let row = &counts["windows"][0];
+    assert_eq!(
+        (&row["values"]["n"], &row["values"]["worst"], &row["closed"]),
+        (&json!(249), &json!(3), &json!(true)),
+        "{counts}"
+    );
+    let lineage = story.next("7f21aacc-7f8f-8637-8bbc-9231fa9b998b");
+    assert_eq!(row["metric_id"], "7f21aacc-7f8f-8637-8bbc-9231fa9b998b", "$ {}", lineage.command);
+    let told = story.next("topic=alerts.anomaly").json();
+    let (alerts, states) = (each(&told["events"], &["event", "alert"]), each(&told["events"], &["event", "state"]));
+    let told = |alert: &str, state: &str| {
+        alerts.iter().zip(&states).filter(|(a, s)| (*a, *s) == (&json!(alert), &json!(state))).count()
+    };
+    assert_eq!((told("surge", "raised"), told("surge", "cleared")), (16, 16));
+    assert!(told("odd", "raised") >= 16 && told("odd", "cleared") >= 16, "{alerts:?}");
+
+    let load = story.next("--count 4000").said;
+    assert!(load.contains(", 4000 acknowledged"), "{load}");
+    let days = story.next("topic=metrics.daily").json();
+    let days: Vec<Value> = each(&days["events"], &["event"]);
+    assert!(days.len() == 16 && days.iter().all(|day| day["window_start"] == "2026-11-22T00:00:00Z"), "{days:?}");
+    let sum = |metric: &str| days.iter().map(|day| day[metric].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("n"), sum("incidents") + sum("surveys") + sum("cases"));
+    let ledger = story.next("/ledger").json();
+    let of = |fate: &str| ledger[fate].as_u64().unwrap();
+    assert_eq!(of("accepted"), of("counted") + of("duplicate") + of("invalid"), "{ledger}");
+    story.shown(&["window_name"]);
+    let chaos = story.next("chaos.sh").said;
+    assert_eq!(chaos.matches(" killed at ").count(), 5, "{chaos}");
+    assert!(
+        chaos.contains(" events acknowledged: 0 lost, 0 counted twice\n") && chaos.contains("\nidentical: "),
+        "{chaos}"
+    );
     story.end();
 }
