@@ -100,7 +100,7 @@ case " ${missing[*]} " in *' postgresql '*) stop_server_just_installed ;; esac
 allow_mpirun
 
 section "format" cargo fmt --check
-section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh
+section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh pipelines/*/*.sh
 section "lints" lints
 section "documentation" documentation
 section "dependencies" dependencies

@@ -50,7 +50,7 @@ demo() {
     # In a folder of its own no .env and no data of yours is touched.
     (
         cd "$demo_folder" || exit
-        exec env CAUDAL_BIN="$caudal" PIPELINES="$pipeline" DATA_DIR="$demo_folder/data" HTTP_PORT="$port" \
+        exec env CAUDAL_BIN="$caudal" PIPELINES="${pipeline%/*}/*.yaml" DATA_DIR="$demo_folder/data" HTTP_PORT="$port" \
             bash "$repository/run_mpi.sh" -n "$ranks" run
     ) >"$demo_folder/job" 2>&1 &
     demo_job=$!

@@ -129,6 +129,8 @@ pub struct Parts {
     pub views: Vec<u8>,
     /// What patterns count.
     pub marks: Vec<u8>,
+    /// What joins put together.
+    pub halves: Vec<u8>,
 }
 
 /// What a section of a checkpoint holds.
@@ -137,6 +139,7 @@ pub enum Kind {
     Panes,
     Views,
     Alerts,
+    Joins,
     /// Kept in files of their own.
     Ids,
 }
@@ -222,7 +225,7 @@ pub struct Report {
     pub alerts: Vec<WireAlert>,
     /// What events said to views that keep their history.
     pub history: Vec<WireViewChange>,
-    /// Events that were made of events it decoded.
+    /// Events that were made of events it decoded, or that met with it.
     pub emitted: Vec<WireEmitted>,
     pub facts: Facts,
 }

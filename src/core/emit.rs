@@ -1,14 +1,17 @@
 //! Events that the job makes itself: what stands in their lines. `docs/semantics.md`, "Emitted events".
 
+use std::sync::Arc;
+
 use crate::core::columns::{Column, GroupValue};
 use crate::core::expression::Type;
-use crate::core::identity::{alert_event_id, emitted_id, row_event_id};
+use crate::core::identity::{alert_event_id, emitted_id, joined_id, row_event_id};
+use crate::core::join::Fields;
 use crate::core::json::{self, Object};
 use crate::core::plan::{AlertPlan, BodyField, EmitPlan, GroupField, Plan};
 use crate::core::row::{AlertRow, WindowRow};
 use crate::core::time;
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
-use crate::core::view;
+use crate::core::view::{self, Moment};
 
 /// The fields that every emitted event has: its id and its time.
 pub const ID: &str = "event_id";
@@ -18,13 +21,15 @@ pub const TIME: &str = "timestamp";
 pub const ALERT_FIELDS: [&str; 9] =
     ["alert_id", "pipeline", "alert", "state", "key", "window_start", "window_end", "raised_at", "details"];
 
-/// An event made of one event.
+/// An event made of one event, or of two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emitted {
     /// Its place in `Plan::emits`.
     pub emit: usize,
-    /// Of the event it is made of.
+    /// Of the event it is made of; of two the greater.
     pub offset: Offset,
+    /// Of two the lesser.
+    pub other: Option<Offset>,
     /// JSON, without a line's end.
     pub line: String,
 }
@@ -46,11 +51,34 @@ pub fn of_event(
     (time, offset): (Micros, Offset),
 ) -> String {
     let mut event = begin(emitted_id(topic_name(plan, emit.topic), time, offset), time);
-    for BodyField { name, column, moment } in &emit.body {
-        let Some(value) = view::json(&fields[column.0], row) else { continue };
-        match value.parse().map(Micros) {
-            Ok(at) if *moment => event.member(name, json::string(&time::format(at))),
-            _ => event.member(name, value),
+    for field in &emit.body {
+        if let Some(value) = body_value(field, fields, row) {
+            event.member(&field.name, value);
+        }
+    }
+    event.finish()
+}
+
+/// What a field of the body is of this row, as JSON; None where the row does not have it.
+#[must_use]
+pub fn body_value(BodyField { column, moment, .. }: &BodyField, fields: &[Column], row: usize) -> Option<Arc<str>> {
+    let value = view::json(&fields[column.0], row)?;
+    match value.parse().map(Micros) {
+        Ok(at) if *moment => Some(json::string(&time::format(at)).into()),
+        _ => Some(value),
+    }
+}
+
+/// The event that a join makes of an event of each of its sides. Its time is that of the later one.
+#[must_use]
+pub fn of_pair(plan: &Plan, emit: &EmitPlan, left: (Moment, &Fields), right: (Moment, &Fields)) -> String {
+    let time = left.0.0.max(right.0.0);
+    let mut event = begin(joined_id(topic_name(plan, emit.topic), left.0, right.0), time);
+    let (mut of_left, mut of_right) = (left.1.iter(), right.1.iter());
+    for field in &emit.body {
+        let value = if field.side == 0 { of_left.next() } else { of_right.next() };
+        if let Some(value) = value.and_then(Option::as_ref) {
+            event.member(&field.name, value);
         }
     }
     event.finish()
@@ -66,7 +94,7 @@ pub fn emission(
     alerts: &[AlertRow],
     mut emitted: Vec<Emitted>,
 ) -> Option<Emission> {
-    emitted.sort_by_key(|event| (event.emit, event.offset));
+    emitted.sort_by_key(|event| (event.emit, event.offset, event.other));
     let mut lines: Vec<(TopicId, Vec<String>)> = Vec::new();
     let mut push = |topic: TopicId, line: String| match lines.last_mut() {
         Some((last, lines)) if *last == topic => lines.push(line),

@@ -38,6 +38,18 @@ pub fn emitted_id(topic: &str, time: Micros, offset: Offset) -> Uuid {
     Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
 }
 
+/// The id of an event that is made of two: a UUID (version 8) from a 128-bit xxh3 of (the topic it goes to, time and offset of either).
+#[must_use]
+pub fn joined_id(topic: &str, left: (Micros, Offset), right: (Micros, Offset)) -> Uuid {
+    let mut bytes = Vec::new();
+    put_text(topic, &mut bytes);
+    for (time, offset) in [left, right] {
+        bytes.extend_from_slice(&time.0.to_le_bytes());
+        bytes.extend_from_slice(&offset.0.to_le_bytes());
+    }
+    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
 /// The id of an alert that a row raised: a UUID (version 8) from a 128-bit xxh3 of (alert, metric_id, epoch).
 #[must_use]
 pub fn row_alert_id(alert: &str, metric_id: Uuid, epoch: Epoch) -> Uuid {

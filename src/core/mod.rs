@@ -21,6 +21,7 @@ pub mod condition;
 pub mod window;
 pub mod view;
 pub mod alert;
+pub mod join;
 pub mod row;
 pub mod json;
 pub mod identity;

@@ -282,13 +282,51 @@ impl Rule {
 /// Events that are made of events.
 #[derive(Clone, Debug)]
 pub struct EmitPlan {
+    /// The pipeline's place in `Plan::pipelines`.
+    pub pipeline: usize,
     /// The topic that it makes.
     pub topic: TopicId,
-    /// The topics whose events it is made of, in ascending order.
-    pub from: Vec<TopicId>,
+    pub source: Source,
+    pub body: Vec<BodyField>,
+}
+
+/// What events are made of.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Each of one event.
+    Events {
+        /// The topics whose events it is made of, in ascending order.
+        from: Vec<TopicId>,
+        /// Of which events; a column of kind Boolean. None: of all.
+        when: Option<ColumnId>,
+    },
+    /// Each of two.
+    Join(JoinPlan),
+}
+
+/// Two events with one key that are close to each other in time.
+#[derive(Clone, Debug)]
+pub struct JoinPlan {
+    pub sides: [JoinSide; 2],
+    /// How far they may lie apart.
+    pub within: Micros,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct JoinSide {
+    /// Another one than the other side's.
+    pub topic: TopicId,
+    /// Of kind Group; an event in which it is null meets nothing.
+    pub key: ColumnId,
     /// Of which events; a column of kind Boolean. None: of all.
     pub when: Option<ColumnId>,
-    pub body: Vec<BodyField>,
+}
+
+impl EmitPlan {
+    /// The body's fields that an event of this side gives.
+    pub fn of_side(&self, side: usize) -> impl Iterator<Item = &BodyField> {
+        self.body.iter().filter(move |field| field.side == side)
+    }
 }
 
 /// One field of an event that is emitted.
@@ -299,6 +337,8 @@ pub struct BodyField {
     pub column: ColumnId,
     /// The column holds moments, which are written as RFC 3339.
     pub moment: bool,
+    /// Of which of a join's two events it is; 0 where there is but one.
+    pub side: usize,
 }
 
 /// What a condition on a row can name beside the group's fields and the metrics.
@@ -493,12 +533,13 @@ impl Plan {
         let mut alone = self.pipelines.get(pipeline)?.clone();
         let mut windows = self.windows.get(alone.windows.clone())?.to_vec();
         let mut views = self.views.get(alone.views.clone())?.to_vec();
-        let emits = self.emits.get(alone.emits.clone())?.to_vec();
+        let mut emits = self.emits.get(alone.emits.clone())?.to_vec();
         // What is given is a batch, which raises no alerts.
         alone.alerts = 0..0;
         (alone.windows, alone.views, alone.emits) = (0..windows.len(), 0..views.len(), 0..emits.len());
         let of_windows = windows.iter_mut().map(|window| &mut window.pipeline);
-        for pipeline in of_windows.chain(views.iter_mut().map(|view| &mut view.pipeline)) {
+        let of_views = views.iter_mut().map(|view| &mut view.pipeline);
+        for pipeline in of_windows.chain(of_views).chain(emits.iter_mut().map(|emit| &mut emit.pipeline)) {
             *pipeline = 0;
         }
         // Whoever makes a topic is not there: its events are given like others.

@@ -5,10 +5,11 @@ use serde_json::{Map, Value as Json, json};
 use crate::core::condition;
 use crate::core::emit::{ID, TIME};
 use crate::core::expression::Type;
-use crate::core::plan::{BodyField, EmitPlan, FieldPath, Step, WindowPlan};
+use crate::core::plan::{BodyField, EmitPlan, FieldPath, Source, Step, WindowPlan};
 use crate::core::units::TopicId;
 use crate::pipeline::columns::Columns;
 use crate::pipeline::file::{TOPICS_MAX, bounded, path_of, sql, topic_name};
+use crate::pipeline::joins::{self, Join, join};
 use crate::pipeline::plan::of_event;
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, text};
 use crate::pipeline::sql;
@@ -20,15 +21,23 @@ const EMITS_MAX: usize = 100;
 /// Fields of an event that is emitted.
 const BODY_MAX: usize = 200;
 
-const EMIT: Keys = Keys { section: "an entry of emit", known: &["from", "when", "body"], later: &[] };
+const EMIT: Keys =
+    Keys { section: "an entry of emit", known: &["from", "when", "join", "on", "within", "body"], later: &[] };
 
 #[derive(Debug)]
 pub struct Emit {
     pub topic: At<String>,
-    pub from: Vec<At<String>>,
-    pub when: Option<At<String>>,
+    /// None was noted.
+    pub source: Option<Written>,
     /// Names, and fields or expressions.
     pub body: Vec<(At<String>, At<String>)>,
+}
+
+/// What the events are made of.
+#[derive(Debug)]
+pub enum Written {
+    Events { from: Vec<At<String>>, when: Option<At<String>> },
+    Join(Join),
 }
 
 pub fn emits(node: &Node, faults: &mut Faulty) -> Vec<Emit> {
@@ -38,17 +47,33 @@ pub fn emits(node: &Node, faults: &mut Faulty) -> Vec<Emit> {
     for (key, node) in entries {
         let topic = topic_name(&key.name, key.place, faults);
         let section = Section::read(node, &EMIT, faults);
-        let from = match section.get("from") {
-            Some(node) => from(node, faults),
-            None => section.missing("from: TOPIC", "names the topic whose events it is made of", faults),
+        let source = match section.get("join") {
+            Some(node) => {
+                if let Some(node) = section.get("from") {
+                    faults.note(node.place, "from: a join names its topics itself");
+                }
+                join(node, &section, faults).map(Written::Join)
+            }
+            None => Some(events(&section, faults)),
         };
         let body = match section.get("body") {
             Some(node) => body(node, faults),
             None => section.missing("body: {NAME: FIELD}", "says what stands in the event", faults),
         };
-        emits.push(Emit { topic, from, when: section.get("when").and_then(|node| sql(node, faults)), body });
+        emits.push(Emit { topic, source, body });
     }
     emits
+}
+
+fn events(section: &Section, faults: &mut Faulty) -> Written {
+    for (key, node) in ["on", "within"].iter().filter_map(|key| Some((key, section.get(key)?))) {
+        faults.note(node.place, format!("{key}: that is said of a `join`, and this has none"));
+    }
+    let from = match section.get("from") {
+        Some(node) => from(node, faults),
+        None => section.missing("from: TOPIC", "names the topic whose events it is made of (`join` names two)", faults),
+    };
+    Written::Events { from, when: section.get("when").and_then(|node| sql(node, faults)) }
 }
 
 fn from(node: &Node, faults: &mut Faulty) -> Vec<At<String>> {
@@ -87,14 +112,55 @@ fn body(node: &Node, faults: &mut Faulty) -> Vec<(At<String>, At<String>)> {
 
 /// Resolves one; what is wrong is noted. Gives the JSON Schema of its topic too.
 pub fn plan(
+    pipeline: usize,
     emit: &Emit,
     topics: &Topics,
     own: &[TopicId],
     columns: &mut Columns,
     faults: &mut Faulty,
 ) -> Option<(EmitPlan, String)> {
+    let written = emit.source.as_ref()?;
+    let mut properties = Map::new();
+    let mut fields = Vec::new();
+    let source = match written {
+        Written::Events { from, when } => {
+            let from = own_topics(from, topics, own, faults);
+            let described: Vec<&Described> = from.iter().filter_map(|topic| topics.described(*topic)).collect();
+            for (name, text) in &emit.body {
+                let Some((field, schema)) = body_field(&name.it, text, &described, columns, faults) else { continue };
+                properties.insert(name.it.clone(), schema);
+                fields.push(field);
+            }
+            let when =
+                when.as_ref().and_then(|text| match of_event(columns, |scope| sql::condition(&text.it, scope)) {
+                    Ok(condition) => Some(columns.of(condition)),
+                    Err(fault) => {
+                        faults.note_in(text, "when", &fault);
+                        None
+                    }
+                });
+            Source::Events { from, when }
+        }
+        Written::Join(join) => {
+            let plan = joins::plan(join, topics, own, columns, faults);
+            for (name, text) in &emit.body {
+                let Some((field, schema)) = joined_field(&name.it, text, join, topics, columns, faults) else {
+                    continue;
+                };
+                properties.insert(name.it.clone(), schema);
+                fields.push(field);
+            }
+            Source::Join(plan?)
+        }
+    };
+    let topic = topics.number(&emit.topic.it)?;
+    Some((EmitPlan { pipeline, topic, source, body: fields }, schema_of(properties)))
+}
+
+/// The topics of these names, in order.
+fn own_topics(names: &[At<String>], topics: &Topics, own: &[TopicId], faults: &mut Faulty) -> Vec<TopicId> {
     let mut from = Vec::new();
-    for name in &emit.from {
+    for name in names {
         let named = topics.number(&name.it).filter(|topic| own.contains(topic));
         if named.is_none() {
             let names = own.iter().filter_map(|topic| topics.name(*topic));
@@ -105,23 +171,38 @@ pub fn plan(
     }
     from.sort_unstable();
     from.dedup();
-    let described: Vec<&Described> = from.iter().filter_map(|topic| topics.described(*topic)).collect();
-    let mut properties = Map::new();
-    let mut fields = Vec::new();
-    for (name, text) in &emit.body {
-        let Some((field, schema)) = body_field(&name.it, text, &described, columns, faults) else { continue };
-        properties.insert(name.it.clone(), schema);
-        fields.push(field);
+    from
+}
+
+/// Likewise, of one of a join's two events.
+fn joined_field(
+    name: &str,
+    text: &At<String>,
+    join: &Join,
+    topics: &Topics,
+    columns: &mut Columns,
+    faults: &mut Faulty,
+) -> Option<(BodyField, Json)> {
+    let name = name.to_owned();
+    if let Some((side, path)) = join.written(&text.it)
+        && columns.derived_field(&path.0).is_none()
+        && let Ok(column) = columns.written(&path)
+    {
+        let of_side = join.sides.get(side).and_then(|side| topics.described(topics.number(&side.topic.it)?));
+        let schema = written_schema(of_side.as_slice(), &path);
+        return Some((BodyField { name, column, moment: false, side }, schema));
     }
-    let when = emit.when.as_ref().and_then(|text| match of_event(columns, |scope| sql::condition(&text.it, scope)) {
-        Ok(condition) => Some(columns.of(condition)),
+    match join.expression(&text.it, columns) {
+        Ok((side, expression)) => {
+            let of_type = expression.of_type();
+            let moment = of_type == Type::Timestamp;
+            Some((BodyField { name, column: columns.of(expression), moment, side }, type_schema(of_type)))
+        }
         Err(fault) => {
-            faults.note_in(text, "when", &fault);
+            faults.note_in(text, "body", &fault);
             None
         }
-    });
-    let topic = topics.number(&emit.topic.it)?;
-    Some((EmitPlan { topic, from, when, body: fields }, schema_of(properties)))
+    }
 }
 
 /// A field of the body: a field of the events as they write it, or what an expression gives.
@@ -137,12 +218,12 @@ fn body_field(
     if let Some(path) = path
         && let Ok(column) = columns.written(&path)
     {
-        return Some((BodyField { name, column, moment: false }, written_schema(from, &path)));
+        return Some((BodyField { name, column, moment: false, side: 0 }, written_schema(from, &path)));
     }
     match of_event(columns, |scope| sql::expression(&text.it, scope)) {
         Ok(expression) => {
             let of_type = expression.of_type();
-            let field = BodyField { name, column: columns.of(expression), moment: of_type == Type::Timestamp };
+            let field = BodyField { name, column: columns.of(expression), moment: of_type == Type::Timestamp, side: 0 };
             Some((field, type_schema(of_type)))
         }
         Err(fault) => {

@@ -9,6 +9,7 @@ mod windows;
 mod views;
 mod alerts;
 mod emits;
+mod joins;
 mod topics;
 mod columns;
 mod metric;

@@ -173,7 +173,7 @@ fn plan_file(
     };
     let mut all_made = Vec::new();
     for emit in &file.emits {
-        let Some((plan, schema)) = emits::plan(emit, topics, read, &mut columns, faults) else { continue };
+        let Some((plan, schema)) = emits::plan(at, emit, topics, read, &mut columns, faults) else { continue };
         all_made.push(made(&emit.topic.it, &schema, Micros(0)));
         emits.push(plan);
     }

@@ -81,6 +81,7 @@ pub struct WireAlert {
 pub struct WireEmitted {
     emit: u32,
     offset: u64,
+    other: Option<u64>,
     line: String,
 }
 
@@ -278,13 +279,18 @@ impl From<WireAlert> for AlertRow {
 
 impl From<Emitted> for WireEmitted {
     fn from(event: Emitted) -> Self {
-        Self { emit: event.emit as u32, offset: event.offset.0, line: event.line }
+        Self { emit: event.emit as u32, offset: event.offset.0, other: event.other.map(|o| o.0), line: event.line }
     }
 }
 
 impl From<WireEmitted> for Emitted {
     fn from(event: WireEmitted) -> Self {
-        Self { emit: event.emit as usize, offset: Offset(event.offset), line: event.line }
+        Self {
+            emit: event.emit as usize,
+            offset: Offset(event.offset),
+            other: event.other.map(Offset),
+            line: event.line,
+        }
     }
 }
 

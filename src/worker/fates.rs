@@ -7,6 +7,7 @@ use crate::core::aggregate::Contribution;
 use crate::core::alert::Mark;
 use crate::core::columns::Reason;
 use crate::core::decode::Decoder;
+use crate::core::join::Half;
 use crate::core::ledger::Counts;
 use crate::core::plan::{Audit, PipelinePlan, Plan};
 use crate::core::row::{AuditEvent, DeadLetter};
@@ -39,6 +40,7 @@ pub struct Settled {
     pub contributions: Vec<Contribution>,
     pub entries: Vec<Keyed>,
     pub marks: Vec<Mark>,
+    pub halves: Vec<Half>,
 }
 
 /// The owners' verdicts as one flag a row.
@@ -86,7 +88,8 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         rows.keep(|row| !duplicate[row]);
     }
 
-    let (mut contributions, mut entries, mut marks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut contributions, mut entries) = (Vec::new(), Vec::new());
+    let (mut marks, mut halves) = (Vec::new(), Vec::new());
     let (mut history, mut emitted) = (Vec::new(), Vec::new());
     let (mut late_by_window, mut expression_errors) = (Vec::new(), Vec::new());
     let mut verdicts = Verdicts::new(epoch, &rows);
@@ -96,6 +99,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         contributions.append(&mut share.contributions);
         entries.append(&mut share.entries);
         marks.append(&mut share.marks);
+        halves.append(&mut share.halves);
         history.extend(share.history.drain(..).map(WireViewChange::from));
         emitted.extend(share.emitted.drain(..).map(WireEmitted::from));
         late_by_window.append(&mut share.late_by_window);
@@ -130,7 +134,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         history,
         emitted,
     };
-    Settled { fates, contributions, entries, marks }
+    Settled { fates, contributions, entries, marks, halves }
 }
 
 impl Verdicts {

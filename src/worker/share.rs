@@ -11,11 +11,13 @@ use crate::core::columns::{Column, GroupValue};
 use crate::core::emit::{self, Emitted};
 use crate::core::expression::{Evaluated, Inputs, as_group, truths};
 use crate::core::identity::metric_id;
+use crate::core::join::Half;
 use crate::core::plan::{
-    AlertPlan, Audit, ColumnKind, Computed, EmitPlan, Pattern, PipelinePlan, Plan, Rule, ViewPlan, WindowPlan,
+    AlertPlan, Audit, ColumnId, ColumnKind, Computed, EmitPlan, JoinPlan, Pattern, PipelinePlan, Plan, Rule, Source,
+    ViewPlan, WindowPlan,
 };
 use crate::core::row::ViewChange;
-use crate::core::units::Micros;
+use crate::core::units::{Micros, TopicId};
 use crate::core::view::{self, Entry, Keyed};
 use crate::core::window::{floor, is_late, last_end};
 use crate::worker::rows::EpochRows;
@@ -30,6 +32,7 @@ pub struct Share {
     pub contributions: Vec<Contribution>,
     pub entries: Vec<Keyed>,
     pub marks: Vec<Mark>,
+    pub halves: Vec<Half>,
     pub history: Vec<ViewChange>,
     pub emitted: Vec<Emitted>,
     pub expression_errors: u64,
@@ -104,7 +107,13 @@ fn passed(
         view_entries(index, view, rows, &mut entries, &mut history);
     }
     let all = pipeline.emits.clone().zip(plan.emits.get(pipeline.emits.clone()).unwrap_or_default());
-    let emitted = all.filter(|_| live).flat_map(|(index, emit)| emitted(plan, index, emit, rows)).collect();
+    let (mut emitted, mut halves) = (Vec::new(), Vec::new());
+    for (index, emit) in all.filter(|_| live) {
+        match &emit.source {
+            Source::Events { from, when } => events_made(plan, (index, emit), from, *when, rows, &mut emitted),
+            Source::Join(join) => join_halves(index, emit, join, rows, &mut halves),
+        }
+    }
     let alerts = pipeline.alerts.clone().zip(plan.alerts.get(pipeline.alerts.clone()).unwrap_or_default());
     let marks = alerts.filter(|_| live).flat_map(|(index, alert)| marks(index, alert, rows)).collect();
     // What a view takes is not late, nor is what events are made of, or what a pattern is looked for in.
@@ -115,6 +124,7 @@ fn passed(
         contributions,
         entries,
         marks,
+        halves,
         history,
         emitted,
         expression_errors,
@@ -169,15 +179,42 @@ fn marks(index: usize, alert: &AlertPlan, rows: &EpochRows) -> Vec<Mark> {
 }
 
 /// The events that are made of these rows.
-fn emitted(plan: &Plan, index: usize, emit: &EmitPlan, rows: &EpochRows) -> Vec<Emitted> {
-    let wanted = emit.when.map(|when| truths(&rows.fields[when.0]));
-    let is_wanted =
-        |row: &usize| emit.from.contains(&rows.topic[*row]) && wanted.as_ref().is_none_or(|wanted| wanted[*row]);
+fn events_made(
+    plan: &Plan,
+    (index, emit): (usize, &EmitPlan),
+    from: &[TopicId],
+    when: Option<ColumnId>,
+    rows: &EpochRows,
+    emitted: &mut Vec<Emitted>,
+) {
+    let wanted = when.map(|when| truths(&rows.fields[when.0]));
+    let is_wanted = |row: &usize| from.contains(&rows.topic[*row]) && wanted.as_ref().is_none_or(|wanted| wanted[*row]);
     let event = |row: usize| {
         let (time, offset) = (rows.time[row], rows.offset[row]);
-        Emitted { emit: index, offset, line: emit::of_event(plan, emit, &rows.fields, row, (time, offset)) }
+        Emitted {
+            emit: index,
+            offset,
+            other: None,
+            line: emit::of_event(plan, emit, &rows.fields, row, (time, offset)),
+        }
     };
-    (0..rows.len()).filter(is_wanted).map(event).collect()
+    emitted.extend((0..rows.len()).filter(is_wanted).map(event));
+}
+
+/// What of these rows is to be put together with others.
+fn join_halves(index: usize, emit: &EmitPlan, join: &JoinPlan, rows: &EpochRows, halves: &mut Vec<Half>) {
+    for (side, of_side) in join.sides.iter().enumerate() {
+        let (codes, keys) = group_column(rows, of_side.key.0);
+        let keys: Vec<Option<Arc<str>>> = keys.iter().map(view::key).collect();
+        let wanted = of_side.when.map(|when| truths(&rows.fields[when.0]));
+        let half = |row: usize| {
+            let key = keys[codes[row] as usize].clone()?;
+            let fields = emit.of_side(side).map(|field| emit::body_value(field, &rows.fields, row)).collect();
+            Some(Half { emit: index, key, side, moment: (rows.time[row], rows.offset[row]), fields })
+        };
+        let of_topic = (0..rows.len()).filter(|&row| rows.topic[row] == of_side.topic);
+        halves.extend(of_topic.filter(|&row| wanted.as_ref().is_none_or(|wanted| wanted[row])).filter_map(half));
+    }
 }
 
 /// Appends computed columns; gives the number of errors.

@@ -1,6 +1,6 @@
 //! Panes and ids as bytes: on their way to their owner, and by key group in a checkpoint.
 //!
-//! Little-endian. Panes, entries of views and alerts: `core::window`, `core::view` and `core::alert` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
+//! Little-endian. Panes, entries of views and alerts: `core::window`, `core::view`, `core::alert` and `core::join` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
 //! up (u64); the number of pipelines (u32) and for each W(e), W(e−1), W(e−2) (i64 each), the number of its earlier watermarks (u32) and for each its
 //! first epoch (u64) and W (i64); the number of topics (u32) and for each a byte (1: seen), largest time
 //! (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
@@ -9,6 +9,7 @@ use crate::core::aggregate::Contribution;
 use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::EventId;
 use crate::core::dedup::{Bucket, Seen, SeenId};
+use crate::core::join::{Half, Joins};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Micros, Millis, TopicId};
@@ -99,23 +100,50 @@ pub fn unpack_marks(bytes: &[u8], plan: &Plan) -> Vec<Mark> {
     marks
 }
 
+/// What joins put together of one worker's events of an epoch, by owner.
+#[must_use]
+pub fn pack_halves(halves: &[Half], owners: Owners) -> Vec<Vec<u8>> {
+    let mut packed = vec![Vec::new(); owners.workers()];
+    let mut key_bytes = Vec::new();
+    for half in halves {
+        key_bytes.clear();
+        half.owner_bytes(&mut key_bytes);
+        half.encode(&mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
+    }
+    packed
+}
+
+/// The halves of a `Panes` message, or of a checkpoint's section.
+#[must_use]
+pub fn unpack_halves(bytes: &[u8], plan: &Plan) -> Vec<Half> {
+    let mut rest = bytes;
+    let mut halves = Vec::new();
+    while !rest.is_empty() {
+        let half = Half::decode(plan, &mut rest);
+        halves.push(half.unwrap_or_else(|error| panic!("a join's half between ranks of one build: {error}")));
+    }
+    halves
+}
+
+/// What an owner keeps by key group, but for the ids.
+#[derive(Clone, Copy, Debug)]
+pub struct Owned<'a> {
+    pub panes: &'a Panes,
+    pub views: &'a Views,
+    pub alerts: &'a Alerts,
+    pub joins: &'a Joins,
+}
+
 /// The checkpoint of a worker after `epoch`, cut into messages; the last one says so.
-pub fn parts(
-    epoch: Epoch,
-    which: Ids,
-    watermarks: &Watermarks,
-    panes: &Panes,
-    views: &Views,
-    alerts: &Alerts,
-    seen: &mut Seen,
-) -> Vec<Message> {
+pub fn parts(epoch: Epoch, which: Ids, watermarks: &Watermarks, owned: &Owned, seen: &mut Seen) -> Vec<Message> {
+    let Owned { panes, views, alerts, joins } = *owned;
     let common = common(epoch, watermarks, panes);
     let fresh = seen.seal();
     let ids = match which {
         Ids::Fresh => id_sections(fresh.into_iter()),
         Ids::All => id_sections(seen.iter()),
     };
-    let all = [pane_sections(panes), view_sections(views), alert_sections(alerts), ids];
+    let all = [pane_sections(panes), view_sections(views), alert_sections(alerts), join_sections(joins), ids];
     let mut all = all.into_iter().flatten().peekable();
     let mut messages = Vec::new();
     loop {
@@ -160,6 +188,17 @@ fn view_sections(views: &Views) -> Vec<Section> {
         keyed.encode(&mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)]);
     }
     sections(Kind::Views, by_group)
+}
+
+fn join_sections(joins: &Joins) -> Vec<Section> {
+    let mut by_group = vec![Vec::new(); KEY_GROUPS];
+    let mut key_bytes = Vec::new();
+    for half in joins.iter() {
+        key_bytes.clear();
+        half.owner_bytes(&mut key_bytes);
+        half.encode(&mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)]);
+    }
+    sections(Kind::Joins, by_group)
 }
 
 fn id_sections(ids: impl Iterator<Item = SeenId>) -> Vec<Section> {
@@ -251,6 +290,13 @@ pub fn restore_alerts(section: &Section, alerts: &mut Alerts) {
     let mut rest = section.bytes.as_slice();
     while !rest.is_empty() {
         alerts.restore(&mut rest).unwrap_or_else(|error| panic!("a checkpoint whose checksum was right: {error}"));
+    }
+}
+
+/// Takes up one key group's halves of joins.
+pub fn restore_joins(section: &Section, plan: &Plan, joins: &mut Joins) {
+    for half in unpack_halves(&section.bytes, plan) {
+        joins.restore(half);
     }
 }
 

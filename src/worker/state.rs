@@ -14,7 +14,9 @@ use crate::core::alert::Alerts;
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::dedup::{Memory, Seen};
+use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
+use crate::core::join::Joins;
 use crate::core::keygroup::Owners;
 use crate::core::plan::Plan;
 use crate::core::row::{AlertRow, ViewRow};
@@ -22,7 +24,9 @@ use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::view::Views;
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
-use crate::wire::{Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, WireAlert, WireRow, WireViewRow};
+use crate::wire::{
+    Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, WireAlert, WireEmitted, WireRow, WireViewRow,
+};
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
 use crate::worker::rows::{DecodedSlab, EpochRows};
@@ -85,6 +89,7 @@ pub struct State {
     panes: Panes,
     views: Views,
     alerts: Alerts,
+    joins: Joins,
 
     /// Messages to itself, and those for others.
     own: VecDeque<Message>,
@@ -114,6 +119,7 @@ impl State {
             panes: Panes::new(Arc::clone(&plan)),
             views: Views::new(Arc::clone(&plan)),
             alerts: Alerts::new(Arc::clone(&plan)),
+            joins: Joins::new(Arc::clone(&plan)),
             own: VecDeque::new(),
             out: Vec::new(),
             plan,
@@ -242,6 +248,7 @@ impl State {
             Restore::Section(section) => match section.kind {
                 Kind::Panes => snapshot::restore_panes(&section, &mut self.panes),
                 Kind::Views => snapshot::restore_views(&section, &self.plan, &mut self.views),
+                Kind::Joins => snapshot::restore_joins(&section, &self.plan, &mut self.joins),
                 Kind::Alerts => snapshot::restore_alerts(&section, &mut self.alerts),
                 Kind::Ids => snapshot::restore_ids(&section, &mut self.seen),
             },
@@ -331,8 +338,11 @@ impl State {
             self.fates.insert(sent.epoch, settled.fates);
             let views = snapshot::pack_views(&settled.entries, self.owners);
             let marks = snapshot::pack_marks(&settled.marks, self.owners);
-            for (owner, ((panes, views), marks)) in panes.into_iter().zip(views).zip(marks).enumerate() {
-                self.send(owner, Message::Panes { epoch: sent.epoch.0, parts: Parts { panes, views, marks } });
+            let halves = snapshot::pack_halves(&settled.halves, self.owners);
+            let parts = panes.into_iter().zip(views).zip(marks).zip(halves);
+            let parts = parts.map(|(((panes, views), marks), halves)| Parts { panes, views, marks, halves });
+            for (owner, parts) in parts.enumerate() {
+                self.send(owner, Message::Panes { epoch: sent.epoch.0, parts });
             }
         }
     }
@@ -348,7 +358,7 @@ impl State {
         }
         let Some(inbox) = self.inbox.remove(&epoch) else { return };
         let Some((cut, checkpoint)) = self.cuts.remove(&epoch) else { return };
-        let mut marks = Vec::new();
+        let (mut marks, mut halves) = (Vec::new(), Vec::new());
         for parts in inbox.parts.into_iter().flatten() {
             for keyed in snapshot::unpack_views(&parts.views, &self.plan) {
                 self.views.merge(keyed);
@@ -357,6 +367,7 @@ impl State {
                 self.panes.merge(contribution);
             }
             marks.append(&mut snapshot::unpack_marks(&parts.marks, &self.plan));
+            halves.append(&mut snapshot::unpack_halves(&parts.halves, &self.plan));
         }
         // In batch every pane closes at once, with the last round, whose cut carries `idle`.
         let changes = match (self.batch, cut.idle) {
@@ -372,19 +383,29 @@ impl State {
         } else {
             self.alerts.finish(epoch, marks, &changes.rows, |pipeline| self.watermarks.of(pipeline).closing)
         };
-        self.report(epoch, changes, views, alerts);
+        let joined = self.joins.finish(halves, |pipeline| self.watermarks.of(pipeline).closing);
+        self.report(epoch, changes, views, alerts, joined);
         if let Some(which) = checkpoint {
-            let parts =
-                snapshot::parts(epoch, which, &self.watermarks, &self.panes, &self.views, &self.alerts, &mut self.seen);
+            let owned =
+                snapshot::Owned { panes: &self.panes, views: &self.views, alerts: &self.alerts, joins: &self.joins };
+            let parts = snapshot::parts(epoch, which, &self.watermarks, &owned, &mut self.seen);
             self.out.extend(parts.into_iter().map(|part| (To::Coordinator, part)));
         }
         self.decide();
     }
 
-    fn report(&mut self, epoch: Epoch, changes: Changes, views: Vec<ViewRow>, alerts: Vec<AlertRow>) {
-        let Some(fates) = self.fates.remove(&epoch) else {
+    fn report(
+        &mut self,
+        epoch: Epoch,
+        changes: Changes,
+        views: Vec<ViewRow>,
+        alerts: Vec<AlertRow>,
+        joined: Vec<Emitted>,
+    ) {
+        let Some(mut fates) = self.fates.remove(&epoch) else {
             panic!("epoch {epoch} is finished before its fates are settled")
         };
+        fates.emitted.extend(joined.into_iter().map(WireEmitted::from));
         let report = Report {
             epoch: epoch.0,
             rows: changes.rows.into_iter().map(WireRow::from).collect(),

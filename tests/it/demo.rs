@@ -312,3 +312,37 @@ fn civic_safety() {
     );
     story.end();
 }
+
+#[test]
+fn music_fest() {
+    let mut story = play("music_fest");
+    for (user, correlation) in [("ana", "ana-1"), ("bruno", "bruno-1")] {
+        let asked = story.next(user).json();
+        assert_eq!((&asked["counted"], &asked["filled"]["correlation_id"]), (&json!(1), &json!(correlation)));
+    }
+    let waits = story.next("/purchases/ana-1").json();
+    assert_eq!((&waits["value"]["step"], &waits["events"]), (&json!("asked"), &json!(1)), "{waits}");
+
+    for (service, answers) in [("payment", 2), ("purchase", 2), ("notification", 1), ("mail", 1)] {
+        let said = story.next(service).said;
+        let lines: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+        let expected: Vec<String> = (1..=answers).map(|n| format!("{service} answers p-{n}")).collect();
+        assert_eq!(lines, expected);
+    }
+    let flow = story.next("/purchases/ana-1/flow").json();
+    let steps = each(&flow["history"], &["value", "step"]);
+    assert_eq!(steps, ["mail", "notification", "purchased", "seats", "payment", "asked"], "{flow}");
+    let bought = story.next("ticket.purchased").json();
+    let made = &bought["events"][0]["event"];
+    assert_eq!(bought["events"].as_array().unwrap().len(), 1, "{bought}");
+    assert_eq!((&made["seats"], &made["receipt"]), (&json!(["general-1", "general-2"]), &json!("r-p-1")), "{bought}");
+    let refused = story.next("/purchases/bruno-1").json();
+    let (step, reason) = (&refused["value"]["step"], &refused["value"]["reason"]);
+    assert_eq!((step, reason), (&json!("refused"), &json!("at most 4 seats of vip")), "{refused}");
+
+    story.next("payment");
+    let ledger = story.next("/ledger").json();
+    assert_eq!((&ledger["accepted"], &ledger["duplicate"]), (&json!(12), &json!(2)), "{ledger}");
+    assert_eq!(story.next("ticket.purchased").json(), bought, "bought once");
+    story.end();
+}

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::core::emit::ALERT_FIELDS;
 use crate::core::plan::{
-    AlertPlan, Anomaly, ColumnKind, Detector, PipelinePlan, Plan, Rule, TimeFormat, TopicPlan, ViewPlan, WindowKind,
-    WindowPlan,
+    AlertPlan, Anomaly, ColumnKind, Detector, JoinPlan, PipelinePlan, Plan, Rule, Source, TimeFormat, TopicPlan,
+    ViewPlan, WindowKind, WindowPlan,
 };
 use crate::core::schema::FieldType;
 use crate::core::units::{Micros, TopicId};
@@ -205,7 +205,13 @@ fn topics<'a>(plan: &'a Plan, pipeline: &'a PipelinePlan) -> impl Iterator<Item 
 fn emits(plan: &Plan, pipeline: &PipelinePlan) -> Vec<Emit> {
     let name = |topic: TopicId| plan.topics.get(usize::from(topic.0)).map(|topic| topic.name.clone());
     let of_events = plan.emits.get(pipeline.emits.clone()).unwrap_or_default().iter().filter_map(|emit| {
-        let from = emit.from.iter().filter_map(|topic| name(*topic)).collect();
+        let from = match &emit.source {
+            Source::Events { from, .. } => from.iter().filter_map(|topic| name(*topic)).collect(),
+            Source::Join(JoinPlan { sides, within }) => {
+                let both: Vec<String> = sides.iter().filter_map(|side| name(side.topic)).collect();
+                vec![format!("{} that lie at most {} apart", both.join(" and "), duration::format(*within))]
+            }
+        };
         Some(Emit {
             topic: name(emit.topic)?,
             from,

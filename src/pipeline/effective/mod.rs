@@ -12,8 +12,9 @@ use crate::pipeline::audit;
 use crate::pipeline::cases::{Case, Expected, Given};
 use crate::pipeline::duration;
 use crate::pipeline::effective::text::{Item, document};
-use crate::pipeline::emits::Emit;
+use crate::pipeline::emits::{Emit, Written};
 use crate::pipeline::file::{Burst, File, Generate, Topic};
+use crate::pipeline::joins::{Join, Side};
 use crate::pipeline::routes::{self, Method};
 use crate::pipeline::section::At;
 use crate::pipeline::views::View;
@@ -218,12 +219,30 @@ fn alert(alert: &Alert) -> Item {
 }
 
 fn emit(emit: &Emit) -> Item {
-    let Emit { topic: _, from, when, body } = emit;
-    Item::Map(vec![
-        entry("from", Item::List(from.iter().map(|topic| text(&topic.it)).collect())),
-        entry("when", or(when.as_ref(), |sql| text(&sql.it), "of every event")),
-        entry("body", Item::Map(body.iter().map(|(name, field)| (name.it.clone(), text(&field.it))).collect())),
-    ])
+    let Emit { topic: _, source, body } = emit;
+    let mut items = match source {
+        None => vec![entry("from", Item::Absent("it has a fault"))],
+        Some(Written::Events { from, when }) => vec![
+            entry("from", Item::List(from.iter().map(|topic| text(&topic.it)).collect())),
+            entry("when", or(when.as_ref(), |sql| text(&sql.it), "of every event")),
+        ],
+        Some(Written::Join(Join { sides, within })) => {
+            let named = |of: fn(&Side) -> String| {
+                Item::Map(sides.iter().map(|side| (side.alias.it.clone(), text(&of(side)))).collect())
+            };
+            let conditions: Vec<(String, Item)> =
+                sides.iter().filter_map(|side| Some((side.alias.it.clone(), text(&side.when.as_ref()?.it)))).collect();
+            let absent = conditions.is_empty();
+            vec![
+                entry("join", named(|side| side.topic.it.clone())),
+                entry("on", named(|side| side.on.it.to_string())),
+                entry("within", span(*within)),
+                entry("when", if absent { Item::Absent("of every two events") } else { Item::Map(conditions) }),
+            ]
+        }
+    };
+    items.push(entry("body", Item::Map(body.iter().map(|(name, field)| (name.it.clone(), text(&field.it))).collect())));
+    Item::Map(items)
 }
 
 fn audit_of(audit::Written { level, jsonl }: &audit::Written) -> Item {

@@ -1,9 +1,11 @@
 //! Events that the job makes: of events, and of closed rows.
 
+use std::collections::BTreeMap;
+
 use caudal::core::columns::GroupValue;
 use caudal::core::expression::Type;
-use caudal::core::identity::{alert_event_id, emitted_id, metric_id, row_event_id};
-use caudal::core::plan::{AlertPlan, ColumnKind, EmitPlan, Plan, WindowPlan};
+use caudal::core::identity::{alert_event_id, emitted_id, joined_id, metric_id, row_event_id};
+use caudal::core::plan::{AlertPlan, BodyField, ColumnId, ColumnKind, EmitPlan, Plan, Source, WindowPlan};
 use caudal::core::row::Value as Metered;
 use caudal::core::time::format;
 use caudal::core::units::{Micros, Offset, TopicId};
@@ -31,12 +33,8 @@ impl Emitted {
 
 /// What `emit` makes of an event that its pipeline let through.
 pub fn of_event(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &Row) -> Option<Emitted> {
-    if !emit.from.contains(&TopicId(valid.topic as u16)) {
-        return None;
-    }
-    if let Some(when) = emit.when
-        && row.scalars[when.0] != Some(Scalar::Boolean(true))
-    {
+    let Source::Events { from, when } = &emit.source else { return None };
+    if !from.contains(&TopicId(valid.topic as u16)) || !is_wanted(*when, row) {
         return None;
     }
     let topic = usize::from(emit.topic.0);
@@ -44,7 +42,22 @@ pub fn of_event(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &
     let mut event = Map::new();
     event.insert("event_id".to_owned(), json!(emitted_id(&plan.topics[topic].name, time, Offset(offset)).to_string()));
     event.insert("timestamp".to_owned(), json!(format(time)));
-    for field in &emit.body {
+    body(plan, &emit.body, valid, row, &mut event);
+    Some(Emitted { topic, event: Value::Object(event) })
+}
+
+fn is_wanted(when: Option<ColumnId>, row: &Row) -> bool {
+    when.is_none_or(|when| row.scalars[when.0] == Some(Scalar::Boolean(true)))
+}
+
+fn body<'a>(
+    plan: &Plan,
+    fields: impl IntoIterator<Item = &'a BodyField>,
+    valid: &Valid,
+    row: &Row,
+    event: &mut Map<String, Value>,
+) {
+    for field in fields {
         let value = match plan.columns.get(field.column.0) {
             Some(column) if column.kind == ColumnKind::Json => valid.event.at(&column.path).map(Json::to_value),
             _ => row.scalars[field.column.0].as_ref().map(|scalar| match scalar {
@@ -58,7 +71,67 @@ pub fn of_event(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &
         };
         event.extend(value.map(|value| (field.name.clone(), value)));
     }
-    Some(Emitted { topic, event: Value::Object(event) })
+}
+
+/// An event on one side of a join.
+#[derive(Clone)]
+pub struct Half {
+    side: usize,
+    key: String,
+    time: i64,
+    offset: u64,
+    fields: Map<String, Value>,
+}
+
+/// What an event that its pipeline let through is to a join: a half of its topic's side, if it has a key.
+pub fn halves(plan: &Plan, emit: &EmitPlan, valid: &Valid, offset: u64, row: &Row) -> Vec<Half> {
+    let Source::Join(join) = &emit.source else { return Vec::new() };
+    let mut halves = Vec::new();
+    for (side, of_side) in join.sides.iter().enumerate() {
+        let key = super::view::key(&row.groups[of_side.key.0]);
+        let is_of_it = usize::from(of_side.topic.0) == valid.topic && is_wanted(of_side.when, row);
+        if let Some(key) = key.filter(|_| is_of_it) {
+            let mut fields = Map::new();
+            body(plan, emit.body.iter().filter(|field| field.side == side), valid, row, &mut fields);
+            halves.push(Half { side, key, time: valid.time as i64, offset, fields });
+        }
+    }
+    halves
+}
+
+/// What comes of a join's new halves and of those that are kept, every two that meet, by the greater offset, then the lesser one. `passed`: W(e−1), by which
+/// halves are forgotten.
+pub fn join(
+    plan: &Plan,
+    emit: &EmitPlan,
+    kept: &mut Vec<Half>,
+    new: Vec<Half>,
+    passed: Option<i128>,
+) -> BTreeMap<(u64, u64), Emitted> {
+    let Source::Join(join) = &emit.source else { return BTreeMap::new() };
+    let before = kept.len();
+    kept.extend(new);
+    let mut made = BTreeMap::new();
+    for (at, one) in kept.iter().enumerate() {
+        for (other_at, other) in kept.iter().enumerate() {
+            let is_new = at >= before || other_at >= before;
+            let meet = one.key == other.key && (one.time - other.time).abs() <= join.within.0;
+            if one.side == 0 && other.side == 1 && is_new && meet {
+                let topic = usize::from(emit.topic.0);
+                let moment = |half: &Half| (Micros(half.time), Offset(half.offset));
+                let id = joined_id(&plan.topics[topic].name, moment(one), moment(other));
+                let mut event = Map::new();
+                event.insert("event_id".to_owned(), json!(id.to_string()));
+                event.insert("timestamp".to_owned(), json!(format(Micros(one.time.max(other.time)))));
+                event.extend(one.fields.clone());
+                event.extend(other.fields.clone());
+                let place = (one.offset.max(other.offset), one.offset.min(other.offset));
+                made.insert(place, Emitted { topic, event: Value::Object(event) });
+            }
+        }
+    }
+    kept.retain(|half| passed.is_none_or(|passed| i128::from(half.time) + i128::from(join.within.0) >= passed));
+    made
 }
 
 /// The event that a closed row is.

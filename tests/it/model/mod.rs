@@ -26,6 +26,7 @@ use caudal::core::units::{Epoch, Millis, Offset, TopicId};
 
 use alert::{Alert, Told};
 pub use emit::Emitted;
+use emit::Half;
 pub use event::is_read;
 use event::{Identity, Rules, Valid};
 use json::Json;
@@ -216,8 +217,11 @@ struct Model<'a> {
     watermarks: Vec<Watermark>,
     /// Per pipeline, W after each epoch, from 1.
     all_watermarks: Vec<Vec<Option<i128>>>,
-    /// Per `emit`: what the epoch's events come to, by offset.
-    made: Vec<BTreeMap<u64, Emitted>>,
+    /// Per `emit`: what the epoch's events come to, by offset, of a join's by the greater one, then the lesser.
+    made: Vec<BTreeMap<(u64, u64), Emitted>>,
+    /// Likewise: of joins, what may still meet another, and the epoch's.
+    halves: Vec<Vec<Half>>,
+    new_halves: Vec<Vec<Half>>,
     windows: Vec<Window<'a>>,
     alerts: Vec<Alert<'a>>,
     outcome: Outcome,
@@ -241,6 +245,8 @@ impl<'a> Model<'a> {
             watermarks: vec![Watermark::default(); plan.pipelines.len()],
             all_watermarks: vec![Vec::new(); plan.pipelines.len()],
             made: vec![BTreeMap::new(); plan.emits.len()],
+            halves: vec![Vec::new(); plan.emits.len()],
+            new_halves: vec![Vec::new(); plan.emits.len()],
             windows: plan.windows.iter().map(Window::new).collect(),
             alerts: (0..plan.alerts.len()).map(|at| Alert::new(plan, at)).collect(),
             outcome: Outcome {
@@ -307,6 +313,13 @@ impl<'a> Model<'a> {
     }
 
     fn emit(&mut self, epoch: u64) {
+        for (at, emit) in self.plan.emits.iter().enumerate() {
+            let new = std::mem::take(&mut self.new_halves[at]);
+            let passed = self.watermarks[emit.pipeline].before;
+            let joined = emit::join(self.plan, emit, &mut self.halves[at], new, passed);
+            self.outcome.happened.note("joined", joined.len() as u64);
+            self.made[at].extend(joined);
+        }
         let made = self.made.iter_mut().flat_map(|made| std::mem::take(made).into_values());
         let mut emitted: Vec<Emitted> = made.collect();
         let published: Vec<Vec<Published>> = self.windows.iter_mut().map(Window::take_published).collect();
@@ -377,7 +390,10 @@ impl<'a> Model<'a> {
             }
             for at in pipeline.emits.clone() {
                 let emitted = emit::of_event(plan, &plan.emits[at], valid, offset, &row);
-                self.made[at].extend(emitted.map(|emitted| (offset, emitted)));
+                self.made[at].extend(emitted.map(|emitted| ((offset, 0), emitted)));
+                if !self.batch {
+                    self.new_halves[at].extend(emit::halves(plan, &plan.emits[at], valid, offset, &row));
+                }
             }
             for at in pipeline.views.clone() {
                 let view = &plan.views[at];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use caudal::core::columns::GroupValue;
 use caudal::core::plan::{Plan, ViewPlan};
 use serde_json::{Map, Value};
 
@@ -29,6 +30,17 @@ impl Entry {
     }
 }
 
+/// A group's value as a key.
+pub fn key(value: &GroupValue) -> Option<String> {
+    let key = match value {
+        GroupValue::Null => return None,
+        GroupValue::Bool(value) => value.to_string(),
+        GroupValue::Integer(value) => value.to_string(),
+        GroupValue::Text(text) => text.to_string(),
+    };
+    (1..=1_024).contains(&key.len()).then_some(key)
+}
+
 /// What one event says to the view: a key and the fields that it has; None if it goes into no entry.
 pub fn said(plan: &Plan, view: &ViewPlan, valid: &Valid, row: &Row) -> Option<(String, Map<String, Value>)> {
     if let Some(when) = view.when
@@ -36,15 +48,7 @@ pub fn said(plan: &Plan, view: &ViewPlan, valid: &Valid, row: &Row) -> Option<(S
     {
         return None;
     }
-    let key = match &row.groups[view.key.0] {
-        caudal::core::columns::GroupValue::Null => return None,
-        caudal::core::columns::GroupValue::Bool(value) => value.to_string(),
-        caudal::core::columns::GroupValue::Integer(value) => value.to_string(),
-        caudal::core::columns::GroupValue::Text(text) => text.to_string(),
-    };
-    if key.is_empty() || key.len() > 1_024 {
-        return None;
-    }
+    let key = key(&row.groups[view.key.0])?;
     let mut fields = Map::new();
     for (name, column) in &view.latest {
         let value = match plan.columns.get(column.0) {

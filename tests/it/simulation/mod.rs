@@ -25,7 +25,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 54] = [
+const HAPPENS: [&str; 55] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
@@ -77,6 +77,7 @@ const HAPPENS: [&str; 54] = [
     "anomalies cleared",
     "patterns raised",
     "patterns cleared",
+    "joined",
     "emitted",
     "emitted events in windows",
     "emitted events that nobody reads",

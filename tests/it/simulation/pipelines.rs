@@ -8,14 +8,14 @@ use caudal::core::condition;
 use caudal::core::expression::{Expr, Type};
 use caudal::core::plan::{
     AlertPlan, Anomaly, Audit, BodyField, ColumnId, ColumnKind, ColumnPlan, Computed, Detector, EmitPlan, EmittedBy,
-    FieldPath, Fraction, GroupField, Metric, Pattern, PipelinePlan, Plan, Rule, Step, TimeFormat, Top, TopicPlan, Unit,
-    ViewPlan, WindowKind, WindowPlan,
+    FieldPath, Fraction, GroupField, JoinPlan, JoinSide, Metric, Pattern, PipelinePlan, Plan, Rule, Source, Step,
+    TimeFormat, Top, TopicPlan, Unit, ViewPlan, WindowKind, WindowPlan,
 };
 use caudal::core::schema::Schema;
 use caudal::core::units::{Micros, TopicId};
 use caudal::pipeline::sql::{Scope, expression};
 use rand::Rng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::support::plan::column;
@@ -171,7 +171,11 @@ fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
     }
     if rng.random_bool(0.3) {
         let topic = emitted_topic(plan, number, Micros(0));
-        plan.emits.push(emit(topic, &read, &mut computing, rng));
+        plan.emits.push(emit(number, topic, &read, &mut computing, rng));
+    }
+    if read.len() > 1 && rng.random_bool(0.5) {
+        let topic = emitted_topic(plan, number, Micros(0));
+        plan.emits.push(join(number, topic, &read, &mut computing, rng));
     }
     for at in first..plan.windows.len() {
         if rng.random_bool(0.25) {
@@ -187,6 +191,10 @@ fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
     let of_view = |view: &ViewPlan| view.latest.iter().map(|(_, column)| *column).chain([view.key]).collect::<Vec<_>>();
     used.extend(plan.views[first_view..].iter().flat_map(of_view));
     used.extend(plan.emits[first_emit..].iter().flat_map(|emit| &emit.body).map(|field| field.column));
+    used.extend(plan.emits[first_emit..].iter().flat_map(|emit| match &emit.source {
+        Source::Join(join) => join.sides.map(|side| side.key).to_vec(),
+        Source::Events { .. } => Vec::new(),
+    }));
     used.extend(plan.alerts[first_alert..].iter().filter_map(|alert| match &alert.rule {
         Rule::Pattern(pattern) => Some(pattern.key.column),
         Rule::Condition { .. } | Rule::Anomaly(_) => None,
@@ -229,19 +237,53 @@ fn emitted_topic(plan: &mut Plan, pipeline: usize, behind: Micros) -> TopicId {
     TopicId(number as u16)
 }
 
-fn emit(topic: TopicId, read: &[TopicId], computing: &mut Computing, rng: &mut ChaCha8Rng) -> EmitPlan {
-    let field = |name: &str, column| BodyField { name: name.to_owned(), column, moment: false };
+/// What two topics' events come to that have one key.
+fn join(
+    pipeline: usize,
+    topic: TopicId,
+    read: &[TopicId],
+    computing: &mut Computing,
+    rng: &mut ChaCha8Rng,
+) -> EmitPlan {
+    let field = |name: &str, column, side| BodyField { name: name.to_owned(), column, moment: false, side };
+    let mut body = vec![field("region", REGION_AS_IT_IS, 1), field("payload", PAYLOAD_AS_IT_IS, 0)];
+    let at = computing.read("event_time()");
+    let column = computing.argument(at, ColumnKind::Integer);
+    body.push(BodyField { name: "at".to_owned(), column, moment: true, side: rng.random_range(0..2) });
+    body.extend(computing.named(Type::Number, rng).map(|column| field("number", column, 1)));
+    let mut two: Vec<TopicId> = read.to_vec();
+    two.shuffle(rng);
+    // Not the tags alone, which are few: what has one key is many then.
+    let key = *[REGION, TAG, LEVEL].choose(rng).unwrap();
+    let mut side = |topic: TopicId| {
+        let when = rng.random_bool(0.4).then(|| computing.read("age IS NOT NULL"));
+        JoinSide { topic, key, when: when.map(|when| computing.argument(when, ColumnKind::Boolean)) }
+    };
+    let sides = [side(two[0]), side(two[1])];
+    let within = of(&[1_000, 20_000, 200_000, 2_000_000], rng);
+    EmitPlan { pipeline, topic, source: Source::Join(JoinPlan { sides, within }), body }
+}
+
+fn emit(
+    pipeline: usize,
+    topic: TopicId,
+    read: &[TopicId],
+    computing: &mut Computing,
+    rng: &mut ChaCha8Rng,
+) -> EmitPlan {
+    let field = |name: &str, column| BodyField { name: name.to_owned(), column, moment: false, side: 0 };
     let mut body = vec![field("region", REGION_AS_IT_IS), field("payload", PAYLOAD_AS_IT_IS)];
     let at = computing.read("event_time()");
     let column = computing.argument(at, ColumnKind::Integer);
-    body.push(BodyField { name: "at".to_owned(), column, moment: true });
+    body.push(BodyField { name: "at".to_owned(), column, moment: true, side: 0 });
     body.extend(computing.named(Type::Number, rng).map(|column| field("number", column)));
     let when = rng.random_bool(0.5).then(|| computing.read("age IS NOT NULL"));
     let mut from: Vec<TopicId> = read.iter().copied().filter(|_| rng.random_bool(0.7)).collect();
     if from.is_empty() {
         from.push(read[0]);
     }
-    EmitPlan { topic, from, when: when.map(|when| computing.argument(when, ColumnKind::Boolean)), body }
+    let when = when.map(|when| computing.argument(when, ColumnKind::Boolean));
+    EmitPlan { pipeline, topic, source: Source::Events { from, when }, body }
 }
 
 /// Alerts of every kind, some of which share a topic.

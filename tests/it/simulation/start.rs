@@ -57,6 +57,7 @@ fn draft(cut: Cut, which: Ids) -> Draft {
             section(Kind::Panes, "panes"),
             section(Kind::Views, "views"),
             section(Kind::Alerts, "alerts"),
+            section(Kind::Joins, "joins"),
             section(Kind::Ids, &format!("ids of {}", cut.epoch)),
         ],
         true,
@@ -113,7 +114,7 @@ fn a_life_follows_on_its_checkpoint() {
     assert!(beginning.stored);
     // What all share goes to each, a key group's state to its owner.
     let to: Vec<usize> = start.restores.iter().map(|(worker, _)| *worker).collect();
-    assert_eq!(to, [0, 1, 2, 0, 0, 0, 0]);
+    assert_eq!(to, [0, 1, 2, 0, 0, 0, 0, 0]);
 }
 
 /// A life that began on a checkpoint's word, of epoch 2, meets its store.

@@ -1,12 +1,12 @@
 //! What every store must do.
 
 use caudal::core::columns::{GroupValue, Reason};
-use caudal::core::row::{AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
+use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
-    Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredChange, StoredEntry, StoredRow, ViewQuery,
-    WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredAlert, StoredChange, StoredEntry,
+    StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ pub const CASES: &[Case] = &[
     ("rows and dead letters are absolute values, audit is append-only", absolute),
     ("rows that are no more are removed, and may come back", removed),
     ("entries of views are absolute values, their history is append-only", views),
+    ("an alert is raised, and cleared later; pages of them, the last raised first", alerts),
     ("a refused commit changes nothing", refused_whole),
     ("text of every kind comes back, and is found", hostile_text),
     ("integers past 64 bits stay exact", huge),
@@ -233,6 +234,54 @@ fn views(bed: &Bed) {
     let offsets: Vec<_> = reader.view_history("current", "Z", None, 10).unwrap();
     assert_eq!(offsets.iter().map(|told| told.offset.0).collect::<Vec<_>>(), [12, 7, 2]);
     assert_eq!(offsets[1], told(&changes[1]));
+}
+
+fn alerts(bed: &Bed) {
+    let raised = |id, alert, raised, key: &str| AlertRow {
+        alert_id: Uuid::from_u128(id),
+        alert,
+        key: vec![text(key), GroupValue::Integer(-7)],
+        from: Micros(-HOUR),
+        to: Micros(HOUR),
+        raised: Micros(raised),
+        cleared: None,
+        details: r#"{"metrics":{"n":123456789012345678901234567890,"t":"\u0000'%"}}"#.to_owned(),
+        epoch: Epoch(1),
+    };
+    // Of two raised at once the greater id comes first.
+    let rows = [raised(9, 0, 5, "ü\0"), raised(2, 1, 5, "b"), raised(3, 0, 7, "c"), raised(4, 0, -1, "d")];
+    let mut store = (bed.store)();
+    store.commit(&Commit { alerts: rows.to_vec(), ..commit(None, 1) }).unwrap();
+    let cleared = AlertRow { cleared: Some(Micros(8)), epoch: Epoch(2), ..rows[2].clone() };
+    store.commit(&Commit { alerts: vec![cleared], ..commit(Some(1), 2) }).unwrap();
+
+    let mut reader = (bed.reader)();
+    let mut found = |query: AlertQuery| reader.alerts(&AlertQuery { limit: query.limit.max(1), ..query }).unwrap();
+    let all = || AlertQuery { limit: 10, ..AlertQuery::default() };
+    let ids = |alerts: &[StoredAlert]| alerts.iter().map(|alert| alert.alert_id.as_u128()).collect::<Vec<_>>();
+    let stored = found(all());
+    assert_eq!(ids(&stored), [3, 9, 2, 4]);
+    let third = StoredAlert {
+        alert_id: Uuid::from_u128(9),
+        pipeline: "civic_safety".to_owned(),
+        alert: "surge".to_owned(),
+        key: r#"{"region":"ü␀","code":-7}"#.to_owned(),
+        from: Micros(-HOUR),
+        to: Micros(HOUR),
+        raised: Micros(5),
+        cleared: None,
+        details: rows[0].details.clone(),
+        epoch: Epoch(1),
+    };
+    assert_eq!(stored[1], third);
+    assert_eq!((stored[0].cleared, stored[0].epoch), (Some(Micros(8)), Epoch(2)));
+    assert_eq!(ids(&found(AlertQuery { active: Some(true), ..all() })), [9, 2, 4]);
+    assert_eq!(ids(&found(AlertQuery { active: Some(false), ..all() })), [3]);
+    assert_eq!(ids(&found(AlertQuery { alert: Some("surge".to_owned()), active: Some(true), ..all() })), [9, 4]);
+    assert_eq!(ids(&found(AlertQuery { pipeline: Some("another".to_owned()), ..all() })), [0; 0]);
+    assert_eq!(ids(&found(AlertQuery { limit: 2, ..all() })), [3, 9]);
+    let after = Some((Micros(5), Uuid::from_u128(9)));
+    assert_eq!(ids(&found(AlertQuery { after, ..all() })), [2, 4]);
 }
 
 fn removed(bed: &Bed) {

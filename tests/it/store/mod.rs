@@ -10,8 +10,9 @@ mod proxy;
 use std::sync::Arc;
 
 use caudal::core::columns::{GroupValue, Reason};
+use caudal::core::expression::{Expr, Literal};
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan, ViewPlan};
+use caudal::core::plan::{AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
@@ -103,6 +104,11 @@ fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
         let latest = vec![("x".to_owned(), ColumnId(2))];
         let name = name.to_owned();
         plan.views.push(ViewPlan { pipeline: 0, name, key: ColumnId(0), latest, when: None, history: true });
+    }
+    for name in ["surge", "other"] {
+        let when = Expr::Literal(Literal::Boolean(true));
+        let rule = Rule::Condition { window: 0, when };
+        plan.alerts.push(AlertPlan { pipeline: 0, name: name.to_owned(), rule, topic: None });
     }
     plan
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::proxy::{ANSWER_BYTES, COMMIT, Cut, Proxy};
 use super::{all, first, numbered, plan, plan_with, row};
+use crate::support::job::until;
 use crate::support::postgres::{Cluster, Stop};
 
 /// Far longer than anything here takes: a test that waits so long has failed.
@@ -209,10 +210,15 @@ fn tls_as_db_sslmode_says() {
     let config = cluster.create_database();
     let check = |with_tls: bool, mode: SslMode, encrypted: Option<bool>| {
         let result = open(&PostgresConfig { ssl: mode, ..config.clone() });
-        let sql =
-            "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'caudal'
-                   AND state = 'idle'";
-        let found: Option<bool> = cluster.client(&config.name).query_one(sql, &[]).unwrap().get(0);
+        let sql = "SELECT count(*), bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                   WHERE application_name = 'caudal'";
+        let mut found: Option<bool> = None;
+        // The connection before it may take a moment to go.
+        until("there is this connection alone, or none", || {
+            let row = cluster.client(&config.name).query_one(sql, &[]).unwrap();
+            found = row.get(1);
+            row.get::<_, i64>(0) == i64::from(result.is_ok())
+        });
         match (&result, encrypted) {
             (Ok(_), Some(expected)) => assert_eq!(found, Some(expected), "{mode:?}, server with TLS: {with_tls}"),
             (Err(StoreError::Broken(_)), None) => {}
