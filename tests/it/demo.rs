@@ -32,10 +32,12 @@ fn scenes(text: &str) -> Vec<Scene> {
             scenes.push(Scene { command: command.to_owned(), said: String::new() });
             goes_on = line.ends_with('\\');
         } else if let Some(scene) = scenes.last_mut() {
-            let part = if goes_on { &mut scene.command } else { &mut scene.said };
-            *part += "\n";
-            *part += line;
-            goes_on &= line.ends_with('\\');
+            if goes_on {
+                scene.command += &format!("\n{line}");
+                goes_on = line.ends_with('\\');
+            } else {
+                scene.said += &format!("{line}\n");
+            }
         }
     }
     scenes
