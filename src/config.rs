@@ -11,7 +11,7 @@ use crate::pipeline::duration;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 /// Every variable there is, in the order of `.env.example`.
-pub const VARIABLES: [&str; 25] = [
+pub const VARIABLES: [&str; 27] = [
     "PIPELINES",
     "DATA_DIR",
     "RANKS",
@@ -32,6 +32,8 @@ pub const VARIABLES: [&str; 25] = [
     "LOG_SEGMENT_BYTES",
     "DISK_FREE_BYTES_MIN",
     "AUDIT_FILE_BYTES",
+    "WEBHOOKS_PRIVATE",
+    "WEBHOOK_TIMEOUT",
     "EVENT_BYTES_MAX",
     "BODY_BYTES_MAX",
     "INGEST_QUEUE_MAX",
@@ -60,6 +62,7 @@ pub struct Config {
     pub log: LogConfig,
     /// A file of the audit's lines that has reached this is closed, and a new one begun.
     pub audit_file_bytes: u64,
+    pub webhooks: Webhooks,
     pub limits: Limits,
 }
 
@@ -72,6 +75,33 @@ pub struct Http {
     pub connections_max: usize,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    /// Whether they may go to addresses that are not of the public internet.
+    pub private: bool,
+    /// An attempt ends by then.
+    pub timeout: Duration,
+    pub named: Named,
+}
+
+/// Every variable there is, for those that pipeline files name. Never shown.
+#[derive(Clone, Default)]
+pub struct Named(Variables);
+
+impl Named {
+    /// What a variable holds; an empty one holds nothing.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+}
+
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} variables", self.0.len())
+    }
 }
 
 /// `API_TOKENS`, comma-separated; none: no token is asked for (loopback only). Never shown.
@@ -117,21 +147,20 @@ impl Config {
     ///
     /// # Errors
     /// Every wrong value at once, each with what is allowed.
-    pub fn load() -> Result<(Self, Vec<String>), ConfigError> {
+    pub fn load() -> Result<(Self, Warnings), ConfigError> {
         let dotenv = read_dotenv(Path::new(".env"))?;
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             // What is no text cannot be right either; the wrong value is then named like any other.
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         };
-        let environment = std::env::vars_os().filter_map(text).filter(|(name, _)| VARIABLES.contains(&name.as_str()));
-        Self::from_variables(&environment.collect(), &dotenv)
+        Self::from_variables(&std::env::vars_os().filter_map(text).collect(), &dotenv)
     }
 
     /// The settings that these variables mean; the environment beats `.env`. An empty value is none.
     ///
     /// # Errors
     /// Every wrong value at once, each with what is allowed.
-    pub fn from_variables(environment: &Variables, dotenv: &Variables) -> Result<(Self, Vec<String>), ConfigError> {
+    pub fn from_variables(environment: &Variables, dotenv: &Variables) -> Result<(Self, Warnings), ConfigError> {
         let mut given = Given { environment, dotenv, wrong: Vec::new() };
         let config = Self {
             http: http(&mut given),
@@ -140,6 +169,7 @@ impl Config {
             target: target(&mut given),
             log: log(&mut given),
             audit_file_bytes: given.bytes("AUDIT_FILE_BYTES", 256 * MIB, (64 * KIB, BYTES_MAX)),
+            webhooks: webhooks(&mut given),
             limits: limits(&mut given),
         };
         // Only run_mpi.sh uses it, but a wrong one is told here with the rest.
@@ -159,6 +189,18 @@ impl Config {
         }
         if given.wrong.is_empty() { Ok((config, warnings(&given))) } else { Err(ConfigError(given.wrong.join("\n"))) }
     }
+}
+
+fn webhooks(given: &mut Given) -> Webhooks {
+    let private = given.read("WEBHOOKS_PRIVATE", false, "deny or allow", |text| match text {
+        "deny" => Some(false),
+        "allow" => Some(true),
+        _ => None,
+    });
+    let timeout = given.span("WEBHOOK_TIMEOUT", Duration::from_secs(10));
+    let mut named = given.dotenv.clone();
+    named.extend(given.environment.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Webhooks { private, timeout, named: Named(named) }
 }
 
 /// No file: no variables.
@@ -307,14 +349,31 @@ fn limits(given: &mut Given) -> Limits {
 }
 
 /// For people: what `.env` says that nothing reads.
-fn warnings(given: &Given) -> Vec<String> {
-    let unknown = given.dotenv.keys().filter(|name| !VARIABLES.contains(&name.as_str()));
-    let mut warnings: Vec<String> =
-        unknown.map(|name| format!(".env: {name:?} is no setting of Caudal's{}", nearest(name))).collect();
-    if given.text("DB_PASSWORD").is_some() && given.text("DB_HOST").is_none() {
-        warnings.push("DB_PASSWORD is set but DB_HOST is not: results go to the embedded SQLite store".to_owned());
+/// What is not wrong, and yet may not be what was meant.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings {
+    /// Names in `.env` that are no setting.
+    unknown: Vec<String>,
+    others: Vec<String>,
+}
+
+impl Warnings {
+    /// As texts; `used` are names that pipeline files use.
+    #[must_use]
+    pub fn told(&self, used: &[&str]) -> Vec<String> {
+        let unknown = self.unknown.iter().filter(|name| !used.contains(&name.as_str()));
+        let unknown = unknown.map(|name| format!(".env: {name:?} is no setting of Caudal's{}", nearest(name)));
+        unknown.chain(self.others.iter().cloned()).collect()
     }
-    warnings
+}
+
+fn warnings(given: &Given) -> Warnings {
+    let unknown = given.dotenv.keys().filter(|name| !VARIABLES.contains(&name.as_str())).cloned().collect();
+    let mut others = Vec::new();
+    if given.text("DB_PASSWORD").is_some() && given.text("DB_HOST").is_none() {
+        others.push("DB_PASSWORD is set but DB_HOST is not: results go to the embedded SQLite store".to_owned());
+    }
+    Warnings { unknown, others }
 }
 
 fn nearest(name: &str) -> String {

@@ -15,8 +15,8 @@
 //!                                               ▼ 5 the watermark closes windows
 //!  coordinator ◄── epoch result
 //!      │
-//!      ▼ one transaction: rows + dead letters + lineage + progress
-//!  store (PostgreSQL | SQLite) ──► page, queries
+//!      ▼ one transaction: rows + dead letters + lineage + alerts + outbox + progress
+//!  store (PostgreSQL | SQLite) ──► page, queries, webhooks
 //! ```
 //!
 //! `ARCHITECTURE.md` is the code map; `docs/semantics.md` says what a pipeline means.
@@ -35,3 +35,4 @@ pub mod transport;
 pub mod worker;
 pub mod core;
 pub mod store;
+pub mod outbox;

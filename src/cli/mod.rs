@@ -4,6 +4,7 @@ pub mod exit;
 pub mod data_dir;
 pub mod ranks;
 pub mod run;
+mod webhooks;
 pub mod batch;
 pub mod verify;
 pub mod check;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
+use crate::cli::webhooks;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Http};
 use crate::coordinator::checkpoint::{Checkpoints, least_progress};
@@ -27,6 +28,7 @@ use crate::ingest::feed::feed;
 use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
+use crate::outbox::{self, Hook};
 use crate::pipeline::{Bundle, Pipelines};
 use crate::store::jsonl::{Asked, Copies, Known};
 use crate::store::writer as store_writer;
@@ -48,10 +50,12 @@ const HTTP_DRAIN: Duration = Duration::from_secs(3);
 pub fn run() -> Result<(), Failure> {
     ranks::run(&mut |transport, idle, wake| {
         let (config, warnings) = Config::load().or_exit(Exit::Config)?;
-        for warning in warnings {
+        let pipeline = the_pipeline(&config);
+        let used = pipeline.as_ref().map(|(_, pipeline)| webhooks::variables(&pipeline.plan)).unwrap_or_default();
+        for warning in warnings.told(&used) {
             tracing::warn!("{warning}");
         }
-        Rank0::open(config, wake)?.run(transport, idle)
+        Rank0::open(config, pipeline?, wake)?.run(transport, idle)
     })
 }
 
@@ -67,6 +71,7 @@ struct Rank0 {
     queue: Queue,
     events: (Notifier, Receiver<Event>),
     server: Server,
+    hooks: Vec<Hook>,
     /// Given up last.
     data: DataDir,
 }
@@ -113,8 +118,8 @@ impl Drop for Runtime {
 
 impl Rank0 {
     /// Opens the port first: until the log is replayed it answers 503 with the progress.
-    fn open(config: Config, wake: Wake) -> Result<Self, Failure> {
-        let (bundle, pipeline) = the_pipeline(&config)?;
+    fn open(config: Config, (bundle, pipeline): (Bundle, Arc<Pipelines>), wake: Wake) -> Result<Self, Failure> {
+        let hooks = webhooks::hooks(&config.webhooks, &pipeline.plan)?;
         let data = DataDir::lock(&config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let status = Arc::new(SharedStatus::default());
@@ -143,6 +148,7 @@ impl Rank0 {
             events: (notifier, received),
             data,
             server,
+            hooks,
         })
     }
 
@@ -246,6 +252,18 @@ impl Rank0 {
                 move |note| notifier.tell(Event::Store(note))
             },
         );
+        let sending = outbox::spawn(
+            self.hooks,
+            &outbox::Shared {
+                target: self.config.target.clone(),
+                plan: plan.clone(),
+                generation: start.generation,
+                clock: self.clock.clone(),
+                private: self.config.webhooks.private,
+                timeout: self.config.webhooks.timeout,
+            },
+        )
+        .or_exit(Exit::TryAgain)?;
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let coordinator = Coordinator {
             state: State::new(plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
@@ -272,6 +290,7 @@ impl Rank0 {
             );
             return self.server.stop();
         }
+        drop(sending);
         self.cutter.close();
         commits.close();
         for thread in [log_thread, store_thread, checkpoint_thread] {

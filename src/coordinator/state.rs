@@ -18,7 +18,7 @@ use crate::coordinator::state::emitting::Emitting;
 use crate::coordinator::status::PipelineStatus;
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
-use crate::core::emit::Emission;
+use crate::core::emit::{Emission, deliveries};
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::plan::{PipelinePlan, Plan};
@@ -346,6 +346,7 @@ impl State {
                 removed: results.removed,
                 views: results.views,
                 history: results.history,
+                outbox: deliveries(&self.plan, &results.alerts),
                 alerts: last_states(results.alerts),
                 dead_letters: results.dead_letters,
                 events: results.events,
@@ -551,6 +552,7 @@ mod tests {
             windows: Vec::new(),
             views: Vec::new(),
             alerts: Vec::new(),
+            webhooks: Vec::new(),
             emits: Vec::new(),
         }
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::core::columns::{Column, GroupValue};
 use crate::core::expression::Type;
-use crate::core::identity::{alert_event_id, emitted_id, joined_id, row_event_id};
+use crate::core::identity::{alert_event_id, delivery_id, emitted_id, joined_id, row_event_id};
 use crate::core::join::Fields;
 use crate::core::json::{self, Object};
 use crate::core::plan::{AlertPlan, BodyField, EmitPlan, GroupField, Plan};
-use crate::core::row::{AlertRow, WindowRow};
+use crate::core::row::{AlertRow, Delivery, WindowRow};
 use crate::core::time;
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::view::{self, Moment};
@@ -155,6 +155,23 @@ fn of_alert(plan: &Plan, alert: &AlertPlan, row: &AlertRow) -> String {
     }
     event.member("details", &row.details);
     event.finish()
+}
+
+/// What webhooks are to be sent of these alerts, as they were raised and cleared: to each that is told of one the event that it is.
+#[must_use]
+pub fn deliveries(plan: &Plan, alerts: &[AlertRow]) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for row in alerts {
+        let told = plan.webhooks.iter().enumerate().filter(|(_, webhook)| webhook.alerts.contains(&row.alert));
+        for (at, webhook) in told {
+            let event = alert_event_id(row.alert_id, row.cleared.is_some());
+            let pipeline = plan.pipelines.get(webhook.pipeline).map_or("", |pipeline| pipeline.name.as_str());
+            let id = delivery_id(pipeline, &webhook.name, event);
+            let body = of_alert(plan, alert_of(plan, row), row);
+            deliveries.push(Delivery { id, webhook: at, body, epoch: row.epoch });
+        }
+    }
+    deliveries
 }
 
 /// The alert that this is one of.

@@ -80,6 +80,16 @@ pub fn alert_event_id(alert_id: Uuid, cleared: bool) -> Uuid {
     Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
 }
 
+/// The id of what a webhook is sent: a UUID (version 8) from a 128-bit xxh3 of (pipeline, webhook, the id of the event that it is).
+#[must_use]
+pub fn delivery_id(pipeline: &str, webhook: &str, event: Uuid) -> Uuid {
+    let mut bytes = Vec::new();
+    put_text(pipeline, &mut bytes);
+    put_text(webhook, &mut bytes);
+    bytes.extend_from_slice(event.as_bytes());
+    Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
 /// Of a closed row: covers metric_id, values and event count. Never 0. The same for ever.
 #[must_use]
 pub fn digest(metric_id: Uuid, values: &[Value], event_count: u64) -> u64 {

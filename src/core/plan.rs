@@ -25,6 +25,8 @@ pub struct Plan {
     /// Likewise.
     pub alerts: Vec<AlertPlan>,
     /// Likewise.
+    pub webhooks: Vec<WebhookPlan>,
+    /// Likewise.
     pub emits: Vec<EmitPlan>,
 }
 
@@ -277,6 +279,21 @@ impl Rule {
             Self::Pattern(_) => None,
         }
     }
+}
+
+/// Somebody else's address, which is told of alerts.
+#[derive(Clone, Debug)]
+pub struct WebhookPlan {
+    /// The pipeline's place in `Plan::pipelines`.
+    pub pipeline: usize,
+    /// No other webhook of the pipeline has it.
+    pub name: String,
+    /// Places in `Plan::alerts`.
+    pub alerts: Vec<usize>,
+    /// As the file writes it: `${NAME}` stands for a variable of rank 0's environment.
+    pub url: String,
+    /// How long it is tried.
+    pub retry: Micros,
 }
 
 /// Events that are made of events.
@@ -555,6 +572,7 @@ impl Plan {
             windows,
             views,
             alerts: Vec::new(),
+            webhooks: Vec::new(),
             emits,
         })
     }

@@ -123,6 +123,17 @@ impl AlertRow {
     }
 }
 
+/// What a webhook is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub id: Uuid,
+    /// The webhook's place in `Plan::webhooks`.
+    pub webhook: usize,
+    /// A JSON object.
+    pub body: String,
+    pub epoch: Epoch,
+}
+
 /// An event that was refused or came late, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {

@@ -254,6 +254,7 @@ mod tests {
             windows: Vec::new(),
             views: Vec::new(),
             alerts: Vec::new(),
+            webhooks: Vec::new(),
             emits: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ use crate::pipeline::emits::{Emit, emits};
 use crate::pipeline::routes::{Written, routes};
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, number, span, text, whole};
 use crate::pipeline::views::{View, views};
+use crate::pipeline::webhooks::{Webhook, webhooks};
 use crate::pipeline::windows::{Window, windows};
 use crate::pipeline::yaml::{Node, Place, Value, quote};
 
@@ -65,13 +66,14 @@ const FILE: Keys = Keys {
         "windows",
         "views",
         "alerts",
+        "webhooks",
         "emit",
         "audit",
         "generate",
         "routes",
         "tests",
     ],
-    later: &["webhooks"],
+    later: &[],
 };
 const TOPIC: Keys = Keys { section: "a topic", known: &["schema", "id", "time", "dedup"], later: &[] };
 const TIME: Keys = Keys {
@@ -95,6 +97,7 @@ pub struct File {
     pub windows: Vec<Window>,
     pub views: Vec<View>,
     pub alerts: Vec<Alert>,
+    pub webhooks: Vec<Webhook>,
     pub emits: Vec<Emit>,
     pub audit: audit::Written,
     pub generate: Generate,
@@ -198,6 +201,7 @@ impl File {
             windows,
             views: section.get("views").map(|node| views(node, faults)).unwrap_or_default(),
             alerts: section.get("alerts").map(|node| alerts(node, faults)).unwrap_or_default(),
+            webhooks: section.get("webhooks").map(|node| webhooks(node, faults)).unwrap_or_default(),
             emits: section.get("emit").map(|node| emits(node, faults)).unwrap_or_default(),
             audit: section.get("audit").map(|node| audit(node, faults)).unwrap_or_default(),
             generate: section.get("generate").map(|node| generate(node, faults)).unwrap_or_default(),

@@ -8,6 +8,7 @@ mod file;
 mod windows;
 mod views;
 mod alerts;
+mod webhooks;
 mod emits;
 mod joins;
 mod topics;
@@ -34,6 +35,7 @@ use crate::pipeline::file::File;
 use crate::pipeline::routes::Route;
 use crate::pipeline::section::Faulty;
 use crate::pipeline::topics::Texts;
+pub use crate::pipeline::webhooks::variables as webhook_variables;
 use crate::pipeline::windows::Window;
 use crate::pipeline::yaml::Place;
 

@@ -7,7 +7,7 @@ use crate::core::emit::{ID, TIME};
 use crate::core::expression::{Expr, Type};
 use crate::core::plan::{
     AlertPlan, ColumnPlan, EmitPlan, EmittedBy, FieldPath, GroupField, Metric, PipelinePlan, Plan, ROW_FACTS, Step,
-    Top, ViewPlan, WindowKind, WindowPlan,
+    Top, ViewPlan, WebhookPlan, WindowKind, WindowPlan,
 };
 use crate::core::units::{Micros, TopicId};
 use crate::pipeline::alerts::{self, Windows};
@@ -22,6 +22,7 @@ use crate::pipeline::section::{At, Faulty, hint};
 use crate::pipeline::sql::{self, Scope};
 use crate::pipeline::topics::{self, Described, Texts, Topics};
 use crate::pipeline::views;
+use crate::pipeline::webhooks;
 use crate::pipeline::windows::Window;
 use crate::pipeline::yaml::{Place, quote};
 use crate::pipeline::{BurstHint, Hints, Pipelines};
@@ -57,7 +58,8 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
     let mut unheard: Vec<Faulty> = faults.iter().map(Faulty::unheard).collect();
     plan_all(files, &mut topics, &mut columns, PROVISIONAL_BASE, &mut unheard);
     let base = columns.len();
-    let Planned { pipelines, windows, views, alerts, emits } = plan_all(files, &mut topics, &mut columns, base, faults);
+    let Planned { pipelines, windows, views, alerts, webhooks, emits } =
+        plan_all(files, &mut topics, &mut columns, base, faults);
     let hints = hints(files, &topics, faults);
     let routes = plan_routes(files, &topics, (&pipelines, &windows, &views, &alerts), faults);
     let copies = audit::copies(files.iter().map(|(file, _)| file), faults);
@@ -71,7 +73,7 @@ pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines>
         plans.push(plan);
         texts.push(text);
     }
-    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, alerts, emits };
+    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, alerts, webhooks, emits };
     Some(Pipelines { plan: Arc::new(plan), schemas: texts, hints, routes, copies, cases: Vec::new() })
 }
 
@@ -108,6 +110,7 @@ struct Planned {
     windows: Vec<WindowPlan>,
     views: Vec<ViewPlan>,
     alerts: Vec<AlertPlan>,
+    webhooks: Vec<WebhookPlan>,
     emits: Vec<EmitPlan>,
 }
 
@@ -139,7 +142,7 @@ fn plan_file(
     planned: &mut Planned,
     faults: &mut Faulty,
 ) -> Vec<(String, Described)> {
-    let Planned { pipelines, windows, views, alerts, emits } = planned;
+    let Planned { pipelines, windows, views, alerts, webhooks, emits } = planned;
     let at = pipelines.len();
     let mut columns = Columns::new(read.iter().map(|topic| topics.described(*topic)).collect(), columns, base);
     let (first, first_view, first_emit) = (windows.len(), views.len(), emits.len());
@@ -160,6 +163,9 @@ fn plan_file(
         alerts.push(plan);
     }
     let of_pipeline = alerts.get(first_alert..).unwrap_or_default();
+    for webhook in &file.webhooks {
+        webhooks.extend(webhooks::plan(at, webhook, (of_pipeline, first_alert), &file.alerts, faults));
+    }
     for window in of_pipeline.iter().filter_map(|alert| alert.rule.window()) {
         if let Some(window) = windows.get_mut(window) {
             window.watched = true;

@@ -2,12 +2,12 @@
 
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
-use crate::core::row::{AuditEvent, DeadLetter, ViewChange, ViewRow};
+use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::sql::{
-    ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
+    ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
 };
-use crate::store::{Commit, Progress, StoreError, StoredAlert, StoredRow};
+use crate::store::{Commit, Progress, Settled, StoreError, StoredAlert, StoredRow};
 
 const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, duplicate, filtered, invalid, late";
 
@@ -22,6 +22,7 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     tx.put(&VIEW_HISTORY, &mut commit.history.iter().map(|change| view_change(plan, change)))?;
     let alerts: Vec<StoredAlert> = commit.alerts.iter().map(|row| StoredAlert::of(plan, row)).collect();
     tx.put(&ALERTS, &mut alerts.iter().map(alert))?;
+    tx.put(&OUTBOX, &mut commit.outbox.iter().map(|delivery| outbox(plan, delivery)))?;
     tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
     tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
     tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))
@@ -159,6 +160,38 @@ fn alert(row: &StoredAlert) -> Vec<Param<'_>> {
         Param::text(&row.details),
         Param::int(row.epoch.0),
     ]
+}
+
+fn outbox<'a>(plan: &'a Plan, delivery: &'a Delivery) -> Vec<Param<'a>> {
+    let Some(webhook) = plan.webhooks.get(delivery.webhook) else {
+        panic!("webhook {} is none of the plan's", delivery.webhook)
+    };
+    let pipeline = plan.pipelines.get(webhook.pipeline).map_or("", |pipeline| pipeline.name.as_str());
+    vec![
+        Param::Uuid(delivery.id),
+        Param::text(pipeline),
+        Param::text(&webhook.name),
+        Param::text(&delivery.body),
+        Param::int(delivery.epoch.0),
+    ]
+}
+
+/// Notes what has become of something in the outbox, in a transaction that has begun and that the caller commits.
+pub fn settle(tx: &mut impl Write, mine: Generation, settled: &Settled) -> Result<(), StoreError> {
+    fence(tx, mine)?;
+    let sql = "UPDATE outbox SET state = $1, attempts = $2, first_at = $3, last_at = $4, next_at = $5, last_error = $6
+               WHERE delivery_id = $7";
+    let params = [
+        Param::text(settled.state.name()),
+        Param::int(settled.attempts),
+        Param::Time(settled.first),
+        Param::Time(settled.last),
+        settled.next.map_or(Param::Null, Param::Time),
+        settled.error.as_deref().map_or(Param::Null, Param::text),
+        Param::Uuid(settled.id),
+    ];
+    tx.execute(&Query::with(sql, params))?;
+    Ok(())
 }
 
 fn view_name(plan: &Plan, view: usize) -> &str {

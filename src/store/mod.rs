@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::core::columns::Reason;
 use crate::core::ledger::Counts;
-use crate::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
+use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Micros, Offset};
 
 /// How far the store has come. The results of all epochs up to `epoch` are in it, and of none after.
@@ -49,6 +49,8 @@ pub struct Commit {
     pub history: Vec<ViewChange>,
     /// The last state of each alert that was raised or cleared; an alert_id stands here once.
     pub alerts: Vec<AlertRow>,
+    /// What webhooks are to be sent; what is there already stays as it is.
+    pub outbox: Vec<Delivery>,
     pub dead_letters: Vec<DeadLetter>,
     /// Only with `audit: full`.
     pub events: Vec<AuditEvent>,
@@ -94,6 +96,46 @@ pub trait Store: Send {
     /// # Errors
     /// All of `StoreError`; after `Indeterminate` the caller claims again and compares.
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// Notes what has become of something in the outbox, in a transaction of its own; what is not there is passed over.
+    ///
+    /// # Errors
+    /// As `claim`, and `Indeterminate`: it may be noted again.
+    fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError>;
+}
+
+/// What has become of something that a webhook is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    Waiting,
+    Delivered,
+    GivenUp,
+}
+
+impl DeliveryState {
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Delivered, Self::GivenUp];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Delivered => "delivered",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
+/// After an attempt. Times are the machine's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub id: Uuid,
+    pub state: DeliveryState,
+    pub attempts: u64,
+    pub first: Micros,
+    pub last: Micros,
+    /// Not before then.
+    pub next: Option<Micros>,
+    pub error: Option<String>,
 }
 
 /// Which rows `Reader::windows` gives, ordered by (window_start, window, metric_id).
@@ -181,6 +223,37 @@ pub struct StoredAlert {
     pub epoch: Epoch,
 }
 
+/// What of the outbox, in the order of (epoch, id).
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryQuery {
+    pub pipeline: Option<String>,
+    pub webhook: Option<String>,
+    pub state: Option<DeliveryState>,
+    /// Only what may be sent by then.
+    pub due_by: Option<Micros>,
+    /// Only what comes after this in the order.
+    pub after: Option<(Epoch, Uuid)>,
+    pub newest_first: bool,
+    pub limit: u32,
+}
+
+/// Something in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDelivery {
+    pub id: Uuid,
+    pub pipeline: String,
+    pub webhook: String,
+    /// A JSON object.
+    pub body: String,
+    pub epoch: Epoch,
+    pub state: DeliveryState,
+    pub attempts: u64,
+    pub first: Option<Micros>,
+    pub last: Option<Micros>,
+    pub next: Option<Micros>,
+    pub error: Option<String>,
+}
+
 /// Which entries of a view, ordered by key.
 #[derive(Clone, Debug)]
 pub struct ViewQuery {
@@ -223,6 +296,7 @@ pub trait Reader: Send {
     /// The newest events; empty with `audit: none`.
     fn events(&mut self, query: &EventQuery) -> Result<Vec<AuditEvent>, StoreError>;
     fn alerts(&mut self, query: &AlertQuery) -> Result<Vec<StoredAlert>, StoreError>;
+    fn deliveries(&mut self, query: &DeliveryQuery) -> Result<Vec<StoredDelivery>, StoreError>;
     fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError>;
     fn view_entry(&mut self, view: &str, key: &str) -> Result<Option<StoredEntry>, StoreError>;
     /// Newest (highest offset) first; only those with an offset lower than `before`. Empty where the view keeps no history.

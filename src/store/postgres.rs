@@ -19,7 +19,7 @@ use crate::core::plan::Plan;
 use crate::core::units::{Generation, Micros};
 use crate::store::sql::{Ask, Cell, Dialect, Kind, Param, Query, Row, TABLES, Table, Write};
 use crate::store::target::PostgresConfig;
-use crate::store::{Commit, Progress, Store, StoreError, apply, schema};
+use crate::store::{Commit, Progress, Settled, Store, StoreError, apply, schema};
 
 /// The longest wait for a connection to be made, and for the network to show a sign of life.
 const NETWORK_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -77,7 +77,10 @@ impl PostgresStore {
         schema::prepare(&mut tx, &plan)?;
         for table in TABLES {
             let stage = stage(table);
-            tx.run(&format!("CREATE TEMP TABLE {stage} (LIKE {}) ON COMMIT DELETE ROWS", table.name))?;
+            tx.run(&format!(
+                "CREATE TEMP TABLE {stage} (LIKE {} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS",
+                table.name
+            ))?;
         }
         // What of it is there already is not made again: no need to know whether a lost answer meant yes.
         tx.commit().map_err(error)?;
@@ -107,6 +110,12 @@ impl Store for PostgresStore {
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let mut tx = self.connection.begin()?;
         apply::apply(&mut tx, &self.plan, commit)?;
+        tx.commit().map_err(commit_error)
+    }
+
+    fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {
+        let mut tx = self.connection.begin()?;
+        apply::settle(&mut tx, mine, settled)?;
         tx.commit().map_err(commit_error)
     }
 }

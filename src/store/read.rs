@@ -11,14 +11,16 @@ use crate::core::units::{Epoch, Offset};
 use crate::store::sql::{Ask, Param, Query, Row};
 use crate::store::text::readings;
 use crate::store::{
-    AlertQuery, DeadLetterQuery, EventQuery, Reader, StoreError, StoredAlert, StoredChange, StoredEntry, StoredRow,
-    ViewQuery, WindowQuery,
+    AlertQuery, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, Reader, StoreError, StoredAlert,
+    StoredChange, StoredDelivery, StoredEntry, StoredRow, ViewQuery, WindowQuery,
 };
 
 const WINDOW_COLUMNS: &str = "metric_id, pipeline, window_name, window_start, window_end, group_key, metrics, event_count, revision, \
                               closed, digest, epoch";
 const ALERT_COLUMNS: &str =
     "alert_id, pipeline, alert, alert_key, window_start, window_end, raised_at, cleared_at, details, epoch";
+const DELIVERY_COLUMNS: &str =
+    "delivery_id, pipeline, webhook, body, epoch, state, attempts, first_at, last_at, next_at, last_error";
 const ENTRY_COLUMNS: &str = "key, value, events, event_time, log_offset";
 const LETTER_COLUMNS: &str = "log_offset, topic, reason, detail, body, received_at";
 const EVENT_COLUMNS: &str = "e.log_offset, e.topic, e.event_id, e.event_time, e.received_at, e.body, t.metric_id";
@@ -121,6 +123,30 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         self.from.ask(&sql)?.into_iter().map(alert).collect()
     }
 
+    fn deliveries(&mut self, query: &DeliveryQuery) -> Result<Vec<StoredDelivery>, StoreError> {
+        let mut filter = Filter::new(format!("SELECT {DELIVERY_COLUMNS} FROM outbox"));
+        if let Some(state) = query.state {
+            filter.and("state = ").bind(Param::text(state.name()));
+        }
+        if let Some(pipeline) = &query.pipeline {
+            filter.and("pipeline = ").bind(Param::text(pipeline));
+        }
+        if let Some(webhook) = &query.webhook {
+            filter.and("webhook = ").bind(Param::text(webhook));
+        }
+        if let Some(due_by) = query.due_by {
+            filter.and("(next_at IS NULL OR next_at <= ").bind(Param::Time(due_by)).push(")");
+        }
+        if let Some((epoch, id)) = query.after {
+            let sql = filter.and("(epoch, delivery_id) ").push(if query.newest_first { "< (" } else { "> (" });
+            sql.bind(Param::int(epoch.0)).push(", ").bind(Param::Uuid(id)).push(")");
+        }
+        let mut sql = filter.query;
+        let order = if query.newest_first { "epoch DESC, delivery_id DESC" } else { "epoch, delivery_id" };
+        sql.push(&format!(" ORDER BY {order} LIMIT ")).bind(Param::Int(i64::from(query.limit)));
+        self.from.ask(&sql)?.into_iter().map(delivery).collect()
+    }
+
     fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError> {
         let mut filter = Filter::new(format!("SELECT {ENTRY_COLUMNS} FROM views"));
         filter.and("view = ").bind(Param::text(&query.view));
@@ -187,6 +213,26 @@ fn alert(mut row: Row) -> Result<StoredAlert, StoreError> {
         cleared: row.time_or_null()?,
         details: row.text()?,
         epoch: Epoch(row.unsigned()?),
+    })
+}
+
+fn delivery(mut row: Row) -> Result<StoredDelivery, StoreError> {
+    let of_state = |name: &str| {
+        let state = DeliveryState::ALL.into_iter().find(|state| state.name() == name);
+        state.ok_or_else(|| StoreError::Broken(format!("outbox.state holds {name:?}, which is no state")))
+    };
+    Ok(StoredDelivery {
+        id: row.uuid()?,
+        pipeline: row.text()?,
+        webhook: row.text()?,
+        body: row.text()?,
+        epoch: Epoch(row.unsigned()?),
+        state: of_state(&row.text()?)?,
+        attempts: row.unsigned()?,
+        first: row.time_or_null()?,
+        last: row.time_or_null()?,
+        next: row.time_or_null()?,
+        error: row.text_or_null()?,
     })
 }
 

@@ -14,10 +14,12 @@ struct Migration {
 const SQLITE: &[Migration] = &[
     Migration { name: "tables", sql: include_str!("../../sql/sqlite/0001_tables.sql") },
     Migration { name: "alerts", sql: include_str!("../../sql/sqlite/0002_alerts.sql") },
+    Migration { name: "outbox", sql: include_str!("../../sql/sqlite/0004_outbox.sql") },
 ];
 const POSTGRES: &[Migration] = &[
     Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") },
     Migration { name: "alerts", sql: include_str!("../../sql/postgres/0002_alerts.sql") },
+    Migration { name: "outbox", sql: include_str!("../../sql/postgres/0004_outbox.sql") },
 ];
 
 /// The SQL view of a window, as each database has it.

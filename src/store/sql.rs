@@ -93,7 +93,8 @@ pub struct Table {
 }
 
 /// Every table that [`Write::put`] may be asked to fill.
-pub static TABLES: [&Table; 7] = [&VIEWS, &VIEW_HISTORY, &ALERTS, &METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE];
+pub static TABLES: [&Table; 8] =
+    [&VIEWS, &VIEW_HISTORY, &ALERTS, &OUTBOX, &METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE];
 
 pub static VIEWS: Table = Table {
     name: "views",
@@ -140,6 +141,20 @@ pub static ALERTS: Table = Table {
     ],
     key: "alert_id",
     revised: &["cleared_at", "active", "epoch"],
+};
+
+/// What becomes of it is noted otherwise.
+pub static OUTBOX: Table = Table {
+    name: "outbox",
+    columns: &[
+        ("delivery_id", Kind::Uuid),
+        ("pipeline", Kind::Text),
+        ("webhook", Kind::Text),
+        ("body", Kind::Json),
+        ("epoch", Kind::Int),
+    ],
+    key: "delivery_id",
+    revised: &[],
 };
 
 pub static METRICS_OUT: Table = Table {

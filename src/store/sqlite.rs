@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::core::plan::Plan;
 use crate::core::units::Generation;
 use crate::store::sql::{Ask, Cell, Dialect, Param, Query, Row, Table, Write};
-use crate::store::{Commit, Progress, Store, StoreError, apply, schema};
+use crate::store::{Commit, Progress, Settled, Store, StoreError, apply, schema};
 
 /// How long a statement waits for another process that holds the write lock, before the store counts as away.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -74,6 +74,12 @@ impl Store for SqliteStore {
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let mut tx = begin(&mut self.connection)?;
         apply::apply(&mut tx, &self.plan, commit)?;
+        tx.commit().map_err(error)
+    }
+
+    fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {
+        let mut tx = begin(&mut self.connection)?;
+        apply::settle(&mut tx, mine, settled)?;
         tx.commit().map_err(error)
     }
 }
@@ -243,6 +249,7 @@ mod tests {
             views: Vec::new(),
             history: Vec::new(),
             alerts: Vec::new(),
+            outbox: Vec::new(),
             dead_letters,
             events: Vec::new(),
         }
@@ -259,6 +266,7 @@ mod tests {
             windows: Vec::new(),
             views: Vec::new(),
             alerts: Vec::new(),
+            webhooks: Vec::new(),
             emits: Vec::new(),
         };
         let directory = tempfile::TempDir::new().unwrap();

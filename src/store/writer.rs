@@ -159,6 +159,7 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
                 None => merged.alerts.push(row),
             }
         }
+        merged.outbox.extend(commit.outbox);
         merged.history.extend(commit.history);
         merged.dead_letters.extend(commit.dead_letters);
         merged.events.extend(commit.events);

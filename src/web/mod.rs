@@ -12,6 +12,7 @@ mod readers;
 mod query;
 mod keyed;
 mod alerts;
+mod webhooks;
 mod routes;
 mod fill;
 mod views;
@@ -121,6 +122,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/views/{view}/{key}", get(keyed::entry))
         .route("/views/{view}/{key}/history", get(keyed::history))
         .route("/alerts", get(alerts::list))
+        .route("/webhooks", get(webhooks::list))
         .route("/dead-letters", get(query::dead_letters))
         .route("/ledger", get(job::ledger))
         .route("/cluster", get(job::cluster))

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whom each room knows: itself, and what begins with one of these. `cli`, and `main.rs` through it, tie all together.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("core", &[]),
     ("clock", &["core"]),
     ("wire", &["core"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("ingest", &["core", "log", "clock"]),
     ("coordinator", &["core", "wire", "transport", "log", "clock", "ingest", "store", "worker::state"]),
     ("config", &["core", "pipeline", "store::target"]),
+    ("outbox", &["core", "clock", "store"]),
     ("web", &["core", "clock", "config", "ingest", "store", "coordinator::status", "pipeline", "generate"]),
 ];
 
@@ -49,14 +50,16 @@ const IMPURE: [&str; 14] = [
 ];
 
 /// Words that only certain files may use: `unsafe` and MPI, the environment, the time, each database, HTTP.
-const REGISTERED: [(&[&str], &[&str]); 8] = [
+const REGISTERED: [(&[&str], &[&str]); 10] = [
     (&["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "allow(unsafe_code)"], &["transport/mpi.rs"]),
     (&["use mpi", "mpi::ffi", "mpi::topology", "mpi::environment", "initialize_with_threading"], &["transport/mpi.rs"]),
     // MPI launchers announce themselves in the environment, and only `transport/mpi.rs` knows how.
     (&["env::var", "env::vars", "dotenvy"], &["config.rs", "transport/mpi.rs"]),
     (&["SystemTime", "Utc::now", "Local::now"], &["clock.rs"]),
     (&["rusqlite"], &["store/sqlite"]),
-    (&["postgres::", "rustls"], &["store/"]),
+    (&["postgres::"], &["store/"]),
+    (&["rustls"], &["store/", "outbox/client.rs"]),
+    (&["ureq"], &["outbox/client.rs"]),
     (&["axum", "tower"], &["web/"]),
     (&["bincode"], &["wire.rs", "wire/rows.rs", "coordinator/checkpoint.rs"]),
 ];

@@ -87,6 +87,8 @@ views:
   v: {key: region, latest: [at]}
 alerts:
   odd: {on: w, anomaly: {metric: \"n\", history: 5, ewma: 0.5}}
+webhooks:
+  ops: {on: [odd], url: http://ops.example.com/}
 ";
 
 fn bundle(text: &str) -> Bundle {
@@ -167,6 +169,12 @@ fn it_refuses_what_check_refuses() {
             "key: region, count: \"TRUE\", at_least: 2, for: 1s",
         ),
         ("on: w, anomaly: {metric: \"n\", history: 5, ewma: 0.5}", "key: region, at_least: 2, within: 1s, for: 1s"),
+        ("url: http://ops.example.com/", "url: ftp://ops.example.com/"),
+        ("url: http://ops.example.com/", "retry: 1s"),
+        ("on: [odd], ", ""),
+        ("on: [odd]", "on: odd"),
+        ("on: [odd]", "on: []"),
+        ("ops: {", "Ops: {"),
         ("views:", "emit: {c: {from: a}}\nviews:"),
         ("views:", "emit: {c: {body: {r: region}}}\nviews:"),
         ("views:", "emit: {c: {from: a, body: {}}}\nviews:"),
@@ -205,6 +213,7 @@ fn its_defaults_are_those_that_hold() {
             "a window" => "/windows/w",
             "late" => "/windows/w/late",
             "a view" => "/views/v",
+            "a webhook" => "/webhooks/ops",
             "anomaly" => "/alerts/odd/anomaly",
             _ => "/nowhere",
         };
@@ -221,7 +230,7 @@ fn its_defaults_are_those_that_hold() {
             compared.insert(format!("{title}.{key}"));
         }
     }
-    assert!(compared.len() >= 13, "{compared:?}");
+    assert!(compared.len() >= 14, "{compared:?}");
 }
 
 #[test]

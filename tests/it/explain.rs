@@ -27,13 +27,13 @@ fn explain(args: &[&str], files: &[&Path]) -> Output {
 }
 
 /// Everything that a job's files mean, without the places where it is written.
-fn meaning(pipelines: &Pipelines) -> String {
+pub fn meaning(pipelines: &Pipelines) -> String {
     let place = Regex::new(r"place: Place \{[^}]*\}, ").unwrap();
     place.replace_all(&format!("{pipelines:#?}").replace('\n', " ").replace("  ", ""), "").into_owned()
 }
 
 /// The same job, its files in the words of `explain`.
-fn spelled(bundle: &Bundle) -> Bundle {
+pub fn spelled(bundle: &Bundle) -> Bundle {
     let (_, spelled) = bundle.explained().unwrap();
     let file =
         |(file, spelled): (&FileText, caudal::pipeline::Spelled)| FileText { text: spelled.yaml, ..file.clone() };

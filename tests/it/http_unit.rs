@@ -733,9 +733,21 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     let counts = Counts { counted: 4, invalid: 1, ..Counts::default() };
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
     let (rows_of, removed, dead_letters, events) = (rows.clone(), Vec::new(), vec![letter], vec![event]);
-    let (views, history, alerts) = (Vec::new(), Vec::new(), Vec::new());
+    let (views, history) = (Vec::new(), Vec::new());
+    let (alerts, outbox) = (Vec::new(), Vec::new());
     store
-        .commit(&Commit { after: None, to, rows: rows_of, removed, views, history, alerts, dead_letters, events })
+        .commit(&Commit {
+            after: None,
+            to,
+            rows: rows_of,
+            removed,
+            views,
+            history,
+            alerts,
+            outbox,
+            dead_letters,
+            events,
+        })
         .unwrap();
     rows
 }

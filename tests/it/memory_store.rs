@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caudal::core::plan::Plan;
-use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
+use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, EventQuery, Progress, Reader, Store, StoreError, StoredAlert, StoredChange,
-    StoredEntry, StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, Progress, Reader, Settled, Store,
+    StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ pub struct Tables {
     pub views: BTreeMap<(usize, Arc<str>), ViewRow>,
     pub history: BTreeMap<(Offset, usize), ViewChange>,
     pub alerts: BTreeMap<Uuid, AlertRow>,
+    pub outbox: BTreeMap<Uuid, (Delivery, Option<Settled>)>,
     pub dead_letters: BTreeMap<Offset, DeadLetter>,
     pub events: BTreeMap<Offset, AuditEvent>,
 }
@@ -125,6 +126,9 @@ impl Tables {
         self.dead_letters.extend(commit.dead_letters.iter().map(|d| (d.offset, d.clone())));
         self.views.extend(commit.views.iter().map(|row| ((row.view, row.key.clone()), row.clone())));
         self.alerts.extend(commit.alerts.iter().map(|row| (row.alert_id, row.clone())));
+        for delivery in &commit.outbox {
+            self.outbox.entry(delivery.id).or_insert_with(|| (delivery.clone(), None));
+        }
         for change in &commit.history {
             self.history.entry((change.offset, change.view)).or_insert_with(|| change.clone());
         }
@@ -160,6 +164,17 @@ impl Store for MemoryStore {
         let Some(lost) = lost else { return Ok(()) };
         shared.away_calls = lost.then_away_calls;
         Err(StoreError::Indeterminate("the answer was lost, as the test said".to_owned()))
+    }
+
+    fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        shared.tables.check_generation(mine)?;
+        shared.tables.generation = mine;
+        if let Some((_, known)) = shared.tables.outbox.get_mut(&settled.id) {
+            *known = Some(settled.clone());
+        }
+        Ok(())
     }
 }
 
@@ -207,6 +222,42 @@ impl Reader for MemoryStore {
         });
         alerts.truncate(query.limit as usize);
         Ok(alerts)
+    }
+
+    fn deliveries(&mut self, query: &DeliveryQuery) -> Result<Vec<StoredDelivery>, StoreError> {
+        let stored = |(delivery, settled): &(Delivery, Option<Settled>)| {
+            let webhook = &self.plan.webhooks[delivery.webhook];
+            let settled = settled.as_ref();
+            StoredDelivery {
+                id: delivery.id,
+                pipeline: self.plan.pipelines[webhook.pipeline].name.clone(),
+                webhook: webhook.name.clone(),
+                body: delivery.body.clone(),
+                epoch: delivery.epoch,
+                state: settled.map_or(DeliveryState::Waiting, |s| s.state),
+                attempts: settled.map_or(0, |s| s.attempts),
+                first: settled.map(|s| s.first),
+                last: settled.map(|s| s.last),
+                next: settled.and_then(|s| s.next),
+                error: settled.and_then(|s| s.error.clone()),
+            }
+        };
+        let mut all: Vec<StoredDelivery> = self.lock().tables.outbox.values().map(stored).collect();
+        let key = |delivery: &StoredDelivery| (delivery.epoch, delivery.id);
+        all.sort_by_key(key);
+        if query.newest_first {
+            all.reverse();
+        }
+        all.retain(|delivery| {
+            let place = key(delivery);
+            query.pipeline.as_ref().is_none_or(|p| *p == delivery.pipeline)
+                && query.webhook.as_ref().is_none_or(|w| *w == delivery.webhook)
+                && query.state.is_none_or(|state| state == delivery.state)
+                && query.due_by.is_none_or(|by| delivery.next.is_none_or(|next| next <= by))
+                && query.after.is_none_or(|after| if query.newest_first { place < after } else { place > after })
+        });
+        all.truncate(query.limit as usize);
+        Ok(all)
     }
 
     fn view(&mut self, query: &ViewQuery) -> Result<Vec<StoredEntry>, StoreError> {

@@ -287,6 +287,7 @@ fn commit_results(server: &Server, users: &[&str], history: bool) {
         views: (0..).zip(users).map(view).collect(),
         history: if history { vec![change(1), change(4)] } else { Vec::new() },
         alerts: Vec::new(),
+        outbox: Vec::new(),
         dead_letters: Vec::new(),
         events: Vec::new(),
     };

@@ -18,6 +18,7 @@ use crate::pipeline::joins::{Join, Side};
 use crate::pipeline::routes::{self, Method};
 use crate::pipeline::section::At;
 use crate::pipeline::views::View;
+use crate::pipeline::webhooks::Webhook;
 use crate::pipeline::windows::{Top, Window};
 
 /// The file as text. Its schemas are relative to the file's own place, as they were.
@@ -31,6 +32,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
         windows,
         views,
         alerts,
+        webhooks,
         emits,
         audit,
         generate,
@@ -42,6 +44,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
     let windows: Vec<_> = windows.iter().map(|w| (w.name.it.clone(), window(w))).collect();
     let views: Vec<_> = views.iter().map(|v| (v.name.it.clone(), view(v))).collect();
     let alerts: Vec<_> = alerts.iter().map(|a| (a.name.it.clone(), alert(a))).collect();
+    let webhooks: Vec<_> = webhooks.iter().map(|w| (w.name.it.clone(), webhook(w))).collect();
     let emits: Vec<_> = emits.iter().map(|e| (e.topic.it.clone(), emit(e))).collect();
     let routes: Vec<_> = routes.iter().map(route).collect();
     let cases: Vec<_> = cases.iter().map(case).collect();
@@ -57,6 +60,10 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
         ),
         entry("views", if views.is_empty() { Item::Absent("no view is kept") } else { Item::Map(views) }),
         entry("alerts", if alerts.is_empty() { Item::Absent("nobody is told of anything") } else { Item::Map(alerts) }),
+        entry(
+            "webhooks",
+            if webhooks.is_empty() { Item::Absent("no address is told of alerts") } else { Item::Map(webhooks) },
+        ),
         entry("emit", if emits.is_empty() { Item::Absent("no events are made") } else { Item::Map(emits) }),
         entry("audit", audit_of(audit)),
         entry("generate", generate_of(topics, generate, pipelines)),
@@ -216,6 +223,15 @@ fn alert(alert: &Alert) -> Item {
     };
     items.push(topic);
     Item::Map(items)
+}
+
+fn webhook(webhook: &Webhook) -> Item {
+    let Webhook { name: _, on, url, retry } = webhook;
+    Item::Map(vec![
+        entry("on", Item::List(on.iter().map(|alert| text(&alert.it)).collect())),
+        entry("url", or(url.as_ref(), |url| text(&url.it), "it has a fault")),
+        entry("retry", span(*retry)),
+    ])
 }
 
 fn emit(emit: &Emit) -> Item {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use caudal::core::columns::GroupValue;
 use caudal::core::expression::Type;
-use caudal::core::identity::{alert_event_id, emitted_id, joined_id, metric_id, row_event_id};
+use caudal::core::identity::{alert_event_id, delivery_id, emitted_id, joined_id, metric_id, row_event_id};
 use caudal::core::plan::{AlertPlan, BodyField, ColumnId, ColumnKind, EmitPlan, Plan, Source, WindowPlan};
 use caudal::core::row::Value as Metered;
 use caudal::core::time::format;
 use caudal::core::units::{Micros, Offset, TopicId};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::alert::{self, Told};
 use super::event::{Row, Valid};
@@ -177,6 +178,11 @@ pub fn of_alert(plan: &Plan, alert: &AlertPlan, topic: usize, told: &Told) -> Em
         "details": told.details,
     });
     Emitted { topic, event }
+}
+
+/// The id of what a webhook is sent.
+pub fn delivery_of(pipeline: &str, webhook: &str, event: &Value) -> Uuid {
+    delivery_id(pipeline, webhook, event["event_id"].as_str().unwrap().parse().unwrap())
 }
 
 fn of_group(value: &GroupValue, of_type: Type) -> Value {

@@ -89,6 +89,8 @@ pub struct Outcome {
     pub history: BTreeMap<(u64, usize), (String, serde_json::Map<String, serde_json::Value>)>,
     /// As they were last told of.
     pub alerts: BTreeMap<Uuid, Told>,
+    /// What webhooks are to be sent: which of them, the event, the epoch.
+    pub outbox: BTreeMap<Uuid, (usize, serde_json::Value, u64)>,
     /// By epoch, in order.
     pub emitted: BTreeMap<u64, Vec<Emitted>>,
     /// Topics that take nothing from outside.
@@ -336,6 +338,13 @@ impl<'a> Model<'a> {
             for told in told {
                 self.outcome.happened.note(alert::happened(plan, &told), 1);
                 emitted.extend(plan.topic.map(|topic| emit::of_alert(self.plan, plan, usize::from(topic.0), &told)));
+                for (at, webhook) in self.plan.webhooks.iter().enumerate() {
+                    if webhook.alerts.contains(&told.alert) {
+                        let event = emit::of_alert(self.plan, plan, 0, &told).event;
+                        let id = emit::delivery_of(&self.plan.pipelines[webhook.pipeline].name, &webhook.name, &event);
+                        self.outcome.outbox.insert(id, (at, event, epoch));
+                    }
+                }
                 self.outcome.alerts.insert(told.id, told);
             }
         }

@@ -87,6 +87,7 @@ fn plan(topics: Vec<TopicPlan>, pipelines: Vec<PipelinePlan>, windows: Vec<Windo
         windows,
         views: Vec::new(),
         alerts: Vec::new(),
+        webhooks: Vec::new(),
         emits: Vec::new(),
     }
 }

@@ -271,6 +271,12 @@ pub fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
     });
     same("alerts", &outcome.alerts, &told.collect());
 
+    let sent = tables.outbox.iter().map(|(id, (delivery, _))| {
+        let body = model::json::parse(delivery.body.as_bytes()).unwrap().to_value();
+        (*id, (delivery.webhook, body, delivery.epoch.0))
+    });
+    same("what webhooks are sent", &outcome.outbox, &sent.collect());
+
     let total = outcome.epochs.iter().fold(Counts::default(), |mut sum, counts| {
         sum += *counts;
         sum

@@ -9,7 +9,7 @@ use caudal::core::expression::{Expr, Type};
 use caudal::core::plan::{
     AlertPlan, Anomaly, Audit, BodyField, ColumnId, ColumnKind, ColumnPlan, Computed, Detector, EmitPlan, EmittedBy,
     FieldPath, Fraction, GroupField, JoinPlan, JoinSide, Metric, Pattern, PipelinePlan, Plan, Rule, Source, Step,
-    TimeFormat, Top, TopicPlan, Unit, ViewPlan, WindowKind, WindowPlan,
+    TimeFormat, Top, TopicPlan, Unit, ViewPlan, WebhookPlan, WindowKind, WindowPlan,
 };
 use caudal::core::schema::Schema;
 use caudal::core::units::{Micros, TopicId};
@@ -109,6 +109,7 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
         windows: Vec::new(),
         views: Vec::new(),
         alerts: Vec::new(),
+        webhooks: Vec::new(),
         emits: Vec::new(),
     };
     let outside = plan.topics.len() as u16;
@@ -304,6 +305,12 @@ fn alerts(plan: &mut Plan, pipeline: usize, first: usize, computing: &mut Comput
             *shared.get_or_insert_with(|| emitted_topic(plan, pipeline, allow))
         });
         plan.alerts.push(AlertPlan { pipeline, name: format!("alert_{number}"), rule, topic });
+    }
+    let own: Vec<usize> = (0..plan.alerts.len()).filter(|at| plan.alerts[*at].pipeline == pipeline).collect();
+    for number in 0..rng.random_range(0..=2) {
+        let alerts: Vec<usize> = own.iter().copied().filter(|_| rng.random_bool(0.5)).collect();
+        let (name, url) = (format!("webhook_{number}"), "https://hooks.example.com/".to_owned());
+        plan.webhooks.push(WebhookPlan { pipeline, name, alerts, url, retry: Micros(1) });
     }
 }
 

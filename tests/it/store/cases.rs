@@ -1,12 +1,12 @@
 //! What every store must do.
 
 use caudal::core::columns::{GroupValue, Reason};
-use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
+use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, Value, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, Progress, Reader, Store, StoreError, StoredAlert, StoredChange, StoredEntry,
-    StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, Progress, Reader, Settled, Store, StoreError,
+    StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     ("rows that are no more are removed, and may come back", removed),
     ("entries of views are absolute values, their history is append-only", views),
     ("an alert is raised, and cleared later; pages of them, the last raised first", alerts),
+    ("what webhooks are sent comes once, and what becomes of it is noted", outbox),
     ("a refused commit changes nothing", refused_whole),
     ("text of every kind comes back, and is found", hostile_text),
     ("integers past 64 bits stay exact", huge),
@@ -282,6 +283,76 @@ fn alerts(bed: &Bed) {
     assert_eq!(ids(&found(AlertQuery { limit: 2, ..all() })), [3, 9]);
     let after = Some((Micros(5), Uuid::from_u128(9)));
     assert_eq!(ids(&found(AlertQuery { after, ..all() })), [2, 4]);
+}
+
+fn outbox(bed: &Bed) {
+    let delivery = |id, webhook, epoch| Delivery {
+        id: Uuid::from_u128(id),
+        webhook,
+        body: r#"{"alert":"surge","n":1.50}"#.to_owned(),
+        epoch: Epoch(epoch),
+    };
+    let mut store = (bed.store)();
+    let outbox = vec![delivery(5, 0, 1), delivery(3, 0, 1), delivery(4, 1, 1)];
+    store.commit(&Commit { outbox, ..commit(None, 1) }).unwrap();
+
+    let mut reader = (bed.reader)();
+    let mut found = |query: DeliveryQuery| reader.deliveries(&DeliveryQuery { limit: 10, ..query }).unwrap();
+    let ids = |found: &[StoredDelivery]| found.iter().map(|delivery| delivery.id.as_u128()).collect::<Vec<_>>();
+    let all = DeliveryQuery::default;
+    let ops = || DeliveryQuery { webhook: Some("ops".to_owned()), ..all() };
+    assert_eq!(ids(&found(all())), [3, 4, 5]);
+    let first = StoredDelivery {
+        id: Uuid::from_u128(3),
+        pipeline: "civic_safety".to_owned(),
+        webhook: "ops".to_owned(),
+        body: r#"{"alert":"surge","n":1.50}"#.to_owned(),
+        epoch: Epoch(1),
+        state: DeliveryState::Waiting,
+        attempts: 0,
+        first: None,
+        last: None,
+        next: None,
+        error: None,
+    };
+    assert_eq!(found(ops())[0], first);
+
+    let failed = Settled {
+        id: Uuid::from_u128(3),
+        state: DeliveryState::Waiting,
+        attempts: 1,
+        first: Micros(100),
+        last: Micros(100),
+        next: Some(Micros(1_100)),
+        error: Some("it answered 500 \0'".to_owned()),
+    };
+    store.settle(Generation(1), &failed).unwrap();
+    let given_up = Settled { id: Uuid::from_u128(5), state: DeliveryState::GivenUp, next: None, ..failed.clone() };
+    store.settle(Generation(1), &given_up).unwrap();
+    // What nobody knows is passed over.
+    store.settle(Generation(1), &Settled { id: Uuid::from_u128(77), ..failed.clone() }).unwrap();
+    let after = found(ops());
+    let noted = (after[0].attempts, after[0].first, after[0].last, after[0].next, after[0].error.as_deref());
+    let time = |at| Some(Micros(at));
+    let error = after[0].error.as_deref().unwrap();
+    assert!(error.starts_with("it answered 500"), "{error:?}");
+    assert_eq!(noted, (1, time(100), time(100), time(1_100), Some(error)));
+    let due = |at| DeliveryQuery { state: Some(DeliveryState::Waiting), due_by: time(at), ..ops() };
+    assert_eq!(ids(&found(due(1_099))), [0; 0]);
+    assert_eq!(ids(&found(due(1_100))), [3]);
+    assert_eq!(ids(&found(DeliveryQuery { state: Some(DeliveryState::GivenUp), ..all() })), [5]);
+
+    // A replay brings it again: it stays as it is.
+    store.commit(&Commit { outbox: vec![delivery(3, 0, 2), delivery(9, 0, 2)], ..commit(Some(1), 2) }).unwrap();
+    assert_eq!(found(ops())[0], after[0]);
+    assert_eq!(ids(&found(DeliveryQuery { newest_first: true, ..all() })), [9, 5, 4, 3]);
+    let place = Some((Epoch(1), Uuid::from_u128(4)));
+    assert_eq!(ids(&found(DeliveryQuery { after: place, ..all() })), [5, 9]);
+    assert_eq!(ids(&found(DeliveryQuery { after: place, newest_first: true, ..all() })), [3]);
+
+    store.claim(Generation(2)).unwrap();
+    let stale = store.settle(Generation(1), &failed);
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
 }
 
 fn removed(bed: &Bed) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::expression::{Expr, Literal};
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan};
+use caudal::core::plan::{AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan, WebhookPlan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
@@ -110,6 +110,10 @@ fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
         let rule = Rule::Condition { window: 0, when };
         plan.alerts.push(AlertPlan { pipeline: 0, name: name.to_owned(), rule, topic: None });
     }
+    for name in ["ops", "others"] {
+        let (name, alerts, url) = (name.to_owned(), vec![0], "https://hooks.example.com/".to_owned());
+        plan.webhooks.push(WebhookPlan { pipeline: 0, name, alerts, url, retry: Micros(HOUR) });
+    }
     plan
 }
 
@@ -182,6 +186,7 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
         views: Vec::new(),
         history: Vec::new(),
         alerts: Vec::new(),
+        outbox: Vec::new(),
         dead_letters,
         events,
     }

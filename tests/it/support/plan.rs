@@ -66,6 +66,7 @@ pub fn plan(name: &str, topics: Vec<TopicPlan>, columns: Vec<ColumnPlan>, window
         windows,
         views: Vec::new(),
         alerts: Vec::new(),
+        webhooks: Vec::new(),
         emits: Vec::new(),
     }
 }
