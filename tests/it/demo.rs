@@ -223,6 +223,12 @@ fn login_guard() {
         (&block["key"], &block["active"], &block["details"]["count"]),
         (&json!({"user_id": "dan"}), &json!(true), &json!(5))
     );
+    let state = story.next("/blocks/dan").json();
+    assert_eq!(
+        (&state["value"]["state"], &state["value"]["raised_at"]),
+        (&json!("raised"), &block["raised_at"]),
+        "{state}"
+    );
     let dan = story.next("/accounts/dan").json();
     assert_eq!((&dan["events"], &dan["value"]["what"]), (&json!(5), &json!("failure")), "{dan}");
     assert_eq!(dan["value"]["at"], block["raised_at"], "blocked with the fifth failure");
