@@ -1,7 +1,7 @@
 //! The client: random submissions, and its own record of what was acknowledged. It knows what a pipeline looks like and nothing of the engine.
 
 use bytes::Bytes;
-use caudal::core::plan::{Plan, TimeFormat, Unit, WindowKind};
+use caudal::core::plan::{Plan, Rule, Source, TimeFormat, Unit, WindowKind};
 use caudal::core::units::{Micros, TopicId};
 use caudal::ingest::{Fate, Submission};
 use rand::Rng;
@@ -127,6 +127,14 @@ impl Client {
         {
             return (other + if rng.random() { gap.0 } else { -gap.0 } + nudge).min(now);
         }
+        // As far from another event as a pattern or a join reaches, or just not; as an event, or as the watermark that it makes.
+        if let (Some(within), Some((_, _, other))) = (spans(plan).choose(rng), self.recent.choose(rng))
+            && rng.random_bool(0.2)
+        {
+            let far = other + if rng.random_bool(0.7) { within.0 } else { -within.0 };
+            let lag = if rng.random_bool(0.3) { plan_of.out_of_order.0 } else { 0 };
+            return (far + lag + nudge).min(now);
+        }
         match rng.random_range(0..100) {
             0..50 => now - rng.random_range(0..=plan_of.out_of_order.0 + 1),
             // As watermark or as event, exactly at a window's edge.
@@ -140,6 +148,19 @@ impl Client {
             _ => *[-1, 0, -62_135_596_800_000_000, 253_402_300_799_999_999].choose(rng).unwrap(),
         }
     }
+}
+
+/// The times within which patterns and joins look.
+fn spans(plan: &Plan) -> Vec<Micros> {
+    let patterns = plan.alerts.iter().filter_map(|alert| match &alert.rule {
+        Rule::Pattern(pattern) => Some(pattern.within),
+        Rule::Condition { .. } | Rule::Anomaly(_) => None,
+    });
+    let joins = plan.emits.iter().filter_map(|emit| match &emit.source {
+        Source::Join(join) => Some(join.within),
+        Source::Events { .. } => None,
+    });
+    patterns.chain(joins).collect()
 }
 
 fn id(n: u64, rng: &mut ChaCha8Rng) -> String {
