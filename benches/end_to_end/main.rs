@@ -47,14 +47,14 @@ fn main() {
     }
 }
 
-/// The civic-safety pipeline as it is shipped, with `audit: none`.
+/// The pipeline with `audit: none`.
 fn without_audit(dir: &Path) -> PathBuf {
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/civic_safety");
-    let text = fs::read_to_string(shipped.join("pipeline.yaml")).expect("the pipeline file");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipelines/civic_safety");
+    let text = fs::read_to_string(from.join("pipeline.yaml")).expect("the pipeline file");
     let lines: Vec<&str> = text.lines().map(|l| if l.starts_with("audit:") { "audit: none" } else { l }).collect();
     assert!(lines.contains(&"audit: none"), "the pipeline file has an audit key");
     fs::create_dir(dir.join("schemas")).expect("a directory");
-    for schema in fs::read_dir(shipped.join("schemas")).expect("schemas").filter_map(Result::ok) {
+    for schema in fs::read_dir(from.join("schemas")).expect("schemas").filter_map(Result::ok) {
         fs::copy(schema.path(), dir.join("schemas").join(schema.file_name())).expect("a schema");
     }
     let path = dir.join("pipeline.yaml");

@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_another_worker_sends_before_open_is_not_lost() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/civic_safety/pipeline.yaml");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipelines/civic_safety/pipeline.yaml");
         let bundle = Bundle::read(&[path]).unwrap().to_text();
         let plan = |text: &str| Ok(Bundle::from_text(text)?.pipelines().map_err(|f| f.to_string())?.plan);
         let [mut coordinator, mut worker, mut peer] = network(3).try_into().ok().unwrap();

@@ -17,7 +17,7 @@ const EVENTS: usize = 40_000;
 
 /// The civic-safety pipeline with a file of lines, in `dir`.
 fn pipeline(dir: &Path) -> PathBuf {
-    let from = root().join("pipelines/civic_safety");
+    let from = root().join("tests/pipelines/civic_safety");
     let to = dir.join("civic_safety");
     fs::create_dir_all(to.join("schemas")).unwrap();
     for schema in fs::read_dir(from.join("schemas")).unwrap() {

@@ -1,9 +1,13 @@
-//! The shipped applications' stories: `./run_mpi.sh demo NAME` on a real job of four ranks, the README's commands with their answers.
+//! The shipped applications' stories: `./run_mpi.sh demo NAME` on a real job of four ranks, the README's commands with their answers. What a README
+//! shows of an answer is what the command prints; where it shows none, the test looks at it.
+
+use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::job::Setup;
+use crate::support::job::{Setup, root};
 
 /// One command of a story, and what it printed.
 struct Scene {
@@ -19,21 +23,49 @@ impl Scene {
     }
 }
 
-/// Plays an application's story.
+/// Commands, each behind `$ `, and what stands below them. A command goes on in the next line where a line ends with a backslash.
+fn scenes(text: &str) -> Vec<Scene> {
+    let mut scenes: Vec<Scene> = Vec::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        if let (false, Some(command)) = (goes_on, line.strip_prefix("$ ")) {
+            scenes.push(Scene { command: command.to_owned(), said: String::new() });
+            goes_on = line.ends_with('\\');
+        } else if let Some(scene) = scenes.last_mut() {
+            if goes_on {
+                scene.command += &format!("\n{line}");
+                goes_on = line.ends_with('\\');
+            } else {
+                scene.said += &format!("{line}\n");
+            }
+        }
+    }
+    scenes
+}
+
+/// What stands in the console blocks of a README.
+fn console(readme: &str) -> String {
+    let blocks = readme.split("```console\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap_or_default()).collect()
+}
+
+/// Plays an application's story: the README's commands and no others, with the answers that the README shows; then nobody serves any more.
 fn play(application: &str) -> Story {
     let dir = TempDir::new().unwrap();
-    let output = Setup::new(4, dir.path()).command(dir.path(), &["demo", application]).output().unwrap();
+    let setup = Setup::new(4, dir.path());
+    let output = setup.command(dir.path(), &["demo", application]).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let mut scenes = Vec::new();
-    for scene in said.split("\n$ ").skip(1) {
-        // A command goes on in the next line where a line ends with a backslash.
-        let mut lines = scene.split_inclusive('\n');
-        let mut command = lines.next().unwrap_or_default().to_owned();
-        while command.ends_with("\\\n") {
-            command += lines.next().unwrap_or_default();
-        }
-        scenes.push(Scene { command, said: lines.collect() });
+    assert!(said.starts_with(&format!("Caudal is ready: http://localhost:{}/\n", setup.port)), "{said}");
+    let listens = std::net::TcpStream::connect(("127.0.0.1", setup.port));
+    assert!(listens.is_err(), "somebody still serves port {}", setup.port);
+
+    let readme = fs::read_to_string(root().join("pipelines").join(application).join("README.md")).unwrap();
+    let (told, scenes) = (scenes(&console(&readme)), scenes(&said));
+    let commands = |scenes: &[Scene]| scenes.iter().map(|scene| scene.command.clone()).collect::<Vec<_>>();
+    assert_eq!(commands(&scenes), commands(&told));
+    for (scene, told) in scenes.iter().zip(&told).filter(|(_, told)| !told.said.trim().is_empty()) {
+        assert_eq!(scene.said.trim(), told.said.trim(), "$ {}", scene.command);
     }
     Story { scenes: scenes.into_iter() }
 }
@@ -50,6 +82,12 @@ impl Story {
         let scene = self.scenes.next().unwrap_or_else(|| panic!("the story ends before {part:?}"));
         assert!(scene.command.contains(part), "$ {}\n{}\nhas no {part:?}", scene.command, scene.said);
         scene
+    }
+
+    /// The next ones, of which the README shows what they say.
+    #[track_caller]
+    fn shown(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| drop(self.next(part)));
     }
 
     #[track_caller]
@@ -165,6 +203,121 @@ fn prescriptions() {
     assert_eq!(letters["dead_letters"][0]["reason"], "schema", "{letters}");
     let all = story.next("limit=10").json();
     assert_eq!(each(&all["entries"], &["value", "rut"]), ["12345678-5"], "{all}");
+    story.end();
+}
+
+#[test]
+fn cluster_health() {
+    let mut story = play("cluster_health");
+    story.shown(&["check", "events.ndjson", "for time in", "window=busiest", "window=nodes"]);
+    story.end();
+}
+
+#[test]
+fn login_guard() {
+    let mut story = play("login_guard");
+    story.shown(&["events.ndjson", "/users-blocked", "12:20:01", "/users-blocked", "for attempt in", "/users-blocked"]);
+    let blocks = story.next("/blocks").json();
+    let block = &blocks["alerts"][0];
+    assert_eq!(
+        (&block["key"], &block["active"], &block["details"]["count"]),
+        (&json!({"user_id": "dan"}), &json!(true), &json!(5))
+    );
+    let state = story.next("/blocks/dan").json();
+    assert_eq!(
+        (&state["value"]["state"], &state["value"]["raised_at"]),
+        (&json!("raised"), &block["raised_at"]),
+        "{state}"
+    );
+    let dan = story.next("/accounts/dan").json();
+    assert_eq!((&dan["events"], &dan["value"]["what"]), (&json!(5), &json!("failure")), "{dan}");
+    assert_eq!(dan["value"]["at"], block["raised_at"], "blocked with the fifth failure");
+    let unlocked = story.next("/unlock").json();
+    assert_eq!((&unlocked["counted"], &unlocked["filled"]["user_id"]), (&json!(1), &json!("dan")), "{unlocked}");
+    story.shown(&["/users-blocked", "for user in", "/sprayers"]);
+
+    let alerts = story.next("alert=blocked").json();
+    assert_eq!(each(&alerts["alerts"], &["key", "user_id"]), ["dan", "ana"], "the newest first: {alerts}");
+    let cleared = each(&alerts["alerts"], &["cleared_at"]);
+    assert_eq!(cleared, [unlocked["filled"]["at"].clone(), json!("2026-11-22T12:19:00Z")], "{alerts}");
+    let events = story.next("topic=login.blocked").json();
+    let told = |names: &[&str]| each(&events["events"], names);
+    let states: Vec<_> = told(&["event", "state"]).into_iter().zip(told(&["event", "alert"])).collect();
+    let expected = [
+        ("raised", "spraying"),
+        ("cleared", "blocked"),
+        ("raised", "blocked"),
+        ("cleared", "blocked"),
+        ("raised", "blocked"),
+    ];
+    assert_eq!(states, expected.map(|(state, alert)| (json!(state), json!(alert))), "{events}");
+    story.end();
+}
+
+#[test]
+fn civic_safety() {
+    let mut story = play("civic_safety");
+    story.shown(&["events.ndjson", "/dead-letters"]);
+    let region = story.next("/regions/AN").json();
+    assert_eq!(
+        (&region["events"], &region["value"]["source"]),
+        (&json!(9), &json!("survey.victimization")),
+        "{region}"
+    );
+    let notices = story.next("topic=notices").json();
+    assert_eq!(each(&notices["events"], &["event", "cause"]), ["0286ddd3-06b8-4f46-93d8-84b676dfaf45"], "{notices}");
+
+    for (part, events) in [("--seed 3", 6000), ("--seed 4", 4000), ("--seed 5", 1000)] {
+        let said = story.next(part).said;
+        assert!(said.starts_with(&format!("{events} events (")), "{said}");
+    }
+    let in_burst = |alert: &Value| {
+        alert["window_start"] == "2026-11-22T20:02:00Z" && alert["key"]["source"] == "security.incident"
+    };
+    let surges = story.next("alert=surge").json();
+    let surges = surges["alerts"].as_array().unwrap();
+    assert_eq!((surges.len(), surges.iter().all(in_burst)), (16, true), "one a region: {surges:?}");
+    assert!(surges.iter().all(|surge| surge["cleared_at"] == "2026-11-22T20:02:09.999999Z"), "{surges:?}");
+    let odd = story.next("alert=odd").json();
+    let mut scores = each(&odd["alerts"], &["details", "score"]);
+    assert_eq!(odd["alerts"].as_array().unwrap().iter().filter(|alert| in_burst(alert)).count(), 16, "{odd}");
+    scores.retain(|score| score.as_f64().unwrap() > 20.0);
+    assert_eq!(scores.len(), 16, "the burst is odd, and nothing else is to that degree: {odd}");
+    story.shown(&["/surges"]);
+    let counts = story.next("/counts").json();
+    let row = &counts["windows"][0];
+    assert_eq!(
+        (&row["values"]["n"], &row["values"]["worst"], &row["closed"]),
+        (&json!(249), &json!(3), &json!(true)),
+        "{counts}"
+    );
+    let lineage = story.next("7f21aacc-7f8f-8637-8bbc-9231fa9b998b");
+    assert_eq!(row["metric_id"], "7f21aacc-7f8f-8637-8bbc-9231fa9b998b", "$ {}", lineage.command);
+    let told = story.next("topic=alerts.anomaly").json();
+    let (alerts, states) = (each(&told["events"], &["event", "alert"]), each(&told["events"], &["event", "state"]));
+    let told = |alert: &str, state: &str| {
+        alerts.iter().zip(&states).filter(|(a, s)| (*a, *s) == (&json!(alert), &json!(state))).count()
+    };
+    assert_eq!((told("surge", "raised"), told("surge", "cleared")), (16, 16));
+    assert!(told("odd", "raised") >= 16 && told("odd", "cleared") >= 16, "{alerts:?}");
+
+    let load = story.next("--count 4000").said;
+    assert!(load.contains(", 4000 acknowledged"), "{load}");
+    let days = story.next("topic=metrics.daily").json();
+    let days: Vec<Value> = each(&days["events"], &["event"]);
+    assert!(days.len() == 16 && days.iter().all(|day| day["window_start"] == "2026-11-22T00:00:00Z"), "{days:?}");
+    let sum = |metric: &str| days.iter().map(|day| day[metric].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("n"), sum("incidents") + sum("surveys") + sum("cases"));
+    let ledger = story.next("/ledger").json();
+    let of = |fate: &str| ledger[fate].as_u64().unwrap();
+    assert_eq!(of("accepted"), of("counted") + of("duplicate") + of("invalid"), "{ledger}");
+    story.shown(&["window_name"]);
+    let chaos = story.next("chaos.sh").said;
+    assert_eq!(chaos.matches(" killed at ").count(), 5, "{chaos}");
+    assert!(
+        chaos.contains(" events acknowledged: 0 lost, 0 counted twice\n") && chaos.contains("\nidentical: "),
+        "{chaos}"
+    );
     story.end();
 }
 

@@ -21,7 +21,9 @@ fn validator() -> Validator {
 }
 
 fn yaml(text: &str) -> Value {
-    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    // As YAML 1.2 has it, and the reader: `n` is a text, such as a metric's name.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 /// Every part of the schema that lists keys, with its title.

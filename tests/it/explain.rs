@@ -43,8 +43,11 @@ pub fn spelled(bundle: &Bundle) -> Bundle {
 #[test]
 fn the_file_with_every_default_spelled_out_means_the_same() {
     let mut jobs: Vec<Vec<PathBuf>> = pipeline_files().into_iter().map(|file| vec![file]).collect();
-    // All at once: no two of them describe one topic.
-    jobs.push(pipeline_files());
+    // Many at once: no two of them describe one topic or have one address.
+    let alone = ["pipelines/user_activity", "tests/pipelines/civic_safety"].map(|folder| root().join(folder));
+    jobs.push(
+        pipeline_files().into_iter().filter(|file| !alone.iter().any(|folder| file.starts_with(folder))).collect(),
+    );
     for files in jobs {
         let bundle = Bundle::read(&files).unwrap_or_else(|faults| panic!("{faults}"));
         let again = spelled(&bundle);

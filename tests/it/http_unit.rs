@@ -36,7 +36,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// How a test's server differs from the usual one.
 pub struct Setup {
-    /// Below `pipelines/`.
+    /// A folder of the repository.
     pub pipeline: &'static str,
     pub tokens: Vec<String>,
     pub connections_max: usize,
@@ -49,7 +49,7 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            pipeline: "civic_safety",
+            pipeline: "tests/pipelines/civic_safety",
             tokens: Vec::new(),
             connections_max: 64,
             header_timeout: PATIENCE,
@@ -78,7 +78,7 @@ pub struct Server {
 impl Server {
     pub fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(setup.pipeline).join("pipeline.yaml");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(setup.pipeline).join("pipeline.yaml");
         let pipeline = Arc::new(Bundle::read(&[file]).unwrap().pipelines().unwrap());
         let plan = Arc::clone(&pipeline.plan);
         let target = Target::Sqlite(directory.path().join("store.sqlite"));

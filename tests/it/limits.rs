@@ -68,12 +68,12 @@ fn steady(pipeline: &Pipelines, start: Micros, rate: f64, count: usize) -> Vec<V
 #[test]
 fn at_the_bound_on_ids_events_come_in_slowly_until_ids_are_forgotten() {
     let dir = TempDir::new().expect("a directory");
-    let shipped = root().join("pipelines/civic_safety");
-    let text = fs::read_to_string(shipped.join("pipeline.yaml")).expect("the pipeline file");
+    let from = root().join("tests/pipelines/civic_safety");
+    let text = fs::read_to_string(from.join("pipeline.yaml")).expect("the pipeline file");
     // Silence would close windows and so make the last events late.
     let text = text.replace("remember: 24h", "remember: 10s").replace("idle_after: 5s", "idle_after: 10m");
     fs::create_dir(dir.path().join("schemas")).expect("a directory");
-    for schema in fs::read_dir(shipped.join("schemas")).expect("schemas").filter_map(Result::ok) {
+    for schema in fs::read_dir(from.join("schemas")).expect("schemas").filter_map(Result::ok) {
         fs::copy(schema.path(), dir.path().join("schemas").join(schema.file_name())).expect("a schema");
     }
     let path = dir.path().join("pipeline.yaml");

@@ -173,7 +173,7 @@ fn no_route_can_take_an_address_of_the_engine() {
 }
 
 fn user_activity() -> Server {
-    Server::start(Setup { pipeline: "user_activity", ..Setup::default() })
+    Server::start(Setup { pipeline: "pipelines/user_activity", ..Setup::default() })
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn what_a_route_cannot_take_leaves_nothing() {
 
 #[test]
 fn the_key_in_the_path_is_the_events() {
-    let server = Server::start(Setup { pipeline: "prescriptions", ..Setup::default() });
+    let server = Server::start(Setup { pipeline: "pipelines/prescriptions", ..Setup::default() });
     let patch = |path: &str, body: &str| server.call("PATCH", path, &[], body.as_bytes());
     let answer = patch("/prescriptions/rx%207", "{\"comentario\":\"en ayunas\"}");
     assert_eq!(answer.status, 202, "{answer:?}");
@@ -327,7 +327,7 @@ fn short_addresses_answer_as_the_long_ones_or_in_the_applications_shape() {
 
 #[test]
 fn a_key_has_its_history() {
-    let server = Server::start(Setup { pipeline: "prescriptions", ..Setup::default() });
+    let server = Server::start(Setup { pipeline: "pipelines/prescriptions", ..Setup::default() });
     commit_results(&server, &["ana"], true);
     let history = server.get("/prescriptions/ana/history");
     assert_eq!(history.body, server.get("/views/current/ana/history").body);

@@ -47,9 +47,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The civic-safety pipeline on SQLite, in `dir`.
+    /// The civic-safety events, counted in two windows, on SQLite, in `dir`.
     pub fn new(ranks: usize, dir: &Path) -> Self {
-        let pipeline = root().join("pipelines/civic_safety/pipeline.yaml");
+        let pipeline = root().join("tests/pipelines/civic_safety/pipeline.yaml");
         // The whole log is kept, so that all of it can be verified.
         let env = [("PIPELINES", pipeline.to_str().expect("UTF-8")), ("RUST_LOG", "info"), ("LOG_RETENTION", "1d")];
         let env = env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
