@@ -138,7 +138,7 @@ fn user_activity() {
     assert_eq!(story.next("-X DELETE").json()["running"], false);
 
     assert_eq!(story.next("bob").json()["counted"], 1);
-    let counts = story.next("/counts").json();
+    let counts = story.next("/kinds").json();
     let row = |row: &Value| {
         (row["window_start"].clone(), row["group"]["kind"].clone(), row["values"].clone(), row["closed"].clone())
     };

@@ -28,6 +28,7 @@ mod transport;
 mod run_mpi;
 mod mpi;
 mod demo;
+mod applications;
 mod audit_file;
 mod limits;
 mod page;

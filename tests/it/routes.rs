@@ -308,20 +308,20 @@ fn short_addresses_answer_as_the_long_ones_or_in_the_applications_shape() {
     same("/users/latest?after=ana", "/views/latest?after=ana");
     same("/users/ana", "/views/latest/ana");
     same("/users/bob%20%22x%22", "/views/latest/bob%20%22x%22");
-    same("/counts", "/windows?pipeline=user_activity&window=by_kind");
-    same("/counts?group.kind=login", "/windows?window=by_kind&group.kind=login");
+    same("/kinds", "/windows?pipeline=user_activity&window=by_kind");
+    same("/kinds?group.kind=login", "/windows?window=by_kind&group.kind=login");
     assert_eq!(server.get("/users").body, r#"{"users":["ana","bob \"x\"","latest"]}"#);
     assert_eq!(
         server.get("/users?limit=2").body,
         r#"{"users":["ana","bob \"x\""],"next":"/users?limit=2&after=bob%20%22x%22"}"#
     );
-    let next = server.get("/counts?limit=1").json()["next"].as_str().unwrap().to_owned();
-    assert!(next.starts_with("/counts?limit=1&after="), "{next}");
+    let next = server.get("/kinds?limit=1").json()["next"].as_str().unwrap().to_owned();
+    assert!(next.starts_with("/kinds?limit=1&after="), "{next}");
     assert_eq!(server.get(&next).json()["windows"][0]["group"]["kind"], "login");
     server.get("/users/carla").assert_problem(404, "no key");
     server.get("/users/ana?x=1").assert_problem(400, "has none");
-    server.get("/counts?window=by_kind").assert_problem(400, "allowed are from, to");
-    server.get("/counts?group.user=x").assert_problem(400, "group.kind");
+    server.get("/kinds?window=by_kind").assert_problem(400, "allowed are from, to");
+    server.get("/kinds?group.user=x").assert_problem(400, "group.kind");
     server.get("/users/ana/history").assert_problem(404, "no such path");
 }
 

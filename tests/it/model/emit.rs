@@ -118,11 +118,12 @@ pub fn join(
         }
     }
     let mut made = BTreeMap::new();
-    for (at, one) in kept.iter().enumerate() {
-        for (other_at, other) in kept.iter().enumerate() {
-            let is_new = at >= before || other_at >= before;
-            let meet = one.key == other.key && (one.time - other.time).abs() <= join.within.0;
-            if one.side == 0 && other.side == 1 && is_new && meet {
+    for (at, new) in kept.iter().enumerate().skip(before) {
+        // Of two new ones the later one finds the earlier.
+        for earlier in &kept[..at] {
+            let meet = new.key == earlier.key && (new.time - earlier.time).abs() <= join.within.0;
+            if new.side != earlier.side && meet {
+                let (one, other) = if new.side == 0 { (new, earlier) } else { (earlier, new) };
                 let topic = usize::from(emit.topic.0);
                 let moment = |half: &Half| (Micros(half.time), Offset(half.offset));
                 let id = joined_id(&plan.topics[topic].name, moment(one), moment(other));
