@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use caudal::core::columns::GroupValue;
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mended;
 use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan};
 use caudal::core::row::{AuditEvent, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
@@ -113,7 +114,10 @@ fn commit(epoch: u64, events: u64) -> Commit {
         removed: Vec::new(),
         views: Vec::new(),
         history: Vec::new(),
+        alerts: Vec::new(),
+        outbox: Vec::new(),
         dead_letters: Vec::new(),
         events: (0..events).map(event).collect(),
+        mended: Mended::default(),
     }
 }

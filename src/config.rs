@@ -348,7 +348,6 @@ fn limits(given: &mut Given) -> Limits {
     }
 }
 
-/// For people: what `.env` says that nothing reads.
 /// What is not wrong, and yet may not be what was meant.
 #[derive(Clone, Debug, Default)]
 pub struct Warnings {
@@ -367,6 +366,7 @@ impl Warnings {
     }
 }
 
+/// For people: what `.env` says that nothing reads.
 fn warnings(given: &Given) -> Warnings {
     let unknown = given.dotenv.keys().filter(|name| !VARIABLES.contains(&name.as_str())).cloned().collect();
     let mut others = Vec::new();

@@ -121,7 +121,10 @@ function render({ cluster, ledger, rows, events, dead_letters, store_problem }) 
     return [open, r.window, group(r.group), pairs(r.values), show(r.event_count), closed];
   });
   fill($("events"), events, (e) => e.offset, eventCells);
-  fill($("dead-letters"), dead_letters, (d) => d.offset, (d) => [d.offset, d.topic ?? "–", d.reason, d.detail, d.body]);
+  fill($("dead-letters"), dead_letters, (d) => d.offset, (d) => {
+    const retried = d.retried_as === null ? "" : `, retried as ${d.retried_as}`;
+    return [d.offset, d.topic ?? "–", d.reason + retried, d.detail, d.body];
+  });
 }
 
 function counts(rows) {

@@ -13,4 +13,5 @@ CREATE TABLE outbox (
     next_at      timestamptz, -- not before then; null: at once
     last_error   text
 );
-CREATE INDEX outbox_by_state ON outbox (state, epoch, delivery_id);
+CREATE INDEX outbox_by_epoch ON outbox (epoch, delivery_id);
+CREATE INDEX outbox_due ON outbox (state, pipeline, webhook, next_at);

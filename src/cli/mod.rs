@@ -10,6 +10,8 @@ pub mod verify;
 pub mod check;
 pub mod explain;
 pub mod generate;
+pub mod client;
+pub mod dead_letters;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,8 @@ enum Command {
     Explain(explain::Args),
     /// Make events from a pipeline's schemas, to a file or a running job.
     Generate(generate::Args),
+    /// Look at the dead letters of a running job; retry or discard them.
+    DeadLetters(dead_letters::Args),
 }
 
 /// Runs a subcommand; gives the process's exit code. A rank that fails ends its whole job.
@@ -53,6 +57,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Check(args) => return told(check::run(&args)),
         Command::Explain(args) => return told(explain::run(&args)),
         Command::Generate(args) => return told(generate::run(args)),
+        Command::DeadLetters(args) => return told(dead_letters::run(args)),
     };
     let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };
     eprintln!("caudal: {why}");

@@ -23,12 +23,13 @@ use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_led
 use crate::coordinator::start::{self, Start};
 use crate::coordinator::state::{Limits, State};
 use crate::coordinator::status::SharedStatus;
-use crate::core::units::{LogId, Offset};
+use crate::core::plan::Plan;
+use crate::core::units::{Generation, LogId, Offset};
 use crate::ingest::feed::feed;
 use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
-use crate::outbox::{self, Hook};
+use crate::outbox::{self, Hook, Sending};
 use crate::pipeline::{Bundle, Pipelines};
 use crate::store::jsonl::{Asked, Copies, Known};
 use crate::store::writer as store_writer;
@@ -252,18 +253,9 @@ impl Rank0 {
                 move |note| notifier.tell(Event::Store(note))
             },
         );
-        let sending = outbox::spawn(
-            self.hooks,
-            &outbox::Shared {
-                target: self.config.target.clone(),
-                plan: plan.clone(),
-                generation: start.generation,
-                clock: self.clock.clone(),
-                private: self.config.webhooks.private,
-                timeout: self.config.webhooks.timeout,
-            },
-        )
-        .or_exit(Exit::TryAgain)?;
+        let stored = start.beginning.progress;
+        self.ingest.letters().found(&start.beginning.mends.after(stored.epoch, stored.end));
+        let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let coordinator = Coordinator {
             state: State::new(plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
@@ -387,6 +379,26 @@ fn open_workers(transport: &mut dyn Transport, bundle: &str, log: LogId, start: 
 fn limits(log_bytes_max: u64) -> Limits {
     let limits = Limits::default();
     Limits { checkpoint_bytes: limits.checkpoint_bytes.min(log_bytes_max / 8), ..limits }
+}
+
+/// Starts to send webhooks.
+fn send(
+    hooks: Vec<Hook>,
+    config: &Config,
+    plan: &Arc<Plan>,
+    (log, generation): (LogId, Generation),
+    clock: &Arc<dyn Clock>,
+) -> Result<Sending, Failure> {
+    let shared = outbox::Shared {
+        target: config.target.clone(),
+        plan: plan.clone(),
+        log,
+        generation,
+        clock: clock.clone(),
+        private: config.webhooks.private,
+        timeout: config.webhooks.timeout,
+    };
+    outbox::spawn(hooks, &shared).or_exit(Exit::TryAgain)
 }
 
 /// Writes checkpoints on a thread of its own: their syncs must not hold the loop up.

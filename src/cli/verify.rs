@@ -1,5 +1,7 @@
 //! `caudal verify`: replays the log, as far as it is retained, and compares the results with the store's.
 
+mod letters;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use uuid::Uuid;
 use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::run::{id_key, log_failure, log_options, same_pipeline, store_failure, the_pipeline};
+use crate::cli::verify::letters::Letters;
 use crate::config::Config;
 use crate::coordinator::replay::replay;
 use crate::coordinator::start;
@@ -26,7 +29,7 @@ const PAGE: u32 = 5_000;
 /// Differences that are named; more are only counted.
 const NAMED_MAX: usize = 20;
 
-/// Replays the log into fresh state and compares every row with the store's. The job must be stopped.
+/// Replays the log into fresh state and compares every row and dead letter with the store's. The job must be stopped.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Print the result as JSON on the last line.
@@ -39,7 +42,9 @@ pub struct Args {
 struct Verdict {
     /// Rows that are alike in the store and in the replay.
     alike: u64,
-    /// Rows of the store from before the retained log.
+    /// Dead letters likewise.
+    letters: u64,
+    /// Rows and dead letters of the store from before the retained log.
     not_covered: u64,
     differences: u64,
     named: Vec<String>,
@@ -72,6 +77,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// What the log says the store should have.
 struct Replayed {
     rows: BTreeMap<Uuid, WindowRow>,
+    letters: Letters,
     counts: Counts,
     /// From the very first event on, not only from a checkpoint.
     whole: bool,
@@ -93,10 +99,12 @@ impl Replayed {
         let whole = recovered.begin == Offset(0);
         let prepared = if whole { start::prepare(disk, None) } else { start::prepare_oldest(disk, progress) };
         let start = prepared.or_exit(Exit::Damaged)?.begin(&recovered, 1).or_exit(Exit::Config)?;
-        let mut replayed = Self { rows: BTreeMap::new(), counts: Counts::default(), whole };
+        let mut replayed =
+            Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
         let reader = log.reader(start.read_from);
         replay(plan, id_key(recovered.id), start, reader, progress.epoch, |commit| {
             commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
+            replayed.letters.add(&commit.dead_letters, &commit.mended);
             replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));
             replayed.counts = commit.to.counts;
         })
@@ -133,6 +141,7 @@ impl Replayed {
         if self.whole && self.counts != progress.counts {
             verdict.differ(format!("the ledger: the store has {:?}, the log gives {:?}", progress.counts, self.counts));
         }
+        self.letters.compare(self.whole, reader, &mut verdict).map_err(|e| store_failure(&e))?;
         Ok(verdict)
     }
 }
@@ -155,22 +164,24 @@ impl Verdict {
         for difference in &self.named {
             eprintln!("{difference}");
         }
-        let Self { alike, not_covered, differences, .. } = self;
+        let Self { alike, letters, not_covered, differences, .. } = self;
         if as_json {
             let identical = *differences == 0;
             let (epoch, events) = (progress.epoch.0, progress.end.0);
             println!(
                 "{}",
-                json!({"identical": identical, "epoch": epoch, "events": events, "rows": alike, "not_covered": not_covered,
+                json!({"identical": identical, "epoch": epoch, "events": events, "rows": alike, "dead_letters": letters, "not_covered": not_covered,
                     "differences": differences})
             );
         } else if *differences == 0 {
             println!(
-                "identical: {alike} rows up to epoch {}, {} events; {not_covered} rows are older than the retained log",
+                "identical: {alike} rows and {letters} dead letters up to epoch {}, {} events; {not_covered} are older than the retained log",
                 progress.epoch, progress.end
             );
         } else {
-            println!("{differences} differences, {alike} rows alike, {not_covered} older than the retained log");
+            println!(
+                "{differences} differences, {alike} rows and {letters} dead letters alike, {not_covered} older than the retained log"
+            );
         }
     }
 }

@@ -6,34 +6,40 @@ use crate::cli::exit::{Exit, Failure};
 use crate::config::Webhooks;
 use crate::core::plan::{Plan, WebhookPlan};
 use crate::outbox::{Hook, is_public, literal};
-use crate::pipeline::webhook_variables;
+use crate::pipeline::webhook_variable;
 
-/// The names of the variables that the pipelines' webhooks name.
+/// Each has a thread and two connections to the store.
+const HOOKS_MAX: usize = 20;
+
+/// The names of the variables that hold the pipelines' webhooks.
 pub fn variables(plan: &Plan) -> Vec<&str> {
-    plan.webhooks.iter().flat_map(|webhook| webhook_variables(&webhook.url).unwrap_or_default()).collect()
+    plan.webhooks.iter().filter_map(|webhook| webhook_variable(&webhook.url)).collect()
 }
 
 /// # Errors
-/// 78 where a variable is missing or an address cannot be used. An address may be a secret: it is not shown.
+/// 78 where a variable is missing, an address cannot be used, or there are too many. Path and query of an address may be a secret, and are not shown.
 pub fn hooks(config: &Webhooks, plan: &Plan) -> Result<Vec<Hook>, Failure> {
+    if plan.webhooks.len() > HOOKS_MAX {
+        let why =
+            format!("{} webhooks in all pipelines together: at most {HOOKS_MAX} are allowed", plan.webhooks.len());
+        return Err(Failure::new(Exit::Config, why));
+    }
     let hook = |webhook: &WebhookPlan| {
-        let url = filled(config, &webhook.url).and_then(|url| checked(config, url));
+        let url = held(config, &webhook.url).and_then(|url| checked(config, url));
         let url = url.map_err(|why| Failure::new(Exit::Config, format!("webhooks: {}: {why}", webhook.name)))?;
-        let pipeline = plan.pipelines.get(webhook.pipeline).map_or_else(String::new, |pipeline| pipeline.name.clone());
+        let pipeline = plan.pipeline_name(webhook.pipeline).to_owned();
         Ok(Hook { pipeline, name: webhook.name.clone(), url, retry: webhook.retry })
     };
     plan.webhooks.iter().map(hook).collect()
 }
 
-fn filled(config: &Webhooks, written: &str) -> Result<String, String> {
-    let mut url = written.to_owned();
-    for name in webhook_variables(written).unwrap_or_default() {
-        let value = config.named.get(name).ok_or_else(|| {
-            format!("the variable {name} is not set: set it in the environment or in .env, its address is sent to")
-        })?;
-        url = url.replace(&format!("${{{name}}}"), value);
-    }
-    Ok(url)
+/// The address, out of the variable that holds it if it names one.
+fn held(config: &Webhooks, written: &str) -> Result<String, String> {
+    let Some(name) = webhook_variable(written) else { return Ok(written.to_owned()) };
+    let value = config.named.get(name).map(str::to_owned);
+    value.ok_or_else(|| {
+        format!("the variable {name} is not set: it holds the address; set it in the environment or in .env")
+    })
 }
 
 fn checked(config: &Webhooks, url: String) -> Result<String, String> {
@@ -57,13 +63,17 @@ mod tests {
     #[test]
     fn addresses_are_looked_at_before_the_job_starts() {
         let check = |written: &str, private: &str, expected: Result<&str, &str>| {
-            let mut environment: Variables =
-                [("HOOK", "https://hooks.example.com/T0/secret"), ("EMPTY", ""), ("HOST", "10.0.0.7")]
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .into();
+            let mut environment: Variables = [
+                ("HOOK", "https://hooks.example.com/T0/secret"),
+                ("EMPTY", ""),
+                ("PRIVATE", "http://10.0.0.7:8080/x"),
+                ("HOST", "10.0.0.7"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
             environment.insert("WEBHOOKS_PRIVATE".to_owned(), private.to_owned());
             let (config, _) = Config::from_variables(&environment, &Variables::new()).unwrap();
-            let found = filled(&config.webhooks, written).and_then(|url| checked(&config.webhooks, url));
+            let found = held(&config.webhooks, written).and_then(|url| checked(&config.webhooks, url));
             match (found, expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected),
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{written}: {found}"),
@@ -71,9 +81,9 @@ mod tests {
             }
         };
         check("${HOOK}", "deny", Ok("https://hooks.example.com/T0/secret"));
-        check("https://example.com/${HOST}", "deny", Ok("https://example.com/10.0.0.7"));
-        check("http://${HOST}:8080/x", "allow", Ok("http://10.0.0.7:8080/x"));
-        check("http://${HOST}:8080/x", "deny", Err("10.0.0.7 is no address of the public internet"));
+        check("https://hooks.example.com/x", "deny", Ok("https://hooks.example.com/x"));
+        check("${PRIVATE}", "allow", Ok("http://10.0.0.7:8080/x"));
+        check("${PRIVATE}", "deny", Err("10.0.0.7 is no address of the public internet"));
         check("http://169.254.169.254/", "deny", Err("WEBHOOKS_PRIVATE=allow"));
         check("http://[::ffff:127.0.0.1]/", "deny", Err("no address of the public internet"));
         check("${NOBODY}", "deny", Err("NOBODY is not set"));

@@ -88,6 +88,7 @@ impl InFlight {
             + all.dead_letters.iter().map(|d| d.body.len() + d.detail.len() + ROW_BYTES).sum::<usize>()
             + all.views.iter().map(|v| v.value.len() + ROW_BYTES).sum::<usize>()
             + all.alerts.iter().map(|a| a.details.len() + ROW_BYTES).sum::<usize>()
+            + all.emitted.iter().map(|event| event.line.len() + ROW_BYTES).sum::<usize>()
             + all.history.iter().map(|h| h.value.len() + ROW_BYTES).sum::<usize>()
             + all.events.iter().map(|e| e.body.len() + ROW_BYTES).sum::<usize>();
         Ok(all)
@@ -98,9 +99,9 @@ impl InFlight {
 #[must_use]
 pub fn last_states(changes: Vec<AlertRow>) -> Vec<AlertRow> {
     let mut last: Vec<AlertRow> = Vec::new();
-    // Those of one alert stand one after the other, among those of its key.
     for change in changes {
-        match last.iter_mut().rev().find(|row| row.alert_id == change.alert_id) {
+        // Those of one key stand together, and of one key one alert stands at a time.
+        match last.last_mut().filter(|row| row.alert_id == change.alert_id) {
             Some(row) => *row = change,
             None => last.push(change),
         }

@@ -59,7 +59,7 @@ pub fn replay(
                     actions.extend(state.committed(commit.to));
                     each(*commit);
                 }
-                Action::Log(_) | Action::Emit(_) | Action::Checkpoint(_) | Action::Answer(..) => {}
+                Action::Log(..) | Action::Emit(_) | Action::Checkpoint(_) | Action::Answer(..) => {}
             }
         }
     }

@@ -161,6 +161,7 @@ impl Coordinator<'_> {
             // Asked first: what the writer has just pushed is found below.
             let quiet = self.cutter.is_idle();
             let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
+            self.state.discard(self.ingest.letters().take_discards());
             let actions = self.state.tick(now, idle_log);
             busy |= !actions.is_empty();
             self.act(actions)?;
@@ -226,6 +227,9 @@ impl Coordinator<'_> {
                     self.status.update(|s| s.log_bytes = bytes);
                     let actions = self.state.durable(cut, emitted, end);
                     self.act(actions)?;
+                    if let Some(cut) = cut {
+                        self.ingest.letters().durable(cut);
+                    }
                 }
                 Event::Log(log_writer::Note::Failed(error)) => return Err(error.into()),
                 Event::Store(store_writer::Note::Committed(to)) => self.committed(turn, to, now)?,
@@ -273,6 +277,7 @@ impl Coordinator<'_> {
             s.store_away_since = None;
         });
         turn.latency.committed(to.end, now.unix);
+        self.ingest.letters().committed(to.epoch, to.end);
         let actions = self.state.committed(to);
         self.act(actions)
     }
@@ -293,6 +298,7 @@ impl Coordinator<'_> {
             for waiting in self.feed.waiting() {
                 self.state.wait_for(waiting.first, waiting.count, waiting.to);
             }
+            self.state.retried(self.feed.retries());
             *busy = true;
             let count = u64::from(slab.count);
             if turn.phase != Phase::Replaying {
@@ -310,7 +316,10 @@ impl Coordinator<'_> {
                 Action::Send(worker, message) => {
                     self.transport.send(worker + 1, Channel::Data, wire::encode(&message))?;
                 }
-                Action::Log(cut) => self.cutter.cut(cut),
+                Action::Log(cut, discards) => {
+                    self.ingest.letters().cut(cut.epoch, &discards);
+                    self.cutter.cut(cut, discards);
+                }
                 Action::Emit(emission) => self.cutter.emit(*emission),
                 Action::Commit(commit) => self.commits.push(*commit),
                 // The thread lives as long as this loop.

@@ -149,6 +149,7 @@ impl Prepared {
                 cuts,
                 emitted,
                 emits,
+                mends: recovered.mends.after(at.0, at.1),
                 ingest: recovered.ingest,
             },
             restores,

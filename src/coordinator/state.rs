@@ -6,6 +6,7 @@
 
 mod due;
 mod emitting;
+mod mending;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use tokio::sync::oneshot;
 use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all, last_states};
 use crate::coordinator::state::due::Due;
 use crate::coordinator::state::emitting::Emitting;
+use crate::coordinator::state::mending::Mending;
 use crate::coordinator::status::PipelineStatus;
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::emit::{Emission, deliveries};
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
+use crate::core::mend::{Mends, Retry};
 use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
@@ -78,6 +81,8 @@ pub struct Beginning {
     pub emitted: Epoch,
     /// The log's emissions that lie after the checkpoint, each with the end of its frame.
     pub emits: Vec<(Epoch, Offset)>,
+    /// What the log has of retried and discarded dead letters after the checkpoint.
+    pub mends: Mends,
     /// The newest `ingest` in the log.
     pub ingest: Millis,
 }
@@ -97,8 +102,8 @@ pub struct Now {
 pub enum Action {
     /// To a worker, from 0.
     Send(usize, Message),
-    /// Append this cut to the log.
-    Log(Cut),
+    /// Append this cut to the log, and in one frame with it the dead letters that its epoch discards.
+    Log(Cut, Vec<Offset>),
     /// Append this to the log too.
     Emit(Box<Emission>),
     /// Hand this to the store's writer; commits come in order.
@@ -128,6 +133,7 @@ pub struct State {
 
     in_flight: VecDeque<InFlight>,
     emitting: Emitting,
+    mending: Mending,
     /// Finished, waiting for their cut to be durable, and what they emit.
     finished: VecDeque<(Commit, usize)>,
     /// With the store's writer: epoch, end, bytes.
@@ -184,6 +190,7 @@ impl State {
             ingest: beginning.ingest,
             in_flight: VecDeque::new(),
             emitting: Emitting::new(beginning.checkpoint.0, beginning.emitted, beginning.emits),
+            mending: Mending::new(beginning.mends),
             finished: VecDeque::new(),
             committing: VecDeque::new(),
             waiting_bytes: 0,
@@ -259,7 +266,7 @@ impl State {
         let ingest = self.ingest.max(now.unix);
         let emitted = self.emitting.upto();
         let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest, up: now.up, idle, emitted };
-        let mut actions = vec![Action::Log(cut)];
+        let mut actions = vec![Action::Log(cut, self.mending.cut(cut))];
         actions.extend(self.end_epoch(cut, now));
         actions
     }
@@ -330,6 +337,7 @@ impl State {
             self.waiters.tell(cut.end, &results.duplicates, &results.filtered, &results.dead_letters);
             let emission = self.emitting.finish(&self.plan, cut.epoch, &results.rows, &results.alerts, results.emitted);
             actions.extend(emission.map(|emission| Action::Emit(Box::new(emission))));
+            let mended = self.mending.finish(cut);
             if cut.epoch <= self.progress.epoch {
                 self.count_checkpoint(cut);
                 continue;
@@ -350,6 +358,7 @@ impl State {
                 alerts: last_states(results.alerts),
                 dead_letters: results.dead_letters,
                 events: results.events,
+                mended,
             };
             self.stored = true;
             self.waiting_bytes += bytes;
@@ -420,6 +429,16 @@ impl State {
         self.waiters.wait_for(first, count, to);
     }
 
+    /// These events of the log are retries. Called before their slab is dispatched.
+    pub fn retried(&mut self, retries: Vec<Retry>) {
+        self.mending.retried(retries);
+    }
+
+    /// These dead letters are to be discarded, with the next epochs.
+    pub fn discard(&mut self, letters: Vec<Offset>) {
+        self.mending.ask(letters);
+    }
+
     /// No more events will come: what is there is finished, whatever its age.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -435,6 +454,7 @@ impl State {
             && self.committing.is_empty()
             && self.draft.is_none()
             && !self.emitting.is_under_way()
+            && !self.mending.is_waiting()
     }
 
     /// One more checkpoint is to be taken in time, whether or not events come.
@@ -568,6 +588,7 @@ mod tests {
             cuts,
             emitted: epoch,
             emits: Vec::new(),
+            mends: Mends::default(),
             ingest: Millis(0),
         };
         State::new(Arc::new(plan()), 1, Limits::default(), beginning)
@@ -578,7 +599,7 @@ mod tests {
     }
 
     fn logged(actions: &[Action]) -> Option<Cut> {
-        actions.iter().find_map(|a| if let Action::Log(cut) = a { Some(*cut) } else { None })
+        actions.iter().find_map(|a| if let Action::Log(cut, _) = a { Some(*cut) } else { None })
     }
 
     fn report(epoch: u64, facts: Facts) -> Message {
@@ -587,6 +608,7 @@ mod tests {
             counts: [0; 5],
             rows: Vec::new(),
             dead_letters: Vec::new(),
+            alerts: Vec::new(),
             events: Vec::new(),
             duplicates: Vec::new(),
             removed: Vec::new(),
@@ -646,14 +668,7 @@ mod tests {
         };
         state.dispatch(&slab, at(40_000));
         let cut = logged(&state.tick(at(50_000), true)).expect("an old epoch is cut");
-        let part = Message::CheckpointPart {
-            epoch: 1,
-            common: Vec::new(),
-            panes: Vec::new(),
-            views: Vec::new(),
-            ids: Vec::new(),
-            last: true,
-        };
+        let part = Message::CheckpointPart { epoch: 1, common: Vec::new(), sections: Vec::new(), last: true };
         let Message::Report(mut first) = report(1, Facts::default()) else { unreachable!() };
         first.counts[0] = 1;
         assert!(state.message(0, Message::Report(first)).expect("a message").is_empty(), "its cut is not on disk");
@@ -677,14 +692,7 @@ mod tests {
 
         // Where the log has no room it is taken before its time.
         state.message(0, report(2, Facts::default())).expect("a message");
-        let part = Message::CheckpointPart {
-            epoch: 2,
-            common: Vec::new(),
-            panes: Vec::new(),
-            views: Vec::new(),
-            ids: Vec::new(),
-            last: true,
-        };
+        let part = Message::CheckpointPart { epoch: 2, common: Vec::new(), sections: Vec::new(), last: true };
         state.message(0, part).expect("a message");
         state.durable(Some(Epoch(2)), None, Offset(1));
         state.committed(Progress { epoch: Epoch(2), ..to });
@@ -720,6 +728,7 @@ mod tests {
             cuts: (1..=last).map(cut).collect(),
             emitted: Epoch(0),
             emits: Vec::new(),
+            mends: Mends::default(),
             ingest: Millis(0),
         };
         let mut state = State::new(Arc::new(plan()), 1, Limits::default(), beginning);
@@ -737,6 +746,24 @@ mod tests {
         state.committed(Progress { epoch: Epoch(stalls), ..begin });
         follow(&mut state, stalls + 1..=last);
         assert!(state.caught_up());
+    }
+
+    /// Nothing else happens, and who asked waits.
+    #[test]
+    fn a_discard_is_cut_an_epoch_of_its_own() {
+        let mut state = state();
+        let letters = vec![Offset(7), Offset(3)];
+        state.discard(letters.clone());
+        assert!(!state.at_rest());
+        let actions = state.tick(at(0), false);
+        let [Action::Log(cut, discards), Action::Send(..)] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((cut.epoch, discards), (Epoch(1), &letters));
+        assert!(state.tick(at(0), true).is_empty(), "one epoch is enough");
+        state.message(0, report(1, Facts::default())).expect("a message");
+        let [Action::Commit(commit)] = &state.durable(Some(Epoch(1)), None, Offset(0))[..] else {
+            panic!("it is stored when it is on disk")
+        };
+        assert_eq!(commit.mended.discarded, letters);
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn of_row(plan: &Plan, row: &WindowRow) -> String {
 fn of_alert(plan: &Plan, alert: &AlertPlan, row: &AlertRow) -> String {
     let cleared = row.cleared.is_some();
     let mut event = begin(alert_event_id(row.alert_id, cleared), row.at());
-    let pipeline = plan.pipelines.get(alert.pipeline).map_or("", |pipeline| pipeline.name.as_str());
+    let pipeline = plan.pipeline_name(alert.pipeline);
     event.member("alert_id", json::string(&row.alert_id.to_string()));
     event.member("pipeline", json::string(pipeline));
     event.member("alert", json::string(&alert.name));
@@ -165,8 +165,7 @@ pub fn deliveries(plan: &Plan, alerts: &[AlertRow]) -> Vec<Delivery> {
         let told = plan.webhooks.iter().enumerate().filter(|(_, webhook)| webhook.alerts.contains(&row.alert));
         for (at, webhook) in told {
             let event = alert_event_id(row.alert_id, row.cleared.is_some());
-            let pipeline = plan.pipelines.get(webhook.pipeline).map_or("", |pipeline| pipeline.name.as_str());
-            let id = delivery_id(pipeline, &webhook.name, event);
+            let id = delivery_id(plan.pipeline_name(webhook.pipeline), &webhook.name, event);
             let body = of_alert(plan, alert_of(plan, row), row);
             deliveries.push(Delivery { id, webhook: at, body, epoch: row.epoch });
         }

@@ -10,6 +10,9 @@ use crate::core::plan::{EmitPlan, JoinPlan, Plan, Source};
 use crate::core::units::Micros;
 use crate::core::view::{Moment, put_moment, take_moment};
 
+/// Halves of one side and key that may wait at once; each that comes to the other side meets all of them. `docs/semantics.md`, "Joins".
+pub const HALVES_MAX: usize = 100;
+
 /// An event on one side of a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Half {
@@ -104,6 +107,9 @@ impl Joins {
         halves.sort_by_key(|half| half.moment.1);
         let mut emitted = Vec::new();
         for half in halves {
+            if self.waiting(&half) >= HALVES_MAX {
+                continue;
+            }
             let (emit, join) = self.join(half.emit);
             for (other, fields) in self.near(&half, join.within) {
                 let both = [(half.moment, &half.fields), (other, fields)];
@@ -123,6 +129,12 @@ impl Joins {
             halves.forget(join.within, closing(emit.pipeline));
         }
         emitted
+    }
+
+    /// How many of its side and key are there already.
+    fn waiting(&self, half: &Half) -> usize {
+        let of_key = self.halves.get(half.emit).and_then(|halves| halves.keys.get(&half.key));
+        of_key.and_then(|of_key| of_key.get(half.side)).map_or(0, BTreeMap::len)
     }
 
     fn join(&self, emit: usize) -> (&EmitPlan, &JoinPlan) {

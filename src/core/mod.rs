@@ -28,3 +28,4 @@ pub mod identity;
 pub mod emit;
 pub mod ledger;
 pub mod epoch;
+pub mod mend;

@@ -577,6 +577,13 @@ impl Plan {
         })
     }
 
+    /// The name of the pipeline at this place.
+    #[must_use]
+    pub fn pipeline_name(&self, pipeline: usize) -> &str {
+        let pipeline = self.pipelines.get(pipeline).map(|pipeline| pipeline.name.as_str());
+        pipeline.unwrap_or_else(|| panic!("it is of no pipeline of the plan"))
+    }
+
     /// Whether the pipeline does nothing but fill windows, so that an event may come too late for all it does.
     #[must_use]
     pub fn only_windows(&self, pipeline: &PipelinePlan) -> bool {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::core::columns::Slab;
+use crate::core::mend::Retry;
 use crate::core::units::Offset;
 use crate::ingest::Fate;
 use crate::log::{LogError, Reader};
@@ -43,13 +44,16 @@ struct Shared {
     slabs: VecDeque<Slab>,
     bytes: usize,
     waiting: Vec<Waiting>,
+    /// Which of the events that were pushed are retries.
+    retries: Vec<Retry>,
 }
 
 /// A feed whose first slab is the one that holds `from`; the reader stands there too, and reads what the writer's end has not been given
 /// (the log as it was found at the start) or has dropped. The reader is made before anything is appended that is to be pushed.
 #[must_use]
 pub fn feed(reader: Reader, from: Offset) -> (FeedIn, Feed) {
-    let shared = Shared { end: reader.made_at(), slabs: VecDeque::new(), bytes: 0, waiting: Vec::new() };
+    let shared =
+        Shared { end: reader.made_at(), slabs: VecDeque::new(), bytes: 0, waiting: Vec::new(), retries: Vec::new() };
     let shared = Arc::new(Mutex::new(shared));
     (FeedIn { shared: shared.clone() }, Feed { shared, reader, next: from })
 }
@@ -64,8 +68,8 @@ fn end_of(slab: &Slab) -> Offset {
 }
 
 impl FeedIn {
-    /// Slabs that are on disk now, in order, and the requests that wait for them.
-    pub fn push(&self, slabs: Vec<Slab>, waiting: Vec<Waiting>) {
+    /// Slabs that are on disk now, in order, the requests that wait for them, and which of their events are retries.
+    pub fn push(&self, slabs: Vec<Slab>, waiting: Vec<Waiting>, retries: Vec<Retry>) {
         let mut shared = lock(&self.shared);
         for slab in slabs {
             assert_eq!(slab.first_offset, shared.end, "slabs are pushed without a gap");
@@ -74,6 +78,7 @@ impl FeedIn {
             shared.slabs.push_back(slab);
         }
         shared.waiting.extend(waiting);
+        shared.retries.extend(retries);
         while shared.bytes > FEED_BYTES_MAX {
             shared.drop_oldest();
         }
@@ -128,6 +133,11 @@ impl Feed {
     /// gave is dispatched.
     pub fn waiting(&mut self) -> Vec<Waiting> {
         std::mem::take(&mut lock(&self.shared).waiting)
+    }
+
+    /// Which events of slabs given out or still to come are retries; likewise.
+    pub fn retries(&mut self) -> Vec<Retry> {
+        std::mem::take(&mut lock(&self.shared).retries)
     }
 }
 
@@ -197,7 +207,7 @@ mod tests {
                     log.append(&records, Millis(0)).unwrap();
                     all.extend(slabs.iter().map(show));
                     asked.push(at);
-                    feed_in.push(slabs, vec![Waiting { first: at, count: 1, to: oneshot::channel().0 }]);
+                    feed_in.push(slabs, vec![Waiting { first: at, count: 1, to: oneshot::channel().0 }], Vec::new());
                 } else {
                     for _ in 0..rng.random_range(0..20) {
                         given.extend(feed.next_slab().unwrap().as_ref().map(show));
@@ -229,7 +239,7 @@ mod tests {
         let slab = slab(0, 1, 10);
         log.append(&[Record::Slab(slab.clone())], Millis(0)).unwrap();
         assert!(feed.next_slab().unwrap().is_none());
-        feed_in.push(vec![slab.clone()], Vec::new());
+        feed_in.push(vec![slab.clone()], Vec::new(), Vec::new());
         assert_eq!(feed.next_slab().unwrap().as_ref().map(show), Some(show(&slab)));
         assert!(feed.next_slab().unwrap().is_none());
     }

@@ -5,6 +5,7 @@ pub mod lines;
 mod slabs;
 pub mod writer;
 pub mod feed;
+pub mod letters;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::core::columns::Reason;
 use crate::core::row::DeadLetter;
 use crate::core::units::{Offset, TopicId};
+use crate::ingest::letters::Claim;
 
 /// Events cut from one request body, on their way to the writer thread. They go into one frame: all or none of them are accepted.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Submission {
     pub count: u32,
     /// Answered with the events' fates, in input order, once their epoch is committed (`?ack=applied`). It travels with the slab to the coordinator.
     pub applied: Option<oneshot::Sender<Vec<Fate>>>,
+    /// Each line is the retry of the dead letter that was claimed in its place.
+    pub retries: Option<Claim>,
 }
 
 /// What became of one event.

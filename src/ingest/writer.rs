@@ -13,8 +13,10 @@ use crate::clock::Clock;
 use crate::core::columns::Slab;
 use crate::core::emit::Emission;
 use crate::core::epoch::Cut;
+use crate::core::mend::{Discards, Retry};
 use crate::core::units::{Epoch, Millis, Offset};
 use crate::ingest::feed::{FeedIn, Waiting};
+use crate::ingest::letters::{Claim, Letters};
 use crate::ingest::slabs::{Piece, slabs, split};
 use crate::ingest::{Receipt, Refusal, Submission};
 use crate::log::{Log, LogError, Record};
@@ -74,7 +76,8 @@ pub struct Batch {
 /// What the coordinator has written: owed to events that are in the log already, so it goes in whatever room there is for others.
 #[derive(Debug, Default)]
 pub struct Owed {
-    pub cuts: Vec<Cut>,
+    /// Each with the dead letters that its epoch discards.
+    pub cuts: Vec<(Cut, Vec<Offset>)>,
     /// In the order of their epochs.
     pub emissions: Vec<Emission>,
 }
@@ -85,6 +88,7 @@ struct Shared {
     filled: Condvar,
     queue_max: usize,
     queue_bytes_max: usize,
+    letters: Arc<Letters>,
 }
 
 struct State {
@@ -116,7 +120,8 @@ pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue
         under_way: false,
         refused: None,
     };
-    let shared = Arc::new(Shared { state: Mutex::new(state), filled: Condvar::new(), queue_max, queue_bytes_max });
+    let (state, filled, letters) = (Mutex::new(state), Condvar::new(), Arc::default());
+    let shared = Arc::new(Shared { state, filled, queue_max, queue_bytes_max, letters });
     (Ingest { shared: shared.clone() }, Cutter { shared: shared.clone() }, Queue { shared })
 }
 
@@ -162,11 +167,19 @@ impl Ingest {
     /// The reason why nothing of it was taken.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
         assert!(submission.count > 0, "a submission has events");
+        let retries = submission.retries.as_ref().map(|claim| claim.letters().len() as u32);
+        assert!(retries.is_none_or(|retries| retries == submission.count), "each line retries one letter");
         let answer = self.shared.enter(submission)?;
         match answer.await {
             Ok(answer) => answer,
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// The dead letters that are being mended.
+    #[must_use]
+    pub fn letters(&self) -> &Arc<Letters> {
+        &self.shared.letters
     }
 
     /// Refuses everything from now on with this reason, or with None nothing more. At first it is `Some(Refusal::Starting)`.
@@ -196,9 +209,9 @@ impl Ingest {
 }
 
 impl Cutter {
-    /// Has this cut logged with the next frame; a `Note::Durable` tells when it is on disk.
-    pub fn cut(&self, cut: Cut) {
-        self.shared.change(|state| state.owed.cuts.push(cut));
+    /// Has this cut logged with the next frame, with the dead letters that its epoch discards; a `Note::Durable` tells when it is on disk.
+    pub fn cut(&self, cut: Cut, discards: Vec<Offset>) {
+        self.shared.change(|state| state.owed.cuts.push((cut, discards)));
     }
 
     /// Has this logged with the next frame, likewise.
@@ -304,6 +317,8 @@ struct Frame {
     slabs: Vec<Slab>,
     receipts: Vec<(oneshot::Sender<Result<Receipt, Refusal>>, Receipt)>,
     waiting: Vec<Waiting>,
+    /// Claims on dead letters, each with the first of their retries.
+    claims: Vec<(Claim, Offset)>,
 }
 
 impl Writer {
@@ -343,14 +358,18 @@ impl Writer {
         let ingest = now.max(self.log.ingest());
         let mut frame = Frame::of(requests, self.log.end(), ingest);
         // Cuts come first: they end epochs of events that are in the log already.
-        let mut records: Vec<Record> = owed.cuts.iter().copied().map(Record::Cut).collect();
+        let mut records: Vec<Record> =
+            owed.cuts.iter().flat_map(|(cut, discards)| cut_records(*cut, discards)).collect();
+        records.extend(frame.retries());
         records.extend(frame.slabs.iter().cloned().map(Record::Slab));
         frame.emit(&owed.emissions, self.log.end(), ingest, &mut records);
         match self.log.append(&records, ingest) {
             Ok(_) => {
-                self.feed.push(frame.slabs, frame.waiting);
+                let claims = frame.claims.into_iter();
+                let retries = claims.flat_map(|(claim, first)| claim.retried(first)).collect();
+                self.feed.push(frame.slabs, frame.waiting, retries);
                 let (cut, emitted) = (owed.cuts.last(), owed.emissions.last());
-                let (cut, emitted) = (cut.map(|cut| cut.epoch), emitted.map(|emission| emission.epoch));
+                let (cut, emitted) = (cut.map(|(cut, _)| cut.epoch), emitted.map(|emission| emission.epoch));
                 note(Note::Durable { end: self.log.end(), cut, emitted, bytes: self.log.bytes() });
                 if !frame.receipts.is_empty() {
                     self.room = Some(Ok(()));
@@ -377,6 +396,8 @@ impl Writer {
         note: &impl Fn(Note),
     ) -> Result<(), LogError> {
         let refused = !frame.receipts.is_empty();
+        // Before those who are refused can try again.
+        drop(frame.claims);
         if refused {
             self.room = Some(Err(refusal));
         }
@@ -408,7 +429,8 @@ impl Frame {
         let mut pieces = Vec::new();
         let mut end = first;
         for Request { submission, receipt } in requests {
-            let Submission { topic, lines, count, applied } = submission;
+            let Submission { topic, lines, count, applied, retries } = submission;
+            frame.claims.extend(retries.map(|claim| (claim, end)));
             frame.waiting.extend(applied.map(|to| Waiting { first: end, count, to }));
             frame.receipts.push((receipt, Receipt { first: end, count }));
             end = Offset(end.0 + u64::from(count));
@@ -416,6 +438,13 @@ impl Frame {
         }
         frame.slabs = slabs(pieces, first, ingest);
         frame
+    }
+
+    /// What says of its events that they are retries.
+    fn retries(&self) -> Option<Record> {
+        let of_claim = |(claim, first): &(Claim, Offset)| claim.retries(*first).collect::<Vec<_>>();
+        let retries: Vec<Retry> = self.claims.iter().flat_map(of_claim).collect();
+        (!retries.is_empty()).then_some(Record::Retries(retries))
     }
 
     /// Adds what epochs have emitted behind the submissions, whose slabs begin at `first`.
@@ -434,6 +463,13 @@ impl Frame {
             self.slabs.extend(emitted);
         }
     }
+}
+
+/// A cut, and before it what its epoch discards.
+fn cut_records(cut: Cut, discards: &[Offset]) -> impl Iterator<Item = Record> {
+    let discards = Discards { epoch: cut.epoch, letters: discards.to_vec() };
+    let discards = (!discards.letters.is_empty()).then_some(Record::Discards(discards));
+    discards.into_iter().chain([Record::Cut(cut)])
 }
 
 impl Owed {
@@ -496,7 +532,13 @@ mod tests {
 
     fn submission(topic: Option<u16>, lines: &[String]) -> Submission {
         let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
-        Submission { topic: topic.map(TopicId), lines: text.into(), count: lines.len() as u32, applied: None }
+        Submission {
+            topic: topic.map(TopicId),
+            lines: text.into(),
+            count: lines.len() as u32,
+            applied: None,
+            retries: None,
+        }
     }
 
     fn lines_of(slab: &Slab) -> Vec<String> {
@@ -543,7 +585,10 @@ mod tests {
         let (ingest, cutter, queue) = queue(2, 100);
         let enter = |bytes: usize| {
             let lines = "x".repeat(bytes - 1) + "\n";
-            ingest.shared.enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None }).err()
+            ingest
+                .shared
+                .enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None })
+                .err()
         };
         assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
         ingest.gate(None);
@@ -569,7 +614,7 @@ mod tests {
         ingest.gate(None);
         for megabytes in [20, 6, 10, 1] {
             let lines = "x".repeat((megabytes << 20) - 1) + "\n";
-            let submission = Submission { topic: None, lines: lines.into(), count: 1, applied: None };
+            let submission = Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None };
             assert!(ingest.shared.enter(submission).is_ok());
         }
         let taken = [(); 4].map(|()| queue.take().requests.len());
@@ -613,14 +658,15 @@ mod tests {
         let clients: Vec<_> = (0..CLIENTS).map(client).collect();
         let cuts: Vec<u64> = (1..=20).collect();
         for &epoch in &cuts {
-            cutter.cut(Cut {
+            let cut = Cut {
                 epoch: Epoch(epoch),
                 end: Offset(0),
                 ingest: Millis(0),
                 up: Millis(0),
                 idle: None,
                 emitted: Epoch(0),
-            });
+            };
+            cutter.cut(cut, Vec::new());
         }
         let mut expected: Vec<(u64, String)> = clients.into_iter().flat_map(|c| c.join().unwrap()).collect();
         expected.sort();

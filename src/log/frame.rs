@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::core::columns::{Numbering, Slab};
 use crate::core::epoch::Cut;
+use crate::core::mend::{Discards, Retry};
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use crate::log::{Record, Start};
 
@@ -22,6 +23,8 @@ const CUT: u8 = 2;
 const TIME: u8 = 3;
 const START: u8 = 4;
 const EMIT: u8 = 5;
+const RETRY: u8 = 6;
+const DISCARD: u8 = 7;
 
 /// Where a frame stands. It seeds the CRC, so that a frame is good in its own place only.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +112,16 @@ impl<'a> Draft<'a> {
                 self.record(START, None, 0, 8 + start.bundle.len());
                 self.small.extend_from_slice(&start.generation.0.to_le_bytes());
                 self.small.extend_from_slice(start.bundle.as_bytes());
+            }
+            Record::Retries(retries) => {
+                self.record(RETRY, None, 0, 16 * retries.len());
+                let numbers = retries.iter().flat_map(|retry| [retry.letter.0, retry.event.0]);
+                self.small.extend(numbers.flat_map(u64::to_le_bytes));
+            }
+            Record::Discards(Discards { epoch, letters }) => {
+                self.record(DISCARD, None, 0, 8 + 8 * letters.len());
+                let numbers = std::iter::once(epoch.0).chain(letters.iter().map(|letter| letter.0));
+                self.small.extend(numbers.flat_map(u64::to_le_bytes));
             }
         }
     }
@@ -230,6 +243,8 @@ impl Frame {
                 CUT | TIME => Record::Cut(read_cut(kind, &body)?),
                 EMIT => Record::Emit(read_emit(&body)?),
                 START => Record::Start(read_start(&body)?),
+                RETRY => Record::Retries(read_retries(&body)?),
+                DISCARD => Record::Discards(read_discards(&body)?),
                 _ => return None,
             });
         }
@@ -257,6 +272,25 @@ fn read_start(body: &[u8]) -> Option<Start> {
     let generation = Generation(fields.u64()?);
     let bundle = String::from_utf8(fields.0.to_vec()).ok()?;
     Some(Start { generation, bundle })
+}
+
+fn read_retries(body: &[u8]) -> Option<Vec<Retry>> {
+    let mut fields = Fields(body);
+    let mut retries = Vec::with_capacity(body.len() / 16);
+    while !fields.0.is_empty() {
+        retries.push(Retry { letter: Offset(fields.u64()?), event: Offset(fields.u64()?) });
+    }
+    Some(retries)
+}
+
+fn read_discards(body: &[u8]) -> Option<Discards> {
+    let mut fields = Fields(body);
+    let epoch = Epoch(fields.u64()?);
+    let mut letters = Vec::with_capacity(body.len() / 8);
+    while !fields.0.is_empty() {
+        letters.push(Offset(fields.u64()?));
+    }
+    Some(Discards { epoch, letters })
 }
 
 /// Little-endian numbers, one after the other; None where the bytes end.

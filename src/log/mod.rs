@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
+use crate::core::mend::{Discards, Mends, Retry};
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{ALIGN, Draft, FrameHeader, Place, padded};
@@ -29,6 +30,10 @@ pub enum Record {
     /// The slabs after it in its frame, up to the next such record, are what this epoch has emitted, all of it.
     Emit(Epoch),
     Start(Start),
+    /// These events of the frame are retries of dead letters.
+    Retries(Vec<Retry>),
+    /// Stands before the cut of its epoch, in one frame with it.
+    Discards(Discards),
 }
 
 /// Begins a generation. A copy of the newest one stands at the head of every segment, so that deleting old segments loses nothing.
@@ -94,6 +99,8 @@ pub struct Recovered {
     pub cuts: Vec<Cut>,
     /// In the same part: each epoch whose emitted events are in the log, and the end of their frame; in order.
     pub emits: Vec<(Epoch, Offset)>,
+    /// In the same part: what was done to dead letters.
+    pub mends: Mends,
     /// The newest `ingest` of any frame.
     pub ingest: Millis,
     /// Bytes cut off the tail because they were never acknowledged.
@@ -244,6 +251,7 @@ impl Log {
     fn append_frame(&mut self, records: &[Record], ingest: Millis) -> Result<Appended, LogError> {
         self.check_slabs(records, ingest);
         let mut draft = Draft::new(records);
+        check_retries(records, self.end, draft.count());
         let rolls = self.position + draft.padded() > self.current.header.bytes;
         let next_bytes = rolls.then(|| self.segment_bytes_for(&draft));
         if holds_submitted(records) {
@@ -373,6 +381,12 @@ impl Log {
     fn io(&self, name: &str, error: io::Error) -> LogError {
         LogError::io(&*self.disk, name, error)
     }
+}
+
+fn check_retries(records: &[Record], first: Offset, count: u32) {
+    let mut retries = records.iter().filter_map(|r| if let Record::Retries(r) = r { Some(r) } else { None }).flatten();
+    let events = first.0..first.0 + u64::from(count);
+    assert!(retries.all(|retry| events.contains(&retry.event.0)), "a retry is an event of its frame");
 }
 
 /// Whether the frame has slabs that somebody submitted: what the job makes itself is owed to what is in the log already, and must go in so that epochs

@@ -8,6 +8,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use crate::core::epoch::Cut;
+use crate::core::mend::Mends;
 use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{self, ALIGN, Frame, Place};
@@ -36,6 +37,7 @@ struct Walk {
     start: Option<Start>,
     cuts: Vec<Cut>,
     emits: Vec<(Epoch, Offset)>,
+    mends: Mends,
 }
 
 /// Removes what an earlier life was about to make, and lists the segments' numbers. None: there is no log yet.
@@ -96,6 +98,7 @@ pub(super) fn recover(
         end: walk.end,
         cuts: walk.cuts,
         emits: walk.emits,
+        mends: walk.mends,
         ingest: walk.ingest,
         truncated_bytes: tail.truncated_bytes,
     };
@@ -168,7 +171,16 @@ struct Tail {
 impl Walk {
     fn from(first: &SegmentHeader) -> Self {
         let &SegmentHeader { first, generation, ingest, previous_crc, .. } = first;
-        Self { end: first, crc: previous_crc, ingest, generation, start: None, cuts: Vec::new(), emits: Vec::new() }
+        Self {
+            end: first,
+            crc: previous_crc,
+            ingest,
+            generation,
+            start: None,
+            cuts: Vec::new(),
+            emits: Vec::new(),
+            mends: Mends::default(),
+        }
     }
 
     /// Takes in a good frame; an answer says why it cannot stand there.
@@ -184,6 +196,14 @@ impl Walk {
                 Record::Cut(cut) => self.cuts.push(cut),
                 Record::Emit(epoch) => self.emits.push((epoch, header.end())),
                 Record::Start(start) => self.start = Some(start),
+                Record::Retries(retries) => {
+                    let events = header.first..header.end();
+                    if !retries.iter().all(|retry| events.contains(&retry.event)) {
+                        return Err("a retry is no event of its frame");
+                    }
+                    self.mends.retries.extend(retries);
+                }
+                Record::Discards(discards) => self.mends.discards.push(discards),
             }
         }
         (self.end, self.crc) = (header.end(), frame.crc);

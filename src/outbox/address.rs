@@ -36,8 +36,8 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     if let Some(v4) = v6.to_ipv4_mapped() {
         return is_public_v4(v4);
     }
-    let [.., w, x, y, z] = v6.octets();
-    if (a, b) == (0x0064, 0xff9b) {
+    if let [0x0064, 0xff9b, 0, 0, 0, 0, high, low] = v6.segments() {
+        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
         return is_public_v4(Ipv4Addr::new(w, x, y, z));
     }
     if a == 0x2002 {
@@ -95,6 +95,7 @@ mod tests {
             ("::ffff:8.8.8.8", true),
             ("64:ff9b::7f00:1", false),
             ("64:ff9b::808:808", true),
+            ("64:ff9b:1:a9fe:a9:fe00:808:808", false),
             ("2002:7f00:1::", false),
             ("2002:a00:1::", false),
             ("::7f00:1", false),

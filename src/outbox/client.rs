@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use crate::outbox::address::is_public;
 
+/// Its host may be a secret, and is not told.
+const NOT_PUBLIC: &str = "its address is not of the public internet: WEBHOOKS_PRIVATE=allow lets webhooks go there";
+
 /// Sends to one webhook.
 pub struct Client {
     agent: Agent,
@@ -24,9 +27,13 @@ impl Client {
     /// `private`: whether addresses that are not public may be sent to.
     #[must_use]
     pub fn new(private: bool, timeout: Duration) -> Self {
-        let found = rustls_native_certs::load_native_certs().certs;
+        let found = rustls_native_certs::load_native_certs();
+        if found.certs.is_empty() {
+            let why = found.errors.first().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(why, "no certificates are installed here: webhooks at https addresses will not be reached");
+        }
         let roots: Vec<Certificate<'static>> =
-            found.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+            found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -76,10 +83,7 @@ impl Resolver for Allowed {
             allowed.push(*address);
         }
         if allowed.is_empty() {
-            let host = uri.host().unwrap_or_default();
-            let why =
-                format!("{host} is no address of the public internet: WEBHOOKS_PRIVATE=allow lets webhooks go there");
-            return Err(Error::Io(io::Error::other(why)));
+            return Err(Error::Io(io::Error::other(NOT_PUBLIC)));
         }
         Ok(allowed)
     }

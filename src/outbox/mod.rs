@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::core::plan::Plan;
-use crate::core::units::{Generation, Micros};
+use crate::core::units::{Generation, LogId, Micros};
 use crate::outbox::client::Client;
 use crate::store::target::Target;
 use crate::store::{DeliveryQuery, DeliveryState, Reader, Settled, Store, StoreError, StoredDelivery};
@@ -20,7 +20,7 @@ pub use address::{is_public, literal};
 
 /// How often the outbox is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Deliveries of one look.
+/// Deliveries of one look: so that a stop, and new ones, are not waited for by a long list.
 const BATCH: u32 = 100;
 /// The wait after the first failure, doubled with each further one …
 const BACKOFF: Micros = Micros(1_000_000);
@@ -42,6 +42,8 @@ pub struct Hook {
 pub struct Shared {
     pub target: Target,
     pub plan: Arc<Plan>,
+    /// The store is another job's, or empty, unless this is its log.
+    pub log: LogId,
     pub generation: Generation,
     pub clock: Arc<dyn Clock>,
     /// Whether addresses that are not public may be sent to.
@@ -106,7 +108,10 @@ impl Courier {
     fn look(&self, connections: &mut Option<Connections>, stop: &Receiver<()>) -> Result<(), StoreError> {
         let (reader, store) = match connections {
             Some(connections) => connections,
-            None => connections.insert(self.connect()?),
+            None => match self.connect()? {
+                Some(opened) => connections.insert(opened),
+                None => return Ok(()),
+            },
         };
         let query = DeliveryQuery {
             pipeline: Some(self.hook.pipeline.clone()),
@@ -127,8 +132,11 @@ impl Courier {
         Ok(())
     }
 
-    fn connect(&self) -> Result<Connections, StoreError> {
-        Ok((self.shared.target.reader(&self.shared.plan)?, self.shared.target.store(&self.shared.plan)?))
+    /// None: the store has nothing of this job yet.
+    fn connect(&self) -> Result<Option<Connections>, StoreError> {
+        let mut store = self.shared.target.store(&self.shared.plan)?;
+        let is_ours = store.progress()?.is_some_and(|progress| progress.log == self.shared.log);
+        Ok(if is_ours { Some((self.shared.target.reader(&self.shared.plan)?, store)) } else { None })
     }
 
     fn now(&self) -> Micros {

@@ -16,7 +16,7 @@ use crate::pipeline::windows::Window;
 use crate::pipeline::yaml::{Node, quote};
 
 /// Of one pipeline; every row and every event is looked at for each.
-const ALERTS_MAX: usize = 100;
+pub const ALERTS_MAX: usize = 100;
 /// Values that are kept for each group, and gone through for each row.
 const HISTORY: (f64, f64) = (2.0, 1_000.0);
 /// Events that are kept for each key.

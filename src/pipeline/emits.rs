@@ -184,15 +184,14 @@ fn joined_field(
     faults: &mut Faulty,
 ) -> Option<(BodyField, Json)> {
     let name = name.to_owned();
-    if let Some((side, path)) = join.written(&text.it)
+    if let Some((side, path)) = join.written(&text.it, topics, columns)
         && columns.derived_field(&path.0).is_none()
         && let Ok(column) = columns.written(&path)
     {
-        let of_side = join.sides.get(side).and_then(|side| topics.described(topics.number(&side.topic.it)?));
-        let schema = written_schema(of_side.as_slice(), &path);
+        let schema = written_schema(join.described(side, topics).as_slice(), &path);
         return Some((BodyField { name, column, moment: false, side }, schema));
     }
-    match join.expression(&text.it, columns) {
+    match join.expression(&text.it, topics, columns) {
         Ok((side, expression)) => {
             let of_type = expression.of_type();
             let moment = of_type == Type::Timestamp;

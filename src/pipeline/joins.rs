@@ -5,10 +5,9 @@ use crate::core::plan::{ColumnId, FieldPath, JoinPlan, JoinSide, Step};
 use crate::core::units::{Micros, TopicId};
 use crate::pipeline::columns::Columns;
 use crate::pipeline::file::{MILLISECOND, NAME_ALLOWED, bounded, is_name, path, path_of, sql};
-use crate::pipeline::plan::of_event;
 use crate::pipeline::section::{At, Faulty, Section, hint, mapping, span, text};
 use crate::pipeline::sql::{self as expressions, Scope, SqlFault};
-use crate::pipeline::topics::Topics;
+use crate::pipeline::topics::{Described, Topics};
 use crate::pipeline::yaml::{Node, Value, quote};
 
 #[derive(Debug)]
@@ -118,7 +117,9 @@ pub fn plan(
             let message = format!("join: no topic of this file is called {}{hint}", quote(&side.topic.it));
             faults.note(side.topic.place, message);
         }
-        let key = match columns.group(&side.on.it) {
+        let described = topic.and_then(|topic| topics.described(topic));
+        let on = of_topic(described, &side.on.it, columns).and_then(|()| columns.group(&side.on.it));
+        let key = match on {
             Ok((column, of_type)) => {
                 types.push(of_type);
                 Some(column)
@@ -133,7 +134,7 @@ pub fn plan(
         };
         let when = match &side.when {
             None => None,
-            Some(text) => match of_event(columns, |scope| expressions::condition(&text.it, scope)) {
+            Some(text) => match condition(&text.it, described, columns) {
                 Ok(condition) => Some(columns.of(condition)),
                 Err(fault) => {
                     faults.note_in(text, "when", &fault);
@@ -151,6 +152,25 @@ pub fn plan(
         faults.note(right.on.place, message);
     }
     Some(JoinPlan { sides: [sides.0?, sides.1?], within: join.within })
+}
+
+/// Whether the topic's events can have the field; nothing is said of a topic with a fault.
+fn of_topic(topic: Option<&Described>, path: &FieldPath, columns: &Columns) -> Result<(), String> {
+    let Some(topic) = topic else { return Ok(()) };
+    if columns.derived_field(&path.0).is_some() || topic.plan.schema.field(path).is_some() {
+        return Ok(());
+    }
+    let hint = hint(&path.to_string(), topic.paths.iter().map(String::as_str));
+    Err(format!("the schema of {} does not describe {}{hint}", quote(&topic.plan.name), quote(&path.to_string())))
+}
+
+/// A condition on the events of one topic.
+fn condition(text: &str, topic: Option<&Described>, columns: &mut Columns) -> Result<Expr, SqlFault> {
+    let mut resolve = |path: &[Step]| {
+        of_topic(topic, &FieldPath(path.to_vec()), columns)?;
+        columns.resolve(path)
+    };
+    expressions::condition(text, &mut Scope { resolve: &mut resolve, event_time: true })
 }
 
 impl Join {
@@ -174,21 +194,29 @@ impl Join {
     }
 
     /// The written field, if it is one: of which side, and which.
-    pub fn written(&self, text: &str) -> Option<(usize, FieldPath)> {
-        self.field(&path_of(text)?).ok()
+    pub fn written(&self, text: &str, topics: &Topics, columns: &Columns) -> Option<(usize, FieldPath)> {
+        let (side, path) = self.field(&path_of(text)?).ok()?;
+        of_topic(self.described(side, topics), &path, columns).ok()?;
+        Some((side, path))
+    }
+
+    /// What is said of a side's topic.
+    pub fn described<'t>(&self, side: usize, topics: &'t Topics) -> Option<&'t Described> {
+        topics.described(topics.number(&self.sides.get(side)?.topic.it)?)
     }
 
     /// Reads an expression over the fields of one side.
     ///
     /// # Errors
     /// If it is none, or names fields of both.
-    pub fn expression(&self, text: &str, columns: &mut Columns) -> Result<(usize, Expr), SqlFault> {
+    pub fn expression(&self, text: &str, topics: &Topics, columns: &mut Columns) -> Result<(usize, Expr), SqlFault> {
         let mut of: Option<usize> = None;
         let mut resolve = |path: &[Step]| -> Result<(ColumnId, Type), String> {
             let (side, path) = self.field(&FieldPath(path.to_vec()))?;
             if *of.get_or_insert(side) != side {
                 return Err("an expression here is of one of the two events: both cannot stand in it".to_owned());
             }
+            of_topic(self.described(side, topics), &path, columns)?;
             columns.resolve(&path.0)
         };
         let expression = expressions::expression(text, &mut Scope { resolve: &mut resolve, event_time: false })?;

@@ -35,7 +35,7 @@ use crate::pipeline::file::File;
 use crate::pipeline::routes::Route;
 use crate::pipeline::section::Faulty;
 use crate::pipeline::topics::Texts;
-pub use crate::pipeline::webhooks::variables as webhook_variables;
+pub use crate::pipeline::webhooks::variable as webhook_variable;
 use crate::pipeline::windows::Window;
 use crate::pipeline::yaml::Place;
 

@@ -2,7 +2,7 @@
 
 use crate::core::plan::{AlertPlan, WebhookPlan};
 use crate::core::units::Micros;
-use crate::pipeline::alerts::Alert;
+use crate::pipeline::alerts::{ALERTS_MAX, Alert};
 use crate::pipeline::file::{MILLISECOND, NAME_ALLOWED, bounded, is_name};
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, span, text};
 use crate::pipeline::yaml::{Node, Value, quote};
@@ -12,7 +12,7 @@ const WEBHOOKS_MAX: usize = 20;
 const URL_BYTES_MAX: usize = 2_000;
 const RETRY_DEFAULT: Micros = Micros(24 * 3_600_000_000);
 const URL_ALLOWED: &str =
-    "an address that begins with http:// or https://; ${NAME} in it stands for the environment variable NAME";
+    "an address that begins with http:// or https://, or ${NAME}, the environment variable that holds it";
 
 const WEBHOOK: Keys = Keys { section: "a webhook", known: &["on", "url", "retry"], later: &[] };
 
@@ -59,7 +59,7 @@ fn on(node: &Node, faults: &mut Faulty) -> Vec<At<String>> {
         faults.note(node.place, format!("on: {} stands where {allowed} is allowed", node.value.describe()));
         return Vec::new();
     };
-    bounded(items.len(), (1, 100), "alerts of a webhook", node, faults);
+    bounded(items.len(), (1, ALERTS_MAX), "alerts of a webhook", node, faults);
     let alert = |node: &Node, faults: &mut Faulty| {
         text(node, "an alert's name", faults).map(|it| At { place: node.place, it: it.to_owned() })
     };
@@ -68,30 +68,22 @@ fn on(node: &Node, faults: &mut Faulty) -> Vec<At<String>> {
 
 fn url(node: &Node, faults: &mut Faulty) -> Option<At<String>> {
     let written = text(node, URL_ALLOWED, faults)?;
-    let begins = ["http://", "https://", "${"].iter().any(|begin| written.starts_with(begin));
-    let plain = !written.chars().any(|c| c.is_whitespace() || c.is_control()) && variables(written).is_some();
-    if begins && plain && written.len() <= URL_BYTES_MAX {
+    let begins = ["http://", "https://"].iter().any(|begin| written.starts_with(begin));
+    let plain = begins && !written.contains("${") && !written.chars().any(|c| c.is_whitespace() || c.is_control());
+    if (plain || variable(written).is_some()) && written.len() <= URL_BYTES_MAX {
         return Some(At { place: node.place, it: written.to_owned() });
     }
     faults.note(node.place, format!("url: {} is not allowed; it is {URL_ALLOWED}", quote(written)));
     None
 }
 
-/// The names of the environment variables that an address names; None if one is written wrong.
+/// The environment variable that holds the address, where the file says `${NAME}`. It is the whole of it: an address that only has it in it would send what it holds to
+/// whoever the file says.
 #[must_use]
-pub fn variables(url: &str) -> Option<Vec<&str>> {
-    let mut names = Vec::new();
-    let mut rest = url;
-    while let Some((_, after)) = rest.split_once("${") {
-        let (name, more) = after.split_once('}')?;
-        let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-        if name.is_empty() || !plain {
-            return None;
-        }
-        names.push(name);
-        rest = more;
-    }
-    Some(names)
+pub fn variable(url: &str) -> Option<&str> {
+    let name = url.strip_prefix("${")?.strip_suffix('}')?;
+    let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    (plain && !name.is_empty()).then_some(name)
 }
 
 /// Resolves one; what is wrong is noted. `planned` are the pipeline's own alerts, from `first` on among all; `written` those of the file: one with a fault is

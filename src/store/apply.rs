@@ -1,6 +1,7 @@
 //! The steps of a transaction that writes results, the same for every database: fence, move progress, put rows. It begins and ends none.
 
 use crate::core::ledger::Counts;
+use crate::core::mend::{Mended, Retry};
 use crate::core::plan::Plan;
 use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
@@ -25,7 +26,20 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     tx.put(&OUTBOX, &mut commit.outbox.iter().map(|delivery| outbox(plan, delivery)))?;
     tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
     tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
-    tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))
+    tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))?;
+    mend(tx, &commit.mended)
+}
+
+/// In any order, and as often as may be, it comes to the same: a letter that is discarded is gone, whatever else is said of it.
+fn mend(tx: &mut impl Write, mended: &Mended) -> Result<(), StoreError> {
+    for Retry { letter, event } in &mended.retried {
+        let sql = "UPDATE dead_letters SET retried_as = $1 WHERE log_offset = $2";
+        tx.execute(&Query::with(sql, [Param::int(event.0), Param::int(letter.0)]))?;
+    }
+    for letter in &mended.discarded {
+        tx.execute(&Query::with("DELETE FROM dead_letters WHERE log_offset = $1", [Param::int(letter.0)]))?;
+    }
+    Ok(())
 }
 
 /// Takes the generation row's lock for the rest of the transaction, and reads the generation: a COMMIT that was under way is decided then.
@@ -166,10 +180,9 @@ fn outbox<'a>(plan: &'a Plan, delivery: &'a Delivery) -> Vec<Param<'a>> {
     let Some(webhook) = plan.webhooks.get(delivery.webhook) else {
         panic!("webhook {} is none of the plan's", delivery.webhook)
     };
-    let pipeline = plan.pipelines.get(webhook.pipeline).map_or("", |pipeline| pipeline.name.as_str());
     vec![
         Param::Uuid(delivery.id),
-        Param::text(pipeline),
+        Param::text(plan.pipeline_name(webhook.pipeline)),
         Param::text(&webhook.name),
         Param::text(&delivery.body),
         Param::int(delivery.epoch.0),

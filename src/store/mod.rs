@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::core::columns::Reason;
 use crate::core::ledger::Counts;
+use crate::core::mend::Mended;
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Micros, Offset};
 
@@ -54,6 +55,8 @@ pub struct Commit {
     pub dead_letters: Vec<DeadLetter>,
     /// Only with `audit: full`.
     pub events: Vec<AuditEvent>,
+    /// Comes after the dead letters, which it may be about.
+    pub mended: Mended,
 }
 
 /// Why a store could not do what it was asked.
@@ -180,9 +183,30 @@ pub struct StoredRow {
 pub struct DeadLetterQuery {
     pub reason: Option<Reason>,
     pub topic: Option<String>,
+    /// Only those that were retried, or only those that were not.
+    pub retried: Option<bool>,
     /// Only those with a lower offset.
     pub before: Option<Offset>,
     pub limit: u32,
+}
+
+/// Which of the dead letters that were not retried.
+#[derive(Clone, Debug)]
+pub struct OpenQuery {
+    pub reason: Reason,
+    pub topic: Option<String>,
+    /// None of these.
+    pub not_topics: Vec<String>,
+    /// Only those with a lower offset.
+    pub before: Option<Offset>,
+}
+
+/// A dead letter as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLetter {
+    pub letter: DeadLetter,
+    /// The event that is its retry.
+    pub retried_as: Option<Offset>,
 }
 
 /// Which audited events, newest (highest offset) first.
@@ -223,7 +247,7 @@ pub struct StoredAlert {
     pub epoch: Epoch,
 }
 
-/// What of the outbox, in the order of (epoch, id).
+/// What of the outbox, in the order of (epoch, id); with `due_by` what was tried least first.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryQuery {
     pub pipeline: Option<String>,
@@ -307,5 +331,9 @@ pub trait Reader: Send {
         before: Option<Offset>,
         limit: u32,
     ) -> Result<Vec<StoredChange>, StoreError>;
-    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
+    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<StoredLetter>, StoreError>;
+    fn dead_letter(&mut self, offset: Offset) -> Result<Option<StoredLetter>, StoreError>;
+    /// The oldest first.
+    fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError>;
+    fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError>;
 }

@@ -11,8 +11,8 @@ use crate::core::units::{Epoch, Offset};
 use crate::store::sql::{Ask, Param, Query, Row};
 use crate::store::text::readings;
 use crate::store::{
-    AlertQuery, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, Reader, StoreError, StoredAlert,
-    StoredChange, StoredDelivery, StoredEntry, StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, OpenQuery, Reader, StoreError, StoredAlert,
+    StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 
 const WINDOW_COLUMNS: &str = "metric_id, pipeline, window_name, window_start, window_end, group_key, metrics, event_count, revision, \
@@ -22,7 +22,7 @@ const ALERT_COLUMNS: &str =
 const DELIVERY_COLUMNS: &str =
     "delivery_id, pipeline, webhook, body, epoch, state, attempts, first_at, last_at, next_at, last_error";
 const ENTRY_COLUMNS: &str = "key, value, events, event_time, log_offset";
-const LETTER_COLUMNS: &str = "log_offset, topic, reason, detail, body, received_at";
+const LETTER_COLUMNS: &str = "log_offset, topic, reason, detail, body, received_at, retried_as";
 const EVENT_COLUMNS: &str = "e.log_offset, e.topic, e.event_id, e.event_time, e.received_at, e.body, t.metric_id";
 
 /// Rows of one event id and their traces: an id comes back only after it was forgotten, so a page of them is enough.
@@ -142,7 +142,12 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
             sql.bind(Param::int(epoch.0)).push(", ").bind(Param::Uuid(id)).push(")");
         }
         let mut sql = filter.query;
-        let order = if query.newest_first { "epoch DESC, delivery_id DESC" } else { "epoch, delivery_id" };
+        // What is due is sent first where it was tried least: so that what never answers does not take all the time.
+        let order = match (query.newest_first, query.due_by) {
+            (true, _) => "epoch DESC, delivery_id DESC",
+            (false, None) => "epoch, delivery_id",
+            (false, Some(_)) => "attempts, epoch, delivery_id",
+        };
         sql.push(&format!(" ORDER BY {order} LIMIT ")).bind(Param::Int(i64::from(query.limit)));
         self.from.ask(&sql)?.into_iter().map(delivery).collect()
     }
@@ -184,7 +189,7 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         self.from.ask(&sql)?.into_iter().map(change).collect()
     }
 
-    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
+    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<StoredLetter>, StoreError> {
         let mut filter = Filter::new(format!("SELECT {LETTER_COLUMNS} FROM dead_letters"));
         if let Some(reason) = query.reason {
             filter.and("reason = ").bind(Param::text(reason.name()));
@@ -195,9 +200,29 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         if let Some(before) = query.before {
             filter.and("log_offset < ").bind(Param::int(before.0));
         }
+        if let Some(retried) = query.retried {
+            filter.and(if retried { "retried_as IS NOT NULL" } else { "retried_as IS NULL" });
+        }
         let mut sql = filter.query;
         sql.push(" ORDER BY log_offset DESC LIMIT ").bind(Param::Int(i64::from(query.limit)));
         self.from.ask(&sql)?.into_iter().map(letter).collect()
+    }
+
+    fn dead_letter(&mut self, offset: Offset) -> Result<Option<StoredLetter>, StoreError> {
+        let sql = format!("SELECT {LETTER_COLUMNS} FROM dead_letters WHERE log_offset = $1");
+        let rows = self.from.ask(&Query::with(sql, [Param::int(offset.0)]))?;
+        rows.into_iter().next().map(letter).transpose()
+    }
+
+    fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError> {
+        let mut sql = open_letters("log_offset", query).query;
+        sql.push(" ORDER BY log_offset LIMIT ").bind(Param::Int(i64::from(limit)));
+        self.from.ask(&sql)?.into_iter().map(|mut row| row.unsigned().map(Offset)).collect()
+    }
+
+    fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError> {
+        let rows = self.from.ask(&open_letters("count(*)", query).query)?;
+        rows.into_iter().next().map_or(Ok(0), |mut row| row.unsigned())
     }
 }
 
@@ -313,15 +338,33 @@ fn stored_row(mut row: Row) -> Result<StoredRow, StoreError> {
     })
 }
 
-fn letter(mut row: Row) -> Result<DeadLetter, StoreError> {
-    Ok(DeadLetter {
+/// The letters without a retry, which have an index of their own, by reason.
+fn open_letters<'a>(columns: &str, query: &'a OpenQuery) -> Filter<'a> {
+    let mut filter = Filter::new(format!("SELECT {columns} FROM dead_letters"));
+    filter.and("retried_as IS NULL");
+    filter.and("reason = ").bind(Param::text(query.reason.name()));
+    if let Some(topic) = &query.topic {
+        filter.and("topic = ").bind(Param::text(topic));
+    }
+    for topic in &query.not_topics {
+        filter.and("(topic IS NULL OR topic <> ").bind(Param::text(topic)).push(")");
+    }
+    if let Some(before) = query.before {
+        filter.and("log_offset < ").bind(Param::int(before.0));
+    }
+    filter
+}
+
+fn letter(mut row: Row) -> Result<StoredLetter, StoreError> {
+    let letter = DeadLetter {
         offset: Offset(row.unsigned()?),
         topic: row.text_or_null()?,
         reason: reason(&row.text()?)?,
         detail: row.text()?,
         body: row.bytes()?,
         received: row.millis()?,
-    })
+    };
+    Ok(StoredLetter { letter, retried_as: row.unsigned_or_null()?.map(Offset) })
 }
 
 fn reason(name: &str) -> Result<Reason, StoreError> {

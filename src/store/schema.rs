@@ -14,11 +14,13 @@ struct Migration {
 const SQLITE: &[Migration] = &[
     Migration { name: "tables", sql: include_str!("../../sql/sqlite/0001_tables.sql") },
     Migration { name: "alerts", sql: include_str!("../../sql/sqlite/0002_alerts.sql") },
+    Migration { name: "open_letters", sql: include_str!("../../sql/sqlite/0003_open_letters.sql") },
     Migration { name: "outbox", sql: include_str!("../../sql/sqlite/0004_outbox.sql") },
 ];
 const POSTGRES: &[Migration] = &[
     Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") },
     Migration { name: "alerts", sql: include_str!("../../sql/postgres/0002_alerts.sql") },
+    Migration { name: "open_letters", sql: include_str!("../../sql/postgres/0003_open_letters.sql") },
     Migration { name: "outbox", sql: include_str!("../../sql/postgres/0004_outbox.sql") },
 ];
 

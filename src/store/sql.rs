@@ -321,6 +321,14 @@ impl Row {
         }
     }
 
+    pub fn unsigned_or_null(&mut self) -> Result<Option<u64>, StoreError> {
+        match self.0.next() {
+            Some(Cell::Null) => Ok(None),
+            Some(Cell::Int(value)) if value >= 0 => Ok(Some(value.cast_unsigned())),
+            other => Err(unexpected("no negative number, or null", other.as_ref())),
+        }
+    }
+
     pub fn uuid(&mut self) -> Result<Uuid, StoreError> {
         self.uuid_or_null()?.ok_or_else(|| unexpected("a UUID", Some(&Cell::Null)))
     }

@@ -226,6 +226,7 @@ mod tests {
     use super::*;
     use crate::core::columns::Reason;
     use crate::core::ledger::Counts;
+    use crate::core::mend::Mended;
     use crate::core::row::DeadLetter;
     use crate::core::units::{Epoch, LogId, Millis, Offset};
 
@@ -252,6 +253,7 @@ mod tests {
             outbox: Vec::new(),
             dead_letters,
             events: Vec::new(),
+            mended: Mended::default(),
         }
     }
 

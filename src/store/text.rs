@@ -50,7 +50,7 @@ impl StoredAlert {
         let alert = alert_of(plan, row);
         Self {
             alert_id: row.alert_id,
-            pipeline: plan.pipelines.get(alert.pipeline).map_or_else(String::new, |pipeline| pipeline.name.clone()),
+            pipeline: plan.pipeline_name(alert.pipeline).to_owned(),
             alert: alert.name.clone(),
             key: alert_key(plan, alert, &row.key, |_, value| json::group_value(value, string)),
             from: row.from,

@@ -163,6 +163,7 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
         merged.history.extend(commit.history);
         merged.dead_letters.extend(commit.dead_letters);
         merged.events.extend(commit.events);
+        merged.mended.extend(commit.mended);
     }
     // A row that came back is not removed.
     merged.removed.retain(|id| !places.contains_key(id));

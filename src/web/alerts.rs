@@ -84,7 +84,7 @@ pub async fn of_one(
     limit_default: u32,
 ) -> Result<(Vec<StoredAlert>, Option<String>), Problem> {
     let params = Params::of(uri, &["active", "limit", "after"])?;
-    let pipeline = web.app.pipeline.plan.pipelines.get(alert.pipeline).map(|pipeline| pipeline.name.clone());
+    let pipeline = Some(web.app.pipeline.plan.pipeline_name(alert.pipeline).to_owned());
     let active = params.boolean("active")?.unwrap_or(true);
     let query = AlertQuery { pipeline, alert: Some(alert.name.clone()), active: Some(active), ..AlertQuery::default() };
     page(web, query, &params, limit_default, uri).await

@@ -21,7 +21,7 @@ use crate::web::{Web, json_answer, params};
 /// JSON bodies beyond this size are cut on a thread of their own, so that they hold up no other request. NDJSON is cut faster than it is received.
 const CUT_INLINE_BYTES_MAX: usize = 1 << 20;
 /// `?ack=applied` waits this long, a store that is away included.
-const APPLIED_MAX: Duration = Duration::from_mins(1);
+pub const APPLIED_MAX: Duration = Duration::from_mins(1);
 
 pub async fn to_topic(
     State(web): State<Arc<Web>>,
@@ -53,7 +53,7 @@ async fn take(web: &Web, topic: Option<TopicId>, request: Request) -> Result<Res
         cut(held.bytes.clone(), form, event_bytes_max)
     }?;
     let (to, from) = applied.then(oneshot::channel).unzip();
-    let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied: to };
+    let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied: to, retries: None };
     let receipt = web.app.ingest.submit(submission).await?;
     drop(held);
     answer(receipt, from, None).await

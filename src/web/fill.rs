@@ -51,7 +51,11 @@ pub async fn take(web: &Web, taking: &Taking, key: &str, request: Request) -> Re
     }
     let (to, from) = applied.then(oneshot::channel).unzip();
     let lines = Bytes::from(line + "\n");
-    let receipt = web.app.ingest.submit(Submission { topic: Some(taking.topic), lines, count: 1, applied: to }).await?;
+    let receipt = web
+        .app
+        .ingest
+        .submit(Submission { topic: Some(taking.topic), lines, count: 1, applied: to, retries: None })
+        .await?;
     drop(held);
     let filled = filled.iter().map(|(name, json)| (name.as_str(), Raw::of(json.as_bytes()))).collect();
     answer(receipt, from, Some(Pairs(filled))).await

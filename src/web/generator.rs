@@ -362,5 +362,5 @@ fn batches(generator: &mut Generator, count: u64) -> Vec<(TopicId, Submission)> 
 }
 
 fn submission(topic: TopicId, (bytes, count): (Vec<u8>, u32)) -> (TopicId, Submission) {
-    (topic, Submission { topic: Some(topic), lines: Bytes::from(bytes), count, applied: None })
+    (topic, Submission { topic: Some(topic), lines: Bytes::from(bytes), count, applied: None, retries: None })
 }

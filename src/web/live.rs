@@ -14,9 +14,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::coordinator::status::Status;
-use crate::core::row::{AuditEvent, DeadLetter};
+use crate::core::row::AuditEvent;
 use crate::core::units::Millis;
-use crate::store::{DeadLetterQuery, EventQuery, StoreError, StoredRow};
+use crate::store::{DeadLetterQuery, EventQuery, StoreError, StoredLetter, StoredRow};
 use crate::web::Web;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
@@ -81,7 +81,7 @@ pub async fn live(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Pro
 struct Results {
     rows: Vec<Vec<StoredRow>>,
     events: Vec<AuditEvent>,
-    dead_letters: Vec<DeadLetter>,
+    dead_letters: Vec<StoredLetter>,
 }
 
 #[derive(Serialize)]

@@ -21,6 +21,7 @@ mod job;
 mod live;
 mod generator;
 mod page;
+mod letters;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -123,7 +124,10 @@ fn router(web: Arc<Web>) -> Router {
         .route("/views/{view}/{key}/history", get(keyed::history))
         .route("/alerts", get(alerts::list))
         .route("/webhooks", get(webhooks::list))
-        .route("/dead-letters", get(query::dead_letters))
+        .route("/dead-letters", get(letters::list))
+        .route("/dead-letters/retry", post(letters::retry_all))
+        .route("/dead-letters/{id}", get(letters::one).delete(letters::discard))
+        .route("/dead-letters/{id}/retry", post(letters::retry))
         .route("/ledger", get(job::ledger))
         .route("/cluster", get(job::cluster))
         .route("/live", get(live::live))

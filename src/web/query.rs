@@ -1,4 +1,4 @@
-//! The calls that read results: windows, their lineage, events, dead letters.
+//! The calls that read results: windows, their lineage, events.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use hyper::header::{ACCEPT, HeaderMap, VARY};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::core::columns::Reason;
 use crate::core::plan::{Audit, FieldPath, Plan, Step, WindowPlan};
 use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::units::{Micros, Offset, TopicId};
@@ -21,15 +20,14 @@ use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, W
 use crate::web::params::{Params, escape, segment};
 use crate::web::problem::Problem;
 use crate::web::views::{
-    CountedView, DataView, DeadLetterView, DeadLettersView, DeadView, EventView, EventsView, FatesView, Raw, RowView,
-    TopicView, TopicsView, WindowsView,
+    CountedView, DataView, DeadView, EventView, EventsView, FatesView, Raw, RowView, TopicView, TopicsView, WindowsView,
 };
 use crate::web::{Web, html, json_answer};
 
 pub const LIMIT_DEFAULT: u32 = 100;
 pub const WINDOWS_MAX: u32 = 10_000;
 /// Events and dead letters carry whole bodies.
-const BODIES_MAX: u32 = 1_000;
+pub const BODIES_MAX: u32 = 1_000;
 /// Newest rows of each window that `GET /data` looks through for the newest of each group.
 const DATA_ROWS_MAX: u32 = 1_000;
 /// Newest events among which `q` looks for a text.
@@ -144,7 +142,7 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
             let events = r.event(&wanted)?;
             let newest = DeadLetterQuery { limit: DEAD_LETTERS_SEARCHED, ..DeadLetterQuery::default() };
             let mut letters = r.dead_letters(&newest)?;
-            letters.retain(|letter| has_id(letter, &wanted, &plan));
+            letters.retain(|letter| has_id(&letter.letter, &wanted, &plan));
             Ok((events, letters))
         })
         .await?;
@@ -160,21 +158,6 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
         events: events.iter().map(CountedView::of).collect(),
         dead_letters: letters.iter().map(DeadView::of).collect(),
     }))
-}
-
-pub async fn dead_letters(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
-    let params = Params::of(&uri, &["reason", "topic", "before", "limit"])?;
-    let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
-    let reason = params.word("reason", &Reason::ALL.map(Reason::name))?;
-    let query = DeadLetterQuery {
-        reason: Reason::ALL.into_iter().find(|r| Some(r.name()) == reason),
-        topic: topic(&params, &web)?,
-        before: params.number("before")?.map(Offset),
-        limit: limit + 1,
-    };
-    let mut letters = web.readers.ask(move |r| r.dead_letters(&query)).await?;
-    let next = cut_page(&mut letters, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
-    Ok(json_answer(&DeadLettersView { dead_letters: letters.iter().map(DeadLetterView::of).collect(), next }))
 }
 
 /// The newest row of each group of each window.
@@ -307,7 +290,7 @@ fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Respons
     json_answer(&EventsView { audit, events: events.iter().map(EventView::of).collect(), next })
 }
 
-fn topic(params: &Params, web: &Web) -> Result<Option<String>, Problem> {
+pub fn topic(params: &Params, web: &Web) -> Result<Option<String>, Problem> {
     let names: Vec<&str> = web.app.pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
     Ok(params.word("topic", &names)?.map(str::to_owned))
 }

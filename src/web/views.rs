@@ -9,11 +9,11 @@ use sonic_rs::LazyValue;
 use crate::coordinator::status::{Phase, PipelineStatus, RankStatus, Status};
 use crate::core::columns::Reason;
 use crate::core::ledger::Ledger;
-use crate::core::row::{AuditEvent, DeadLetter};
+use crate::core::row::AuditEvent;
 use crate::core::time;
 use crate::core::units::Millis;
 use crate::ingest::{Fate, FateStatus, Receipt};
-use crate::store::StoredRow;
+use crate::store::{StoredLetter, StoredRow};
 
 #[derive(Serialize)]
 pub struct FateView<'a> {
@@ -25,14 +25,17 @@ pub struct FateView<'a> {
 
 impl<'a> FateView<'a> {
     pub fn of(fate: &'a Fate) -> Self {
-        let status = match fate.status {
-            FateStatus::Counted => "counted",
-            FateStatus::Duplicate => "duplicate",
-            FateStatus::Filtered => "filtered",
-            FateStatus::Invalid => "invalid",
-            FateStatus::Late => "late",
-        };
-        Self { offset: fate.offset.0, status, reason: fate.reason.as_deref() }
+        Self { offset: fate.offset.0, status: status_name(fate.status), reason: fate.reason.as_deref() }
+    }
+}
+
+pub fn status_name(status: FateStatus) -> &'static str {
+    match status {
+        FateStatus::Counted => "counted",
+        FateStatus::Duplicate => "duplicate",
+        FateStatus::Filtered => "filtered",
+        FateStatus::Invalid => "invalid",
+        FateStatus::Late => "late",
     }
 }
 
@@ -159,10 +162,13 @@ pub struct DeadLetterView<'a> {
     /// Text: it need not be JSON. What is no UTF-8 shows as U+FFFD.
     body: Cow<'a, str>,
     received_at: String,
+    /// The event that is its retry.
+    retried_as: Option<u64>,
 }
 
 impl<'a> DeadLetterView<'a> {
-    pub fn of(letter: &'a DeadLetter) -> Self {
+    pub fn of(stored: &'a StoredLetter) -> Self {
+        let letter = &stored.letter;
         Self {
             offset: letter.offset.0,
             topic: letter.topic.as_deref(),
@@ -170,15 +176,17 @@ impl<'a> DeadLetterView<'a> {
             detail: Cow::Borrowed(&letter.detail),
             body: String::from_utf8_lossy(&letter.body),
             received_at: moment(letter.received),
+            retried_as: stored.retried_as.map(|event| event.0),
         }
     }
 
     /// The beginning of what it holds, for a table.
-    pub fn short(letter: &'a DeadLetter) -> Self {
+    pub fn short(stored: &'a StoredLetter) -> Self {
+        let letter = &stored.letter;
         let bytes = letter.body.get(..SHORT_BYTES_MAX).unwrap_or(&letter.body);
         let body = String::from_utf8_lossy(bytes);
         let body = if bytes.len() < letter.body.len() { Cow::Owned(format!("{body}…")) } else { body };
-        Self { detail: beginning(&letter.detail), body, ..Self::of(letter) }
+        Self { detail: beginning(&letter.detail), body, ..Self::of(stored) }
     }
 }
 
@@ -271,9 +279,9 @@ pub struct DeadView<'a> {
 }
 
 impl<'a> DeadView<'a> {
-    pub fn of(letter: &'a DeadLetter) -> Self {
-        let fate = if letter.reason == Reason::Late { "late" } else { "invalid" };
-        Self { fate, letter: DeadLetterView::of(letter) }
+    pub fn of(stored: &'a StoredLetter) -> Self {
+        let fate = if stored.letter.reason == Reason::Late { "late" } else { "invalid" };
+        Self { fate, letter: DeadLetterView::of(stored) }
     }
 }
 

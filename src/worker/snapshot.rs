@@ -1,6 +1,6 @@
-//! Panes and ids as bytes: on their way to their owner, and by key group in a checkpoint.
+//! A worker's state as bytes: on its way to its owner, and by key group in a checkpoint.
 //!
-//! Little-endian. Panes, entries of views and alerts: `core::window`, `core::view`, `core::alert` and `core::join` say what stands in a message and in a checkpoint. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
+//! Little-endian. `core::window`, `core::view`, `core::alert` and `core::join` say how their own are written. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
 //! up (u64); the number of pipelines (u32) and for each W(e), W(e−1), W(e−2) (i64 each), the number of its earlier watermarks (u32) and for each its
 //! first epoch (u64) and W (i64); the number of topics (u32) and for each a byte (1: seen), largest time
 //! (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
@@ -9,6 +9,7 @@ use crate::core::aggregate::Contribution;
 use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::EventId;
 use crate::core::dedup::{Bucket, Seen, SeenId};
+use crate::core::encoding::NotAPane;
 use crate::core::join::{Half, Joins};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::plan::Plan;
@@ -25,104 +26,60 @@ const ID_BYTES: usize = 22;
 /// A worker's panes of one epoch by owner.
 #[must_use]
 pub fn pack_panes(plan: &Plan, contributions: &[Contribution], owners: Owners) -> Vec<Vec<u8>> {
-    let mut packed = vec![Vec::new(); owners.workers()];
-    let mut key_bytes = Vec::new();
-    for contribution in contributions {
+    let owner = |contribution: &Contribution, into: &mut Vec<u8>| {
         let Some(window) = plan.windows.get(contribution.key.window) else {
             panic!("a window that the plan does not have")
         };
-        key_bytes.clear();
-        owner_bytes(window, &contribution.key, &mut key_bytes);
-        contribution.encode(plan, &mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
-    }
-    packed
+        owner_bytes(window, &contribution.key, into);
+    };
+    pack(contributions, owners, owner, |contribution, into| contribution.encode(plan, into))
 }
 
-/// The panes of a `Panes` message.
-#[must_use]
-pub fn unpack_panes(bytes: &[u8], plan: &Plan) -> Vec<Contribution> {
-    let mut rest = bytes;
-    let mut panes = Vec::new();
-    while !rest.is_empty() {
-        let pane = Contribution::decode(plan, &mut rest);
-        panes.push(pane.unwrap_or_else(|error| panic!("a pane between ranks of one build: {error}")));
-    }
-    panes
-}
-
-/// A worker's entries of views of one epoch by owner.
+/// Its entries of views.
 #[must_use]
 pub fn pack_views(entries: &[Keyed], owners: Owners) -> Vec<Vec<u8>> {
-    let mut packed = vec![Vec::new(); owners.workers()];
-    let mut key_bytes = Vec::new();
-    for keyed in entries {
-        key_bytes.clear();
-        keyed.owner_bytes(&mut key_bytes);
-        keyed.encode(&mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
-    }
-    packed
+    pack(entries, owners, Keyed::owner_bytes, Keyed::encode)
 }
 
-/// The entries of views of a `Panes` message, or of a checkpoint's section.
-#[must_use]
-pub fn unpack_views(bytes: &[u8], plan: &Plan) -> Vec<Keyed> {
-    let mut rest = bytes;
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        let keyed = Keyed::decode(plan, &mut rest);
-        entries.push(keyed.unwrap_or_else(|error| panic!("an entry of a view between ranks of one build: {error}")));
-    }
-    entries
-}
-
-/// What patterns count of one worker's events of an epoch, by owner.
+/// What patterns count of its events.
 #[must_use]
 pub fn pack_marks(marks: &[Mark], owners: Owners) -> Vec<Vec<u8>> {
-    let mut packed = vec![Vec::new(); owners.workers()];
-    let mut key_bytes = Vec::new();
-    for mark in marks {
-        key_bytes.clear();
-        mark.owner_bytes(&mut key_bytes);
-        mark.encode(&mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
-    }
-    packed
+    pack(marks, owners, Mark::owner_bytes, Mark::encode)
 }
 
-/// The marks of a `Panes` message.
-#[must_use]
-pub fn unpack_marks(bytes: &[u8], plan: &Plan) -> Vec<Mark> {
-    let mut rest = bytes;
-    let mut marks = Vec::new();
-    while !rest.is_empty() {
-        let mark = Mark::decode(plan, &mut rest);
-        marks.push(mark.unwrap_or_else(|error| panic!("a mark between ranks of one build: {error}")));
-    }
-    marks
-}
-
-/// What joins put together of one worker's events of an epoch, by owner.
+/// What joins put together of them.
 #[must_use]
 pub fn pack_halves(halves: &[Half], owners: Owners) -> Vec<Vec<u8>> {
+    pack(halves, owners, Half::owner_bytes, Half::encode)
+}
+
+fn pack<T>(
+    items: &[T],
+    owners: Owners,
+    owner_bytes: impl Fn(&T, &mut Vec<u8>),
+    encode: impl Fn(&T, &mut Vec<u8>),
+) -> Vec<Vec<u8>> {
     let mut packed = vec![Vec::new(); owners.workers()];
     let mut key_bytes = Vec::new();
-    for half in halves {
+    for item in items {
         key_bytes.clear();
-        half.owner_bytes(&mut key_bytes);
-        half.encode(&mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
+        owner_bytes(item, &mut key_bytes);
+        encode(item, &mut packed[owners.owner(KeyGroup::of_group(&key_bytes))]);
     }
     packed
 }
 
-/// The halves of a `Panes` message, or of a checkpoint's section.
+/// What `decode` takes off the front of these bytes, until there are no more: of a message, or of a checkpoint's section.
 #[must_use]
-pub fn unpack_halves(bytes: &[u8], plan: &Plan) -> Vec<Half> {
+pub fn unpack<T>(bytes: &[u8], decode: impl Fn(&mut &[u8]) -> Result<T, NotAPane>) -> Vec<T> {
     let mut rest = bytes;
-    let mut halves = Vec::new();
+    let mut items = Vec::new();
     while !rest.is_empty() {
-        let half = Half::decode(plan, &mut rest);
-        halves.push(half.unwrap_or_else(|error| panic!("a join's half between ranks of one build: {error}")));
+        let item = decode(&mut rest);
+        items
+            .push(item.unwrap_or_else(|error| panic!("bytes of ranks of one build, or with a good checksum: {error}")));
     }
-    halves
+    items
 }
 
 /// What an owner keeps by key group, but for the ids.
@@ -143,7 +100,9 @@ pub fn parts(epoch: Epoch, which: Ids, watermarks: &Watermarks, owned: &Owned, s
         Ids::Fresh => id_sections(fresh.into_iter()),
         Ids::All => id_sections(seen.iter()),
     };
-    let all = [pane_sections(panes), view_sections(views), alert_sections(alerts), join_sections(joins), ids];
+    let views = keyed_sections(Kind::Views, views.iter(), Keyed::owner_bytes, Keyed::encode);
+    let joins = keyed_sections(Kind::Joins, joins.iter(), Half::owner_bytes, Half::encode);
+    let all = [pane_sections(panes), views, alert_sections(alerts), joins, ids];
     let mut all = all.into_iter().flatten().peekable();
     let mut messages = Vec::new();
     loop {
@@ -179,26 +138,20 @@ fn alert_sections(alerts: &Alerts) -> Vec<Section> {
     sections(Kind::Alerts, by_group)
 }
 
-fn view_sections(views: &Views) -> Vec<Section> {
+fn keyed_sections<T>(
+    kind: Kind,
+    items: impl Iterator<Item = T>,
+    owner_bytes: impl Fn(&T, &mut Vec<u8>),
+    encode: impl Fn(&T, &mut Vec<u8>),
+) -> Vec<Section> {
     let mut by_group = vec![Vec::new(); KEY_GROUPS];
     let mut key_bytes = Vec::new();
-    for keyed in views.iter() {
+    for item in items {
         key_bytes.clear();
-        keyed.owner_bytes(&mut key_bytes);
-        keyed.encode(&mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)]);
+        owner_bytes(&item, &mut key_bytes);
+        encode(&item, &mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)]);
     }
-    sections(Kind::Views, by_group)
-}
-
-fn join_sections(joins: &Joins) -> Vec<Section> {
-    let mut by_group = vec![Vec::new(); KEY_GROUPS];
-    let mut key_bytes = Vec::new();
-    for half in joins.iter() {
-        key_bytes.clear();
-        half.owner_bytes(&mut key_bytes);
-        half.encode(&mut by_group[usize::from(KeyGroup::of_group(&key_bytes).0)]);
-    }
-    sections(Kind::Joins, by_group)
+    sections(kind, by_group)
 }
 
 fn id_sections(ids: impl Iterator<Item = SeenId>) -> Vec<Section> {
@@ -270,33 +223,11 @@ pub fn restore_common(bytes: &[u8], watermarks: &mut Watermarks, panes: &mut Pan
     epoch
 }
 
-/// Takes up one key group's panes.
-pub fn restore_panes(section: &Section, panes: &mut Panes) {
+/// Takes up what a section of a checkpoint holds, entry by entry.
+pub fn restore(section: &Section, mut entry: impl FnMut(&mut &[u8]) -> Result<(), NotAPane>) {
     let mut rest = section.bytes.as_slice();
     while !rest.is_empty() {
-        panes.restore(&mut rest).unwrap_or_else(|error| panic!("a checkpoint whose checksum was right: {error}"));
-    }
-}
-
-/// Takes up one key group's entries of views.
-pub fn restore_views(section: &Section, plan: &Plan, views: &mut Views) {
-    for keyed in unpack_views(&section.bytes, plan) {
-        views.restore(keyed);
-    }
-}
-
-/// Takes up what a section of a checkpoint holds of one key group's alerts.
-pub fn restore_alerts(section: &Section, alerts: &mut Alerts) {
-    let mut rest = section.bytes.as_slice();
-    while !rest.is_empty() {
-        alerts.restore(&mut rest).unwrap_or_else(|error| panic!("a checkpoint whose checksum was right: {error}"));
-    }
-}
-
-/// Takes up one key group's halves of joins.
-pub fn restore_joins(section: &Section, plan: &Plan, joins: &mut Joins) {
-    for half in unpack_halves(&section.bytes, plan) {
-        joins.restore(half);
+        entry(&mut rest).unwrap_or_else(|error| panic!("a checkpoint whose checksum was right: {error}"));
     }
 }
 

@@ -10,18 +10,19 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use uuid::Uuid;
 
-use crate::core::alert::Alerts;
+use crate::core::aggregate::Contribution;
+use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::dedup::{Memory, Seen};
 use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
-use crate::core::join::Joins;
+use crate::core::join::{Half, Joins};
 use crate::core::keygroup::Owners;
 use crate::core::plan::Plan;
 use crate::core::row::{AlertRow, ViewRow};
 use crate::core::units::{Epoch, Micros, Offset, TopicId};
-use crate::core::view::Views;
+use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
 use crate::wire::{
@@ -246,10 +247,18 @@ impl State {
                 (self.decided, self.finished) = (epoch, epoch);
             }
             Restore::Section(section) => match section.kind {
-                Kind::Panes => snapshot::restore_panes(&section, &mut self.panes),
-                Kind::Views => snapshot::restore_views(&section, &self.plan, &mut self.views),
-                Kind::Joins => snapshot::restore_joins(&section, &self.plan, &mut self.joins),
-                Kind::Alerts => snapshot::restore_alerts(&section, &mut self.alerts),
+                Kind::Panes => snapshot::restore(&section, |rest| self.panes.restore(rest)),
+                Kind::Views => {
+                    snapshot::restore(&section, |rest| {
+                        Keyed::decode(&self.plan, rest).map(|keyed| self.views.restore(keyed))
+                    });
+                }
+                Kind::Joins => {
+                    snapshot::restore(&section, |rest| {
+                        Half::decode(&self.plan, rest).map(|half| self.joins.restore(half))
+                    });
+                }
+                Kind::Alerts => snapshot::restore(&section, |rest| self.alerts.restore(rest)),
                 Kind::Ids => snapshot::restore_ids(&section, &mut self.seen),
             },
         }
@@ -360,14 +369,14 @@ impl State {
         let Some((cut, checkpoint)) = self.cuts.remove(&epoch) else { return };
         let (mut marks, mut halves) = (Vec::new(), Vec::new());
         for parts in inbox.parts.into_iter().flatten() {
-            for keyed in snapshot::unpack_views(&parts.views, &self.plan) {
+            for keyed in snapshot::unpack(&parts.views, |rest| Keyed::decode(&self.plan, rest)) {
                 self.views.merge(keyed);
             }
-            for contribution in snapshot::unpack_panes(&parts.panes, &self.plan) {
+            for contribution in snapshot::unpack(&parts.panes, |rest| Contribution::decode(&self.plan, rest)) {
                 self.panes.merge(contribution);
             }
-            marks.append(&mut snapshot::unpack_marks(&parts.marks, &self.plan));
-            halves.append(&mut snapshot::unpack_halves(&parts.halves, &self.plan));
+            marks.append(&mut snapshot::unpack(&parts.marks, |rest| Mark::decode(&self.plan, rest)));
+            halves.append(&mut snapshot::unpack(&parts.halves, |rest| Half::decode(&self.plan, rest)));
         }
         // In batch every pane closes at once, with the last round, whose cut carries `idle`.
         let changes = match (self.batch, cut.idle) {

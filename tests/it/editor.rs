@@ -170,6 +170,8 @@ fn it_refuses_what_check_refuses() {
         ),
         ("on: w, anomaly: {metric: \"n\", history: 5, ewma: 0.5}", "key: region, at_least: 2, within: 1s, for: 1s"),
         ("url: http://ops.example.com/", "url: ftp://ops.example.com/"),
+        ("url: http://ops.example.com/", "url: \"http://ops.example.com/${KEY}\""),
+        ("url: http://ops.example.com/", "url: \"${key}\""),
         ("url: http://ops.example.com/", "retry: 1s"),
         ("on: [odd], ", ""),
         ("on: [odd]", "on: odd"),

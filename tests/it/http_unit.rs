@@ -14,6 +14,7 @@ use caudal::coordinator::status::{Phase, SharedStatus};
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::identity::metric_id;
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mended;
 use caudal::core::row::{AuditEvent, DeadLetter, Value as Metric, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::feed::{Waiting, feed};
@@ -735,6 +736,7 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     let (rows_of, removed, dead_letters, events) = (rows.clone(), Vec::new(), vec![letter], vec![event]);
     let (views, history) = (Vec::new(), Vec::new());
     let (alerts, outbox) = (Vec::new(), Vec::new());
+    let mended = Mended::default();
     store
         .commit(&Commit {
             after: None,
@@ -747,6 +749,7 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
             outbox,
             dead_letters,
             events,
+            mended,
         })
         .unwrap();
     rows

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
+use caudal::core::mend::{Discards, Mends, Retry};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::log::disk::{Disk, FileDisk};
 use caudal::log::{Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
@@ -52,6 +53,15 @@ fn start(generation: u64) -> Record {
     Record::Start(Start { generation: Generation(generation), bundle: format!("pipeline: p{generation}") })
 }
 
+fn retries(pairs: &[(u64, u64)]) -> Record {
+    let retry = |&(letter, event)| Retry { letter: Offset(letter), event: Offset(event) };
+    Record::Retries(pairs.iter().map(retry).collect())
+}
+
+fn discards(epoch: u64, letters: &[u64]) -> Record {
+    Record::Discards(Discards { epoch: Epoch(epoch), letters: letters.iter().copied().map(Offset).collect() })
+}
+
 fn open(disk: &Arc<SimDisk>) -> Result<(Log, Recovered), LogError> {
     Log::open(disk.clone(), SMALL, ID, None, Offset(0))
 }
@@ -69,8 +79,8 @@ fn drain(reader: &mut Reader) -> Vec<String> {
     slabs
 }
 
-/// Slabs, cuts, epochs whose emissions there are, and the newest start, as written.
-type Content = (Vec<String>, Vec<Cut>, Vec<Epoch>, Option<Start>);
+/// Slabs, cuts, epochs whose emissions there are, the newest start, and what was done to dead letters, as written.
+type Content = (Vec<String>, Vec<Cut>, Vec<Epoch>, Option<Start>, Mends);
 
 fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
     let mut content = Content::default();
@@ -80,6 +90,8 @@ fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
             Record::Cut(cut) => content.1.push(*cut),
             Record::Emit(epoch) => content.2.push(*epoch),
             Record::Start(start) => content.3 = Some(start.clone()),
+            Record::Retries(retries) => content.4.retries.extend(retries),
+            Record::Discards(discards) => content.4.discards.push(discards.clone()),
         }
     }
     content
@@ -87,7 +99,7 @@ fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
 
 fn content_in(log: &Log, recovered: Recovered) -> Content {
     let emits = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
-    (drain(&mut log.reader(recovered.begin)), recovered.cuts, emits, recovered.start)
+    (drain(&mut log.reader(recovered.begin)), recovered.cuts, emits, recovered.start, recovered.mends)
 }
 
 /// The end of what an error says, for tables of cases.
@@ -118,8 +130,8 @@ fn what_was_appended_is_read_beside_the_writer_and_after_reopening_on_real_files
     let frames = [
         (5, vec![start(1)]),
         (10, vec![slab(0, 2, 10), slab(2, 700, 10), cut(1, 702, false)]),
-        (11, vec![slab(702, 1500, 11)]),
-        (9, vec![cut(2, 2202, true)]),
+        (11, vec![retries(&[(3, 702), (1, 2201)]), slab(702, 1500, 11)]),
+        (9, vec![discards(2, &[2, 600]), cut(2, 2202, true)]),
     ];
     let mut ends = Vec::new();
     for (ingest, frame) in &frames {
@@ -311,6 +323,12 @@ impl Lives {
         let emits: Vec<Epoch> = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
         assert!(all.2.ends_with(&emits), "seed {seed}: emissions");
         assert!(self.retained || verify_from > Offset(0) || emits.len() == all.2.len(), "seed {seed}: emissions");
+        let (of_all, found) = (&all.4, &recovered.mends);
+        assert!(of_all.retries.ends_with(&found.retries), "seed {seed}: retries");
+        assert!(of_all.discards.ends_with(&found.discards), "seed {seed}: discards");
+        let first_cut = recovered.cuts.first().map_or(Epoch(0), |c| Epoch(c.epoch.0 - 1));
+        let expected = of_all.after(first_cut.max(Epoch(0)), verify_from.max(self.needed_from));
+        assert!(found.retries.ends_with(&expected.retries), "seed {seed}: {} retries", found.retries.len());
         self.emitted = all.2.last().map_or(0, |epoch| epoch.0);
         let needed = all.1.iter().filter(|c| c.end >= verify_from && c.end >= self.needed_from).count();
         assert!(recovered.cuts.len() >= needed, "seed {seed}: {} of {needed} cuts", recovered.cuts.len());
@@ -328,10 +346,17 @@ impl Lives {
             if self.rng.random_bool(0.6) {
                 // Some frames are of several pages, some larger than a segment.
                 let count = [1, 3, 300, 2500][self.rng.random_range(0..100_usize).saturating_sub(96)];
+                if self.rng.random_bool(0.3) {
+                    let letter = self.rng.random_range(0..=end);
+                    records.push(retries(&[(letter, end), (letter, end + u64::from(count) - 1)]));
+                }
                 records.push(slab(end, count, self.ingest));
                 end += u64::from(count);
             } else {
                 self.epoch += 1;
+                if self.rng.random_bool(0.3) {
+                    records.push(discards(self.epoch, &[end, 0]));
+                }
                 records.push(cut(self.epoch, end, self.rng.random()));
             }
         }
@@ -630,6 +655,7 @@ mod writer {
 
     use caudal::core::emit::Emission;
     use caudal::ingest::feed::feed;
+    use caudal::ingest::letters::{Busy, Letters};
     use caudal::ingest::writer::{Batch, Note, Owed, Request, Writer};
     use caudal::ingest::{Receipt, Refusal, Submission};
     use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -644,7 +670,7 @@ mod writer {
     fn batch(events: u32, cuts: &[u64]) -> (Batch, Answer) {
         let (receipt, answer) = oneshot::channel();
         let lines = "{}\n".repeat(events as usize);
-        let submission = Submission { topic: None, lines: lines.into(), count: events, applied: None };
+        let submission = Submission { topic: None, lines: lines.into(), count: events, applied: None, retries: None };
         let requests = if events == 0 { Vec::new() } else { vec![Request { submission, receipt }] };
         let cut = |&epoch| Cut {
             epoch: Epoch(epoch),
@@ -656,7 +682,7 @@ mod writer {
         };
         let emission = |&epoch| Emission { epoch: Epoch(epoch), lines: vec![(TopicId(9), vec!["{}".to_owned()])] };
         let emissions = cuts.iter().filter(|&&epoch| epoch >= 8).map(emission).collect();
-        let owed = Owed { cuts: cuts.iter().map(cut).collect(), emissions };
+        let owed = Owed { cuts: cuts.iter().map(|of| (cut(of), Vec::new())).collect(), emissions };
         (Batch { requests, owed, retain: None }, answer)
     }
 
@@ -750,6 +776,50 @@ mod writer {
         let expected: Vec<_> =
             (1..=8).flat_map(|n| [2 * n, 2 * n + 1].map(|of| (Epoch(of), Offset(ends(n))))).collect();
         assert_eq!(recovered.emits, expected);
+    }
+
+    /// A retry's record lies in the frame of its event; a retry that is refused gives its letter back.
+    #[test]
+    fn retries_are_told_of_in_one_frame_with_their_events() {
+        let disk = SimDisk::new(0);
+        let options = Options { bytes_max: SMALL.segment_bytes, ..SMALL };
+        let (log, _) = Log::open(disk.clone(), options, ID, None, Offset(0)).unwrap();
+        let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
+        let mut writer = Writer::new(log, feed_in);
+        let letters: Arc<Letters> = Arc::default();
+        let mut expected = Vec::new();
+        let mut refused = 0;
+        for n in 0..6 {
+            // An event of somebody else, then two retries; with a cut that discards.
+            let (mut all, _answer) = batch(1, &[]);
+            let (mut of_retries, mut answer) = batch(2, &[]);
+            let mine = [Offset(100 + n), Offset(200 + n)];
+            of_retries.requests[0].submission.retries = Some(letters.claim_free(&mine));
+            all.requests.append(&mut of_retries.requests);
+            let Record::Cut(cut) = cut(n + 1, 0, false) else { unreachable!() };
+            all.owed.cuts = vec![(cut, vec![Offset(300 + n)])];
+            writer.commit(all, Millis(5), &|_| ()).unwrap();
+            let taken = answer.try_recv().unwrap();
+            match taken {
+                Ok(Receipt { first, count: 2 }) => {
+                    let retries = [(mine[0], first), (mine[1], Offset(first.0 + 1))];
+                    let retries = retries.map(|(letter, event)| Retry { letter, event });
+                    assert_eq!(letters.claim(mine[1]).err(), Some(Busy::Retried(retries[1].event)));
+                    assert_eq!(feed.retries(), retries);
+                    expected.extend(retries);
+                }
+                other => {
+                    assert_eq!(other, Err(Refusal::LogFull));
+                    assert!(letters.claim(mine[0]).is_ok() && feed.retries().is_empty());
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0 && !expected.is_empty());
+        let recovered = Log::open(disk.crash(), options, ID, None, Offset(0)).unwrap().1;
+        assert_eq!(recovered.mends.retries, expected);
+        let discards: Vec<_> = recovered.mends.discards.iter().map(|d| (d.epoch.0, d.letters[0].0)).collect();
+        assert_eq!(discards, (0..6).map(|n| (n + 1, 300 + n)).collect::<Vec<_>>(), "what is owed goes in");
     }
 
     #[test]

@@ -31,4 +31,5 @@ mod demo;
 mod audit_file;
 mod limits;
 mod page;
+mod letters;
 mod generate;

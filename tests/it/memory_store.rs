@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use caudal::core::mend::Retry;
 use caudal::core::plan::Plan;
 use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, Progress, Reader, Settled, Store,
-    StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, OpenQuery, Progress, Reader,
+    Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow,
+    ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -27,6 +29,8 @@ pub struct Tables {
     pub outbox: BTreeMap<Uuid, (Delivery, Option<Settled>)>,
     pub dead_letters: BTreeMap<Offset, DeadLetter>,
     pub events: BTreeMap<Offset, AuditEvent>,
+    /// By letter: the event that is its retry.
+    pub retried: BTreeMap<Offset, Offset>,
 }
 
 /// ```ignore
@@ -135,6 +139,30 @@ impl Tables {
         for event in &commit.events {
             self.events.entry(event.offset).or_insert_with(|| event.clone());
         }
+        for &Retry { letter, event } in &commit.mended.retried {
+            if self.dead_letters.contains_key(&letter) {
+                self.retried.insert(letter, event);
+            }
+        }
+        for letter in &commit.mended.discarded {
+            self.dead_letters.remove(letter);
+            self.retried.remove(letter);
+        }
+    }
+
+    fn letter(&self, letter: &DeadLetter) -> StoredLetter {
+        let shown = DeadLetter { detail: clean(&letter.detail).into_owned(), ..letter.clone() };
+        StoredLetter { letter: shown, retried_as: self.retried.get(&letter.offset).copied() }
+    }
+
+    fn open<'a>(&'a self, query: &'a OpenQuery) -> impl Iterator<Item = &'a DeadLetter> {
+        self.dead_letters.values().filter(|d| {
+            !self.retried.contains_key(&d.offset)
+                && d.reason == query.reason
+                && query.topic.as_ref().is_none_or(|t| d.topic.as_ref() == Some(t))
+                && d.topic.as_ref().is_none_or(|t| !query.not_topics.contains(t))
+                && query.before.is_none_or(|b| d.offset < b)
+        })
     }
 }
 
@@ -244,7 +272,7 @@ impl Reader for MemoryStore {
         };
         let mut all: Vec<StoredDelivery> = self.lock().tables.outbox.values().map(stored).collect();
         let key = |delivery: &StoredDelivery| (delivery.epoch, delivery.id);
-        all.sort_by_key(key);
+        all.sort_by_key(|delivery| (query.due_by.map_or(0, |_| delivery.attempts), key(delivery)));
         if query.newest_first {
             all.reverse();
         }
@@ -319,15 +347,29 @@ impl Reader for MemoryStore {
         Ok(events.take(query.limit as usize).map(stored_event).collect())
     }
 
-    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
-        let shared = self.lock();
-        let letters = shared.tables.dead_letters.values().rev().filter(|d| {
+    fn dead_letters(&mut self, query: &DeadLetterQuery) -> Result<Vec<StoredLetter>, StoreError> {
+        let tables = &self.lock().tables;
+        let letters = tables.dead_letters.values().rev().filter(|d| {
             query.reason.is_none_or(|r| r == d.reason)
                 && query.topic.as_ref().is_none_or(|t| d.topic.as_ref() == Some(t))
+                && query.retried.is_none_or(|r| r == tables.retried.contains_key(&d.offset))
                 && query.before.is_none_or(|b| d.offset < b)
         });
-        let stored = |d: &DeadLetter| DeadLetter { detail: clean(&d.detail).into_owned(), ..d.clone() };
-        Ok(letters.take(query.limit as usize).map(stored).collect())
+        Ok(letters.take(query.limit as usize).map(|letter| tables.letter(letter)).collect())
+    }
+
+    fn dead_letter(&mut self, offset: Offset) -> Result<Option<StoredLetter>, StoreError> {
+        let tables = &self.lock().tables;
+        Ok(tables.dead_letters.get(&offset).map(|letter| tables.letter(letter)))
+    }
+
+    fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError> {
+        let tables = &self.lock().tables;
+        Ok(tables.open(query).map(|d| d.offset).take(limit as usize).collect())
+    }
+
+    fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError> {
+        Ok(self.lock().tables.open(query).count() as u64)
     }
 }
 

@@ -287,9 +287,9 @@ fn each_fault_has_its_place() {
         ),
         (
             "id: id",
-            "id: id\nalerts: {s: {on: w, when: n > 1}}\nwebhooks: {h: {on: [s], url: 'http://${x}/'}}",
+            "id: id\nalerts: {s: {on: w, when: n > 1}}\nwebhooks: {h: {on: [s], url: 'http://x/${X}'}}",
             "7:30",
-            "${NAME} in it stands for",
+            "or ${NAME}, the environment variable",
         ),
         (
             "id: id",
@@ -416,6 +416,24 @@ fn each_fault_has_its_place() {
             "id: id\nemit: {c: {join: {x: a, y: b}, on: region, within: 1s, when: {x: region}, body: {r: x.region}}}",
             "6:66",
             "region",
+        ),
+        (
+            "id: id",
+            "id: id\nemit: {c: {join: {x: a, y: b}, on: region, within: 1s, body: {r: x.payload.only_b}}}",
+            "6:66",
+            "does not describe \"payload.only_b\"",
+        ),
+        (
+            "id: id",
+            "id: id\nemit: {c: {join: {x: a, y: b}, on: region, within: 1s, when: {x: payload.only_b > 1}, body: {r: x.region}}}",
+            "6:66",
+            "does not describe \"payload.only_b\"",
+        ),
+        (
+            "id: id",
+            "id: id\nemit: {c: {join: {x: a, y: b}, on: region, within: 1s, body: {r: x.payload.only_b + 1}}}",
+            "6:66",
+            "does not describe",
         ),
         ("id: id", "id: id\ntests: [{name: x, given: [], expect: {}}]", "6:38", "cannot fail"),
         ("id: id", "id: id\ntests: [{name: x, given: [], expect: {v: 1}}]", "6:39", "no window and none of counted"),

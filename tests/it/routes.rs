@@ -5,6 +5,7 @@ use std::fs;
 use caudal::core::columns::GroupValue;
 use caudal::core::identity::metric_id;
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mended;
 use caudal::core::plan::TimeFormat;
 use caudal::core::row::{Value as Metric, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset, TopicId};
@@ -290,6 +291,7 @@ fn commit_results(server: &Server, users: &[&str], history: bool) {
         outbox: Vec::new(),
         dead_letters: Vec::new(),
         events: Vec::new(),
+        mended: Mended::default(),
     };
     store.commit(&commit).unwrap();
 }

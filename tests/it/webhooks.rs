@@ -139,41 +139,49 @@ impl Bed {
         let clock = Arc::new(Still(AtomicU64::new(BEGAN.0)));
         let mut store = target.store(&plan).unwrap();
         store.claim(Generation(1)).unwrap();
-        let body = json!({"alert": "blocked", "state": "raised"}).to_string();
-        let to = Progress {
+        drop(store);
+        let shared = Shared {
+            target: target.clone(),
+            plan,
             log: LogId(1),
             generation: Generation(1),
-            epoch: Epoch(1),
-            end: Offset(0),
-            counts: Counts::default(),
+            clock: clock.clone(),
+            private,
+            timeout: Duration::from_millis(300),
         };
+        let bed = Self { target, shared, clock, _dir: dir };
+        bed.commit(Generation(1), None, 7);
+        bed
+    }
+
+    /// An epoch with one thing to be sent.
+    fn commit(&self, generation: Generation, after: Option<Epoch>, id: u128) {
+        let epoch = after.map_or(Epoch(1), Epoch::next);
+        let body = json!({"alert": "blocked", "state": "raised"}).to_string();
+        let to = Progress { log: LogId(1), generation, epoch, end: Offset(0), counts: Counts::default() };
         let commit = Commit {
-            after: None,
+            after,
             to,
             rows: Vec::new(),
             removed: Vec::new(),
             views: Vec::new(),
             history: Vec::new(),
             alerts: Vec::new(),
-            outbox: vec![Delivery { id: Uuid::from_u128(7), webhook: 0, body, epoch: Epoch(1) }],
+            outbox: vec![Delivery { id: Uuid::from_u128(id), webhook: 0, body, epoch }],
             dead_letters: Vec::new(),
             events: Vec::new(),
+            mended: caudal::core::mend::Mended::default(),
         };
-        store.commit(&commit).unwrap();
-        let shared = Shared {
-            target: target.clone(),
-            plan,
-            generation: Generation(1),
-            clock: clock.clone(),
-            private,
-            timeout: Duration::from_millis(300),
-        };
-        Self { target, shared, clock, _dir: dir }
+        self.target.store(&self.shared.plan).unwrap().commit(&commit).unwrap();
+    }
+
+    fn all(&self) -> Vec<StoredDelivery> {
+        let mut reader = self.target.reader(&self.shared.plan).unwrap();
+        reader.deliveries(&DeliveryQuery { limit: 10, ..DeliveryQuery::default() }).unwrap()
     }
 
     fn stands(&self) -> StoredDelivery {
-        let mut reader = self.target.reader(&self.shared.plan).unwrap();
-        let mut all = reader.deliveries(&DeliveryQuery { limit: 10, ..DeliveryQuery::default() }).unwrap();
+        let mut all = self.all();
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -273,6 +281,10 @@ fn a_stale_generation_stops() {
     let _newer = spawn(Bed::hook(&taken), &newer).unwrap();
     until("the newer one has sent it", || bed.stands().state == DeliveryState::Delivered);
     assert_eq!(bed.stands().attempts, 2, "what the stale one did is not noted");
+    // Something new: the stale one, had it not stopped, would look at it as often as the newer one.
+    bed.commit(Generation(2), Some(Epoch(1)), 8);
+    until("the newer one has sent that too", || bed.all().iter().all(|of| of.state == DeliveryState::Delivered));
+    assert_eq!(received.lock().unwrap().len(), 2, "the stale one has stopped");
 }
 
 const LOGINS: &str = "pipeline: logins
@@ -281,8 +293,9 @@ id: id
 time: {field: at, format: unix_ms, out_of_order: 0s, idle_after: 200ms}
 alerts:
   blocked: {key: user, count: NOT ok, unless: ok, at_least: 3, within: 1h}
+  brief:   {key: user, count: NOT ok, at_least: 3, within: 1h, for: 2s}
 webhooks:
-  ops: {on: [blocked], url: \"${LOGIN_HOOK}\"}
+  ops: {on: [blocked], url: \"${LOGIN_URL}\"}
 audit: none
 ";
 const LOGIN: &str = r#"{"type": "object", "required": ["id", "at", "user", "ok"], "properties": {
@@ -299,7 +312,7 @@ fn each_alert_is_told_whatever_is_killed() {
     }
     let file = dir.path().join("logins.yaml");
     let setup = Setup::new(3, dir.path()).with("PIPELINES", file.to_str().unwrap());
-    let job = Job::start_in(dir, setup.with("LOGIN_HOOK", &url).with("WEBHOOKS_PRIVATE", "allow"));
+    let job = Job::start_in(dir, setup.with("LOGIN_URL", &url).with("WEBHOOKS_PRIVATE", "allow"));
     for round in 0..4_u64 {
         let mut lines = String::new();
         // Three failures each; every second user then comes in, which clears it.
@@ -336,8 +349,23 @@ fn each_alert_is_told_whatever_is_killed() {
     let cleared = (0..USERS).step_by(2).map(|user| (format!("user {user}"), "\"cleared\"".to_owned()));
     assert_eq!(found, raised.chain(cleared).collect());
     assert_eq!(by_key.len() as u64, told, "each once");
-    let page = job.client.json("/alerts?active=true&limit=1000");
-    assert_eq!(page["alerts"].as_array().unwrap().len() as u64, USERS / 2);
+    let alerts = |query: &str| {
+        let page = job.client.json(&format!("/alerts?limit=1000&{query}"));
+        page["alerts"].as_array().unwrap().len() as u64
+    };
+    assert_eq!(alerts("alert=blocked&active=true"), USERS / 2);
+    // Nothing comes any more: silence alone moves the time on.
+    until("time clears what lasts two seconds", || alerts("alert=brief&active=false") == USERS);
+    assert_eq!(alerts("alert=brief&active=true"), 0);
+    let first = job.client.json("/alerts?alert=brief&limit=40");
+    let rest = job.client.json(first["next"].as_str().unwrap());
+    let ids = [&first, &rest].map(|page| page["alerts"].as_array().unwrap().iter().map(|a| a["alert_id"].to_string()));
+    let ids: Vec<String> = ids.into_iter().flatten().collect();
+    assert_eq!((ids.len() as u64, &rest["next"]), (USERS, &Value::Null));
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len() as u64, USERS, "each once over the pages");
+    for path in ["/alerts?after=x", "/alerts?alert=nobody", "/webhooks?after=1~x", "/webhooks?state=lost"] {
+        assert_eq!(job.client.get(path).0, 400, "{path}");
+    }
     let (_dir, _, status) = job.stop();
     assert_eq!(status.code(), Some(0));
 }

@@ -4,19 +4,15 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
-use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode};
 use indicatif::ProgressBar;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Args, Summary};
+use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE};
 use crate::clock::Clock;
 use crate::generate::Generator;
 
@@ -36,10 +32,6 @@ const WAIT_LAST: Duration = Duration::from_secs(5);
 /// Of an answer that is shown.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// sysexits.h: the job is not there; it refuses the data.
-const EXIT_UNAVAILABLE: u8 = 69;
-const EXIT_REFUSED: u8 = 65;
-
 /// Generates and posts; Ctrl-C ends it after the batch on the way.
 pub fn run(
     url: &str,
@@ -54,7 +46,7 @@ pub fn run(
         }
         None => None,
     };
-    let client = Client::new(url, args.token.as_deref())?;
+    let client = Client::new(url, args.token.as_deref(), ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let interrupted = runtime.spawn(async {
         // Where no handler can be had, the signal's own effect ends the process.
@@ -139,8 +131,10 @@ impl Poster {
     async fn deliver(&mut self, body: &Bytes) -> Outcome {
         let begin = Instant::now();
         let mut wait = WAIT_FIRST;
+        let (kind, body) = (Some("application/x-ndjson"), body.clone());
+        let call = Call { method: Method::POST, path: "/events", kind, body };
         loop {
-            let (asked, why) = match self.client.post(body).await {
+            let (asked, why) = match self.client.ask(&call).await {
                 Ok(Answer { status: StatusCode::ACCEPTED, .. }) => return Outcome::Acknowledged,
                 Ok(answer) if answer.may_be_tried_again() => (answer.retry_after, answer.to_string()),
                 Ok(answer) => return Outcome::Refused(answer.to_string()),
@@ -162,88 +156,4 @@ impl Poster {
 fn tell(why: &str, code: u8) -> anyhow::Result<u8> {
     writeln!(std::io::stderr(), "caudal generate: {why}")?;
     Ok(code)
-}
-
-/// One connection to the job, made anew when it breaks.
-struct Client {
-    authority: String,
-    uri: Uri,
-    token: Option<String>,
-    connection: Option<SendRequest<Full<Bytes>>>,
-}
-
-struct Answer {
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    body: String,
-}
-
-impl Answer {
-    fn may_be_tried_again(&self) -> bool {
-        matches!(
-            self.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT
-        )
-    }
-}
-
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the job answers {}: {}", self.status, self.body.escape_debug())
-    }
-}
-
-impl Client {
-    fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
-        if uri.scheme_str() != Some("http") {
-            bail!("{url:?}: only http:// is spoken; put a TLS proxy's plain side here");
-        }
-        let host = uri.host().ok_or_else(|| anyhow!("{url:?} names no host"))?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        let uri = format!("{}/events", uri.path().trim_end_matches('/')).parse()?;
-        Ok(Self { authority, uri, token: token.map(str::to_owned), connection: None })
-    }
-
-    /// One try.
-    async fn post(&mut self, body: &Bytes) -> anyhow::Result<Answer> {
-        let answer = timeout(ANSWER_TIMEOUT, self.exchange(body)).await;
-        let answer = answer.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs())));
-        if answer.is_err() {
-            self.connection = None;
-        }
-        answer
-    }
-
-    async fn exchange(&mut self, body: &Bytes) -> anyhow::Result<Answer> {
-        let mut request =
-            Request::post(self.uri.clone()).header(HOST, &self.authority).header(CONTENT_TYPE, "application/x-ndjson");
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let request = request.body(Full::new(body.clone()))?;
-        let connection = match self.connection.take().filter(|c| !c.is_closed()) {
-            Some(connection) => self.connection.insert(connection),
-            None => self.connection.insert(connect(&self.authority).await?),
-        };
-        connection.ready().await?;
-        read(connection.send_request(request).await?).await
-    }
-}
-
-async fn connect(authority: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(authority).await.with_context(|| format!("cannot connect to {authority}"))?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // Ends when the connection does; its error reaches the request that waits.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-async fn read(response: Response<hyper::body::Incoming>) -> anyhow::Result<Answer> {
-    let status = response.status();
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| anyhow!(error))?;
-    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    Ok(Answer { status, retry_after: seconds.map(Duration::from_secs), body })
 }

@@ -31,6 +31,7 @@ pub(super) fn count(of_alert: &mut OfAlert, pattern: &Pattern, ending: &mut Endi
                 Some(Known::Counted(counted)) => counted,
                 Some(Known::Watched(_)) => panic!("what is known of a key is of another kind of alert"),
             };
+            counted.forget(pattern, ending.closing);
             for mark in of_key {
                 counted.take(ending, pattern, &key, mark);
             }
@@ -39,11 +40,15 @@ pub(super) fn count(of_alert: &mut OfAlert, pattern: &Pattern, ending: &mut Endi
     }
 }
 
+/// Nothing that is expected lies within reach of an event of this time.
+fn is_over(pattern: &Pattern, time: Micros, closing: Micros) -> bool {
+    time.plus(pattern.within) < closing
+}
+
 impl Counted {
     fn take(&mut self, ending: &mut Ending, pattern: &Pattern, key: &Key, mark: &Mark) {
         let (time, _) = mark.moment;
-        // What is so old can meet nothing that is still to come.
-        if time.plus(pattern.within) <= ending.closing {
+        if is_over(pattern, time, ending.closing) {
             return;
         }
         // An alert that has lasted long enough at the event's time is over, though the watermark does not say so yet.
@@ -65,8 +70,14 @@ impl Counted {
         self.anew = self.anew.max(Some(moment));
         self.counted.retain(|known| *known > moment);
         if self.active.as_ref().is_some_and(|active| active.from <= moment.0) {
-            ending.clear(&mut self.active, moment.0.max(ending.closing));
+            let raised = self.active.as_ref().map_or(moment.0, |active| active.raised);
+            ending.clear(&mut self.active, moment.0.max(ending.closing).max(raised));
         }
+    }
+
+    /// Counts that can meet nothing that is still to come.
+    fn forget(&mut self, pattern: &Pattern, closing: Micros) {
+        self.counted.retain(|(time, _)| !is_over(pattern, *time, closing));
     }
 
     /// The first events that are enough, and close enough to each other: the first and the last of them.
@@ -76,7 +87,7 @@ impl Counted {
     }
 
     fn raise(&mut self, ending: &mut Ending, pattern: &Pattern, key: &Key, first: Moment, last: Moment) {
-        let name = ending.plan.pipelines.get(ending.alert.pipeline).map_or("", |pipeline| pipeline.name.as_str());
+        let name = ending.plan.pipeline_name(ending.alert.pipeline);
         let mut details = Object::new();
         details.member("count", pattern.at_least);
         details.member("first", json::string(&time::format(first.0)));
@@ -111,7 +122,7 @@ impl Counted {
         let newest = self.counted.last().copied().max(self.anew);
         let forget = match (&self.active, newest) {
             (Some(_), _) => None,
-            (None, Some((time, _))) => Some(time.plus(pattern.within)),
+            (None, Some((time, _))) => Some(time.plus(pattern.within).plus(Micros(1))),
             (None, None) => Some(Micros::MIN),
         };
         Deadlines { clear: self.over(pattern), forget }

@@ -133,7 +133,7 @@ impl Watched {
 
     /// Judges a closed row by those before it, and adds it to them. A row is judged once: a revision changes nothing.
     fn compare(&mut self, ending: &mut Ending, window: &WindowPlan, anomaly: &Anomaly, row: &WindowRow, value: f64) {
-        if self.last.is_some_and(|last| (row.end, row.start) <= last) {
+        if self.last.is_some_and(|(_, last)| row.start <= last) {
             return;
         }
         self.last = Some((row.end, row.start));

@@ -135,6 +135,10 @@ impl<'a> Alert<'a> {
         }
         for (key, marks) in std::mem::take(&mut self.marks) {
             let told = by_key.entry(key.clone()).or_default();
+            if let Rule::Pattern(pattern) = &self.alert.rule {
+                let known = self.keys.entry(key.clone()).or_default();
+                known.counted.retain(|(time, _)| time.saturating_add(pattern.within.0) >= passed);
+            }
             for (moment, mark) in marks {
                 self.count(epoch, &key, moment, mark, passed, told);
             }
@@ -172,7 +176,7 @@ impl<'a> Alert<'a> {
                     _ => return Vec::new(),
                 };
                 let at = (row.end, row.place.0);
-                if !row.closed || known.last.is_some_and(|last| at <= last) {
+                if !row.closed || known.last.is_some_and(|(_, start)| row.place.0 <= start) {
                     return Vec::new();
                 }
                 let compared = compare(anomaly, &known.values, value);
@@ -226,7 +230,7 @@ impl<'a> Alert<'a> {
 
     fn count(&mut self, epoch: u64, key: &[GroupValue], moment: Moment, mark: Mark, passed: i64, told: &mut Vec<Told>) {
         let Rule::Pattern(pattern) = &self.alert.rule else { unreachable!("rows have no marks") };
-        if moment.0.saturating_add(pattern.within.0) <= passed {
+        if moment.0.saturating_add(pattern.within.0) < passed {
             return;
         }
         let known = self.keys.entry(key.to_vec()).or_default();
@@ -236,8 +240,8 @@ impl<'a> Alert<'a> {
         if mark == Mark::Ends {
             known.anew = known.anew.max(Some(moment));
             known.counted.retain(|counted| *counted > moment);
-            if known.active.as_ref().is_some_and(|active| active.from <= moment.0) {
-                told.extend(known.clear(epoch, moment.0.max(passed)));
+            if let Some(raised) = known.active.as_ref().filter(|active| active.from <= moment.0).map(|a| a.raised) {
+                told.extend(known.clear(epoch, moment.0.max(passed).max(raised)));
             }
             return;
         }
@@ -284,7 +288,7 @@ impl Known {
             Rule::Anomaly(anomaly) => self.last.is_none_or(|(end, _)| end + anomaly.remember.0 <= passed),
             Rule::Pattern(pattern) => {
                 let newest = self.counted.iter().copied().chain(self.anew).max();
-                newest.is_none_or(|(time, _)| time + pattern.within.0 <= passed)
+                newest.is_none_or(|(time, _)| time + pattern.within.0 < passed)
             }
         }
     }

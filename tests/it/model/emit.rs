@@ -111,7 +111,12 @@ pub fn join(
 ) -> BTreeMap<(u64, u64), Emitted> {
     let Source::Join(join) = &emit.source else { return BTreeMap::new() };
     let before = kept.len();
-    kept.extend(new);
+    for half in new {
+        let waiting = kept.iter().filter(|other| other.side == half.side && other.key == half.key).count();
+        if waiting < 100 {
+            kept.push(half);
+        }
+    }
     let mut made = BTreeMap::new();
     for (at, one) in kept.iter().enumerate() {
         for (other_at, other) in kept.iter().enumerate() {

@@ -15,11 +15,12 @@ mod tests;
 mod time;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use caudal::core::columns::{GroupValue, Reason, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::Counts;
+use caudal::core::mend::{Discards, Retry};
 use caudal::core::plan::{ColumnKind, ColumnPlan, Plan, TopicPlan};
 use caudal::core::row::Value as Metered;
 use caudal::core::units::{Epoch, Millis, Offset, TopicId};
@@ -40,6 +41,8 @@ pub enum Entry {
     Cut(Cut),
     /// The slabs after it, up to a record of another kind or a slab of a topic from outside, are what this epoch emitted.
     Emit(Epoch),
+    Retries(Vec<Retry>),
+    Discards(Discards),
 }
 
 /// A row's identity: (window, start, group).
@@ -72,8 +75,11 @@ pub type Counted = (String, Option<String>, i64, Vec<Key>);
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub rows: BTreeMap<Key, Row>,
-    /// By offset.
+    /// By offset; those that were discarded too.
     pub dead_letters: BTreeMap<u64, Letter>,
+    /// By letter: its retry.
+    pub retried: BTreeMap<u64, u64>,
+    pub discarded: BTreeSet<u64>,
     pub duplicates: Vec<u64>,
     /// Offsets of the events that no pipeline lets through.
     pub filtered: Vec<u64>,
@@ -99,6 +105,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The letters that there are, and which event is the retry of each.
+    pub fn letters(&self) -> BTreeMap<u64, (Letter, Option<u64>)> {
+        let kept = self.dead_letters.iter().filter(|(offset, _)| !self.discarded.contains(offset));
+        kept.map(|(offset, letter)| (*offset, (letter.clone(), self.retried.get(offset).copied()))).collect()
+    }
+
     pub fn emits_to(&self, topic: TopicId) -> bool {
         self.emitted_topics.contains(&usize::from(topic.0))
     }
@@ -118,6 +130,7 @@ impl Happened {
 pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
     let mut model = Model::new(plan, schemas, false);
     let mut waiting: Vec<(u64, u64, Option<usize>, Vec<u8>)> = Vec::new();
+    let (mut retries, mut discards): (Vec<Retry>, Vec<Discards>) = (Vec::new(), Vec::new());
     for entry in log {
         match entry {
             Entry::Slab(slab) => {
@@ -127,10 +140,19 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
                 waiting.extend((slab.first_offset.0..).zip(lines).map(|(o, line)| (o, slab.ingest.0, topic, line)));
             }
             Entry::Emit(_) => {}
+            Entry::Retries(more) => retries.extend(more),
+            Entry::Discards(more) => discards.push(more.clone()),
             Entry::Cut(cut) => {
                 let rest = waiting.iter().position(|w| w.0 >= cut.end.0).unwrap_or(waiting.len());
                 let events: Vec<_> = waiting.drain(..rest).collect();
                 model.epoch(&events, cut);
+                let outcome = &mut model.outcome;
+                for retry in retries.extract_if(.., |retry| retry.event < cut.end) {
+                    outcome.retried.insert(retry.letter.0, retry.event.0);
+                }
+                for of_epoch in discards.extract_if(.., |discards| discards.epoch == cut.epoch) {
+                    outcome.discarded.extend(of_epoch.letters.iter().map(|letter| letter.0));
+                }
             }
         }
     }

@@ -63,6 +63,10 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<Results> 
                 };
                 if !piece.bytes.is_empty() {
                     let worker = rng.random_range(0..workers);
+                    // A worker reads a round's pieces when it has been told of the end of the round before.
+                    while ranks.busy_edges().contains(&(0, worker + 1)) {
+                        assert!(ranks.deliver((0, worker + 1)).is_none(), "it is no message to the coordinator");
+                    }
                     ranks.workers[worker].read(piece);
                     ranks.decode(worker);
                 }

@@ -8,6 +8,7 @@ use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Reason, Slab};
 use caudal::core::identity::{digest, metric_id};
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mends;
 use caudal::core::plan::{Audit, PipelinePlan, Plan, TimeFormat, WindowKind};
 use caudal::core::row::{DeadLetter, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
@@ -17,7 +18,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
-use super::cluster::{World, cut_of, slab_of};
+use super::cluster::{World, cut_of, discards_of, retries_of, slab_of};
 use super::net::Net;
 use super::traffic::Answer;
 use crate::memory_store::{MemoryStore, Tables};
@@ -34,12 +35,19 @@ pub fn requests_are_logged_once(world: &mut World) {
     let from_outside = |slab: &&Slab| {
         slab.topic.is_none_or(|topic| world.pipeline.plan.topics[usize::from(topic.0)].emitted.is_none())
     };
-    let lines: BTreeMap<u64, &[u8]> =
-        world.log.iter().filter_map(slab_of).filter(from_outside).flat_map(lines).collect();
+    let retried: HashSet<u64> = retries_of(&world.log).iter().map(|retry| retry.event.0).collect();
+    let lines: BTreeMap<u64, &[u8]> = world
+        .log
+        .iter()
+        .filter_map(slab_of)
+        .filter(from_outside)
+        .flat_map(lines)
+        .filter(|(offset, _)| !retried.contains(offset))
+        .collect();
     let places: BTreeMap<&[u8], u64> = lines.iter().map(|(&offset, &line)| (line, offset)).collect();
     assert_eq!(places.len(), lines.len(), "a line is in the log twice");
     let mut found = 0;
-    for request in &world.client.requests {
+    for request in world.client.requests.iter().filter(|request| request.retries.is_empty()) {
         let at: Vec<Option<u64>> = request.lines.iter().map(|l| places.get(l.as_bytes()).copied()).collect();
         let there = at.iter().flatten().count();
         let first = at[0].unwrap_or_default();
@@ -59,6 +67,11 @@ pub fn requests_are_logged_once(world: &mut World) {
         found += there;
     }
     assert_eq!(found, lines.len(), "the log has what nobody sent");
+}
+
+/// The log's lines by their offsets.
+pub fn all_lines(world: &World) -> BTreeMap<u64, Vec<u8>> {
+    world.log.iter().filter_map(slab_of).flat_map(lines).map(|(offset, line)| (offset, line.to_vec())).collect()
 }
 
 /// (b) The store has what the model makes of the log, to the bit.
@@ -95,7 +108,7 @@ fn emitted_once(log: &[Entry], outcome: &Outcome) {
                 found.entry(epoch).or_default().extend(lines(slab).map(|(_, line)| model::Emitted::read(topic, line)));
                 ends.insert(epoch, slab.first_offset.0 + u64::from(slab.count));
             }
-            (Entry::Slab(_), _) => of = None,
+            (Entry::Slab(_) | Entry::Retries(_) | Entry::Discards(_), _) => of = None,
             (Entry::Cut(cut), _) => {
                 of = None;
                 assert!(cut.emitted < cut.epoch && cut.emitted.0 >= told, "{cut:?}");
@@ -129,6 +142,7 @@ fn note(world: &mut World, outcome: &Outcome) {
     for (what, times) in &outcome.happened.0 {
         seen.note(what, *times);
     }
+    seen.note("sent to webhooks", outcome.outbox.len() as u64);
     seen.note("emitted", outcome.emitted.values().map(|events| events.len() as u64).sum());
     let plan = &world.pipeline.plan;
     let chained =
@@ -210,7 +224,10 @@ pub fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
     assert!(tables.rows.iter().all(|(id, row)| *id == row.metric_id));
     same("rows", &outcome.rows, &rows(plan, tables.rows.values()));
 
-    same("dead letters", &outcome.dead_letters, &letters(tables.dead_letters.values()));
+    let retried = |offset: &u64| tables.retried.get(&Offset(*offset)).map(|event| event.0);
+    let stored = letters(tables.dead_letters.values()).into_iter();
+    let stored = stored.map(|(offset, letter)| (offset, (letter, retried(&offset)))).collect();
+    same("dead letters", &outcome.letters(), &stored);
 
     let events = tables.events.iter().map(|(offset, event)| {
         let mut metrics = event.metrics.clone();
@@ -358,6 +375,7 @@ pub fn another_run_is_identical(world: &World, rng: &mut ChaCha8Rng) {
     let again = rerun(plan, id, &world.log, workers, rng).tables();
     same("rows of another run", &found.rows, &again.rows);
     same("dead letters of another run", &found.dead_letters, &again.dead_letters);
+    same("retries of another run", &found.retried, &again.retried);
     same("events of another run", &found.events, &again.events);
     same("entries of another run", &found.views, &again.views);
     same("histories of another run", &found.history, &again.history);
@@ -382,6 +400,7 @@ pub fn live(
     rng: &mut ChaCha8Rng,
 ) {
     let cuts: VecDeque<_> = entries.iter().filter_map(cut_of).collect();
+    let mends = Mends { retries: retries_of(entries), discards: discards_of(entries) };
     let mut slabs = entries.iter().filter_map(slab_of);
     let (epoch, end, counts) = (Epoch(0), Offset(0), Counts::default());
     let generation = Generation(store.tables().generation.0 + 1);
@@ -394,6 +413,7 @@ pub fn live(
         cuts,
         emitted: Epoch(u64::MAX),
         emits: Vec::new(),
+        mends,
         ingest: Millis(0),
     };
     let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, Vec::new());

@@ -11,8 +11,10 @@ use caudal::core::columns::{Numbering, Slab};
 use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
+use caudal::core::mend::{Discards, Mends, Retry};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
+use caudal::ingest::letters::Letters;
 use caudal::log::disk::Disk;
 use caudal::log::{Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
 use caudal::store::writer::{Outcome, commit_once, meet, merge, pass_over};
@@ -43,7 +45,7 @@ pub struct World {
     disk: Arc<SimDisk>,
     log_options: Options,
     limits: Limits,
-    unix_ms: u64,
+    pub unix_ms: u64,
     /// What is in the log for certain.
     pub log: Vec<Entry>,
     /// The frame that was being written when the job died.
@@ -66,8 +68,8 @@ impl Seen {
 }
 
 /// The job from one start to one end.
-struct Life<'w> {
-    world: &'w mut World,
+pub struct Life<'w> {
+    pub world: &'w mut World,
     net: Net,
     log: Log,
     feed: Reader,
@@ -76,7 +78,7 @@ struct Life<'w> {
     up_ms: u64,
     awake_ms: u64,
     /// Requests that wait for the log's writer, by their number at the client.
-    queue: VecDeque<(usize, Submission)>,
+    pub queue: VecDeque<(usize, Submission)>,
     acks: VecDeque<(usize, u64)>,
     /// Cuts and emissions up to these epochs, and the log's end.
     durable: VecDeque<(Option<Epoch>, Option<Epoch>, Offset)>,
@@ -88,6 +90,7 @@ struct Life<'w> {
     committed: VecDeque<Progress>,
     ledger: Ledger,
     draining: bool,
+    pub letters: Arc<Letters>,
 }
 
 impl World {
@@ -253,6 +256,10 @@ impl<'w> Life<'w> {
         let id_key = recovered.id.0 as u64;
         let stands = met.then_some(beginning.progress.epoch);
         let began = beginning.clone();
+        let letters = Arc::new(Letters::default());
+        let under_way = beginning.mends.after(beginning.progress.epoch, beginning.progress.end);
+        letters.found(&under_way);
+        world.seen.note("letters under way at a start", u64::from(under_way != Mends::default()));
         let net = Net::new(&world.pipeline.plan, workers, world.limits, id_key, beginning, restores);
         Ok(Self {
             net,
@@ -271,6 +278,7 @@ impl<'w> Life<'w> {
             committed: VecDeque::new(),
             ledger,
             draining: false,
+            letters,
             world,
         })
     }
@@ -294,7 +302,11 @@ impl<'w> Life<'w> {
         match event {
             Event::Request => {
                 *requests -= 1;
-                self.request();
+                if self.world.rng.random_bool(0.2) {
+                    self.mend();
+                } else {
+                    self.request();
+                }
             }
             Event::Write => self.write()?,
             Event::Acknowledge => {
@@ -305,6 +317,7 @@ impl<'w> Life<'w> {
             Event::Durable => {
                 if let Some((cut, emitted, end)) = self.durable.pop_front() {
                     self.net.durable(cut, emitted, end);
+                    self.letters.durable(cut.unwrap_or_default());
                 }
             }
             Event::Coordinate => {
@@ -357,18 +370,25 @@ impl<'w> Life<'w> {
     fn write(&mut self) -> Result<(), Died> {
         let take = self.world.rng.random_range(1..=4).min(self.queue.len());
         let taken: Vec<(usize, Submission)> = self.queue.drain(..take).collect();
-        let cuts: Vec<Cut> = self.net.cuts.drain(..).collect();
+        let cuts: Vec<(Cut, Vec<Offset>)> = self.net.cuts.drain(..).collect();
         let ingest = self.log.ingest().max(Millis(self.world.unix_ms));
         let mut first = self.log.end();
         let mut entries = Vec::new();
         for (_, submission) in &taken {
+            let retries = submission.retries.as_ref().map(|claim| claim.retries(first).collect());
+            entries.extend(retries.map(Entry::Retries));
             entries.push(Entry::Slab(slab(first, submission, ingest)));
             first.0 += u64::from(submission.count);
         }
         let emissions: Vec<Emission> = self.net.emissions.drain(..).collect();
-        let cut = cuts.last().map(|cut| cut.epoch);
+        let cut = cuts.last().map(|(cut, _)| cut.epoch);
         let emitted = emissions.last().map(|emission| emission.epoch);
-        entries.extend(cuts.into_iter().map(Entry::Cut));
+        for (cut, letters) in cuts {
+            self.letters.cut(cut.epoch, &letters);
+            let discards = Discards { epoch: cut.epoch, letters };
+            entries.extend((!discards.letters.is_empty()).then_some(Entry::Discards(discards)));
+            entries.push(Entry::Cut(cut));
+        }
         let requests = entries.len();
         emitted_entries(&emissions, first, ingest, &mut entries);
         let count_emitted = |entries: &[Entry]| entries.iter().map(events_of).sum::<u64>();
@@ -380,7 +400,8 @@ impl<'w> Life<'w> {
                 for (request, _) in &taken {
                     self.world.client.requests[*request].answer = Answer::Refused;
                 }
-                let mut owed: Vec<Entry> = entries.into_iter().filter(|e| matches!(e, Entry::Cut(_))).collect();
+                let mut owed: Vec<Entry> =
+                    entries.into_iter().filter(|e| matches!(e, Entry::Cut(_) | Entry::Discards(_))).collect();
                 emitted_entries(&emissions, self.log.end(), ingest, &mut owed);
                 more = count_emitted(&owed);
                 if !owed.is_empty() {
@@ -402,6 +423,9 @@ impl<'w> Life<'w> {
             if let Some(applied) = submission.applied {
                 self.net.coordinator.wait_for(Offset(first), submission.count, applied);
             }
+            if let Some(claim) = submission.retries {
+                self.net.coordinator.retried(claim.retried(Offset(first)));
+            }
             first += u64::from(submission.count);
         }
         self.ledger.in_flight += first + more - self.ledger.accepted;
@@ -414,6 +438,8 @@ impl<'w> Life<'w> {
             Entry::Slab(slab) => Record::Slab(slab.clone()),
             Entry::Cut(cut) => Record::Cut(*cut),
             Entry::Emit(epoch) => Record::Emit(*epoch),
+            Entry::Retries(retries) => Record::Retries(retries.clone()),
+            Entry::Discards(discards) => Record::Discards(discards.clone()),
         };
         let records: Vec<Record> = entries.iter().map(record).collect();
         self.world.in_doubt = entries.to_vec();
@@ -431,6 +457,7 @@ impl<'w> Life<'w> {
     fn coordinate(&mut self) -> Result<bool, Died> {
         let mut idle_log = false;
         let mut busy = false;
+        self.net.coordinator.discard(self.letters.take_discards());
         for _ in 0..self.world.rng.random_range(1..4) {
             if !self.net.coordinator.wants_slab() {
                 break;
@@ -497,6 +524,7 @@ impl<'w> Life<'w> {
         self.ledger.counts = to.counts;
         self.ledger.in_flight -= to.end.0 - before.end.0;
         self.net.committed(to);
+        self.letters.committed(to.epoch, to.end);
         if self.world.rng.random_bool(0.1) {
             self.retain();
         }
@@ -577,7 +605,7 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
         for (topic, lines) in lines {
             let bytes: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
             let (topic, count, applied) = (Some(*topic), lines.len() as u32, None);
-            let submission = Submission { topic, lines: bytes.into(), count, applied };
+            let submission = Submission { topic, lines: bytes.into(), count, applied, retries: None };
             entries.push(Entry::Slab(slab(first, &submission, ingest)));
             first.0 += u64::from(count);
         }
@@ -605,6 +633,10 @@ impl World {
         let emits = emits_of(&self.log);
         let found: Vec<Epoch> = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
         assert_eq!(found, emits[emits.len() - found.len()..], "the log has what was emitted");
+        let (retries, discards) = (retries_of(&self.log), discards_of(&self.log));
+        let found = &recovered.mends;
+        assert_eq!(found.retries, retries[retries.len() - found.retries.len()..], "the log has the retries");
+        assert_eq!(found.discards, discards[discards.len() - found.discards.len()..], "the log has the discards");
         let cuts = cuts_of(&self.log);
         let tail = &cuts[cuts.len() - recovered.cuts.len()..];
         assert_eq!(recovered.cuts, tail, "the log has the cuts that were written");
@@ -623,6 +655,16 @@ impl World {
 
 fn emits_of(entries: &[Entry]) -> Vec<Epoch> {
     entries.iter().filter_map(|entry| if let Entry::Emit(epoch) = entry { Some(*epoch) } else { None }).collect()
+}
+
+pub fn retries_of(entries: &[Entry]) -> Vec<Retry> {
+    let of_entry = |entry: &Entry| if let Entry::Retries(retries) = entry { Some(retries.clone()) } else { None };
+    entries.iter().filter_map(of_entry).flatten().collect()
+}
+
+pub fn discards_of(entries: &[Entry]) -> Vec<Discards> {
+    let of_entry = |entry: &Entry| if let Entry::Discards(discards) = entry { Some(discards.clone()) } else { None };
+    entries.iter().filter_map(of_entry).collect()
 }
 
 fn events_of(entry: &Entry) -> u64 {

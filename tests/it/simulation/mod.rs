@@ -12,6 +12,7 @@ mod check;
 mod batch;
 mod start;
 mod golden;
+mod mend;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -25,7 +26,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 55] = [
+const HAPPENS: [&str; 66] = [
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
@@ -78,9 +79,20 @@ const HAPPENS: [&str; 55] = [
     "patterns raised",
     "patterns cleared",
     "joined",
+    "sent to webhooks",
     "emitted",
     "emitted events in windows",
     "emitted events that nobody reads",
+    "letters retried",
+    "letters retried together",
+    "letters discarded",
+    "letters under way at a start",
+    "letters that another request mends",
+    "letters that were retried before",
+    "retries without answer, logged",
+    "retries counted",
+    "retries that became dead letters",
+    "discards logged",
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -92,6 +104,8 @@ fn simulate(seed: u64) -> Seen {
     world.run(CRASHES);
     check::requests_are_logged_once(&mut world);
     let outcome = check::store_is_as_the_model_says(&mut world);
+    let lines = check::all_lines(&world);
+    mend::letters_are_mended_once(&mut world, &outcome, &lines);
     check::applied_answers_are_true(&mut world, &outcome);
     check::another_run_is_identical(&world, &mut ChaCha8Rng::seed_from_u64(!seed));
     world.seen

@@ -89,7 +89,7 @@ pub struct Net {
     pub coordinator: Coordinator,
     pub ranks: Ranks,
     /// What the coordinator wants done and nobody has done yet.
-    pub cuts: VecDeque<Cut>,
+    pub cuts: VecDeque<(Cut, Vec<Offset>)>,
     pub emissions: VecDeque<Emission>,
     pub commits: VecDeque<Commit>,
     pub drafts: VecDeque<Draft>,
@@ -152,7 +152,7 @@ impl Net {
         for action in actions {
             match action {
                 Action::Send(worker, message) => self.ranks.send((0, worker + 1), &message),
-                Action::Log(cut) => self.cuts.push_back(cut),
+                Action::Log(cut, discards) => self.cuts.push_back((cut, discards)),
                 Action::Emit(emission) => self.emissions.push_back(*emission),
                 Action::Commit(commit) => self.commits.push_back(*commit),
                 Action::Checkpoint(draft) => self.drafts.push_back(*draft),

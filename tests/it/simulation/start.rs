@@ -7,6 +7,7 @@ use caudal::coordinator::gather::Draft;
 use caudal::coordinator::start::{StartError, meets, prepare};
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mends;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use caudal::log::disk::Disk;
 use caudal::log::{Recovered, Start as LogStart};
@@ -41,6 +42,7 @@ fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
         end: Offset(end),
         cuts,
         emits: Vec::new(),
+        mends: Mends::default(),
         ingest: Millis(77),
         truncated_bytes: 0,
     }

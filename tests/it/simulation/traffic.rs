@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use caudal::core::plan::{Plan, Rule, Source, TimeFormat, Unit, WindowKind};
+use caudal::core::row::DeadLetter;
 use caudal::core::units::{Micros, TopicId};
+use caudal::ingest::letters::Claim;
 use caudal::ingest::{Fate, Submission};
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -30,11 +32,20 @@ pub struct Request {
     pub lines: Vec<String>,
     pub answer: Answer,
     pub fates: Option<oneshot::Receiver<Vec<Fate>>>,
+    /// The dead letters that its lines are retries of, one each; otherwise empty.
+    pub retries: Vec<u64>,
+}
+
+/// A dead letter that is to be discarded.
+pub struct Discard {
+    pub letter: u64,
+    pub answer: Option<oneshot::Receiver<()>>,
 }
 
 #[derive(Default)]
 pub struct Client {
     pub requests: Vec<Request>,
+    pub discards: Vec<Discard>,
     lines: u64,
     /// (topic, id, time).
     recent: Vec<(usize, String, i64)>,
@@ -55,13 +66,45 @@ impl Client {
             .collect();
         let bytes: String = lines.iter().flat_map(|l| [l.as_str(), "\n"]).collect();
         let (applied, fates) = rng.random_bool(0.3).then(oneshot::channel).unzip();
-        self.requests.push(Request { lines, answer: Answer::Waiting, fates });
+        self.requests.push(Request { lines, answer: Answer::Waiting, fates, retries: Vec::new() });
         Submission {
             topic: one_topic.map(|t| TopicId(t as u16)),
             lines: Bytes::from(bytes),
             count: count as u32,
             applied,
+            retries: None,
         }
+    }
+
+    /// Letters of one topic are sent anew, one of them perhaps with another body.
+    pub fn retry(
+        &mut self,
+        plan: &Plan,
+        letters: &[DeadLetter],
+        claim: Claim,
+        now_ms: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Submission {
+        let topic = letters[0].topic.as_ref().map(|name| plan.topic(name).unwrap());
+        let lines: Vec<Vec<u8>> = match letters {
+            [_] if rng.random_bool(0.4) => {
+                self.lines += 1;
+                let of = topic.map_or(0, |topic| usize::from(topic.0));
+                vec![self.line(plan, of, topic.is_none(), now_ms, rng).into_bytes()]
+            }
+            letters => letters.iter().map(|letter| letter.body.clone()).collect(),
+        };
+        let (applied, fates) = rng.random_bool(0.3).then(oneshot::channel).unzip();
+        let (count, bytes) = (lines.len() as u32, lines.iter().flat_map(|l| [l.as_slice(), b"\n"]).flatten().copied());
+        let bytes: Bytes = bytes.collect();
+        let retries = letters.iter().map(|letter| letter.offset.0).collect();
+        self.requests.push(Request {
+            lines: lines.into_iter().map(text).collect(),
+            answer: Answer::Waiting,
+            fates,
+            retries,
+        });
+        Submission { topic, lines: bytes, count, applied, retries: Some(claim) }
     }
 
     fn line(&mut self, plan: &Plan, topic: usize, mixed: bool, now_ms: u64, rng: &mut ChaCha8Rng) -> String {
@@ -148,6 +191,11 @@ impl Client {
             _ => *[-1, 0, -62_135_596_800_000_000, 253_402_300_799_999_999].choose(rng).unwrap(),
         }
     }
+}
+
+/// The client's lines are all text.
+fn text(line: Vec<u8>) -> String {
+    String::from_utf8(line).unwrap()
 }
 
 /// The times within which patterns and joins look.

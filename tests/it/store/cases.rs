@@ -1,12 +1,14 @@
 //! What every store must do.
 
 use caudal::core::columns::{GroupValue, Reason};
+use caudal::core::mend::{Mended, Retry};
 use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, Value, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, Progress, Reader, Settled, Store, StoreError,
-    StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, OpenQuery, Progress, Reader, Settled, Store,
+    StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow, ViewQuery,
+    WindowQuery,
 };
 use uuid::Uuid;
 
@@ -34,6 +36,7 @@ pub const CASES: &[Case] = &[
     ("lineage in pages, and back from an event", lineage),
     ("dead letters, newest first", dead_letters),
     ("readers see whole commits while the next is written", whole_commits),
+    ("dead letters that were retried or discarded", mended),
 ];
 
 fn ids(rows: &[StoredRow]) -> Vec<u128> {
@@ -42,6 +45,11 @@ fn ids(rows: &[StoredRow]) -> Vec<u128> {
 
 fn letters(limit: u32) -> DeadLetterQuery {
     DeadLetterQuery { limit, ..DeadLetterQuery::default() }
+}
+
+/// A letter that nobody has retried.
+fn stored_letter(letter: DeadLetter) -> StoredLetter {
+    StoredLetter { letter, retried_as: None }
 }
 
 fn empty(bed: &Bed) {
@@ -72,7 +80,7 @@ fn read_back(bed: &Bed) {
     assert_eq!(stored.values, r#"{"n":3,"total":-12,"mean_age":1.5}"#);
     assert_eq!(stored, StoredRow::of(&plan(), &row));
     assert_eq!(reader.windows(&all()).unwrap(), [stored]);
-    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [topicless]);
+    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [stored_letter(topicless)]);
     assert_eq!(reader.event("a").unwrap(), events[..1]);
     assert_eq!(reader.event("b").unwrap(), events[1..]);
 }
@@ -170,7 +178,7 @@ fn absolute(bed: &Bed) {
     let mut reader = (bed.reader)();
     let stored = |row: &WindowRow| StoredRow::of(&plan(), row);
     assert_eq!(reader.windows(&all()).unwrap(), [stored(&revised), stored(&kept)]);
-    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [letter]);
+    assert_eq!(reader.dead_letters(&letters(10)).unwrap(), [stored_letter(letter)]);
     assert_eq!(reader.event("a").unwrap(), [event]);
 }
 
@@ -340,6 +348,7 @@ fn outbox(bed: &Bed) {
     let due = |at| DeliveryQuery { state: Some(DeliveryState::Waiting), due_by: time(at), ..ops() };
     assert_eq!(ids(&found(due(1_099))), [0; 0]);
     assert_eq!(ids(&found(due(1_100))), [3]);
+    assert_eq!(ids(&found(DeliveryQuery { due_by: time(1_100), ..all() })), [4, 3, 5], "what was tried least first");
     assert_eq!(ids(&found(DeliveryQuery { state: Some(DeliveryState::GivenUp), ..all() })), [5]);
 
     // A replay brings it again: it stays as it is.
@@ -452,6 +461,7 @@ fn hostile_text(bed: &Bed) {
         let stored = reader.window(Uuid::from_u128(u128::from(id))).unwrap().unwrap();
         let group: serde_json::Value = serde_json::from_str(&stored.group).unwrap();
         assert_eq!(group["region"], shown);
+        let letter = &letter.letter;
         assert_eq!((&letter.detail, letter.body.as_slice()), (&shown, text.as_bytes()));
         let events = reader.event(text).unwrap();
         assert_eq!(events.len(), 1, "{text:?}");
@@ -623,8 +633,8 @@ fn dead_letters(bed: &Bed) {
     let mut reader = (bed.reader)();
     let mut offsets = |query: &DeadLetterQuery| -> Vec<u64> {
         let found = reader.dead_letters(query).unwrap();
-        assert!(found.iter().all(|letter| expected.contains(letter)));
-        found.iter().map(|letter| letter.offset.0).collect()
+        assert!(found.iter().all(|stored| expected.contains(&stored.letter)));
+        found.iter().map(|stored| stored.letter.offset.0).collect()
     };
     let topic = |name: &str| DeadLetterQuery { topic: Some(name.to_owned()), ..letters(100) };
     let table: &[(DeadLetterQuery, &[u64])] = &[
@@ -670,4 +680,59 @@ fn whole_commits(bed: &Bed) {
             }
         }
     });
+}
+
+/// A query and a limit → the offsets, and how many there are without the limit.
+type Open = (OpenQuery, u32, &'static [u64], u64);
+
+fn mended(bed: &Bed) {
+    let mut store = (bed.store)();
+    let retry = |letter, event| Retry { letter: Offset(letter), event: Offset(event) };
+    let mends = |retried: &[(u64, u64)], discarded: &[u64]| Mended {
+        retried: retried.iter().map(|&(letter, event)| retry(letter, event)).collect(),
+        discarded: discarded.iter().copied().map(Offset).collect(),
+    };
+    let mut all: Vec<DeadLetter> = (0..10).map(|n| dead_letter(n, Reason::ALL[n as usize % 2])).collect();
+    all[4].topic = None;
+    all[6].topic = Some("emitted".to_owned());
+    store.commit(&Commit { dead_letters: all.clone(), ..commit(None, 1) }).unwrap();
+    // One comes and is retried and discarded at once, as merged epochs may have it; what is not there is left alone.
+    let own = dead_letter(20, Reason::Late);
+    let first = mends(&[(1, 30), (2, 31), (20, 32), (99, 33)], &[3, 20, 98]);
+    let with_own = |mended| Commit { dead_letters: vec![own.clone()], mended, ..commit(Some(1), 2) };
+    store.commit(&with_own(first)).unwrap();
+    store.commit(&Commit { mended: mends(&[], &[1]), ..commit(Some(2), 3) }).unwrap();
+
+    let mut reader = (bed.reader)();
+    let mut found = |retried: Option<bool>| -> Vec<(u64, Option<u64>)> {
+        let letters = reader.dead_letters(&DeadLetterQuery { retried, ..letters(100) }).unwrap();
+        assert!(letters.iter().all(|stored| all.contains(&stored.letter)), "{letters:?}");
+        letters.iter().map(|stored| (stored.letter.offset.0, stored.retried_as.map(|o| o.0))).collect()
+    };
+    let open = [9, 8, 7, 6, 5, 4, 0].map(|offset| (offset, None));
+    assert_eq!(found(Some(false)), open);
+    assert_eq!(found(Some(true)), [(2, Some(31))]);
+    assert_eq!(found(None).len(), 8);
+    let mut one = |offset| reader.dead_letter(Offset(offset)).unwrap().map(|stored| stored.retried_as.map(|o| o.0));
+    assert_eq!([0, 1, 2, 3, 20, 99].map(&mut one), [Some(None), None, Some(Some(31)), None, None, None]);
+
+    // Of the letters with the first reason 0, 4, 6 and 8 are open.
+    let query = OpenQuery { reason: Reason::ALL[0], topic: None, not_topics: Vec::new(), before: None };
+    let topic = |name: &str| Some(name.to_owned());
+    let incident = topic("security.incident");
+    let table: &[Open] = &[
+        (query.clone(), 9, &[0, 4, 6, 8], 4),
+        (query.clone(), 2, &[0, 4], 4),
+        (query.clone(), 0, &[], 4),
+        (OpenQuery { before: Some(Offset(8)), ..query.clone() }, 9, &[0, 4, 6], 3),
+        (OpenQuery { topic: incident, ..query.clone() }, 9, &[0, 8], 2),
+        (OpenQuery { not_topics: vec!["emitted".to_owned(), "other".to_owned()], ..query.clone() }, 9, &[0, 4, 8], 3),
+        (OpenQuery { topic: topic("emitted"), not_topics: vec!["emitted".to_owned()], ..query.clone() }, 9, &[], 0),
+        (OpenQuery { reason: Reason::Late, ..query }, 9, &[], 0),
+    ];
+    for (query, limit, expected, count) in table {
+        let offsets = reader.open_letters(query, *limit).unwrap();
+        assert_eq!(offsets.iter().map(|o| o.0).collect::<Vec<_>>(), *expected, "{query:?}");
+        assert_eq!(reader.count_open_letters(query).unwrap(), *count, "{query:?}");
+    }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::expression::{Expr, Literal};
 use caudal::core::ledger::Counts;
+use caudal::core::mend::Mended;
 use caudal::core::plan::{AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan, WebhookPlan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
@@ -189,6 +190,7 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
         outbox: Vec::new(),
         dead_letters,
         events,
+        mended: Mended::default(),
     }
 }
 

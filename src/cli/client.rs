@@ -1,0 +1,122 @@
+//! One HTTP connection to a running job, made anew when it breaks. What is asked, and whether it is asked again, is the subcommand's.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// sysexits.h: the job is not there; it refuses what it is asked.
+pub const EXIT_UNAVAILABLE: u8 = 69;
+pub const EXIT_REFUSED: u8 = 65;
+
+/// A job.
+pub struct Client {
+    authority: String,
+    /// Before each call's path.
+    prefix: String,
+    token: Option<String>,
+    answer_timeout: Duration,
+    answer_bytes_max: usize,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// What is asked of it; `kind` is the body's type.
+pub struct Call<'a> {
+    pub method: Method,
+    pub path: &'a str,
+    pub kind: Option<&'static str>,
+    pub body: Bytes,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub retry_after: Option<Duration>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn may_be_tried_again(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT
+        )
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the job answers {}: {}", self.status, self.body.escape_debug())
+    }
+}
+
+impl Client {
+    /// Of an answer at most `answer_bytes_max` are taken, and it must come within `answer_timeout`.
+    pub fn new(
+        url: &str,
+        token: Option<&str>,
+        answer_timeout: Duration,
+        answer_bytes_max: usize,
+    ) -> anyhow::Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        if uri.scheme_str() != Some("http") {
+            bail!("{url:?}: only http:// is spoken; put a TLS proxy's plain side here");
+        }
+        let host = uri.host().ok_or_else(|| anyhow!("{url:?} names no host"))?;
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let (prefix, token) = (uri.path().trim_end_matches('/').to_owned(), token.map(str::to_owned));
+        Ok(Self { authority, prefix, token, answer_timeout, answer_bytes_max, connection: None })
+    }
+
+    /// One try.
+    pub async fn ask(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {
+        let patience = self.answer_timeout;
+        let answer = timeout(patience, self.exchange(call)).await;
+        let answer = answer.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", patience.as_secs())));
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    async fn exchange(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {
+        let uri: Uri = format!("{}{}", self.prefix, call.path).parse()?;
+        let mut request = Request::builder().method(call.method.clone()).uri(uri).header(HOST, &self.authority);
+        if let Some(kind) = call.kind {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(call.body.clone()))?;
+        let connection = match self.connection.take().filter(|c| !c.is_closed()) {
+            Some(connection) => self.connection.insert(connection),
+            None => self.connection.insert(connect(&self.authority).await?),
+        };
+        connection.ready().await?;
+        read(connection.send_request(request).await?, self.answer_bytes_max).await
+    }
+}
+
+async fn connect(authority: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(authority).await.with_context(|| format!("cannot connect to {authority}"))?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    // Ends when the connection does; its error reaches the request that waits.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn read(response: Response<hyper::body::Incoming>, bytes_max: usize) -> anyhow::Result<Answer> {
+    let status = response.status();
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = Limited::new(response.into_body(), bytes_max).collect().await.map_err(|error| anyhow!(error))?;
+    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    Ok(Answer { status, retry_after: seconds.map(Duration::from_secs), body })
+}
