@@ -33,10 +33,10 @@ fn scenes(text: &str) -> Vec<Scene> {
             goes_on = line.ends_with('\\');
         } else if let Some(scene) = scenes.last_mut() {
             if goes_on {
-                scene.command += &format!("\n{line}");
+                scene.command.extend(["\n", line]);
                 goes_on = line.ends_with('\\');
             } else {
-                scene.said += &format!("{line}\n");
+                scene.said.extend([line, "\n"]);
             }
         }
     }
@@ -87,7 +87,9 @@ impl Story {
     /// The next ones, of which the README shows what they say.
     #[track_caller]
     fn shown(&mut self, parts: &[&str]) {
-        parts.iter().for_each(|part| drop(self.next(part)));
+        for part in parts {
+            drop(self.next(part));
+        }
     }
 
     #[track_caller]
