@@ -31,22 +31,21 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
-    // Only what is in 2000::/3 is global unicast; addresses that carry an IPv4 one are as public as that.
-    let [a, b, c, ..] = v6.segments();
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return is_public_v4(v4);
+    // Addresses that carry an IPv4 one are as public as that.
+    let carried = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x0064, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            is_public_v4(carried(high, low))
+        }
+        [first, second, ..] => is_global_unicast(first, second),
     }
-    if let [0x0064, 0xff9b, 0, 0, 0, 0, high, low] = v6.segments() {
-        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
-        return is_public_v4(Ipv4Addr::new(w, x, y, z));
-    }
-    if a == 0x2002 {
-        let ([b1, b2], [c1, c2]) = (b.to_be_bytes(), c.to_be_bytes());
-        return is_public_v4(Ipv4Addr::new(b1, b2, c1, c2));
-    }
+}
+
+/// Of an address that begins so.
+fn is_global_unicast(first: u16, second: u16) -> bool {
     // Teredo and what IETF protocols use; documentation.
-    let special = (a == 0x2001 && b < 0x0200) || (a, b) == (0x2001, 0x0db8) || (a == 0x3fff && b < 0x1000);
-    (0x2000..0x4000).contains(&a) && !special
+    let special = (first == 0x2001 && (second < 0x0200 || second == 0x0db8)) || (first == 0x3fff && second < 0x1000);
+    (0x2000..0x4000).contains(&first) && !special
 }
 
 /// The address that a URL names as it is, if it names none by a name that has to be looked up.

@@ -37,7 +37,7 @@ pub struct Emit {
 #[derive(Debug)]
 pub enum Written {
     Events { from: Vec<At<String>>, when: Option<At<String>> },
-    Join(Join),
+    Join(Box<Join>),
 }
 
 pub fn emits(node: &Node, faults: &mut Faulty) -> Vec<Emit> {
@@ -52,7 +52,7 @@ pub fn emits(node: &Node, faults: &mut Faulty) -> Vec<Emit> {
                 if let Some(node) = section.get("from") {
                     faults.note(node.place, "from: a join names its topics itself");
                 }
-                join(node, &section, faults).map(Written::Join)
+                join(node, &section, faults).map(|join| Written::Join(Box::new(join)))
             }
             None => Some(events(&section, faults)),
         };

@@ -68,7 +68,7 @@ fn stories(round: usize, now: Micros) -> Vec<(&'static str, Value)> {
     let answer = json!({"event_id": id("answer"), "timestamp": at, "correlation_id": correlation, "purchase_id": purchase,
         "user": "ana", "accepted": round % 6 < 4});
     let mut answer = answer.as_object().unwrap().clone();
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         answer.extend([("step".to_owned(), json!("seats")), ("seats".to_owned(), json!(["general-1"]))]);
         events.push(("purchase.answered", answer.into()));
     } else {
@@ -189,7 +189,9 @@ fn compare(pipelines: &Pipelines, outcome: &Outcome, reader: &mut dyn Reader) {
     }
     assert!(rows.len() > 50, "{} rows", rows.len());
     assert_eq!(stored.keys().collect::<BTreeSet<_>>(), rows.keys().collect());
-    rows.iter().for_each(|(id, row)| assert_eq!(stored[id], *row));
+    for (id, row) in &rows {
+        assert_eq!(stored[id], *row);
+    }
 
     let mut keys = 0;
     for (at, view) in plan.views.iter().enumerate() {

@@ -100,7 +100,10 @@ fn change(text: &str, other: &str, rng: &mut ChaCha8Rng) -> String {
     match rng.random_range(0..5) {
         0 => drop(own.remove(at)),
         1 => own.insert(at, own[at].clone()),
-        2 => own[at] = own.choose(rng).unwrap().clone(),
+        2 => {
+            let with = rng.random_range(0..own.len());
+            own.swap(at, with);
+        }
         3 => own[at] = pieces(other).choose(rng).cloned().unwrap_or_default(),
         _ => own.insert(at, (*SPLINTERS.choose(rng).unwrap()).to_owned()),
     }

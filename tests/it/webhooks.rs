@@ -328,7 +328,7 @@ fn each_alert_is_told_whatever_is_killed() {
             )
         });
         if round >= 2 {
-            job.kill_rank(if round == 2 { 0 } else { 1 });
+            job.kill_rank(usize::from(round != 2));
             job.wait_back();
         }
     }

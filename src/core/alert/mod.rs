@@ -287,7 +287,9 @@ impl OfAlert {
 
 fn put_key(key: &Key, into: &mut Vec<u8>) {
     put_count(key.len() as u64, into);
-    key.iter().for_each(|value| put_group_value(value, into));
+    for value in key {
+        put_group_value(value, into);
+    }
 }
 
 fn take_key(rest: &mut &[u8]) -> Result<Key, NotAPane> {

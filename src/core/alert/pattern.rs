@@ -14,7 +14,7 @@ use crate::core::view::{Moment, put_moment, take_moment};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counted {
     /// Those that count, in order, all after `anew`.
-    counted: Vec<Moment>,
+    moments: Vec<Moment>,
     /// The last event by which the count began anew.
     anew: Option<Moment>,
     active: Option<AlertRow>,
@@ -58,8 +58,8 @@ impl Counted {
         if mark.ends {
             self.begin_anew(ending, mark.moment);
         } else if self.active.is_none() && self.anew.is_none_or(|anew| anew < mark.moment) {
-            let at = self.counted.partition_point(|known| *known < mark.moment);
-            self.counted.insert(at, mark.moment);
+            let at = self.moments.partition_point(|known| *known < mark.moment);
+            self.moments.insert(at, mark.moment);
             if let Some((first, last)) = self.run(pattern) {
                 self.raise(ending, pattern, key, first, last);
             }
@@ -68,7 +68,7 @@ impl Counted {
 
     fn begin_anew(&mut self, ending: &mut Ending, moment: Moment) {
         self.anew = self.anew.max(Some(moment));
-        self.counted.retain(|known| *known > moment);
+        self.moments.retain(|known| *known > moment);
         if self.active.as_ref().is_some_and(|active| active.from <= moment.0) {
             let raised = self.active.as_ref().map_or(moment.0, |active| active.raised);
             ending.clear(&mut self.active, moment.0.max(ending.closing).max(raised));
@@ -77,12 +77,12 @@ impl Counted {
 
     /// Counts that can meet nothing that is still to come.
     fn forget(&mut self, pattern: &Pattern, closing: Micros) {
-        self.counted.retain(|(time, _)| !is_over(pattern, *time, closing));
+        self.moments.retain(|(time, _)| !is_over(pattern, *time, closing));
     }
 
     /// The first events that are enough, and close enough to each other: the first and the last of them.
     fn run(&self, pattern: &Pattern) -> Option<(Moment, Moment)> {
-        let mut runs = self.counted.windows(pattern.at_least).filter_map(|run| Some((*run.first()?, *run.last()?)));
+        let mut runs = self.moments.windows(pattern.at_least).filter_map(|run| Some((*run.first()?, *run.last()?)));
         runs.find(|((first, _), (last, _))| last.minus(pattern.within) <= *first)
     }
 
@@ -92,7 +92,7 @@ impl Counted {
         details.member("count", pattern.at_least);
         details.member("first", json::string(&time::format(first.0)));
         details.member("last", json::string(&time::format(last.0)));
-        self.counted.clear();
+        self.moments.clear();
         self.active = Some(ending.raise(AlertRow {
             alert_id: pattern_alert_id(name, &ending.alert.name, key, last),
             alert: ending.index,
@@ -119,7 +119,7 @@ impl Counted {
     }
 
     pub(super) fn deadlines(&self, pattern: &Pattern) -> Deadlines {
-        let newest = self.counted.last().copied().max(self.anew);
+        let newest = self.moments.last().copied().max(self.anew);
         let forget = match (&self.active, newest) {
             (Some(_), _) => None,
             (None, Some((time, _))) => Some(time.plus(pattern.within).plus(Micros(1))),
@@ -129,18 +129,20 @@ impl Counted {
     }
 
     pub(super) fn encode(&self, into: &mut Vec<u8>) {
-        put_count(self.counted.len() as u64, into);
-        self.counted.iter().for_each(|moment| put_moment(*moment, into));
+        put_count(self.moments.len() as u64, into);
+        for moment in &self.moments {
+            put_moment(*moment, into);
+        }
         into.push(u8::from(self.anew.is_some()));
         put_moment(self.anew.unwrap_or_default(), into);
         put_active(self.active.as_ref(), into);
     }
 
     pub(super) fn decode(alert: usize, key: &Key, rest: &mut &[u8]) -> Result<Self, NotAPane> {
-        let counted = (0..take_count(rest)?).map(|_| take_moment(rest)).collect::<Result<_, _>>()?;
+        let moments = (0..take_count(rest)?).map(|_| take_moment(rest)).collect::<Result<_, _>>()?;
         let [has_anew] = take(rest)?;
         let anew = take_moment(rest)?;
         let active = take_active(alert, key, rest)?;
-        Ok(Self { counted, anew: (has_anew != 0).then_some(anew), active })
+        Ok(Self { moments, anew: (has_anew != 0).then_some(anew), active })
     }
 }

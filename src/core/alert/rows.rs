@@ -168,7 +168,9 @@ impl Watched {
     pub(super) fn encode(&self, into: &mut Vec<u8>) {
         let History { values, average: (rows, mean, variance) } = &self.history;
         put_count(values.len() as u64, into);
-        values.iter().for_each(|value| into.extend_from_slice(&value.to_le_bytes()));
+        for value in values {
+            into.extend_from_slice(&value.to_le_bytes());
+        }
         into.extend_from_slice(&rows.to_le_bytes());
         into.extend_from_slice(&mean.to_le_bytes());
         into.extend_from_slice(&variance.to_le_bytes());
@@ -225,13 +227,12 @@ impl History {
             }
             Detector::Ewma { weight, .. } => {
                 let (rows, mean, variance) = self.average;
-                self.average = match rows {
-                    0 => (1, value, 0.0),
-                    _ => {
-                        let difference = value - mean;
-                        let step = weight * difference;
-                        (rows + 1, mean + step, (1.0 - weight) * (variance + difference * step))
-                    }
+                self.average = if rows == 0 {
+                    (1, value, 0.0)
+                } else {
+                    let difference = value - mean;
+                    let step = weight * difference;
+                    (rows + 1, mean + step, (1.0 - weight) * (variance + difference * step))
                 };
             }
         }

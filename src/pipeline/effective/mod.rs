@@ -242,7 +242,8 @@ fn emit(emit: &Emit) -> Item {
             entry("from", Item::List(from.iter().map(|topic| text(&topic.it)).collect())),
             entry("when", or(when.as_ref(), |sql| text(&sql.it), "of every event")),
         ],
-        Some(Written::Join(Join { sides, within })) => {
+        Some(Written::Join(join)) => {
+            let Join { sides, within } = &**join;
             let named = |of: fn(&Side) -> String| {
                 Item::Map(sides.iter().map(|side| (side.alias.it.clone(), text(&of(side)))).collect())
             };

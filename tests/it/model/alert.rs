@@ -44,7 +44,7 @@ enum Mark {
 pub struct Alert<'a> {
     plan: &'a Plan,
     number: usize,
-    alert: &'a AlertPlan,
+    of_plan: &'a AlertPlan,
     keys: BTreeMap<Vec<GroupValue>, Known>,
     /// The epoch's events by key.
     marks: BTreeMap<Vec<GroupValue>, BTreeMap<Moment, Mark>>,
@@ -93,16 +93,16 @@ pub fn happened(alert: &AlertPlan, told: &Told) -> &'static str {
 
 impl<'a> Alert<'a> {
     pub fn new(plan: &'a Plan, number: usize) -> Self {
-        Self { plan, number, alert: &plan.alerts[number], keys: BTreeMap::new(), marks: BTreeMap::new() }
+        Self { plan, number, of_plan: &plan.alerts[number], keys: BTreeMap::new(), marks: BTreeMap::new() }
     }
 
     pub fn is_pattern(&self) -> bool {
-        matches!(self.alert.rule, Rule::Pattern(_))
+        matches!(self.of_plan.rule, Rule::Pattern(_))
     }
 
     /// An event that the pipeline lets through.
     pub fn add(&mut self, moment: Moment, row: &Row) {
-        let Rule::Pattern(pattern) = &self.alert.rule else { return };
+        let Rule::Pattern(pattern) = &self.of_plan.rule else { return };
         let is = |column: usize| row.scalars[column] == Some(Scalar::Boolean(true));
         let key = &row.groups[pattern.key.column.0];
         let usable = match key {
@@ -135,7 +135,7 @@ impl<'a> Alert<'a> {
         }
         for (key, marks) in std::mem::take(&mut self.marks) {
             let told = by_key.entry(key.clone()).or_default();
-            if let Rule::Pattern(pattern) = &self.alert.rule {
+            if let Rule::Pattern(pattern) = &self.of_plan.rule {
                 let known = self.keys.entry(key.clone()).or_default();
                 known.counted.retain(|(time, _)| time.saturating_add(pattern.within.0) >= passed);
             }
@@ -143,7 +143,7 @@ impl<'a> Alert<'a> {
                 self.count(epoch, &key, moment, mark, passed, told);
             }
         }
-        let (alert, plan) = (self.alert, self.plan);
+        let (alert, plan) = (self.of_plan, self.plan);
         for (key, known) in &mut self.keys {
             let over = match &alert.rule {
                 Rule::Pattern(pattern) => known.lasts_until(pattern),
@@ -159,15 +159,15 @@ impl<'a> Alert<'a> {
     }
 
     fn judge(&mut self, epoch: u64, row: &Published, passed: i64) -> Vec<Told> {
-        let window = &self.plan.windows[self.alert.rule.window().unwrap()];
-        let step = step(self.plan, self.alert);
+        let window = &self.plan.windows[self.of_plan.rule.window().unwrap()];
+        let step = step(self.plan, self.of_plan);
         let known = self.keys.entry(row.place.1.clone()).or_default();
         let mut details = Map::new();
         let metrics = window.metrics.iter().zip(&row.values);
         let metrics: Map<String, Value> = metrics.map(|((name, _), value)| (name.clone(), of_metric(value))).collect();
         details.insert("metrics".to_owned(), metrics.into());
         details.insert("event_count".to_owned(), json!(row.event_count));
-        let stands = match &self.alert.rule {
+        let stands = match &self.of_plan.rule {
             Rule::Condition { when, .. } => is_true(when, window, &row.place, row.end, &row.values, row.event_count),
             Rule::Anomaly(anomaly) => {
                 let value = match row.values[anomaly.metric] {
@@ -206,10 +206,10 @@ impl<'a> Alert<'a> {
         } else if stands {
             let last_moment = row.end - 1;
             let raised = if row.closed { last_moment } else { passed.clamp(row.place.0, last_moment) };
-            let pipeline = &self.plan.pipelines[self.alert.pipeline].name;
+            let pipeline = &self.plan.pipelines[self.of_plan.pipeline].name;
             let of_row = metric_id(pipeline, &window.name, Micros(row.place.0), &row.place.1);
             let raised = Told {
-                id: row_alert_id(&self.alert.name, of_row, Epoch(epoch)),
+                id: row_alert_id(&self.of_plan.name, of_row, Epoch(epoch)),
                 alert: self.number,
                 key: row.place.1.clone(),
                 from: row.place.0,
@@ -229,7 +229,7 @@ impl<'a> Alert<'a> {
     }
 
     fn count(&mut self, epoch: u64, key: &[GroupValue], moment: Moment, mark: Mark, passed: i64, told: &mut Vec<Told>) {
-        let Rule::Pattern(pattern) = &self.alert.rule else { unreachable!("rows have no marks") };
+        let Rule::Pattern(pattern) = &self.of_plan.rule else { unreachable!("rows have no marks") };
         if moment.0.saturating_add(pattern.within.0) < passed {
             return;
         }
@@ -255,9 +255,9 @@ impl<'a> Alert<'a> {
         let Some((first, last)) = runs.into_iter().find(|(first, last)| last.0 - first.0 <= pattern.within.0) else {
             return;
         };
-        let pipeline = &self.plan.pipelines[self.alert.pipeline].name;
+        let pipeline = &self.plan.pipelines[self.of_plan.pipeline].name;
         let raised = Told {
-            id: pattern_alert_id(pipeline, &self.alert.name, key, (Micros(last.0), Offset(last.1))),
+            id: pattern_alert_id(pipeline, &self.of_plan.name, key, (Micros(last.0), Offset(last.1))),
             alert: self.number,
             key: key.to_vec(),
             from: first.0,
@@ -332,7 +332,7 @@ fn compare(anomaly: &Anomaly, before: &[f64], value: f64) -> Option<Compared> {
         }
     };
     let deviation = variance.sqrt();
-    let score = if value == mean {
+    let score = if value - mean == 0.0 {
         Some(0.0)
     } else if deviation == 0.0 {
         None
