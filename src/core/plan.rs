@@ -1,10 +1,15 @@
 //! A job's pipelines as the engine runs them: what `pipeline::plan` makes of the pipeline files. Immutable, shared by every rank.
 
+mod alerts;
+mod emits;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::core::expression::{Expr, Type};
 pub use crate::core::path::{FieldPath, Step};
+pub use crate::core::plan::alerts::{AlertPlan, Anomaly, Detector, Pattern, Rule, WebhookPlan};
+pub use crate::core::plan::emits::{BodyField, EmitPlan, JoinPlan, JoinSide, Source};
 use crate::core::schema::Schema;
 use crate::core::units::{Micros, TopicId};
 
@@ -193,169 +198,6 @@ pub struct ViewPlan {
     pub when: Option<ColumnId>,
     /// Whether each event's fields are kept too, not only the latest.
     pub history: bool,
-}
-
-/// When people, or programs, are to be told.
-#[derive(Clone, Debug)]
-pub struct AlertPlan {
-    /// The pipeline's place in `Plan::pipelines`.
-    pub pipeline: usize,
-    /// No other alert of the pipeline has it.
-    pub name: String,
-    pub rule: Rule,
-    /// Where it goes as an event when it is raised, and when it is cleared; other alerts of the pipeline may go there too.
-    pub topic: Option<TopicId>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Rule {
-    /// A condition on a window's rows, as `having` is.
-    Condition {
-        /// Its place in `Plan::windows`.
-        window: usize,
-        when: Expr,
-    },
-    Anomaly(Anomaly),
-    Pattern(Pattern),
-}
-
-/// A row whose value is far from those of the group's rows before it.
-#[derive(Clone, Copy, Debug)]
-pub struct Anomaly {
-    /// Its place in `Plan::windows`.
-    pub window: usize,
-    /// The place of the metric.
-    pub metric: usize,
-    /// How many rows must be known before one is judged.
-    pub history: usize,
-    pub detector: Detector,
-    /// How long after its last row a group's history is forgotten.
-    pub remember: Micros,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Detector {
-    /// By how many standard deviations of the last `history` values.
-    ZScore(f64),
-    /// Likewise, of an exponentially weighted moving average and variance.
-    Ewma { weight: f64, deviations: f64 },
-}
-
-/// So many events of a kind for one key within a time, without one of another kind between.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    /// Of kind Group.
-    pub key: GroupField,
-    /// Which events count; a column of kind Boolean.
-    pub count: ColumnId,
-    /// Which begin the count anew, and clear the alert; likewise.
-    pub unless: Option<ColumnId>,
-    pub at_least: usize,
-    pub within: Micros,
-    /// After how long the alert is cleared by itself.
-    pub lasts: Option<Micros>,
-}
-
-impl AlertPlan {
-    /// What its keys are made of; `windows` are the plan's.
-    #[must_use]
-    pub fn key_fields<'a>(&'a self, windows: &'a [WindowPlan]) -> &'a [GroupField] {
-        match &self.rule {
-            Rule::Pattern(pattern) => std::slice::from_ref(&pattern.key),
-            Rule::Condition { window, .. } | Rule::Anomaly(Anomaly { window, .. }) => {
-                windows.get(*window).map_or(&[], |window| window.group.as_slice())
-            }
-        }
-    }
-}
-
-impl Rule {
-    /// The window whose rows it looks at.
-    #[must_use]
-    pub fn window(&self) -> Option<usize> {
-        match self {
-            Self::Condition { window, .. } => Some(*window),
-            Self::Anomaly(anomaly) => Some(anomaly.window),
-            Self::Pattern(_) => None,
-        }
-    }
-}
-
-/// Somebody else's address, which is told of alerts.
-#[derive(Clone, Debug)]
-pub struct WebhookPlan {
-    /// The pipeline's place in `Plan::pipelines`.
-    pub pipeline: usize,
-    /// No other webhook of the pipeline has it.
-    pub name: String,
-    /// Places in `Plan::alerts`.
-    pub alerts: Vec<usize>,
-    /// As the file writes it: `${NAME}` stands for a variable of rank 0's environment.
-    pub url: String,
-    /// How long it is tried.
-    pub retry: Micros,
-}
-
-/// Events that are made of events.
-#[derive(Clone, Debug)]
-pub struct EmitPlan {
-    /// The pipeline's place in `Plan::pipelines`.
-    pub pipeline: usize,
-    /// The topic that it makes.
-    pub topic: TopicId,
-    pub source: Source,
-    pub body: Vec<BodyField>,
-}
-
-/// What events are made of.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// Each of one event.
-    Events {
-        /// The topics whose events it is made of, in ascending order.
-        from: Vec<TopicId>,
-        /// Of which events; a column of kind Boolean. None: of all.
-        when: Option<ColumnId>,
-    },
-    /// Each of two.
-    Join(JoinPlan),
-}
-
-/// Two events with one key that are close to each other in time.
-#[derive(Clone, Debug)]
-pub struct JoinPlan {
-    pub sides: [JoinSide; 2],
-    /// How far they may lie apart.
-    pub within: Micros,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct JoinSide {
-    /// Another one than the other side's.
-    pub topic: TopicId,
-    /// Of kind Group; an event in which it is null meets nothing.
-    pub key: ColumnId,
-    /// Of which events; a column of kind Boolean. None: of all.
-    pub when: Option<ColumnId>,
-}
-
-impl EmitPlan {
-    /// The body's fields that an event of this side gives.
-    pub fn of_side(&self, side: usize) -> impl Iterator<Item = &BodyField> {
-        self.body.iter().filter(move |field| field.side == side)
-    }
-}
-
-/// One field of an event that is emitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BodyField {
-    pub name: String,
-    /// Of any kind.
-    pub column: ColumnId,
-    /// The column holds moments, which are written as RFC 3339.
-    pub moment: bool,
-    /// Of which of a join's two events it is; 0 where there is but one.
-    pub side: usize,
 }
 
 /// What a condition on a row can name beside the group's fields and the metrics.
