@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::job::run_mpi;
 use crate::load::orderly;
 
-const EVENTS: u64 = 2_000_000;
+pub const EVENTS: u64 = 2_000_000;
 /// Both are run so often, in turn.
 const ROUNDS: usize = 5;
 
@@ -55,7 +55,7 @@ pub fn run(dir: &Path, pipeline_file: &Path, pipeline: &Pipelines) {
     fs::remove_file(&input).expect("the input");
 }
 
-fn generate(path: &Path, pipeline: &Pipelines) -> u64 {
+pub fn generate(path: &Path, pipeline: &Pipelines) -> u64 {
     let mut generator = Generator::new(pipeline, orderly(10_000.0)).expect("the pipeline's events can be generated");
     let mut file = BufWriter::new(File::create(path).expect("a file"));
     let mut bytes = 0;
@@ -70,7 +70,7 @@ fn generate(path: &Path, pipeline: &Pipelines) -> u64 {
 }
 
 /// Seconds by the batch's own clock, from its first look at the pipeline file to its last result.
-fn batch(dir: &Path, pipeline_file: &Path, input: &Path) -> f64 {
+pub fn batch(dir: &Path, pipeline_file: &Path, input: &Path) -> f64 {
     let output = run_mpi(3, &["batch", "--json", "--pipeline"])
         .arg(pipeline_file)
         .arg("--input")
@@ -101,7 +101,7 @@ fn decode_only(input: &Path) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -1,9 +1,10 @@
 //! End to end: `./run_mpi.sh bench` (or `cargo bench --bench end_to_end`). Real jobs under mpirun, loaded from this process.
 //!
 //! `live`: the highest rate whose backlog does not grow, then latencies at half of it. `batch`: two workers beside a single-threaded loop that
-//! only decodes the same lines. `idle`: what a job without events uses.
+//! only decodes the same lines. `language`: what windows, metrics, filters and open groups cost. `idle`: what a job without events uses.
 
 mod batch;
+mod language;
 mod job;
 mod load;
 
@@ -38,6 +39,9 @@ fn main() {
     let pipeline = bundle.pipelines().expect("a pipeline");
     if runs("batch") {
         batch::run(dir.path(), &path, &pipeline);
+    }
+    if runs("language") {
+        language::run(dir.path(), &path, &pipeline);
     }
     if runs("live") {
         live(dir.path(), &path, &pipeline);

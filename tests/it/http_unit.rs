@@ -300,7 +300,8 @@ fn bodies_become_events_with_dense_offsets() {
         assert_eq!(answer.json(), expected);
         next += count;
     }
-    assert_eq!(server.get("/ledger").json()["accepted"], next);
+    // What is on disk is told of a moment later.
+    crate::support::job::until("all are accepted", || server.get("/ledger").json()["accepted"] == next);
 }
 
 #[test]
