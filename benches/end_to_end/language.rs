@@ -1,6 +1,7 @@
 //! What the language costs: `caudal batch` with two workers over the same lines, with windows and metrics of several kinds, in turn. How long `check` takes for a file of
 //! 200 lines. What a group that is open takes in memory.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +74,8 @@ fn variant(pipeline_file: &Path, number: usize, windows: &str) -> PathBuf {
 fn check() {
     let mut text = "pipeline: p\ntopics: {t: {schema: t.json}}\ntime: {field: at}\nwindows:\n".to_owned();
     for window in 0..28 {
-        text += &format!(
+        let _ = write!(
+            text,
             "  w_{window}:\n    every: {{size: 1m, every: 10s}}\n    group: [region]\n    late: {{allow: 10s}}\n    metrics:\n      n: count()\n      \
              m: mean(CASE WHEN age > {window} THEN age * 2 ELSE score END)\n"
         );

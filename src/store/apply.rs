@@ -1,5 +1,7 @@
 //! The steps of a transaction that writes results, the same for every database: fence, move progress, put rows. It begins and ends none.
 
+use uuid::Uuid;
+
 use crate::core::ledger::Counts;
 use crate::core::mend::{Mended, Retry};
 use crate::core::plan::Plan;
@@ -8,7 +10,7 @@ use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::sql::{
     ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
 };
-use crate::store::{Commit, Progress, Settled, StoreError, StoredAlert, StoredRow};
+use crate::store::{Commit, DeliveryMend, Progress, Settled, StoreError, StoredAlert, StoredRow};
 
 const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, duplicate, filtered, invalid, late";
 
@@ -205,6 +207,19 @@ pub fn settle(tx: &mut impl Write, mine: Generation, settled: &Settled) -> Resul
     ];
     tx.execute(&Query::with(sql, params))?;
     Ok(())
+}
+
+/// Does this with something that was given up, in a transaction that has begun and that the caller commits.
+pub fn mend_delivery(tx: &mut impl Write, mine: Generation, id: Uuid, mend: DeliveryMend) -> Result<bool, StoreError> {
+    fence(tx, mine)?;
+    let what = match mend {
+        DeliveryMend::Retry => {
+            "UPDATE outbox SET state = 'waiting', attempts = 0, first_at = NULL, last_at = NULL, next_at = NULL"
+        }
+        DeliveryMend::Discard => "DELETE FROM outbox",
+    };
+    let sql = format!("{what} WHERE delivery_id = $1 AND state = 'given_up'");
+    Ok(tx.execute(&Query::with(sql, [Param::Uuid(id)]))? == 1)
 }
 
 fn view_name(plan: &Plan, view: usize) -> &str {

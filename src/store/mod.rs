@@ -105,6 +105,20 @@ pub trait Store: Send {
     /// # Errors
     /// As `claim`, and `Indeterminate`: it may be noted again.
     fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError>;
+
+    /// Does this with something in the outbox that was given up; gives whether there was such a thing.
+    ///
+    /// # Errors
+    /// As `settle`.
+    fn mend_delivery(&mut self, mine: Generation, id: Uuid, mend: DeliveryMend) -> Result<bool, StoreError>;
+}
+
+/// What is to be done with something that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMend {
+    /// It is tried again, as if it were new.
+    Retry,
+    Discard,
 }
 
 /// What has become of something that a webhook is to be sent.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::core::plan::Plan;
 use crate::core::units::Generation;
 use crate::store::sql::{Ask, Cell, Dialect, Param, Query, Row, Table, Write};
-use crate::store::{Commit, Progress, Settled, Store, StoreError, apply, schema};
+use crate::store::{Commit, DeliveryMend, Progress, Settled, Store, StoreError, apply, schema};
 
 /// How long a statement waits for another process that holds the write lock, before the store counts as away.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -81,6 +81,13 @@ impl Store for SqliteStore {
         let mut tx = begin(&mut self.connection)?;
         apply::settle(&mut tx, mine, settled)?;
         tx.commit().map_err(error)
+    }
+
+    fn mend_delivery(&mut self, mine: Generation, id: Uuid, mend: DeliveryMend) -> Result<bool, StoreError> {
+        let mut tx = begin(&mut self.connection)?;
+        let found = apply::mend_delivery(&mut tx, mine, id, mend)?;
+        tx.commit().map_err(error)?;
+        Ok(found)
     }
 }
 

@@ -29,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
@@ -124,6 +124,8 @@ fn router(web: Arc<Web>) -> Router {
         .route("/views/{view}/{key}/history", get(keyed::history))
         .route("/alerts", get(alerts::list))
         .route("/webhooks", get(webhooks::list))
+        .route("/webhooks/{id}", delete(webhooks::discard))
+        .route("/webhooks/{id}/retry", post(webhooks::retry))
         .route("/dead-letters", get(letters::list))
         .route("/dead-letters/retry", post(letters::retry_all))
         .route("/dead-letters/{id}", get(letters::one).delete(letters::discard))

@@ -1,17 +1,18 @@
-//! `GET /webhooks`: what is to be sent, was sent, or was given up.
+//! `GET /webhooks…`: what is to be sent, was sent, or was given up; that is tried again, or thrown away.
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::Uri;
+use hyper::{StatusCode, Uri};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::core::time;
-use crate::core::units::Epoch;
-use crate::store::{DeliveryQuery, DeliveryState, StoredDelivery};
-use crate::web::params::Params;
+use crate::core::units::{Epoch, Generation};
+use crate::store::{DeliveryMend, DeliveryQuery, DeliveryState, StoredDelivery};
+use crate::web::params::{Params, segment};
 use crate::web::problem::Problem;
 use crate::web::query::{cut_page, next_page};
 use crate::web::views::Raw;
@@ -19,6 +20,9 @@ use crate::web::{Web, json_answer};
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
+
+type Shared = State<Arc<Web>>;
+type Segment = Result<Path<String>, PathRejection>;
 
 #[derive(Serialize)]
 struct DeliveriesView<'a> {
@@ -40,6 +44,12 @@ struct DeliveryView<'a> {
     body: Raw<'a>,
 }
 
+#[derive(Serialize)]
+struct MendedView {
+    delivery_id: String,
+    state: &'static str,
+}
+
 impl<'a> DeliveryView<'a> {
     fn of(delivery: &'a StoredDelivery) -> Self {
         Self {
@@ -58,7 +68,7 @@ impl<'a> DeliveryView<'a> {
 }
 
 /// Newest first.
-pub async fn list(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Problem> {
+pub async fn list(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "webhook", "state", "limit", "after"])?;
     let plan = &web.app.pipeline.plan;
     let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
@@ -79,6 +89,44 @@ pub async fn list(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Pro
     let next =
         cut_page(&mut deliveries, limit).map(|last| next_page(&uri, "after", &format!("{}~{}", last.epoch.0, last.id)));
     Ok(json_answer(&DeliveriesView { deliveries: deliveries.iter().map(DeliveryView::of).collect(), next }))
+}
+
+/// Tries again what was given up.
+pub async fn retry(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
+    mend(&web, path, &uri, DeliveryMend::Retry).await
+}
+
+/// Throws away what was given up.
+pub async fn discard(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
+    mend(&web, path, &uri, DeliveryMend::Discard).await
+}
+
+async fn mend(web: &Web, path: Segment, uri: &Uri, mend: DeliveryMend) -> Result<Response, Problem> {
+    Params::none(uri)?;
+    let text = segment(path)?;
+    let none = || {
+        Problem::not_found(format!(
+            "nothing with the id {text:?} was given up: GET /webhooks?state=given_up lists what was"
+        ))
+    };
+    let id = Uuid::parse_str(&text).map_err(|_| none())?;
+    let generation = web.app.status.get().generation;
+    if generation == Generation(0) {
+        return Err(Problem::unavailable("the job is starting: ask again", 1));
+    }
+    let (target, plan) = (web.app.target.clone(), Arc::clone(&web.app.pipeline.plan));
+    let mended = tokio::task::spawn_blocking(move || target.store(&plan)?.mend_delivery(generation, id, mend)).await;
+    let found = mended.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the outbox could not be asked; see the log of rank 0")
+    })?;
+    if !found? {
+        return Err(none());
+    }
+    let state = match mend {
+        DeliveryMend::Retry => DeliveryState::Waiting.name(),
+        DeliveryMend::Discard => "discarded",
+    };
+    Ok(json_answer(&MendedView { delivery_id: id.to_string(), state }))
 }
 
 fn read_cursor(text: &str) -> Result<(Epoch, Uuid), Problem> {

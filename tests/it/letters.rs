@@ -275,13 +275,6 @@ fn ledger(client: &Client) -> [u64; 6] {
     ["accepted", "counted", "duplicate", "invalid", "late", "in_flight"].map(|f| ledger[f].as_u64().unwrap())
 }
 
-fn delete(client: &Client, path: &str) -> (u16, Value) {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let mut answer = agent.delete(format!("{}{path}", client.base)).call().expect("an answer");
-    let body = answer.body_mut().read_to_string().expect("a body");
-    (answer.status().as_u16(), serde_json::from_str(&body).expect("JSON"))
-}
-
 /// Retries and discards that were acknowledged survive `kill -9` of every rank, and a store that is made anew from the log.
 #[test]
 fn what_was_done_to_letters_survives_kills_and_a_new_store() {
@@ -317,7 +310,7 @@ fn what_was_done_to_letters_survives_kills_and_a_new_store() {
     assert_eq!((status, &answer["retried_as"]), (409, &json!(10)), "{answer}");
     // A late one's id is remembered: as it is, it would be a duplicate, and with another id it is late again.
     assert_eq!(client.post_json("/dead-letters/8/retry", "").0, 422);
-    assert_eq!(delete(client, "/dead-letters/4?ack=applied"), (200, json!({"discarded": 4})));
+    assert_eq!(client.delete("/dead-letters/4?ack=applied"), (200, json!({"discarded": 4})));
     assert_eq!(client.get("/dead-letters/4").0, 404);
     let (_, answer) = client.post_json("/dead-letters/8/retry?ack=applied", &thing("late", at, "32"));
     assert_eq!(answer["status"], "duplicate", "{answer}");
@@ -332,14 +325,14 @@ fn what_was_done_to_letters_survives_kills_and_a_new_store() {
         let fresh: Vec<u64> = post(client, "/events", &fresh).iter().map(|(offset, _)| *offset).collect();
         let (status, retried) = client.post_json(&format!("/dead-letters/{}/retry", fresh[0]), "");
         assert_eq!(status, 202, "{retried}");
-        assert_eq!(delete(client, &format!("/dead-letters/{}", fresh[1])).0, 202);
+        assert_eq!(client.delete(&format!("/dead-letters/{}", fresh[1])).0, 202);
         job.kill_rank(rank);
         job.wait_back();
         // Who asks again at once is told the same, whether or not it is committed by now.
         let (status, again) = client.post_json(&format!("/dead-letters/{}/retry", fresh[0]), "");
         assert_eq!((status, &again["retried_as"]), (409, &retried["retried_as"]), "rank {rank}: {again}");
         job.wait_settled();
-        let (status, _) = delete(client, &format!("/dead-letters/{}", fresh[1]));
+        let (status, _) = client.delete(&format!("/dead-letters/{}", fresh[1]));
         assert_eq!(status, 404, "rank {rank}");
         let retried = retried["retried_as"].as_u64().unwrap();
         expected.splice(0..0, [(retried, None), (fresh[2], None), (fresh[0], Some(retried))]);
@@ -354,7 +347,7 @@ fn what_was_done_to_letters_survives_kills_and_a_new_store() {
     let soon = expected.iter_mut().find(|(letter, _)| *letter == 3).unwrap();
     soon.1 = answer["items"][0]["retried_as"].as_u64();
     // One that was retried can be discarded too.
-    assert_eq!(delete(client, "/dead-letters/1?ack=applied").0, 200);
+    assert_eq!(client.delete("/dead-letters/1?ack=applied").0, 200);
     expected.retain(|(letter, _)| *letter != 1);
     assert_eq!(letters(client), expected);
     let before = ledger(client);
@@ -387,13 +380,13 @@ fn what_the_log_has_is_not_done_again_while_the_store_is_away() {
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (status, retried) = client.post_json("/dead-letters/0/retry", "");
     assert_eq!((status, &retried["retried_as"]), (202, &json!(3)), "{retried}");
-    assert_eq!(delete(client, "/dead-letters/1").0, 202);
+    assert_eq!(client.delete("/dead-letters/1").0, 202);
     job.kill_rank(0);
     job.wait_back();
     assert_eq!(letters(client), [(2, None), (1, None), (0, None)], "the store knows of nothing");
     let (status, again) = client.post_json("/dead-letters/0/retry", "");
     assert_eq!((status, &again["retried_as"]), (409, &json!(3)), "{again}");
-    assert_eq!(delete(client, "/dead-letters/1").0, 409);
+    assert_eq!(client.delete("/dead-letters/1").0, 409);
     let (_, rest) = client.post_json("/dead-letters/retry?reason=json", "");
     assert_eq!((&rest["items"][0]["dead_letter"], &rest["accepted"]), (&json!(2), &json!(1)), "{rest}");
     drop(writer);

@@ -10,9 +10,9 @@ use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, 
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, OpenQuery, Progress, Reader,
-    Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow,
-    ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, EventQuery, OpenQuery, Progress,
+    Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter,
+    StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -192,6 +192,23 @@ impl Store for MemoryStore {
         let Some(lost) = lost else { return Ok(()) };
         shared.away_calls = lost.then_away_calls;
         Err(StoreError::Indeterminate("the answer was lost, as the test said".to_owned()))
+    }
+
+    fn mend_delivery(&mut self, mine: Generation, id: Uuid, mend: DeliveryMend) -> Result<bool, StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        shared.tables.check_generation(mine)?;
+        shared.tables.generation = mine;
+        let outbox = &mut shared.tables.outbox;
+        let given_up = |known: &(Delivery, Option<Settled>)| {
+            known.1.as_ref().is_some_and(|settled| settled.state == DeliveryState::GivenUp)
+        };
+        let Some((delivery, _)) = outbox.get(&id).filter(|known| given_up(known)).cloned() else { return Ok(false) };
+        outbox.remove(&id);
+        if mend == DeliveryMend::Retry {
+            outbox.insert(id, (delivery, None));
+        }
+        Ok(true)
     }
 
     fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {

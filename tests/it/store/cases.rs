@@ -6,9 +6,9 @@ use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, Value, ViewC
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, DeliveryQuery, DeliveryState, OpenQuery, Progress, Reader, Settled, Store,
-    StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow, ViewQuery,
-    WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, OpenQuery, Progress, Reader,
+    Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow,
+    ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -359,8 +359,23 @@ fn outbox(bed: &Bed) {
     assert_eq!(ids(&found(DeliveryQuery { after: place, ..all() })), [5, 9]);
     assert_eq!(ids(&found(DeliveryQuery { after: place, newest_first: true, ..all() })), [3]);
 
+    // Only what was given up is mended.
+    let id = Uuid::from_u128;
+    let mut mend = |of, mend| store.mend_delivery(Generation(1), id(of), mend).unwrap();
+    assert_eq!([3, 4, 77].map(|of| mend(of, DeliveryMend::Retry)), [false; 3]);
+    assert_eq!([3, 4, 77].map(|of| mend(of, DeliveryMend::Discard)), [false; 3]);
+    assert!(mend(5, DeliveryMend::Retry));
+    let again = found(DeliveryQuery { state: Some(DeliveryState::Waiting), due_by: time(0), ..ops() });
+    let place = again.iter().position(|delivery| delivery.id == id(5)).unwrap();
+    assert_eq!((again[place].attempts, again[place].first, again[place].next), (0, None, None));
+    store.settle(Generation(1), &given_up).unwrap();
+    assert!(store.mend_delivery(Generation(1), id(5), DeliveryMend::Discard).unwrap());
+    assert_eq!(ids(&found(all())), [3, 4, 9]);
+
     store.claim(Generation(2)).unwrap();
     let stale = store.settle(Generation(1), &failed);
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+    let stale = store.mend_delivery(Generation(1), id(3), DeliveryMend::Discard);
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
 }
 

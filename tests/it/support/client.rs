@@ -65,6 +65,14 @@ impl Client {
         (status, value)
     }
 
+    pub fn delete(&self, path: &str) -> (u16, Value) {
+        let answer = self.agent.delete(format!("{}{path}", self.base)).call();
+        let mut answer = answer.unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
+        let text = answer.body_mut().read_to_string().unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
+        let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("DELETE {path}: {error}: {text}"));
+        (answer.status().as_u16(), value)
+    }
+
     /// All rows that `/windows` has for this query, over its pages.
     pub fn windows(&self, query: &str) -> Vec<Value> {
         let mut rows = Vec::new();
