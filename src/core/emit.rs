@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::core::columns::{Column, GroupValue};
 use crate::core::expression::Type;
 use crate::core::identity::{alert_event_id, delivery_id, emitted_id, joined_id, row_event_id};
-use crate::core::join::Fields;
 use crate::core::json::{self, Object};
 use crate::core::plan::{AlertPlan, BodyField, EmitPlan, GroupField, Plan};
 use crate::core::row::{AlertRow, Delivery, WindowRow};
@@ -33,6 +32,9 @@ pub struct Emitted {
     /// JSON, without a line's end.
     pub line: String,
 }
+
+/// What one of a join's two events gives to the body: of its side's fields, in their order, the JSON; None where it does not have one.
+pub type Fields = Arc<[Option<Arc<str>>]>;
 
 /// What an epoch has made, topic by topic, in the order in which it goes into the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

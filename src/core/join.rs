@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::core::emit::{Emitted, of_pair};
+use crate::core::emit::{Emitted, Fields, of_pair};
 use crate::core::encoding::{NotAPane, put_count, put_text, take, take_count, take_text};
 use crate::core::plan::{EmitPlan, JoinPlan, Plan, Source};
 use crate::core::units::Micros;
@@ -24,9 +24,6 @@ pub struct Half {
     pub moment: Moment,
     pub fields: Fields,
 }
-
-/// What the event gives to the body: of its side's fields, in their order, the JSON; None where it does not have one.
-pub type Fields = Arc<[Option<Arc<str>>]>;
 
 impl Half {
     /// Canonical bytes of (emit, key): the same for all that must meet at one owner.
