@@ -23,15 +23,19 @@ notification | mail) asks=ticket.purchased ;;
     ;;
 esac
 
-# The topic's events after an offset, the oldest first, one a line.
+# The topic's events after an offset, the oldest first, one a line. Pages come newest first: it ends at the first that has what was seen.
 news() {
-    local path="/events?topic=$asks&limit=$PAGE" page
+    local path="/events?topic=$asks&limit=$PAGE" page events oldest
     while [ -n "$path" ]; do
-        page=$(curl -sS --fail --retry 5 --retry-connrefused "$address$path")
-        printf '%s\n' "${page//'{"offset":'/$'\n{"offset":'}" | sed -n 's/^{"offset":\([0-9]*\),.*"event":\({.*}\),"metrics":.*/\1 \2/p' |
-            awk -v seen="$1" '$1 > seen'
+        page=$(curl -sS --fail --retry 5 --retry-connrefused "$address$path") || return
+        events=$(printf '%s\n' "${page//'{"offset":'/$'\n{"offset":'}" |
+            sed -n 's/^{"offset":\([0-9]*\),.*"event":\({.*}\),"metrics":.*/\1 \2/p')
+        [ -n "$events" ] || break
+        awk -v seen="$1" '$1 > seen' <<<"$events"
+        oldest=$(tail -n 1 <<<"$events")
+        [ "${oldest%% *}" -gt "$1" ] || break
         path=$(sed -n 's/.*"next":"\([^"]*\)"}$/\1/p' <<<"$page")
-    done | sort -n
+    done
 }
 
 # field NAME EVENT: of a text or a number, without its quotes.
@@ -60,6 +64,8 @@ topic() { case $service in purchase | payment) printf '%s.answered' "$service" ;
 seen=-1 answered=0
 while :; do
     answers=''
+    # All of it or nothing: an older page that cannot be had must not be passed over.
+    found=$(news "$seen") || { sleep "$PAUSE_SECONDS"; continue; }
     while read -r offset event; do
         purchase=$(field purchase_id "$event")
         answers+=$(printf '{"event_id":"%s-%s","timestamp":"%s","correlation_id":"%s","purchase_id":"%s","user":"%s",%s}' \
@@ -67,7 +73,7 @@ while :; do
             "$(field user "$event")" "$(says "$event")")$'\n'
         printf '%s answers %s\n' "$service" "$purchase"
         seen=$offset answered=$((answered + 1))
-    done < <(news "$seen")
+    done < <(sort -n <<<"$found" | grep .)
     if [ -n "$answers" ]; then
         curl -sS --fail --retry 5 --retry-connrefused -o /dev/null -H 'Content-Type: application/x-ndjson' \
             --data-binary "$answers" "$address/topics/$(topic)/events?ack=applied"

@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// While all that are left are being retried by others, they are asked for again after this …
 const LEFT_PAUSE: Duration = Duration::from_millis(200);
-/// … this often.
+/// … this often in a row.
 const LEFT_TRIES_MAX: u32 = 50;
 /// Of a detail in a line of the list.
 const DETAIL_CHARS_MAX: usize = 100;
@@ -184,11 +184,13 @@ impl Asking {
             let left = answer["left"].as_u64().unwrap_or_default();
             if left == 0 || (items.is_empty() && waited == LEFT_TRIES_MAX) {
                 self.print(&json!({ "retried": fates, "left": left }), all_retried)?;
-                return Ok(0);
+                return Ok(if left == 0 { 0 } else { EXIT_UNAVAILABLE });
             }
             if items.is_empty() {
                 waited += 1;
                 tokio::time::sleep(LEFT_PAUSE).await;
+            } else {
+                waited = 0;
             }
         }
     }

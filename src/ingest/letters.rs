@@ -99,6 +99,14 @@ impl Letters {
         Claim { of: Arc::clone(self), letters: claimed }
     }
 
+    /// How many of these have their retry or discard in the log, or on its way there for certain.
+    #[must_use]
+    pub fn logged(&self, letters: &[Offset]) -> usize {
+        let all = &self.lock().stages;
+        let is_logged = |letter: &&Offset| all.get(letter).is_some_and(|stage| !matches!(stage, Stage::Claimed));
+        letters.iter().filter(is_logged).count()
+    }
+
     /// What the log has beyond the store's progress, as a life begins.
     pub fn found(&self, mends: &Mends) {
         let all = &mut self.lock().stages;

@@ -190,7 +190,12 @@ impl Walk {
         if !follows || header.synced_up_to != place.at || header.generation < self.generation {
             return Err("a frame does not follow on the one before it");
         }
+        let mut discarded = None;
         for record in frame.records().ok_or("a frame has unknown records")? {
+            let is_its_cut = |epoch| matches!(&record, Record::Cut(cut) if cut.epoch == epoch);
+            if discarded.take().is_some_and(|epoch| !is_its_cut(epoch)) {
+                return Err("discards without their epoch's cut");
+            }
             match record {
                 Record::Slab(_) => {}
                 Record::Cut(cut) => self.cuts.push(cut),
@@ -203,8 +208,14 @@ impl Walk {
                     }
                     self.mends.retries.extend(retries);
                 }
-                Record::Discards(discards) => self.mends.discards.push(discards),
+                Record::Discards(discards) => {
+                    discarded = Some(discards.epoch);
+                    self.mends.discards.push(discards);
+                }
             }
+        }
+        if discarded.is_some() {
+            return Err("discards without their epoch's cut");
         }
         (self.end, self.crc) = (header.end(), frame.crc);
         (self.ingest, self.generation) = (header.ingest, header.generation);

@@ -35,7 +35,7 @@ const BATCH_MAX: u32 = 1_000;
 /// Bytes of their bodies, which are held in memory: a few slabs.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// A letter that another request holds, or a commit is about to change, may be asked for again after so many seconds.
+/// Where too many letters are under way, or a commit is about to change one, it may be asked for again after so many seconds.
 const BUSY_RETRY_AFTER: u32 = 1;
 
 type Shared = State<Arc<Web>>;
@@ -62,7 +62,7 @@ struct OneRetryView {
 #[derive(Serialize)]
 struct RetriesView {
     accepted: usize,
-    /// Letters that neither this request nor another one under way retries.
+    /// Letters that are open, and whose retry or discard is not in the log.
     left: u64,
     items: Vec<RetryView>,
 }
@@ -168,6 +168,8 @@ pub async fn retry_all(State(web): Shared, request: Request) -> Result<Response,
         }
     }
     drop(claim);
+    // What is in the log is held no longer.
+    drop(taken);
     if let Some(refusal) = refused.filter(|_| sent.is_empty()) {
         return Err(refusal.into());
     }
@@ -185,7 +187,13 @@ pub async fn discard(State(web): Shared, path: Segment, uri: Uri) -> Result<Resp
     let letter = offset(&segment(path)?)?;
     // A discard takes no room: whatever else events are refused for is no matter.
     refuse_while(web.app.ingest.closed().filter(|r| matches!(r, Refusal::Starting | Refusal::Draining)))?;
-    let claim = claim(&web, letter)?;
+    let claim = match web.app.ingest.letters().claim(letter) {
+        Err(Busy::Retried(event)) => {
+            let why = format!("its retry, event {event}, is not committed yet: discard it when it is");
+            return Err(Problem::unavailable(why, BUSY_RETRY_AFTER));
+        }
+        claimed => claimed.map_err(|busy| problem_of(letter, busy))?,
+    };
     read(&web, letter).await?;
     match timeout(APPLIED_MAX, claim.discard(applied)).await {
         Ok(Ok(())) => Ok(answer(applied, &json!({ "discarded": letter.0 }))),
@@ -202,7 +210,7 @@ pub async fn discard(State(web): Shared, path: Segment, uri: Uri) -> Result<Resp
 struct Batch {
     claim: Claim,
     taken: Vec<DeadLetter>,
-    /// Letters that are open and not under way, those taken included.
+    /// Letters that are open, those taken included, less those of which the log has more already.
     open: u64,
 }
 
@@ -211,7 +219,7 @@ impl Batch {
         let open = reader.count_open_letters(query)?;
         let oldest = reader.open_letters(query, BATCH_MAX)?;
         let claim = letters.claim_free(&oldest);
-        let under_way = oldest.len() - claim.letters().len();
+        let logged = letters.logged(&oldest);
         let (mut taken, mut bytes) = (Vec::new(), 0);
         for &letter in claim.letters() {
             // Read when it is claimed: another request may have retried it between.
@@ -222,7 +230,7 @@ impl Batch {
             }
             taken.push(letter);
         }
-        Ok(Self { claim, taken, open: open.saturating_sub(under_way as u64) })
+        Ok(Self { claim, taken, open: open.saturating_sub(logged as u64) })
     }
 }
 
@@ -312,7 +320,11 @@ async fn read(web: &Web, letter: Offset) -> Result<StoredLetter, Problem> {
 }
 
 fn claim(web: &Web, letter: Offset) -> Result<Claim, Problem> {
-    web.app.ingest.letters().claim(letter).map_err(|busy| match busy {
+    web.app.ingest.letters().claim(letter).map_err(|busy| problem_of(letter, busy))
+}
+
+fn problem_of(letter: Offset, busy: Busy) -> Problem {
+    match busy {
         Busy::Retried(event) => retried(letter, event),
         Busy::Claimed => {
             conflict(format!("another request is retrying or discarding the dead letter {letter} at this moment"))
@@ -322,7 +334,7 @@ fn claim(web: &Web, letter: Offset) -> Result<Claim, Problem> {
             "too many dead letters are being retried or discarded at once: try again later",
             BUSY_RETRY_AFTER,
         ),
-    })
+    }
 }
 
 /// Where its events are sent. A letter of which no topic is known names its own, or fails again.
