@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::core::emit::{Emitted, Fields, of_pair};
 use crate::core::encoding::{NotAPane, put_count, put_text, take, take_count, take_text};
 use crate::core::plan::{EmitPlan, JoinPlan, Plan, Source};
-use crate::core::units::Micros;
+use crate::core::units::{Micros, Offset};
 use crate::core::view::{Moment, put_moment, take_moment};
 
 /// Halves of one side and key that may wait at once; each that comes to the other side meets all of them. `docs/semantics.md`, "Joins".
@@ -146,7 +146,7 @@ impl Joins {
         let others = self.halves.get(half.emit).and_then(|halves| halves.keys.get(&half.key));
         let others = others.and_then(|of_key| of_key.get(1 - half.side));
         let (time, _) = half.moment;
-        let from = (time.minus(within), crate::core::units::Offset(0));
+        let from = (time.minus(within), Offset(0));
         let near = others.map(|others| others.range(from..).take_while(move |(at, _)| at.0 <= time.plus(within)));
         near.into_iter().flatten().map(|(at, fields)| (*at, fields))
     }

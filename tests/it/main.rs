@@ -13,6 +13,7 @@ mod aggregate;
 mod metrics;
 mod pipeline;
 mod chain;
+mod join;
 mod files;
 mod explain;
 mod fuzz;
