@@ -5,15 +5,16 @@ use std::sync::Arc;
 use caudal::core::join::{HALVES_MAX, Half, Joins};
 use caudal::core::plan::Plan;
 use caudal::core::units::{Micros, Offset};
-use caudal::pipeline::{Bundle, FileText};
 use serde_json::{Value, json};
+
+use crate::support::plan;
 
 const WITHIN: i64 = 2_000_000;
 /// Before any watermark.
 const EVERYTHING_IS_EXPECTED: Micros = Micros(i64::MIN);
 
-fn plan() -> Arc<Plan> {
-    let file = "\
+fn both() -> Arc<Plan> {
+    let text = "\
 pipeline: pairs
 topics: {left: {schema: half.json}, right: {schema: half.json}}
 id: id
@@ -21,11 +22,9 @@ time: {field: at, out_of_order: 0s}
 emit:
   both: {join: {l: left, r: right}, on: key, within: 2s, body: {l: l.id, r: r.id}}
 ";
-    let text = json!({"type": "string"});
-    let schema = json!({"type": "object", "properties": {"id": text, "key": text, "at": {"type": "string", "format": "date-time"}}});
-    let schemas = vec![("half.json".to_owned(), schema.to_string())];
-    let bundle = Bundle(vec![FileText { file: "pairs.yaml".to_owned(), text: file.to_owned(), schemas }]);
-    bundle.pipelines().unwrap_or_else(|faults| panic!("{faults}")).plan
+    let name = json!({"type": "string"});
+    let schema = json!({"type": "object", "properties": {"id": name, "key": name, "at": {"type": "string", "format": "date-time"}}});
+    plan::of_file(text, ("half.json", &schema))
 }
 
 fn half(side: usize, time: i64, offset: u64) -> Half {
@@ -53,7 +52,7 @@ fn named(left: u64, right: u64) -> (String, String) {
 fn within_is_inclusive_to_the_microsecond() {
     for (far, expected) in [(WITHIN, vec![named(1, 0)]), (WITHIN + 1, vec![])] {
         for time in [far, -far] {
-            let mut joins = Joins::new(plan());
+            let mut joins = Joins::new(both());
             assert_eq!(pairs(&mut joins, vec![half(1, 0, 0)], EVERYTHING_IS_EXPECTED), []);
             assert_eq!(pairs(&mut joins, vec![half(0, time, 1)], EVERYTHING_IS_EXPECTED), expected, "{time}");
         }
@@ -64,7 +63,7 @@ fn within_is_inclusive_to_the_microsecond() {
 #[test]
 fn a_half_is_forgotten_when_nothing_can_meet_it() {
     for (closing, kept) in [(WITHIN, 1), (WITHIN + 1, 0)] {
-        let mut joins = Joins::new(plan());
+        let mut joins = Joins::new(both());
         assert_eq!(pairs(&mut joins, vec![half(1, 0, 0)], Micros(closing)), []);
         assert_eq!(joins.iter().count(), kept, "{closing}");
         let expected = if kept == 1 { vec![named(1, 0)] } else { vec![] };
@@ -75,9 +74,9 @@ fn a_half_is_forgotten_when_nothing_can_meet_it() {
 /// Of one side and key a bounded number waits; those beyond it meet nothing, the others meet as if they were not there.
 #[test]
 fn halves_beyond_the_limit_meet_nothing() {
-    let mut joins = Joins::new(plan());
+    let mut joins = Joins::new(both());
     let limit = HALVES_MAX as u64;
-    let many = (0..limit + 1).map(|offset| half(0, 0, offset)).collect();
+    let many = (0..=limit).map(|offset| half(0, 0, offset)).collect();
     assert_eq!(pairs(&mut joins, many, EVERYTHING_IS_EXPECTED), []);
     assert_eq!(joins.iter().count(), HALVES_MAX);
     let met = pairs(&mut joins, vec![half(1, 0, limit + 1)], EVERYTHING_IS_EXPECTED);

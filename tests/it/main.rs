@@ -14,6 +14,7 @@ mod metrics;
 mod pipeline;
 mod chain;
 mod join;
+mod alert;
 mod files;
 mod explain;
 mod fuzz;

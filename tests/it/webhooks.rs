@@ -315,7 +315,7 @@ id: id
 time: {field: at, format: unix_ms, out_of_order: 0s, idle_after: 200ms}
 alerts:
   blocked: {key: user, count: NOT ok, unless: ok, at_least: 3, within: 1h}
-  brief:   {key: user, count: NOT ok, at_least: 3, within: 1h, for: 2s}
+  brief:   {key: user, count: NOT ok, at_least: 3, within: 1h, for: 63s}
 webhooks:
   ops:  {on: [blocked], url: \"${LOGIN_URL}\"}
   lost: {on: [brief], url: \"${LOST_URL}\", retry: 1ms}
@@ -382,8 +382,8 @@ fn each_alert_is_told_whatever_is_killed() {
         page["alerts"].as_array().unwrap().len() as u64
     };
     assert_eq!(alerts("alert=blocked&active=true"), USERS / 2);
-    // Nothing comes any more: silence alone moves the time on.
-    until("time clears what lasts two seconds", || alerts("alert=brief&active=false") == USERS);
+    // Nothing comes any more: these end three seconds after the last event, so silence alone clears them.
+    until("silence clears what lasts 63 seconds", || alerts("alert=brief&active=false") == USERS);
     assert_eq!(alerts("alert=brief&active=true"), 0);
     let first = job.client.json("/alerts?alert=brief&limit=40");
     let rest = job.client.json(first["next"].as_str().unwrap());

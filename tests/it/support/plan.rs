@@ -9,6 +9,8 @@ use caudal::core::plan::{
 };
 use caudal::core::schema::Schema;
 use caudal::core::units::{Micros, TopicId};
+use caudal::pipeline::{Bundle, FileText};
+use serde_json::Value;
 
 /// A topic whose events have an RFC 3339 time here and no id; nothing of it is out of order.
 pub fn topic(name: &str, schema: &str, time: &str) -> TopicPlan {
@@ -69,4 +71,11 @@ pub fn plan(name: &str, topics: Vec<TopicPlan>, columns: Vec<ColumnPlan>, window
         webhooks: Vec::new(),
         emits: Vec::new(),
     }
+}
+
+/// The plan of one pipeline file, whose topics all have one schema.
+pub fn of_file(text: &str, schema: (&str, &Value)) -> Arc<Plan> {
+    let schemas = vec![(schema.0.to_owned(), schema.1.to_string())];
+    let bundle = Bundle(vec![FileText { file: "pipeline.yaml".to_owned(), text: text.to_owned(), schemas }]);
+    bundle.pipelines().unwrap_or_else(|faults| panic!("{faults}")).plan
 }
