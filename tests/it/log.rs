@@ -146,6 +146,23 @@ fn what_was_appended_is_read_beside_the_writer_and_after_reopening_on_real_files
     assert_eq!(content_in(&log, recovered), content_of(frames.iter().flat_map(|(_, records)| records)));
 }
 
+/// Discards without their epoch's cut are in no log that was written by us: it is refused, with the reason.
+#[test]
+fn discards_that_stand_alone_are_refused() {
+    let cases =
+        [vec![discards(2, &[1])], vec![discards(2, &[1]), cut(3, 2, false)], vec![cut(2, 2, false), discards(2, &[1])]];
+    for bad in cases {
+        let disk = SimDisk::new(0);
+        let (mut log, _) = open(&disk).unwrap();
+        log.append(&[slab(0, 2, 1)], Millis(1)).unwrap();
+        log.append(&bad, Millis(2)).unwrap();
+        log.append(&[start(2)], Millis(3)).unwrap();
+        drop(log);
+        let error = open(&disk).err().expect("a refusal").to_string();
+        assert!(error.contains("discards without their epoch's cut"), "{error}");
+    }
+}
+
 const THREE_SEGMENTS_END: Offset = Offset(11);
 
 /// Three segments, each filled; the frames they hold.
