@@ -33,6 +33,7 @@ pub mod coordinator;
 pub mod wire;
 pub mod transport;
 pub mod worker;
+pub mod input;
 pub mod core;
 pub mod store;
 pub mod outbox;

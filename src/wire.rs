@@ -44,8 +44,10 @@ pub enum Message {
     Restore(Restore),
     Begin,
     Slab(WireSlab),
-    /// Batch: a byte range of an input for the worker to read itself; it then counts as a slab.
+    /// Batch: a part of an input for the worker to read itself; it then counts as a slab.
     Split(Split),
+    /// Batch: text of an input that rank 0 has read.
+    Chunk(WireChunk),
     /// `base`: the offset before which the epochs before it ended.
     EndEpoch {
         cut: WireCut,
@@ -158,7 +160,6 @@ pub struct WireSlab {
     count: u32,
     ingest_ms: u64,
     topic: Option<u16>,
-    by_bytes: bool,
     lines: Tail,
 }
 
@@ -180,15 +181,61 @@ impl<Context> Decode<Context> for Tail {
 
 bincode::impl_borrow_decode!(Tail);
 
-/// Lines that begin in `[start, end)` of a file, whose first byte has the offset `base` in the inputs laid end to end.
+/// A part of a file. Its first line or row has the position `at` in the inputs laid end to end.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Split {
     pub path: String,
     /// None: each event names its own.
     pub topic: Option<u16>,
-    pub start: u64,
-    pub end: u64,
-    pub base: u64,
+    pub at: u64,
+    pub part: Part,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Part {
+    /// Lines that begin in `[start, end)` of an NDJSON file; `at` is the position of the byte `start`.
+    Bytes { start: u64, end: u64 },
+    /// Rows of a row group of a Parquet file.
+    Rows { group: u32, first: u64, rows: u64 },
+}
+
+/// Whole records of one file.
+#[derive(Debug, Encode, Decode)]
+pub struct WireChunk {
+    pub topic: Option<u16>,
+    /// The position of the first record.
+    pub at: u64,
+    pub form: Form,
+    pub records: u32,
+    /// The only record, and why it is none.
+    pub refused: Option<String>,
+    text: Tail,
+}
+
+/// What records are written in.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Form {
+    Lines,
+    Csv { delimiter: u8, header: Vec<u8> },
+}
+
+impl WireChunk {
+    #[must_use]
+    pub fn new(
+        topic: Option<TopicId>,
+        at: Offset,
+        form: Form,
+        records: u32,
+        refused: Option<String>,
+        text: Bytes,
+    ) -> Self {
+        Self { topic: topic.map(|t| t.0), at: at.0, form, records, refused, text: Tail(text) }
+    }
+
+    #[must_use]
+    pub fn text(&self) -> Bytes {
+        self.text.0.clone()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Encode, Decode)]
@@ -266,7 +313,11 @@ pub struct WireError(pub(crate) String);
 /// The message's bytes.
 #[must_use]
 pub fn encode(message: &Message) -> Vec<u8> {
-    let tail = if let Message::Slab(slab) = message { slab.lines.0.as_ref() } else { &[] };
+    let tail = match message {
+        Message::Slab(slab) => slab.lines.0.as_ref(),
+        Message::Chunk(chunk) => chunk.text.0.as_ref(),
+        _ => &[],
+    };
     let mut bytes = Vec::with_capacity(HEAD_BYTES + tail.len());
     if let Err(error) = bincode::encode_into_std_write(message, &mut bytes, layout()) {
         panic!("every message has an encoding: {error}");
@@ -281,10 +332,11 @@ pub fn encode(message: &Message) -> Vec<u8> {
 /// If they are no whole message.
 pub fn decode(bytes: Vec<u8>) -> Result<Message, WireError> {
     let (mut message, read) = bincode::decode_from_slice(&bytes, layout()).map_err(|e| WireError(e.to_string()))?;
-    if let Message::Slab(slab) = &mut message {
-        slab.lines = Tail(Bytes::from(bytes).slice(read..));
-    } else if read < bytes.len() {
-        return Err(WireError(format!("{} bytes too many", bytes.len() - read)));
+    match &mut message {
+        Message::Slab(slab) => slab.lines = Tail(Bytes::from(bytes).slice(read..)),
+        Message::Chunk(chunk) => chunk.text = Tail(Bytes::from(bytes).slice(read..)),
+        _ if read < bytes.len() => return Err(WireError(format!("{} bytes too many", bytes.len() - read))),
+        _ => {}
     }
     Ok(message)
 }
@@ -300,7 +352,6 @@ impl From<&Slab> for WireSlab {
             count: slab.count,
             ingest_ms: slab.ingest.0,
             topic: slab.topic.map(|t| t.0),
-            by_bytes: slab.numbering == Numbering::Bytes,
             lines: Tail(slab.bytes.clone()),
         }
     }
@@ -314,7 +365,7 @@ impl From<WireSlab> for Slab {
             ingest: Millis(slab.ingest_ms),
             topic: slab.topic.map(TopicId),
             bytes: slab.lines.0,
-            numbering: if slab.by_bytes { Numbering::Bytes } else { Numbering::Dense },
+            numbering: Numbering::Dense,
         }
     }
 }

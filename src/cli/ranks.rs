@@ -6,6 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::core::keygroup::KEY_GROUPS;
+use crate::input;
 use crate::pipeline::Bundle;
 use crate::transport::idle::Idle;
 use crate::transport::local::network;
@@ -95,6 +96,9 @@ fn outlive_signals() -> std::io::Result<()> {
 fn abort_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if input::panics_are_caught() {
+            return;
+        }
         print(panic);
         end_all(Exit::Software);
     }));

@@ -10,6 +10,7 @@ use crate::core::epoch::Cut;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Millis, Offset, TopicId};
 use crate::wire::{Message, Open, WireError};
+use crate::worker::rows::DecodedSlab;
 use crate::worker::state::{State as Worker, To};
 
 /// What the pipelines make of these lines; every pane closes.
@@ -22,14 +23,10 @@ pub fn rehearse(plan: &Arc<Plan>, topic: Option<TopicId>, lines: Bytes) -> Resul
     let end = Offset(lines.len() as u64);
     let zero = Millis(0);
     let cut = Cut { epoch: Epoch(1), end, ingest: zero, up: zero, idle: Some(zero), emitted: Epoch(0) };
-    worker.read(Slab {
-        first_offset: Offset(0),
-        count: 0,
-        ingest: zero,
-        topic,
-        bytes: lines,
-        numbering: Numbering::Bytes,
-    });
+    let slab =
+        Slab { first_offset: Offset(0), count: 0, ingest: zero, topic, bytes: lines, numbering: Numbering::Bytes };
+    let decoded = worker.decoder().decode(&slab);
+    worker.take_decoded([DecodedSlab { slab, decoded }]);
     let mut round = InFlight::new(cut, Offset(0), 1);
     let end = Message::EndEpoch { cut: cut.into(), base: 0, checkpoint: None };
     for (_, message) in worker.step(To::Coordinator, end) {

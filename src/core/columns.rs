@@ -29,6 +29,8 @@ pub enum Numbering {
     /// Batch: first_offset + the position of the line's first byte in the slab. Blank lines may stand in it, and the last line may lack its `\n`;
     /// no future rule.
     Bytes,
+    /// Batch: first_offset + the line's number; no future rule.
+    Rows,
 }
 
 /// The valid events of one slab; all vectors have one entry an event, in order of offset.

@@ -28,6 +28,18 @@ impl FieldPath {
         Self(names.split('.').map(|name| Step::Name(name.to_owned())).collect())
     }
 
+    /// The path to a member of what this one leads to.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Self {
+        Self([self.0.as_slice(), &[Step::Name(name.to_owned())]].concat())
+    }
+
+    /// The path to the items of the array that this one leads to: to the first, as to any other.
+    #[must_use]
+    pub fn item(&self) -> Self {
+        Self([self.0.as_slice(), &[Step::Item(0)]].concat())
+    }
+
     /// The JSON pointer (RFC 6901) of the place.
     #[must_use]
     pub fn pointer(&self) -> String {

@@ -171,6 +171,20 @@ impl Views {
         changed.into_iter().filter_map(row).collect()
     }
 
+    /// Ends an epoch of which no rows are asked for.
+    pub fn pass(&mut self) {
+        self.changed.clear();
+    }
+
+    /// Ends the last epoch: the rows of all keys, in order.
+    pub fn finish_all(&mut self, epoch: Epoch) -> Vec<ViewRow> {
+        let keys = |(view, entries): (usize, &HashMap<Arc<str>, Entry, _>)| {
+            entries.keys().map(|key| (view, Arc::clone(key))).collect::<Vec<_>>()
+        };
+        self.changed = self.entries.iter().enumerate().flat_map(keys).collect();
+        self.finish(epoch)
+    }
+
     /// Number of keys kept.
     #[must_use]
     pub fn len(&self) -> usize {

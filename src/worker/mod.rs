@@ -1,5 +1,6 @@
 //! A rank that validates, deduplicates and aggregates. `state` decides, purely; `run` polls the transport and does what it says.
 
+pub mod readers;
 pub mod rows;
 pub mod ids;
 pub mod share;

@@ -1,23 +1,17 @@
 //! A worker's loop: polls the transport, steps the state, sends what it says. Rank 0 is the coordinator, rank w + 1 worker w.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::core::columns::{Numbering, Slab};
 use crate::core::plan::Plan;
-use crate::core::units::{Millis, Offset, TopicId};
+use crate::input::InputError;
 use crate::transport::idle::Idle;
 use crate::transport::process;
 use crate::transport::{Channel, Transport, TransportError};
-use crate::wire::{self, Message, Open, Split, WireError};
+use crate::wire::{self, Message, Open, WireError};
+use crate::worker::readers::Readers;
+use crate::worker::rows::DecodedSlab;
 use crate::worker::state::{State, To};
-
-/// How far past its end a split is read at a time to find the end of its last line.
-const TAIL_BYTES: usize = 64 << 10;
 
 /// A worker that hears nothing from rank 0 for so long ends itself: its job is gone, or is being replaced.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
@@ -47,6 +41,7 @@ pub fn run(
     let mut state: Option<State> = None;
     // From other workers, which rank 0 may have opened before this one. How many there can be is bounded by the epochs in flight.
     let mut early: Vec<(To, Message)> = Vec::new();
+    let mut readers = Readers::default();
     let mut heard = Instant::now();
     let mut live = false;
     loop {
@@ -70,7 +65,14 @@ pub fn run(
                 (message, None) if from != To::Coordinator => early.push((from, message)),
                 (message, None) => panic!("a coordinator's first message is Open, not {message:?}"),
                 (Message::Begin, Some(state)) => send(transport, vec![(To::Coordinator, ready(state))])?,
-                (Message::Split(split), Some(state)) => send(transport, read(state, &split))?,
+                (Message::Split(split), Some(state)) => {
+                    let read = readers.split(state.decoder(), &split);
+                    take_read(transport, state, read)?;
+                }
+                (Message::Chunk(chunk), Some(state)) => {
+                    let read = readers.chunk(state.plan(), state.decoder(), &chunk);
+                    take_read(transport, state, read)?;
+                }
                 (message, Some(state)) => send(transport, state.step(from, message))?,
             }
         } else if let Some(state) = state.as_mut().filter(|s| s.has_waiting()) {
@@ -95,6 +97,21 @@ fn opened(open: &Open, plan: impl Fn(&str) -> Result<Arc<Plan>, String>) -> Resu
     Ok(State::new(open, plan))
 }
 
+/// Batch: what was read of an input.
+fn take_read(
+    transport: &mut dyn Transport,
+    state: &mut State,
+    read: Result<Vec<DecodedSlab>, InputError>,
+) -> Result<(), TransportError> {
+    match read {
+        Ok(decoded) => {
+            state.take_decoded(decoded);
+            Ok(())
+        }
+        Err(error) => send(transport, vec![(To::Coordinator, Message::Failed { why: error.to_string() })]),
+    }
+}
+
 fn ready(state: &State) -> Message {
     Message::Ready { pid: std::process::id(), host: process::host(), facts: state.facts() }
 }
@@ -113,62 +130,6 @@ fn send(transport: &mut dyn Transport, out: Vec<(To, Message)>) -> Result<(), Tr
     Ok(())
 }
 
-/// Batch: reads a split's lines and decodes them.
-fn read(state: &mut State, split: &Split) -> Vec<(To, Message)> {
-    match read_lines(split) {
-        Ok((at, bytes)) => {
-            state.read(Slab {
-                first_offset: Offset(split.base + (at - split.start)),
-                count: 0,
-                ingest: Millis(0),
-                topic: split.topic.map(TopicId),
-                bytes: Bytes::from(bytes),
-                numbering: Numbering::Bytes,
-            });
-            state.decode()
-        }
-        Err(error) => vec![(To::Coordinator, Message::Failed { why: format!("{}: {error}", split.path) })],
-    }
-}
-
-/// The lines that begin in the split, whole, and where the first of them begins.
-fn read_lines(split: &Split) -> io::Result<(u64, Vec<u8>)> {
-    let mut file = File::open(&split.path)?;
-    // A line begins at `start` if the byte before it is a line end.
-    let from = split.start.saturating_sub(1);
-    file.seek(SeekFrom::Start(from))?;
-    let len = usize::try_from(split.end - from).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(len + TAIL_BYTES);
-    (&mut file).take(len as u64).read_to_end(&mut bytes)?;
-    if split.start > 0 {
-        let Some(line_end) = memchr::memchr(b'\n', &bytes) else { return Ok((split.end, Vec::new())) };
-        bytes.drain(..=line_end);
-        let first = from + line_end as u64 + 1;
-        if first >= split.end {
-            return Ok((split.end, Vec::new()));
-        }
-        finish_line(&mut file, &mut bytes)?;
-        return Ok((first, bytes));
-    }
-    finish_line(&mut file, &mut bytes)?;
-    Ok((0, bytes))
-}
-
-/// Reads on until the last line is whole.
-fn finish_line(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
-    while bytes.last().is_some_and(|&b| b != b'\n') {
-        let from = bytes.len();
-        let read = file.take(TAIL_BYTES as u64).read_to_end(bytes)?;
-        if read == 0 {
-            break;
-        }
-        if let Some(line_end) = memchr::memchr(b'\n', &bytes[from..]) {
-            bytes.truncate(from + line_end + 1);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -176,7 +137,7 @@ mod tests {
     use super::*;
     use crate::core::epoch::Cut;
     use crate::core::keygroup::KEY_GROUPS;
-    use crate::core::units::Epoch;
+    use crate::core::units::{Epoch, Millis, Offset};
     use crate::pipeline::Bundle;
     use crate::transport::local::{LocalTransport, network};
 

@@ -140,9 +140,19 @@ impl State {
         std::mem::take(&mut self.out)
     }
 
-    /// Takes a slab that the worker read by itself (batch).
-    pub fn read(&mut self, slab: Slab) {
-        self.waiting.push(slab);
+    /// Takes what the worker read and decoded by itself (batch).
+    pub fn take_decoded(&mut self, decoded: impl IntoIterator<Item = DecodedSlab>) {
+        self.decoded.extend(decoded);
+    }
+
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
     /// Decodes the slabs that wait, over all of the rank's cores, and returns their credit. The run loop calls this when no message is
@@ -215,6 +225,7 @@ impl State {
             Message::Panes { epoch, parts } => self.inbox(epoch).parts[from] = Some(parts),
             Message::Open(_)
             | Message::Split(_)
+            | Message::Chunk(_)
             | Message::Begin
             | Message::Close
             | Message::Ready { .. }
@@ -385,7 +396,14 @@ impl State {
             (true, Some(_)) => self.panes.finish(&cut, |_| Micros(i64::MAX)),
         };
         self.finished = epoch;
-        let views = self.views.finish(epoch);
+        let views = match (self.batch, cut.idle) {
+            (false, _) => self.views.finish(epoch),
+            (true, None) => {
+                self.views.pass();
+                Vec::new()
+            }
+            (true, Some(_)) => self.views.finish_all(epoch),
+        };
         // A batch raises no alerts.
         let alerts = if self.batch {
             Vec::new()

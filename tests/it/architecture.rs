@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whom each room knows: itself, and what begins with one of these. `cli`, and `main.rs` through it, tie all together.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("core", &[]),
     ("clock", &["core"]),
     ("wire", &["core"]),
@@ -15,9 +15,13 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("store", &["core"]),
     ("generate", &["core", "pipeline"]),
     ("transport", &["wire"]),
-    ("worker", &["core", "wire", "transport"]),
+    ("input", &["core"]),
+    ("worker", &["core", "wire", "transport", "input"]),
     ("ingest", &["core", "log", "clock"]),
-    ("coordinator", &["core", "wire", "transport", "log", "clock", "ingest", "store", "worker::state"]),
+    (
+        "coordinator",
+        &["core", "wire", "transport", "log", "clock", "ingest", "store", "input", "worker::rows", "worker::state"],
+    ),
     ("config", &["core", "pipeline", "store::target"]),
     ("outbox", &["core", "clock", "store"]),
     ("web", &["core", "clock", "config", "ingest", "store", "coordinator::status", "pipeline", "generate"]),

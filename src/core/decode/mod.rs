@@ -6,6 +6,7 @@ mod program;
 mod rows;
 mod value;
 mod walk;
+pub mod table;
 #[cfg(test)]
 mod tests;
 
@@ -102,6 +103,11 @@ impl Decoder {
         let mut rejects = Vec::new();
         for (offset, (start, length)) in lines(slab) {
             let line = slab.bytes.get(start as usize..(start + length) as usize).unwrap_or_default();
+            if slab.numbering == Numbering::Bytes && line.len() > FILE_LINE_BYTES_MAX {
+                let detail = format!("longer than {FILE_LINE_BYTES_MAX} bytes");
+                rejects.push(Reject { offset, topic: slab.topic, reason: Reason::Json, detail, line: (start, length) });
+                continue;
+            }
             let added = self.event(slab.topic, line, &mut scratch).and_then(|topic| {
                 let reader = self.reader(topic);
                 rows.add(topic, reader, line, &scratch.captures, offset, (start, length))
@@ -226,7 +232,7 @@ fn lines(slab: &Slab) -> impl Iterator<Item = (Offset, (u32, u32))> {
             let distance = match slab.numbering {
                 Numbering::Bytes if line.iter().all(u8::is_ascii_whitespace) => continue,
                 Numbering::Bytes => begin as u64,
-                Numbering::Dense => number,
+                Numbering::Dense | Numbering::Rows => number,
             };
             number += 1;
             // Slabs are far smaller than 4 GiB.
@@ -242,6 +248,9 @@ fn quoted(text: &[u8]) -> String {
     let end = text.char_indices().nth(QUOTED_CHARS_MAX).map(|(end, _)| end);
     format!("{:?}{}", text.get(..end.unwrap_or(text.len())).unwrap_or_default(), if end.is_some() { "…" } else { "" })
 }
+
+/// An event that a file holds has at most so many bytes; those that come over HTTP have a limit of their own (EVENT_BYTES_MAX).
+pub const FILE_LINE_BYTES_MAX: usize = 256 << 10;
 
 /// A refusal quotes no more of an event's text.
 const QUOTED_CHARS_MAX: usize = 100;

@@ -55,17 +55,7 @@ impl Schema {
     /// The type of the field at this path; None where the schema does not describe it.
     #[must_use]
     pub fn field(&self, path: &FieldPath) -> Option<FieldType> {
-        let mut place = self.resolve(&self.text)?;
-        for step in &path.0 {
-            let below = match step {
-                Step::Name(name) => place.get("properties")?.get(name)?,
-                Step::Item(item) => {
-                    let own = place.get("prefixItems").and_then(|items| items.get(*item as usize));
-                    own.or_else(|| place.get("items"))?
-                }
-            };
-            place = self.resolve(below)?;
-        }
+        let place = self.place(path)?;
         let kind = match place.get("type") {
             // A field that may also be null is what it is otherwise.
             Some(Value::Array(types)) => {
@@ -81,6 +71,32 @@ impl Schema {
             Some("boolean") => FieldType::Boolean,
             _ => FieldType::Other,
         })
+    }
+
+    /// Whether the schema says that the field at this path may be null; None where it does not describe the field.
+    #[must_use]
+    pub fn nullable(&self, path: &FieldPath) -> Option<bool> {
+        let null = Some("null");
+        Some(match self.place(path)?.get("type") {
+            Some(Value::Array(types)) => types.iter().any(|kind| kind.as_str() == null),
+            other => other.and_then(Value::as_str) == null,
+        })
+    }
+
+    /// What the schema says about the field at this path.
+    fn place(&self, path: &FieldPath) -> Option<&Value> {
+        let mut place = self.resolve(&self.text)?;
+        for step in &path.0 {
+            let below = match step {
+                Step::Name(name) => place.get("properties")?.get(name)?,
+                Step::Item(item) => {
+                    let own = place.get("prefixItems").and_then(|items| items.get(*item as usize));
+                    own.or_else(|| place.get("items"))?
+                }
+            };
+            place = self.resolve(below)?;
+        }
+        Some(place)
     }
 
     /// Whether the hot path's compiled check covers every keyword of the schema; if not, the crate judges each event.

@@ -8,6 +8,7 @@ use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::units::{Epoch, Millis, Offset};
 use caudal::wire::Message;
+use caudal::worker::rows::DecodedSlab;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -67,8 +68,9 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<Results> 
                     while ranks.busy_edges().contains(&(0, worker + 1)) {
                         assert!(ranks.deliver((0, worker + 1)).is_none(), "it is no message to the coordinator");
                     }
-                    ranks.workers[worker].read(piece);
-                    ranks.decode(worker);
+                    let worker = &mut ranks.workers[worker];
+                    let decoded = worker.decoder().decode(&piece);
+                    worker.take_decoded([DecodedSlab { slab: piece, decoded }]);
                 }
                 at = to;
             }

@@ -1,0 +1,115 @@
+//! `caudal batch`: files in, a table a window out.
+
+mod dry_run;
+mod inputs;
+mod output;
+mod progress;
+mod tables;
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::batch::dry_run::DryRun;
+use crate::cli::batch::inputs::FormatName;
+use crate::cli::batch::output::Output;
+use crate::cli::batch::progress::Progress;
+use crate::cli::batch::tables::OutputFormat;
+use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::ranks;
+use crate::coordinator::batch::{self, BatchError, Job};
+use crate::core::ledger::Counts;
+use crate::pipeline::Bundle;
+
+/// Reads events from files, each counted once, and writes a table for each window, `VIEW.view.ndjson` for each view, and `rejects.ndjson`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The pipeline file, or several.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pipeline: Vec<PathBuf>,
+    /// NDJSON, CSV (either plain, .gz or .zst) or Parquet files; a pattern may name several. Read in the order given, and by name within a pattern.
+    #[arg(long, value_name = "GLOB", required = true, num_args = 1..)]
+    input: Vec<String>,
+    /// What the inputs are written in, where their names do not say it.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<FormatName>,
+    /// The topic of all events; without it each event names its own in the topic field.
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
+    /// The folder of the results: made if it is missing, files in it are replaced.
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// What the tables are written as.
+    #[arg(long, value_name = "FORMAT", default_value = "csv")]
+    output_format: OutputFormat,
+    /// Only the first so many events.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Say what would be read, read its beginning, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the summary as JSON on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs this rank of the batch.
+///
+/// # Errors
+/// As `Exit` says; 65 for an input that cannot be read.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    ranks::run(&mut |transport, idle, _| {
+        let bundle = Bundle::read(&args.pipeline).or_exit(Exit::Usage)?;
+        let plan = bundle.pipelines().or_exit(Exit::Usage)?.plan;
+        let topic = args.topic.as_ref().map(|name| inputs::topic(&plan, name)).transpose()?;
+        let inputs = inputs::inputs(&args.input, topic, args.format)?;
+        let limit = if args.dry_run { Some(args.limit.unwrap_or(u64::MAX).min(dry_run::EVENTS)) } else { args.limit };
+        let text = bundle.to_text();
+        let job = Job { bundle: &text, plan: &plan, inputs: &inputs, limit };
+        let mut progress = Progress::new(inputs.iter().map(|input| input.bytes).sum());
+        let Some(dir) = args.output.as_ref().filter(|_| !args.dry_run) else {
+            let mut tried = DryRun::default();
+            batch::run(transport, idle, job, |round, places| {
+                tried.take(&round.results, places);
+                Ok(())
+            })
+            .map_err(failure)?;
+            tried.print(&inputs, args.json);
+            return Ok(());
+        };
+        let mut output = Output::create(dir)?;
+        batch::run(transport, idle, job, |round, places| {
+            progress.round(round.read_bytes, round.results.counts.total());
+            output.take(round.results, &inputs, places).map_err(BatchError::Output)
+        })
+        .map_err(failure)?;
+        let (counts, digest) = output.finish(&plan, args.output_format)?;
+        print_summary(counts, digest, progress.finish(), args.json);
+        Ok(())
+    })
+}
+
+fn failure(error: BatchError) -> Failure {
+    let exit = match error {
+        BatchError::Input(_) => Exit::Input,
+        BatchError::Output(_) => Exit::Damaged,
+        BatchError::Transport(_) | BatchError::Wire(_) => Exit::TryAgain,
+    };
+    Failure::new(exit, error)
+}
+
+fn print_summary(counts: Counts, digest: u64, seconds: f64, as_json: bool) {
+    let (events, Counts { counted, duplicate, filtered, invalid, late }) = (counts.total(), counts);
+    if as_json {
+        let summary = json!({
+            "events": events, "counted": counted, "duplicate": duplicate, "filtered": filtered, "invalid": invalid,
+            "late": late, "seconds": seconds, "digest": format!("{digest:016x}"),
+        });
+        println!("{summary}");
+    } else {
+        println!(
+            "{events} events in {seconds:.2} s: {counted} counted, {duplicate} duplicate, {filtered} filtered, \
+             {invalid} invalid, {late} late"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Where the results of a batch go: a folder of files.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::cli::batch::tables::OutputFormat;
+use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::coordinator::batch::Places;
+use crate::coordinator::gather::Results;
+use crate::core::ledger::Counts;
+use crate::core::plan::Plan;
+use crate::core::row::{DeadLetter, ViewRow, WindowRow};
+use crate::core::time;
+use crate::input::Input;
+
+/// What has come so far. Rejects are written as they come, all else at the end.
+pub struct Output {
+    dir: PathBuf,
+    rejects: BufWriter<File>,
+    rows: Vec<WindowRow>,
+    views: Vec<ViewRow>,
+    counts: Counts,
+}
+
+impl Output {
+    /// # Errors
+    /// 74 if the folder cannot be made or written to.
+    pub fn create(dir: &Path) -> Result<Self, Failure> {
+        let rejects = fs::create_dir_all(dir).and_then(|()| File::create(dir.join("rejects.ndjson")));
+        let rejects = rejects.map_err(|error| unwritten(dir, &error)).or_exit(Exit::Damaged)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            rejects: BufWriter::new(rejects),
+            rows: Vec::new(),
+            views: Vec::new(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Takes a round's results.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn take(&mut self, results: Results, inputs: &[Input], places: &Places) -> io::Result<()> {
+        self.counts += results.counts;
+        self.rows.extend(results.rows);
+        self.views.extend(results.views);
+        let rejects = &mut self.rejects;
+        results.dead_letters.iter().try_for_each(|letter| writeln!(rejects, "{}", reject(letter, inputs, places)))
+    }
+
+    /// Writes the rest: gives the counts and a digest of all rows.
+    ///
+    /// # Errors
+    /// 74.
+    pub fn finish(mut self, plan: &Plan, format: OutputFormat) -> Result<(Counts, u64), Failure> {
+        self.write(plan, format).map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
+        Ok((self.counts, digest(&self.rows)))
+    }
+
+    fn write(&mut self, plan: &Plan, format: OutputFormat) -> io::Result<()> {
+        self.rejects.flush()?;
+        self.rows.sort_by(|a, b| (a.window, a.start, &a.group).cmp(&(b.window, b.start, &b.group)));
+        for (index, window) in plan.windows.iter().enumerate() {
+            let rows: Vec<&WindowRow> = self.rows.iter().filter(|row| row.window == index).collect();
+            // Windows of several pipelines may be called alike.
+            let of_pipeline = match plan.pipelines.as_slice() {
+                [_] => String::new(),
+                _ => format!("{}_", plan.pipeline_of(window).name),
+            };
+            format.write(&self.dir.join(format!("{of_pipeline}{}.{}", window.name, format.ending())), window, &rows)?;
+        }
+        self.views.sort_by(|a, b| (a.view, &a.key).cmp(&(b.view, &b.key)));
+        for (index, view) in plan.views.iter().enumerate() {
+            let rows = self.views.iter().filter(|row| row.view == index);
+            // A name has no dot: whatever the view is called, this is not `rejects.ndjson`.
+            write_view(&self.dir.join(format!("{}.view.ndjson", view.name)), rows)?;
+        }
+        Ok(())
+    }
+}
+
+/// For people.
+pub fn unwritten(dir: &Path, error: &io::Error) -> String {
+    format!("--output {}: {error}; make room or name another folder, and run the batch again", dir.display())
+}
+
+/// Of the rows' digests, whatever their order.
+fn digest(rows: &[WindowRow]) -> u64 {
+    let mut digests: Vec<(u128, u64)> = rows.iter().map(|row| (row.metric_id.as_u128(), row.digest)).collect();
+    digests.sort_unstable();
+    let bytes: Vec<u8> = digests
+        .into_iter()
+        .flat_map(|(id, digest)| [id.to_le_bytes().as_slice(), &digest.to_le_bytes()].concat())
+        .collect();
+    xxhash_rust::xxh3::xxh3_64(&bytes)
+}
+
+/// One line of `rejects.ndjson`. Bytes that are no UTF-8 are replaced.
+fn reject(letter: &DeadLetter, inputs: &[Input], places: &Places) -> serde_json::Value {
+    let (input, position) = places.find(letter.offset);
+    json!({
+        "input": inputs.get(input).map(|input| input.path.as_str()),
+        "position": position,
+        "topic": letter.topic,
+        "reason": letter.reason.name(),
+        "detail": letter.detail,
+        "body": String::from_utf8_lossy(&letter.body),
+    })
+}
+
+/// One line a key, ordered by key. The value goes in as it stands.
+fn write_view<'a>(path: &Path, rows: impl Iterator<Item = &'a ViewRow>) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    for ViewRow { key, value, events, time, .. } in rows {
+        let (key, time) = (json!(key.as_ref()), json!(time::format(*time)));
+        writeln!(out, r#"{{"key":{key},"value":{value},"events":{events},"time":{time}}}"#)?;
+    }
+    out.flush()
+}

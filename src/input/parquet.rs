@@ -1,0 +1,123 @@
+//! Parquet: row groups, or runs of rows in them, as Arrow batches.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow_array::RecordBatch;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+
+use crate::core::decode::table;
+use crate::input::InputError;
+
+/// Rows of a batch: enough that what a batch costs does not count, few enough for the cache.
+const BATCH_ROWS: usize = 4_096;
+/// A row group that says that it unpacks to more is refused.
+const GROUP_BYTES_MAX: i64 = 8 << 30;
+
+/// A file's row groups in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Groups(pub Vec<Group>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub rows: u64,
+    /// In the file.
+    pub bytes: u64,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct Table {
+    path: String,
+    file: File,
+    metadata: ArrowReaderMetadata,
+}
+
+/// # Errors
+/// As `Table::open`.
+pub fn groups(path: &str) -> Result<Groups, InputError> {
+    let table = Table::open(path)?;
+    let mut groups = Vec::new();
+    for (number, group) in table.metadata.metadata().row_groups().iter().enumerate() {
+        if group.total_byte_size() > GROUP_BYTES_MAX {
+            return Err(table.unreadable(format!(
+                "row group {number} unpacks to {} bytes; there may be {GROUP_BYTES_MAX}",
+                group.total_byte_size()
+            )));
+        }
+        let (Ok(rows), Ok(bytes)) = (u64::try_from(group.num_rows()), u64::try_from(group.compressed_size())) else {
+            return Err(table.unreadable(format!("row group {number} has an impossible size")));
+        };
+        groups.push(Group { rows, bytes });
+    }
+    Ok(Groups(groups))
+}
+
+impl Table {
+    /// Reads the file's footer.
+    ///
+    /// # Errors
+    /// `Io`; `Unreadable` where it is no Parquet file, is damaged, or has columns that no event can have.
+    pub fn open(path: &str) -> Result<Self, InputError> {
+        let file = File::open(path).map_err(|error| InputError::Io { path: path.to_owned(), error })?;
+        let unreadable = |why: String| InputError::Unreadable { path: path.to_owned(), why };
+        // What the writer's Arrow types were is not asked: the Parquet types say what the values are.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata =
+            guarded(|| ArrowReaderMetadata::load(&file, options).map_err(|e| e.to_string())).map_err(unreadable)?;
+        table::readable(metadata.schema()).map_err(unreadable)?;
+        Ok(Self { path: path.to_owned(), file, metadata })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The batches of a run of a row group's rows, in order.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn read(&self, group: usize, first: u64, rows: u64) -> Result<Vec<RecordBatch>, InputError> {
+        let file = self.file.try_clone().map_err(|error| InputError::Io { path: self.path.clone(), error })?;
+        let read = || {
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+            let builder = builder.with_row_groups(vec![group]).with_batch_size(BATCH_ROWS);
+            // A row group has fewer rows than memory has bytes.
+            let reader =
+                builder.with_offset(first as usize).with_limit(rows as usize).build().map_err(|e| e.to_string())?;
+            reader.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())
+        };
+        let batches = guarded(read).map_err(|why| self.unreadable(format!("row group {group}: {why}")))?;
+        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if found as u64 != rows {
+            return Err(self.unreadable(format!(
+                "row group {group} has {found} of the {rows} rows that it should have from row {first} on"
+            )));
+        }
+        Ok(batches)
+    }
+
+    fn unreadable(&self, why: String) -> InputError {
+        InputError::Unreadable { path: self.path.clone(), why }
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread is caught: it is then no reason to end the process.
+#[must_use]
+pub fn panics_are_caught() -> bool {
+    GUARDED.get()
+}
+
+/// A damaged file must not end the process, whatever the library makes of it.
+fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    GUARDED.set(true);
+    let read = catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(false);
+    read.unwrap_or_else(|_| Err("it is damaged: reading it panicked".to_owned()))
+}

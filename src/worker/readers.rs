@@ -1,0 +1,88 @@
+//! Batch: reads the parts of inputs that a worker is given, and decodes them over the rank's cores.
+
+use rayon::prelude::*;
+
+use crate::core::columns::Reason;
+use crate::core::decode::{Decoded, Decoder};
+use crate::core::plan::Plan;
+use crate::core::units::{Offset, TopicId};
+use crate::input::{self, InputError, Layout, Lines, Records, Table};
+use crate::wire::{Form, Part, Split, WireChunk};
+use crate::worker::rows::DecodedSlab;
+
+/// What is kept from one part to the next: parts of one file mostly come together.
+#[derive(Debug, Default)]
+pub struct Readers {
+    table: Option<Table>,
+    layout: Option<(Form, Layout)>,
+}
+
+impl Readers {
+    /// # Errors
+    /// `InputError`.
+    pub fn split(&mut self, decoder: &Decoder, split: &Split) -> Result<Vec<DecodedSlab>, InputError> {
+        let (topic, at) = (split.topic.map(TopicId), Offset(split.at));
+        match split.part {
+            Part::Bytes { start, end } => {
+                Ok(vec![decode(decoder, input::read_range(&split.path, topic, start, end, at)?)])
+            }
+            Part::Rows { group, first, rows } => {
+                let batches = self.table(&split.path)?.read(group as usize, first, rows)?;
+                let starts = batches.iter().scan(at.0, |next, batch| {
+                    let start = *next;
+                    *next += batch.num_rows() as u64;
+                    Some(Offset(start))
+                });
+                let placed: Vec<_> = starts.zip(&batches).collect();
+                let decoded = placed.into_par_iter().map(|(start, batch)| {
+                    let (slab, decoded) = decoder.decode_table(batch, start, topic);
+                    DecodedSlab { slab, decoded }
+                });
+                Ok(decoded.collect())
+            }
+        }
+    }
+
+    /// # Errors
+    /// `InputError`.
+    pub fn chunk(&mut self, plan: &Plan, decoder: &Decoder, chunk: &WireChunk) -> Result<Vec<DecodedSlab>, InputError> {
+        let (topic, at) = (chunk.topic.map(TopicId), Offset(chunk.at));
+        let records = Records { text: chunk.text(), count: chunk.records, refused: chunk.refused.clone() };
+        let lines = match &chunk.form {
+            Form::Lines => input::lines_of(topic, &records, at),
+            Form::Csv { delimiter, header } => {
+                if self.layout.as_ref().is_none_or(|(form, _)| *form != chunk.form) {
+                    let layout = Layout::of(plan, header, *delimiter);
+                    // The coordinator made one of the same header before.
+                    let layout = layout.unwrap_or_else(|why| panic!("a header was taken that is none: {why}"));
+                    self.layout = Some((chunk.form.clone(), layout));
+                }
+                let Some((_, layout)) = &self.layout else { panic!("a layout has just been made") };
+                layout.lines(plan, topic, &records, at)
+            }
+        };
+        Ok(vec![decode(decoder, lines)])
+    }
+
+    fn table(&mut self, path: &str) -> Result<&Table, InputError> {
+        let table = match self.table.take() {
+            Some(table) if table.path() == path => table,
+            _ => Table::open(path)?,
+        };
+        Ok(self.table.insert(table))
+    }
+}
+
+fn decode(decoder: &Decoder, Lines { slab, refused }: Lines) -> DecodedSlab {
+    let mut decoded: Decoded = decoder.decode(&slab);
+    // What is known of a record from before says more than that its line is no event.
+    for (row, why) in refused {
+        let offset = Offset(slab.first_offset.0 + u64::from(row));
+        if let Ok(at) = decoded.rejects.binary_search_by_key(&offset, |reject| reject.offset)
+            && let Some(reject) = decoded.rejects.get_mut(at)
+        {
+            (reject.reason, reject.detail) = (Reason::Json, why);
+        }
+    }
+    DecodedSlab { slab, decoded }
+}
