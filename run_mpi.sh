@@ -214,13 +214,20 @@ supervise() {
     done
 }
 
-# A subcommand that ends by itself: not started again; a stop kills it.
-once() {
+# A batch: it ends by itself; one that was killed goes on from where it kept its state. A stop kills it.
+until_done() {
+    local attempt
     exec 3<&0
-    launch "${mpirun[@]}" "$caudal" "$@"
-    trap 'clear_job' INT TERM HUP
-    attend
-    exit "$code"
+    trap 'stops=1; clear_job' INT TERM HUP
+    for ((attempt = 1; ; attempt++)); do
+        launch "${mpirun[@]}" "$caudal" "$@"
+        attend
+        case $code in
+            0 | 2 | 64 | 65 | 66 | 69 | 70 | 74 | 77 | 78) exit "$code" ;;
+        esac
+        [ $stops -eq 0 ] && [ "$attempt" -lt $START_ATTEMPTS_MAX ] || exit "$code"
+        say "the batch ended with code $code; it goes on from what it has kept"
+    done
 }
 
 ranks=$(setting RANKS 4)
@@ -285,5 +292,5 @@ if [ "$1" = run ]; then
     trap on_stop INT TERM HUP
     supervise "$@"
 else
-    once "$@"
+    until_done "$@"
 fi

@@ -245,7 +245,8 @@ fn progress(args: &Args) -> ProgressBar {
     if io::stderr().is_terminal() && !lines_on_terminal { ProgressBar::new(args.count) } else { ProgressBar::hidden() }
 }
 
-fn span(text: &str) -> Result<Micros, String> {
+/// A duration as pipeline files have it.
+pub fn span(text: &str) -> Result<Micros, String> {
     duration::parse(text).ok_or_else(|| format!("{} is allowed", duration::ALLOWED))
 }
 

@@ -111,10 +111,9 @@ impl Layout {
             paths.push(FieldPath::dotted(name));
         }
         layout.topic = paths.iter().position(|path| *path == FieldPath::top(&plan.topic_field));
-        let cell = |topic, path: &FieldPath| cell(plan, topic, path);
-        layout.types =
-            (0..plan.topics.len()).map(|topic| paths.iter().map(|path| cell(topic, path)).collect()).collect();
-        layout.unknown = vec![Cell::Text; paths.len()];
+        let of_topic = |topic| paths.iter().map(|path| field(plan, topic, path)).collect();
+        layout.types = plan.topics.iter().map(of_topic).collect();
+        layout.unknown = vec![Field { cell: Cell::Text, nullable: false }; paths.len()];
         Ok(layout)
     }
 

@@ -20,6 +20,8 @@ mod explain;
 mod fuzz;
 mod editor;
 mod foreign;
+mod table;
+mod batch;
 mod store;
 mod simulation;
 mod http;

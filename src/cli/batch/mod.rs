@@ -2,23 +2,32 @@
 
 mod dry_run;
 mod inputs;
+mod kept;
 mod output;
 mod progress;
+mod stored;
 mod tables;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::cli::batch::dry_run::DryRun;
 use crate::cli::batch::inputs::FormatName;
+use crate::cli::batch::kept::Kept;
 use crate::cli::batch::output::Output;
 use crate::cli::batch::progress::Progress;
+use crate::cli::batch::stored::Stored;
 use crate::cli::batch::tables::OutputFormat;
 use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::generate::span;
 use crate::cli::ranks;
-use crate::coordinator::batch::{self, BatchError, Job};
+use crate::cli::run::store_failure;
+use crate::config::Config;
+use crate::coordinator::batch::{self, BatchError, Begun, Job};
 use crate::core::ledger::Counts;
+use crate::core::units::Micros;
 use crate::pipeline::Bundle;
 
 /// Reads events from files, each counted once, and writes a table for each window, `VIEW.view.ndjson` for each view, and `rejects.ndjson`.
@@ -37,8 +46,11 @@ pub struct Args {
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
     /// The folder of the results: made if it is missing, files in it are replaced.
-    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["dry_run", "store"])]
     output: Option<PathBuf>,
+    /// Results go to the store that the DB_… variables (or DATA_DIR) name, which must be this batch's own.
+    #[arg(long, conflicts_with = "output")]
+    store: bool,
     /// What the tables are written as.
     #[arg(long, value_name = "FORMAT", default_value = "csv")]
     output_format: OutputFormat,
@@ -48,6 +60,9 @@ pub struct Args {
     /// Say what would be read, read its beginning, and write nothing.
     #[arg(long)]
     dry_run: bool,
+    /// How often the state is kept in the folder of the results: a batch that is killed goes on from there when it is started again.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = span)]
+    keep_every: Micros,
     /// Print the summary as JSON on the last line.
     #[arg(long)]
     json: bool,
@@ -66,31 +81,56 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let limit = if args.dry_run { Some(args.limit.unwrap_or(u64::MAX).min(dry_run::EVENTS)) } else { args.limit };
         let text = bundle.to_text();
         let job = Job { bundle: &text, plan: &plan, inputs: &inputs, limit };
-        let mut progress = Progress::new(inputs.iter().map(|input| input.bytes).sum());
-        let Some(dir) = args.output.as_ref().filter(|_| !args.dry_run) else {
+        if args.dry_run {
             let mut tried = DryRun::default();
-            batch::run(transport, idle, job, |round, places| {
+            let begun = Begun { keeper: None, found: None, keep_every: Duration::MAX };
+            batch::run(transport, idle, job, begun, |round, places| {
                 tried.take(&round.results, places);
-                Ok(())
+                Ok(0)
             })
             .map_err(failure)?;
             tried.print(&inputs, args.json);
             return Ok(());
+        }
+        let config = args.store.then(Config::load).transpose().or_exit(Exit::Config)?.map(|(config, _)| config);
+        let folder = config.as_ref().map_or_else(|| args.output.clone().unwrap_or_default(), |c| c.data_dir.clone());
+        let kept = Kept::of(&folder, &job);
+        let begun = kept.begun(Duration::from_micros(args.keep_every.0.unsigned_abs()))?;
+        let stand = begun.found.as_ref().map(|(stand, _)| stand);
+        let mut progress = Progress::new(inputs.iter().map(|input| input.bytes).sum(), stand);
+        let mut results = match &config {
+            Some(config) => Sink::Store(Stored::open(&config.target, &plan, kept.batch, stand)?),
+            None => Sink::Folder(Output::open(&folder, stand)?),
         };
-        let mut output = Output::create(dir)?;
-        batch::run(transport, idle, job, |round, places| {
+        batch::run(transport, idle, job, begun, |round, places| {
             progress.round(round.read_bytes, round.results.counts.total());
-            output.take(round.results, &inputs, places).map_err(BatchError::Output)
+            match &mut results {
+                Sink::Folder(output) => {
+                    output.take(round.results, round.kept, &inputs, places).map_err(BatchError::Output)
+                }
+                Sink::Store(stored) => stored.take(round.results).map(|()| 0).map_err(BatchError::Store),
+            }
         })
         .map_err(failure)?;
-        let (counts, digest) = output.finish(&plan, args.output_format)?;
+        let (counts, digest) = match results {
+            Sink::Folder(output) => output.finish(&plan, args.output_format)?,
+            Sink::Store(stored) => stored.finish()?,
+        };
+        kept.remove()?;
         print_summary(counts, digest, progress.finish(), args.json);
         Ok(())
     })
 }
 
+/// Where results go.
+enum Sink {
+    Folder(Output),
+    Store(Stored),
+}
+
 fn failure(error: BatchError) -> Failure {
     let exit = match error {
+        BatchError::Store(error) => return store_failure(&error),
         BatchError::Input(_) => Exit::Input,
         BatchError::Output(_) => Exit::Damaged,
         BatchError::Transport(_) | BatchError::Wire(_) => Exit::TryAgain,

@@ -1,7 +1,7 @@
 //! Where the results of a batch go: a folder of files.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::batch::tables::OutputFormat;
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::coordinator::batch::Places;
+use crate::coordinator::batch::keep::Stand;
 use crate::coordinator::gather::Results;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
@@ -16,40 +17,56 @@ use crate::core::row::{DeadLetter, ViewRow, WindowRow};
 use crate::core::time;
 use crate::input::Input;
 
+const REJECTS: &str = "rejects.ndjson";
+
 /// What has come so far. Rejects are written as they come, all else at the end.
 pub struct Output {
     dir: PathBuf,
     rejects: BufWriter<File>,
+    rejects_bytes: u64,
     rows: Vec<WindowRow>,
     views: Vec<ViewRow>,
     counts: Counts,
 }
 
 impl Output {
+    /// In this folder; of a batch that goes on with the counts and the rejects that it had.
+    ///
     /// # Errors
     /// 74 if the folder cannot be made or written to.
-    pub fn create(dir: &Path) -> Result<Self, Failure> {
-        let rejects = fs::create_dir_all(dir).and_then(|()| File::create(dir.join("rejects.ndjson")));
-        let rejects = rejects.map_err(|error| unwritten(dir, &error)).or_exit(Exit::Damaged)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            rejects: BufWriter::new(rejects),
-            rows: Vec::new(),
-            views: Vec::new(),
-            counts: Counts::default(),
-        })
+    pub fn open(dir: &Path, begun: Option<&Stand>) -> Result<Self, Failure> {
+        let (counts, rejects_bytes) =
+            begun.map_or_else(Default::default, |stand| (stand.counts(), stand.rejects_bytes));
+        let open = || {
+            fs::create_dir_all(dir)?;
+            let mut file = File::options().create(true).write(true).truncate(false).open(dir.join(REJECTS))?;
+            file.set_len(rejects_bytes)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let rejects = open().map_err(|error| unwritten(dir, &error)).or_exit(Exit::Damaged)?;
+        let rejects = BufWriter::new(rejects);
+        Ok(Self { dir: dir.to_owned(), rejects, rejects_bytes, rows: Vec::new(), views: Vec::new(), counts })
     }
 
-    /// Takes a round's results.
+    /// Takes a round's results; gives how many bytes of rejects there are now. With `sync` they are on disk.
     ///
     /// # Errors
     /// As the disk says.
-    pub fn take(&mut self, results: Results, inputs: &[Input], places: &Places) -> io::Result<()> {
+    pub fn take(&mut self, results: Results, sync: bool, inputs: &[Input], places: &Places) -> io::Result<u64> {
         self.counts += results.counts;
         self.rows.extend(results.rows);
         self.views.extend(results.views);
-        let rejects = &mut self.rejects;
-        results.dead_letters.iter().try_for_each(|letter| writeln!(rejects, "{}", reject(letter, inputs, places)))
+        for letter in &results.dead_letters {
+            let line = format!("{}\n", reject(letter, inputs, places));
+            self.rejects.write_all(line.as_bytes())?;
+            self.rejects_bytes += line.len() as u64;
+        }
+        if sync {
+            self.rejects.flush()?;
+            self.rejects.get_ref().sync_data()?;
+        }
+        Ok(self.rejects_bytes)
     }
 
     /// Writes the rest: gives the counts and a digest of all rows.
@@ -89,7 +106,7 @@ pub fn unwritten(dir: &Path, error: &io::Error) -> String {
 }
 
 /// Of the rows' digests, whatever their order.
-fn digest(rows: &[WindowRow]) -> u64 {
+pub fn digest(rows: &[WindowRow]) -> u64 {
     let mut digests: Vec<(u128, u64)> = rows.iter().map(|row| (row.metric_id.as_u128(), row.digest)).collect();
     digests.sort_unstable();
     let bytes: Vec<u8> = digests

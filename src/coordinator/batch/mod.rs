@@ -1,19 +1,26 @@
 //! Batch: rank 0 plans rounds of parts of the inputs laid end to end, and collects. A round is an epoch; the last one is empty and closes every
 //! pane (its cut carries `idle`).
 
+pub mod keep;
 mod pieces;
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
+use crate::coordinator::batch::keep::{Keeper, PiecesStand, Stand};
 use crate::coordinator::batch::pieces::{Next, Pieces};
-use crate::coordinator::gather::{InFlight, Results};
+use crate::coordinator::checkpoint::Checkpoint;
+use crate::coordinator::gather::{Draft, InFlight, Results};
 use crate::core::epoch::Cut;
+use crate::core::keygroup::Owners;
+use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Millis, Offset};
 use crate::input::{Input, InputError};
+use crate::store::StoreError;
 use crate::transport::idle::Idle;
 use crate::transport::{Channel, Transport, TransportError};
-use crate::wire::{self, Message, Open, WireError};
+use crate::wire::{self, Message, Open, WireCounts, WireError};
 
 pub use crate::coordinator::batch::pieces::Places;
 
@@ -23,6 +30,8 @@ const SHARE_BYTES: u64 = 4 << 20;
 const SHARE_PARTS: usize = 64;
 /// Workers count positions within a round by 32 bits.
 const ROUND_POSITIONS_MAX: u64 = 1 << 31;
+/// Keeping takes no more than this part of the time.
+const KEEP_COST_PART: u32 = 20;
 /// Rounds in the workers' hands at once: one is read while the one before is exchanged.
 const ROUNDS_IN_FLIGHT: usize = 2;
 
@@ -37,12 +46,24 @@ pub struct Job<'a> {
     pub limit: Option<u64>,
 }
 
+/// What a batch was begun with.
+pub struct Begun {
+    /// Where its rounds are kept; None: nowhere.
+    pub keeper: Option<Keeper>,
+    /// The round after which it goes on.
+    pub found: Option<(Stand, Checkpoint)>,
+    /// How often a round is kept, about.
+    pub keep_every: Duration,
+}
+
 /// What a round came to.
 #[derive(Debug)]
 pub struct Round {
     pub results: Results,
     /// Bytes of the files that were read for it.
     pub read_bytes: u64,
+    /// It is to be kept: what was written of it and those before must be on disk before `each` returns.
+    pub kept: bool,
 }
 
 /// Why a batch ends early.
@@ -58,6 +79,9 @@ pub enum BatchError {
     /// What became of the results could not be written; exit 74.
     #[error("the output cannot be written: {0}")]
     Output(std::io::Error),
+    /// Exit as the error says.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl From<InputError> for BatchError {
@@ -71,10 +95,32 @@ struct Run<'a> {
     workers: usize,
     pieces: Pieces<'a>,
     filling: Filling,
-    /// With the bytes that were read for each.
-    in_flight: VecDeque<(InFlight, u64)>,
+    in_flight: VecDeque<Handed>,
     ended: (Epoch, Offset),
     closing: bool,
+    keeping: Keeping,
+}
+
+/// A round in the workers' hands.
+struct Handed {
+    round: InFlight,
+    read_bytes: u64,
+    /// Where the inputs stood after it, if it is to be kept.
+    stand: Option<PiecesStand>,
+}
+
+/// The rounds that are kept.
+struct Keeping {
+    keeper: Option<Keeper>,
+    /// The one in the making: the workers' part, and ours once its results are taken.
+    draft: Option<Draft>,
+    stand: Option<Stand>,
+    every: Duration,
+    last: Instant,
+    /// What keeping the last one took, from its cut on.
+    cost: Duration,
+    counts: Counts,
+    read_bytes: u64,
 }
 
 /// The round that is being handed out.
@@ -89,7 +135,8 @@ struct Filling {
     read_bytes: u64,
 }
 
-/// Runs the inputs through the workers; `each` takes every round's results, in order. The rows come with the last round.
+/// Runs the inputs through the workers; `each` takes every round's results, in order, and gives how many bytes of rejects were written so far. The rows and
+/// the entries of views come with the last round.
 ///
 /// # Errors
 /// As `BatchError` says; what `each` says ends the batch.
@@ -97,23 +144,10 @@ pub fn run(
     transport: &mut dyn Transport,
     idle: &mut Idle,
     job: Job<'_>,
-    mut each: impl FnMut(Round, &Places) -> Result<(), BatchError>,
+    begun: Begun,
+    mut each: impl FnMut(Round, &Places) -> Result<u64, BatchError>,
 ) -> Result<(), BatchError> {
-    let workers = transport.size() - 1;
-    for worker in 0..workers {
-        let (worker, workers) = (worker as u32, workers as u32);
-        let open = Open { worker, workers, bundle: job.bundle.to_owned(), id_key: 0, batch: true };
-        send(transport, worker as usize, &Message::Open(open))?;
-    }
-    let mut run = Run {
-        transport,
-        workers,
-        pieces: Pieces::new(job.plan, job.inputs, job.limit),
-        filling: Filling::default(),
-        in_flight: VecDeque::new(),
-        ended: (Epoch(0), Offset(0)),
-        closing: false,
-    };
+    let mut run = Run::open(transport, job, begun)?;
     while !(run.closing && run.in_flight.is_empty()) {
         let mut busy = run.transport.progress()?;
         while !run.closing && run.in_flight.len() < ROUNDS_IN_FLIGHT && run.hand_out()? {
@@ -123,10 +157,18 @@ pub fn run(
             busy = true;
             run.take(received.from - 1, wire::decode(received.message)?)?;
         }
-        while run.in_flight.front().is_some_and(|(round, _)| round.complete()) {
-            let Some((round, read_bytes)) = run.in_flight.pop_front() else { break };
-            each(Round { results: round.results()?, read_bytes }, run.pieces.places())?;
+        while let Some(handed) = run.in_flight.pop_front_if(|handed| handed.round.complete()) {
+            let Handed { round, read_bytes, stand } = handed;
+            let results = round.results()?;
+            run.keeping.counts += results.counts;
+            run.keeping.read_bytes += read_bytes;
+            let round = Round { results, read_bytes, kept: stand.is_some() };
+            let rejects_bytes = each(round, run.pieces.places())?;
+            if let Some(pieces) = stand {
+                run.keeping.taken(pieces, rejects_bytes);
+            }
         }
+        run.keeping.keep();
         if busy {
             idle.worked();
         } else {
@@ -134,13 +176,76 @@ pub fn run(
         }
     }
     job.inputs.iter().try_for_each(Input::unchanged)?;
-    for worker in 0..workers {
+    for worker in 0..run.workers {
         send(run.transport, worker, &Message::Close)?;
     }
     Ok(())
 }
 
-impl Run<'_> {
+impl Keeping {
+    /// Whether the round that ends now is to be kept: not the last, and not so often that keeping takes much of the time.
+    fn is_due(&self) -> bool {
+        let wait = self.every.max(self.cost * KEEP_COST_PART);
+        self.keeper.is_some() && self.draft.is_none() && self.last.elapsed() >= wait
+    }
+
+    /// The results of the round that is to be kept are taken.
+    fn taken(&mut self, pieces: PiecesStand, rejects_bytes: u64) {
+        let counts = WireCounts::from(self.counts).0;
+        self.stand = Some(Stand { pieces, read_bytes: self.read_bytes, counts, rejects_bytes });
+        if let Some(draft) = &mut self.draft {
+            draft.counts = Some(self.counts);
+        }
+    }
+
+    /// Keeps what is whole. One that cannot be kept is told of: the batch goes on, and would only have to go further back.
+    fn keep(&mut self) {
+        if !self.draft.as_ref().is_some_and(Draft::complete) {
+            return;
+        }
+        let (Some(keeper), Some(stand)) = (&mut self.keeper, self.stand.take()) else { return };
+        let Some(draft) = self.draft.take() else { return };
+        if let Err(error) = keeper.keep(&stand, draft) {
+            tracing::warn!(%error, "the state of the batch cannot be kept; if it is killed it goes on from further back");
+        }
+        self.cost = self.last.elapsed();
+        self.last = Instant::now();
+    }
+}
+
+impl<'a> Run<'a> {
+    fn open(transport: &'a mut dyn Transport, job: Job<'a>, begun: Begun) -> Result<Self, BatchError> {
+        let workers = transport.size() - 1;
+        for worker in 0..workers {
+            let bundle = job.bundle.to_owned();
+            let open = Open { worker: worker as u32, workers: workers as u32, bundle, id_key: 0, batch: true };
+            send(transport, worker, &Message::Open(open))?;
+        }
+        let mut keeping = Keeping {
+            keeper: begun.keeper,
+            draft: None,
+            stand: None,
+            every: begun.keep_every,
+            last: Instant::now(),
+            cost: Duration::ZERO,
+            counts: Counts::default(),
+            read_bytes: 0,
+        };
+        let (pieces, ended) = match begun.found {
+            None => (Pieces::new(job.plan, job.inputs, job.limit), (Epoch(0), Offset(0))),
+            Some((stand, checkpoint)) => {
+                (keeping.counts, keeping.read_bytes) = (stand.counts(), stand.read_bytes);
+                let ended = checkpoint.at();
+                for (worker, restore) in checkpoint.restores(Owners::new(workers)) {
+                    send(transport, worker, &restore)?;
+                }
+                (Pieces::resume(job.plan, job.inputs, &stand.pieces)?, ended)
+            }
+        };
+        let (filling, in_flight) = (Filling::default(), VecDeque::new());
+        Ok(Self { transport, workers, pieces, filling, in_flight, ended, closing: false, keeping })
+    }
+
     /// Hands out the next part, or ends the round; false if there is nothing to hand out yet.
     fn hand_out(&mut self) -> Result<bool, BatchError> {
         let share = match self.pieces.next()? {
@@ -179,10 +284,18 @@ impl Run<'_> {
         let (base, end) = span.unwrap_or((ended, ended));
         let idle = self.closing.then_some(Millis(0));
         let cut = Cut { epoch: epoch.next(), end, ingest: Millis(0), up: Millis(0), idle, emitted: Epoch(0) };
-        for worker in 0..self.workers {
-            send(self.transport, worker, &Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint: None })?;
+        // Where a part was taken that is of the next round, the inputs stand further on.
+        let kept = !self.closing && self.pieces.end() == end && self.keeping.is_due();
+        let checkpoint = self.keeping.keeper.as_ref().filter(|_| kept).map(Keeper::next);
+        if let Some(which) = checkpoint {
+            self.keeping.draft = Some(Draft::new(cut, which, self.workers));
+            self.keeping.last = Instant::now();
         }
-        self.in_flight.push_back((InFlight::new(cut, base, self.workers), read_bytes));
+        for worker in 0..self.workers {
+            send(self.transport, worker, &Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })?;
+        }
+        let (round, stand) = (InFlight::new(cut, base, self.workers), checkpoint.map(|_| self.pieces.stand()));
+        self.in_flight.push_back(Handed { round, read_bytes, stand });
         self.ended = (cut.epoch, end);
         Ok(())
     }
@@ -190,11 +303,16 @@ impl Run<'_> {
     fn take(&mut self, worker: usize, message: Message) -> Result<(), BatchError> {
         match message {
             Message::Report(report) => {
-                let round = self.in_flight.iter_mut().find(|(round, _)| round.cut.epoch.0 == report.epoch);
-                let Some((round, _)) = round else {
+                let handed = self.in_flight.iter_mut().find(|handed| handed.round.cut.epoch.0 == report.epoch);
+                let Some(Handed { round, .. }) = handed else {
                     panic!("a report on round {}, which is not in flight", report.epoch)
                 };
                 round.take(worker, *report);
+            }
+            Message::CheckpointPart { epoch, common, sections, last } => {
+                let draft = self.keeping.draft.as_mut().filter(|draft| draft.cut.epoch.0 == epoch);
+                let Some(draft) = draft else { panic!("a part of checkpoint {epoch}, which was not asked for") };
+                draft.take(common, sections, last);
             }
             Message::Failed { why } => return Err(BatchError::Input(why)),
             other => panic!("a batch is not sent {other:?}"),

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 
+use crate::coordinator::batch::keep::PiecesStand;
 use crate::core::plan::Plan;
 use crate::core::units::Offset;
 use crate::input::{self, Format, Group, Input, InputError, Layout, Piece, Stream};
@@ -84,6 +85,38 @@ impl<'a> Pieces<'a> {
         Self { plan, inputs, current: None, places: Places::default(), base: start, end: start, left: limit }
     }
 
+    /// From where another one stood.
+    ///
+    /// # Errors
+    /// If the input that was begun cannot be read.
+    pub fn resume(plan: &'a Plan, inputs: &[Input], stand: &PiecesStand) -> Result<Self, InputError> {
+        let mut pieces = Self::new(plan, inputs, stand.left);
+        pieces.places = Places(stand.places.iter().copied().map(Offset).collect());
+        pieces.end = Offset(stand.end);
+        pieces.base = pieces.places.0.last().copied().unwrap_or_default();
+        let begun = pieces.places.0.len().min(pieces.inputs.len());
+        let last = pieces.inputs.drain(..begun).next_back();
+        if let Some(input) = last.filter(|_| stand.within) {
+            let reading = Reading::begin(&input, stand.left, stand.end - pieces.base.0)?;
+            pieces.current = Some((input, reading));
+        }
+        Ok(pieces)
+    }
+
+    /// The position up to which all is handed out.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    pub fn stand(&self) -> PiecesStand {
+        PiecesStand {
+            places: self.places.0.iter().map(|begin| begin.0).collect(),
+            end: self.end.0,
+            within: self.current.is_some(),
+            left: self.left,
+        }
+    }
+
     pub fn places(&self) -> &Places {
         &self.places
     }
@@ -97,7 +130,7 @@ impl<'a> Pieces<'a> {
             }
             let Some((input, reading)) = &mut self.current else {
                 let Some(input) = self.inputs.pop_front() else { return Ok(Next::End) };
-                let reading = Reading::begin(&input, self.left)?;
+                let reading = Reading::begin(&input, self.left, 0)?;
                 self.places.0.push(self.end);
                 self.base = self.end;
                 self.current = Some((input, reading));
@@ -134,16 +167,29 @@ impl<'a> Pieces<'a> {
 
 impl Reading {
     /// Where records are counted, all is read from its beginning but Parquet, which knows how many it has.
-    fn begin(input: &Input, left: Option<u64>) -> Result<Self, InputError> {
+    /// Begins at this position, at which a piece begins.
+    fn begin(input: &Input, left: Option<u64>, from: u64) -> Result<Self, InputError> {
         if input.kind.format == Format::Parquet {
-            return Ok(Self::Groups(input::groups(&input.path)?.0.into(), 0, 0));
+            let (mut groups, mut number, mut at) = (VecDeque::from(input::groups(&input.path)?.0), 0, from);
+            while let Some(group) = groups.pop_front_if(|group| group.rows <= at) {
+                (number, at) = (number + 1, at - group.rows);
+            }
+            return Ok(Self::Groups(groups, number, at));
         }
         if input.kind.can_be_cut() && left.is_none() {
-            return Ok(Self::Ranges(0));
+            return Ok(Self::Ranges(from));
         }
         let mut stream = Stream::open(input)?;
         let (send, pieces) = mpsc::sync_channel(PIECES_AHEAD);
         let read = move || {
+            let mut at = 0;
+            while at < from {
+                match stream.next_piece(u64::MAX) {
+                    Ok(Some(piece)) => at = piece.end,
+                    Ok(None) => return,
+                    Err(error) => return drop(send.send(Err(error))),
+                }
+            }
             let mut left = left.unwrap_or(u64::MAX);
             while let Some(piece) = stream.next_piece(left).transpose() {
                 left -= piece.as_ref().map_or(0, |piece| u64::from(piece.records.count));

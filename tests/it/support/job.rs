@@ -73,6 +73,25 @@ impl Setup {
         command.envs(&self.env);
         command
     }
+
+    /// The process of a rank, if it runs now.
+    pub fn rank(&self, rank: usize) -> Option<i32> {
+        let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+        self.processes().into_iter().find(|(_, env)| env.contains(&wanted)).map(|(pid, _)| pid)
+    }
+
+    /// Every process that was started for this job's directory.
+    fn processes(&self) -> Vec<(i32, Vec<String>)> {
+        let data = format!("DATA_DIR={}", self.data.display());
+        let entries = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+        let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+        let with_env = pids.filter_map(|pid| {
+            let env = fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let env: Vec<String> = env.split(|&b| b == 0).map(|v| String::from_utf8_lossy(v).into_owned()).collect();
+            env.contains(&data).then_some((pid, env))
+        });
+        with_env.collect()
+    }
 }
 
 /// With its results in PostgreSQL.
@@ -157,8 +176,7 @@ impl Job {
 
     /// The process of a rank, if it runs now.
     pub fn rank(&self, rank: usize) -> Option<i32> {
-        let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
-        self.processes().into_iter().find(|(_, env)| env.contains(&wanted)).map(|(pid, _)| pid)
+        self.setup.rank(rank)
     }
 
     /// The launcher's process, if it runs now.
@@ -166,20 +184,7 @@ impl Job {
         let is_mpirun = |pid: i32| {
             fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "mpirun" || c.trim() == "orterun")
         };
-        self.processes().into_iter().map(|(pid, _)| pid).find(|&pid| is_mpirun(pid))
-    }
-
-    /// Every process that was started for this job's directory.
-    fn processes(&self) -> Vec<(i32, Vec<String>)> {
-        let data = format!("DATA_DIR={}", self.setup.data.display());
-        let entries = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
-        let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-        let with_env = pids.filter_map(|pid| {
-            let env = fs::read(format!("/proc/{pid}/environ")).ok()?;
-            let env: Vec<String> = env.split(|&b| b == 0).map(|v| String::from_utf8_lossy(v).into_owned()).collect();
-            env.contains(&data).then_some((pid, env))
-        });
-        with_env.collect()
+        self.setup.processes().into_iter().map(|(pid, _)| pid).find(|&pid| is_mpirun(pid))
     }
 
     pub fn signal(pid: i32, signal: Signal) {
@@ -226,10 +231,11 @@ impl Job {
         Self::signal(self.script(), Signal::TERM);
         let status = self.wait();
         let is_rank = |env: &[String]| env.iter().any(|v| v.starts_with("OMPI_COMM_WORLD_RANK="));
-        let left: Vec<i32> = self.processes().into_iter().filter(|(_, env)| is_rank(env)).map(|(pid, _)| pid).collect();
+        let left: Vec<i32> =
+            self.setup.processes().into_iter().filter(|(_, env)| is_rank(env)).map(|(pid, _)| pid).collect();
         assert!(left.is_empty(), "ranks left behind: {left:?}\n{}", self.output());
         // The script's own helpers go with it, not before it.
-        until("nothing of the job is left", || self.processes().is_empty());
+        until("nothing of the job is left", || self.setup.processes().is_empty());
         status
     }
 }
@@ -241,7 +247,7 @@ impl Drop for Job {
         }
         // A test failed: whatever is left is ended the hard way.
         Self::signal(self.script(), Signal::KILL);
-        for (pid, _) in self.processes() {
+        for (pid, _) in self.setup.processes() {
             Self::signal(pid, Signal::KILL);
         }
         let _ = self.script.wait();

@@ -98,11 +98,12 @@ pub(super) enum Column<'a> {
 
 /// A member of an object.
 pub(super) struct Member<'a> {
-    /// Its name with quotes and colon.
+    pub name: String,
+    /// The name with quotes and colon.
     token: Vec<u8>,
     /// Where it has no value it is null; else it is not there.
-    nullable: bool,
-    column: Column<'a>,
+    pub nullable: bool,
+    pub column: Column<'a>,
 }
 
 impl<'a> Column<'a> {
@@ -147,7 +148,7 @@ impl<'a> Column<'a> {
                     let path = path.member(member.name());
                     let token = [json::string(member.name()).as_bytes(), b":"].concat();
                     let nullable = fields.nullable(&path);
-                    Member { token, nullable, column: Self::of(column, fields, &path) }
+                    Member { name: member.name().clone(), token, nullable, column: Self::of(column, fields, &path) }
                 });
                 Self::Object(object, members.collect())
             }
@@ -219,7 +220,7 @@ impl<'a> Column<'a> {
             Self::Object(_, members) => {
                 out.push(b'{');
                 let begin = out.len();
-                for Member { token, nullable, column } in members {
+                for Member { token, nullable, column, .. } in members {
                     let absent = column.is_absent(row);
                     if absent && !nullable {
                         continue;

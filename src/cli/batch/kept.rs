@@ -1,0 +1,79 @@
+//! Where a batch keeps what it needs to go on after it was killed: a folder in that of its results, which is gone when it is done.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::cli::batch::output::unwritten;
+use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::coordinator::batch::keep::Keeper;
+use crate::coordinator::batch::{Begun, Job};
+use crate::log::disk::FileDisk;
+
+const FOLDER: &str = ".caudal-batch";
+
+pub struct Kept {
+    folder: PathBuf,
+    pub batch: u128,
+}
+
+impl Kept {
+    /// Within this folder.
+    pub fn of(folder: &Path, job: &Job<'_>) -> Self {
+        Self { folder: folder.join(FOLDER), batch: name(job) }
+    }
+
+    /// What this very batch kept before it was killed. Of another batch all is removed.
+    ///
+    /// # Errors
+    /// 74.
+    pub fn begun(&self, keep_every: Duration) -> Result<Begun, Failure> {
+        let begun = self.find(keep_every).map_err(|error| unwritten(&self.folder, &error)).or_exit(Exit::Damaged)?;
+        if let Some((stand, checkpoint)) = &begun.found {
+            let events = stand.counts().total();
+            eprintln!("going on after round {}: {events} events were done before", checkpoint.at().0);
+        }
+        Ok(begun)
+    }
+
+    fn find(&self, keep_every: Duration) -> io::Result<Begun> {
+        let folder = &self.folder;
+        // Whose it is, is told first: what another batch kept is no use, and would be warned of.
+        let mark = folder.join("batch");
+        let mine = format!("{:032x}\n", self.batch);
+        if fs::read_to_string(&mark).ok().as_deref() != Some(&mine) {
+            self.remove_folder()?;
+            fs::create_dir_all(folder)?;
+            fs::write(&mark, mine)?;
+        }
+        let (keeper, found) = Keeper::open(Arc::new(FileDisk::open(folder)?), self.batch)?;
+        Ok(Begun { keeper: Some(keeper), found, keep_every })
+    }
+
+    /// The batch is done.
+    ///
+    /// # Errors
+    /// 74.
+    pub fn remove(&self) -> Result<(), Failure> {
+        self.remove_folder().map_err(|error| unwritten(&self.folder, &error)).or_exit(Exit::Damaged)
+    }
+
+    fn remove_folder(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The same pipelines over the same files give the same name.
+fn name(job: &Job<'_>) -> u128 {
+    let mut text = format!("{}\n{:?}\n{}", job.bundle, job.limit, job.inputs.len());
+    for input in job.inputs {
+        let modified = input.modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        text += &format!("\n{} {} {modified} {:?} {:?}", input.path, input.bytes, input.topic, input.kind);
+    }
+    xxhash_rust::xxh3::xxh3_128(text.as_bytes())
+}
