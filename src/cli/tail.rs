@@ -192,7 +192,7 @@ impl Tail {
                 Err(end) => return Ok(end),
             };
             if answer.status != StatusCode::OK {
-                return self.tell(&detail(&answer), EXIT_REFUSED);
+                return tell(&detail(&answer), EXIT_REFUSED);
             }
             from = None;
             let page: Page = sonic_rs::from_str(&answer.body).context("the answer is no page of events")?;
@@ -209,7 +209,7 @@ impl Tail {
             match self.ask(&format!("{group}/commit"), &commit).await? {
                 Ok(answer) if answer.status == StatusCode::OK => {}
                 // Others are given what was printed too.
-                Ok(answer) => self.say(&detail(&answer))?,
+                Ok(answer) => say(&detail(&answer))?,
                 Err(end) => return Ok(end),
             }
             if self.output.left == 0 {
@@ -245,14 +245,14 @@ impl Tail {
     /// Waits where it may be tried again.
     async fn refused(&mut self, answer: &Answer) -> anyhow::Result<Option<End>> {
         if !answer.may_be_tried_again() {
-            return self.tell(&detail(answer), EXIT_REFUSED).map(Some);
+            return tell(&detail(answer), EXIT_REFUSED).map(Some);
         }
         self.pause(answer.retry_after.unwrap_or(PAUSE)).await
     }
 
     async fn away(&mut self, error: &anyhow::Error) -> anyhow::Result<Option<End>> {
         if !self.reached {
-            return self.tell(&format!("{error:#}"), EXIT_UNAVAILABLE).map(Some);
+            return tell(&format!("{error:#}"), EXIT_UNAVAILABLE).map(Some);
         }
         self.pause(PAUSE).await
     }
@@ -262,14 +262,6 @@ impl Tail {
             () = sleep(pause) => Ok(None),
             _ = self.stopped.wait_for(|stop| *stop) => Ok(Some(End::Enough)),
         }
-    }
-
-    fn say(&mut self, why: &str) -> anyhow::Result<()> {
-        writeln!(io::stderr(), "caudal tail: {why}").map_err(|error| anyhow!(error))
-    }
-
-    fn tell(&mut self, why: &str, code: u8) -> anyhow::Result<End> {
-        self.say(why).map(|()| End::Code(code))
     }
 }
 
@@ -297,6 +289,14 @@ impl Output {
             written => written.map(|()| true).context("cannot write the output"),
         }
     }
+}
+
+fn say(why: &str) -> anyhow::Result<()> {
+    writeln!(io::stderr(), "caudal tail: {why}").map_err(|error| anyhow!(error))
+}
+
+fn tell(why: &str, code: u8) -> anyhow::Result<End> {
+    say(why).map(|()| End::Code(code))
 }
 
 /// A name that no other process has: of the host and the process.

@@ -20,8 +20,10 @@ pub struct Reader {
     /// The log's end when the reader was made.
     made_at: Offset,
     at: Option<Standing>,
-    /// Where it stood before it read the newest frame; `Some(None)`: in no segment yet.
-    before: Option<Option<Standing>>,
+    /// Where it stood before it read the newest frame; None: in no segment yet.
+    before: Option<Standing>,
+    /// It has read a frame since it let go last.
+    has_read: bool,
     /// Slabs of the frame read last that were not asked for yet.
     ready: VecDeque<Slab>,
 }
@@ -45,7 +47,7 @@ enum Step {
 
 impl Reader {
     pub(super) fn new(disk: Arc<dyn Disk>, segments: Arc<Segments>, log: LogId, from: Offset, made_at: Offset) -> Self {
-        Self { disk, segments, log, from, made_at, at: None, before: None, ready: VecDeque::new() }
+        Self { disk, segments, log, from, made_at, at: None, before: None, has_read: false, ready: VecDeque::new() }
     }
 
     /// The number of events in the log when the reader was made.
@@ -87,8 +89,8 @@ impl Reader {
     pub fn let_go(&mut self, from: Offset) {
         self.from = self.from.max(from);
         self.ready.clear();
-        if let Some(before) = self.before.take() {
-            self.at = before;
+        if self.has_read {
+            (self.at, self.has_read) = (self.before.take(), false);
         }
     }
 
@@ -113,7 +115,7 @@ impl Reader {
                 None => return Ok(None),
                 Some(Step::Passed(_)) => {}
                 Some(Step::Read(place, frame)) => {
-                    self.before = Some(before);
+                    (self.before, self.has_read) = (before, true);
                     return Ok(Some((place, frame)));
                 }
             }

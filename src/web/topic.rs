@@ -160,14 +160,13 @@ async fn feed(
             chunk = mark(events.at());
         }
         if !chunk.is_empty() {
-            let room = match timeout(STALL, to.reserve()).await {
-                Ok(room) => room,
-                Err(_) => {
-                    events.let_go();
-                    tokio::select! {
-                        room = to.reserve() => room,
-                        _ = stopped.wait_for(|stopping| *stopping) => return,
-                    }
+            let room = if let Ok(room) = timeout(STALL, to.reserve()).await {
+                room
+            } else {
+                events.let_go();
+                tokio::select! {
+                    room = to.reserve() => room,
+                    _ = stopped.wait_for(|stopping| *stopping) => return,
                 }
             };
             let Ok(room) = room else { return };

@@ -109,7 +109,7 @@ impl Groups {
             }
             Ok(())
         };
-        self.loaded.get_or_try_init(|| load).await.map(|()| ())
+        self.loaded.get_or_try_init(|| load).await.copied()
     }
 
     /// Each change of the map is whole, so a thread that died with the lock held has harmed nothing.
