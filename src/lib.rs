@@ -28,6 +28,7 @@ pub mod web;
 pub mod generate;
 pub mod ingest;
 pub mod log;
+pub mod bus;
 pub mod pipeline;
 pub mod coordinator;
 pub mod wire;

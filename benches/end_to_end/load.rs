@@ -133,6 +133,11 @@ impl Load {
     }
 }
 
+/// Posts one event.
+pub fn post_line(port: u16, path: &str, line: &[u8]) {
+    Connection::open(port).post(path, line, 202);
+}
+
 /// Nothing but new and valid events, in order.
 pub fn orderly(rate: f64) -> Settings {
     let none = Micros(0);

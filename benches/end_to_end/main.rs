@@ -1,11 +1,13 @@
 //! End to end: `./run_mpi.sh bench` (or `cargo bench --bench end_to_end`). Real jobs under mpirun, loaded from this process.
 //!
 //! `live`: the highest rate whose backlog does not grow, then latencies at half of it. `batch`: two workers beside a single-threaded loop that
-//! only decodes the same lines. `language`: what windows, metrics, filters and open groups cost. `idle`: what a job without events uses.
+//! only decodes the same lines. `language`: what windows, metrics, filters and open groups cost. `tail`: what one reader
+//! of a topic takes. `idle`: what a job without events uses.
 
 mod batch;
 mod language;
 mod job;
+mod tail;
 mod load;
 
 use std::fs;
@@ -45,6 +47,9 @@ fn main() {
     }
     if runs("live") {
         live(dir.path(), &path, &pipeline);
+    }
+    if runs("tail") {
+        tail::run(dir.path(), &path, &pipeline);
     }
     if runs("idle") {
         idle(dir.path(), &path);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -56,6 +57,49 @@ impl std::fmt::Display for Answer {
     }
 }
 
+/// What a problem says, or the whole answer where it is none.
+pub fn detail(answer: &Answer) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+    detail.map_or_else(|| answer.to_string(), |detail| detail.escape_debug().to_string())
+}
+
+/// `text` so that it may stand in a path or as a value in a query string.
+pub fn escape(text: &str) -> String {
+    let of_byte = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(of_byte).collect()
+}
+
+/// What comes of asking for a stream.
+pub enum Streamed {
+    Open(Stream),
+    Refused(Answer),
+}
+
+/// An answer that comes piece by piece.
+pub struct Stream {
+    /// The offset at which it begins.
+    pub from: u64,
+    body: Incoming,
+}
+
+impl Stream {
+    /// The next piece; None where it has ended or broken off.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Ok(piece) = self.body.frame().await?.ok()?.into_data() {
+                return Some(piece);
+            }
+        }
+    }
+}
+
 impl Client {
     /// Of an answer at most `answer_bytes_max` are taken, and it must come within `answer_timeout`.
     pub fn new(
@@ -85,7 +129,27 @@ impl Client {
         answer
     }
 
+    /// One try to open the stream of a topic, on a connection of its own.
+    pub async fn stream(&mut self, path: &str) -> anyhow::Result<Streamed> {
+        let call = Call { method: Method::GET, path, kind: None, body: Bytes::new() };
+        self.connection = None;
+        let patience = self.answer_timeout;
+        let asked = timeout(patience, self.send(&call)).await;
+        let response = asked.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", patience.as_secs())))?;
+        if response.status() != StatusCode::OK {
+            return read(response, self.answer_bytes_max).await.map(Streamed::Refused);
+        }
+        let from = response.headers().get("caudal-from").and_then(|from| from.to_str().ok()?.parse().ok());
+        let from = from.ok_or_else(|| anyhow!("the answer is no stream of a topic"))?;
+        Ok(Streamed::Open(Stream { from, body: response.into_body() }))
+    }
+
     async fn exchange(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {
+        let bytes_max = self.answer_bytes_max;
+        read(self.send(call).await?, bytes_max).await
+    }
+
+    async fn send(&mut self, call: &Call<'_>) -> anyhow::Result<Response<Incoming>> {
         let uri: Uri = format!("{}{}", self.prefix, call.path).parse()?;
         let mut request = Request::builder().method(call.method.clone()).uri(uri).header(HOST, &self.authority);
         if let Some(kind) = call.kind {
@@ -100,7 +164,7 @@ impl Client {
             None => self.connection.insert(connect(&self.authority).await?),
         };
         connection.ready().await?;
-        read(connection.send_request(request).await?, self.answer_bytes_max).await
+        Ok(connection.send_request(request).await?)
     }
 }
 
@@ -113,7 +177,7 @@ async fn connect(authority: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-async fn read(response: Response<hyper::body::Incoming>, bytes_max: usize) -> anyhow::Result<Answer> {
+async fn read(response: Response<Incoming>, bytes_max: usize) -> anyhow::Result<Answer> {
     let status = response.status();
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = Limited::new(response.into_body(), bytes_max).collect().await.map_err(|error| anyhow!(error))?;

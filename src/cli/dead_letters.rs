@@ -11,7 +11,7 @@ use clap::Subcommand;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE};
+use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, detail, escape};
 
 /// Letters asked for at once; each comes with its whole body.
 const PAGE: u64 = 100;
@@ -238,13 +238,6 @@ fn tell(why: &str, code: u8) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// What a problem says, or the whole answer where it is none.
-fn detail(answer: &Answer) -> String {
-    let problem: Option<Value> = serde_json::from_str(&answer.body).ok();
-    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
-    detail.map_or_else(|| answer.to_string(), |detail| detail.escape_debug().to_string())
-}
-
 fn read_body(path: &PathBuf) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
@@ -293,16 +286,4 @@ fn all_retried(answer: &Value) -> String {
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or("–")
-}
-
-/// So that it may stand in a query string.
-fn escape(text: &str) -> String {
-    let of_byte = |byte: u8| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    text.bytes().map(of_byte).collect()
 }

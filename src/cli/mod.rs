@@ -12,6 +12,7 @@ pub mod explain;
 pub mod generate;
 pub mod client;
 pub mod dead_letters;
+pub mod tail;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,8 @@ enum Command {
     Generate(generate::Args),
     /// Look at the dead letters of a running job; retry or discard them.
     DeadLetters(dead_letters::Args),
+    /// Print a topic's events as they come, alone or as a member of a consumer group.
+    Tail(tail::Args),
 }
 
 /// Runs a subcommand; gives the process's exit code. A rank that fails ends its whole job.
@@ -58,6 +61,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Explain(args) => return told(explain::run(&args)),
         Command::Generate(args) => return told(generate::run(args)),
         Command::DeadLetters(args) => return told(dead_letters::run(args)),
+        Command::Tail(args) => return told(tail::run(args)),
     };
     let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };
     eprintln!("caudal: {why}");

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::bus::Source;
 use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
@@ -68,6 +69,7 @@ struct Rank0 {
     clock: Arc<dyn Clock>,
     status: Arc<SharedStatus>,
     ingest: Ingest,
+    bus: Arc<Source>,
     cutter: log_writer::Cutter,
     queue: Queue,
     events: (Notifier, Receiver<Event>),
@@ -125,10 +127,12 @@ impl Rank0 {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let status = Arc::new(SharedStatus::default());
         let (ingest, cutter, queue) = log_writer::queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes);
+        let bus = Arc::new(Source::default());
         let (events, received) = mpsc::channel();
         let notifier = Notifier { events, wake };
         let app = App {
             ingest: ingest.clone(),
+            bus: bus.clone(),
             pipeline: pipeline.clone(),
             status: status.clone(),
             target: config.target.clone(),
@@ -144,6 +148,7 @@ impl Rank0 {
             clock,
             status,
             ingest,
+            bus,
             cutter,
             queue,
             events: (notifier, received),
@@ -222,11 +227,13 @@ impl Rank0 {
         let copies = self.copies(recovered, &start)?;
         let (notifier, events) = self.events;
         let plan = self.pipeline.plan.clone();
+        self.bus.open(log.access());
         let (feed_in, feed) = feed(log.reader(start.read_from), start.read_from);
         let log_thread = log_writer::spawn(log, self.queue, feed_in, self.clock.clone(), {
-            let (notifier, status) = (notifier.clone(), self.status.clone());
+            let (notifier, status, bus) = (notifier.clone(), self.status.clone(), self.bus.clone());
             move |note| {
                 if let log_writer::Note::Durable { end, .. } = note {
+                    bus.advance(end);
                     status.update(|s| {
                         s.ledger.in_flight += end.0 - s.ledger.accepted;
                         s.ledger.accepted = end.0;

@@ -7,6 +7,7 @@ mod frame;
 mod segment;
 mod recovery;
 mod reader;
+mod access;
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{ALIGN, Draft, FrameHeader, Place, padded};
 use crate::log::segment::{NEXT, Segment, SegmentHeader, Segments};
 
+pub use crate::log::access::Access;
 pub use crate::log::reader::Reader;
 
 /// What a frame holds, in order.
@@ -174,7 +176,7 @@ impl Log {
             disk,
             options,
             id: found.recovered.id,
-            segments: Segments::new(found.segments),
+            segments: Segments::new(found.segments, found.recovered.end),
             current,
             file: found.file,
             position: found.position,
@@ -202,7 +204,13 @@ impl Log {
     /// Reads from the segment that holds `from`, beside the writer, up to what has been appended so far.
     #[must_use]
     pub fn reader(&self, from: Offset) -> Reader {
-        Reader::new(self.disk.clone(), self.segments.clone(), self.id, from, self.end)
+        self.access().reader(from)
+    }
+
+    /// For whoever reads and does not have the log.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access::new(self.disk.clone(), self.segments.clone(), self.id)
     }
 
     /// Deletes the oldest segment if its events all lie before `needed_from` and, if `keep_since` is given, its last frame was taken in before it; true
@@ -285,6 +293,7 @@ impl Log {
         self.end = Offset(self.end.0 + u64::from(draft.count()));
         (self.crc, self.ingest) = (crc, ingest);
         self.current.set_synced(self.position);
+        self.segments.set_end(self.end);
         if rolls {
             self.allocate_ahead()?;
         }

@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::core::columns::Slab;
-use crate::core::units::{LogId, Offset};
+use crate::core::units::{LogId, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
-use crate::log::frame::{self, ALIGN, Frame, Place};
+use crate::log::frame::{self, ALIGN, Frame, FrameHeader, Place};
 use crate::log::segment::{self, Found, Segment, SegmentHeader, Segments, read_frame};
 use crate::log::{LogError, Record};
 
@@ -20,11 +20,16 @@ pub struct Reader {
     /// The log's end when the reader was made.
     made_at: Offset,
     at: Option<Standing>,
+    /// Where it stood before it read the newest frame; None: in no segment yet.
+    before: Option<Standing>,
+    /// It has read a frame since it let go last.
+    has_read: bool,
     /// Slabs of the frame read last that were not asked for yet.
     ready: VecDeque<Slab>,
 }
 
 /// Where it stands: before the frame at `position`; the frames before it end with `end` and `crc`.
+#[derive(Clone)]
 struct Standing {
     segment: Arc<Segment>,
     file: Arc<dyn DiskFile>,
@@ -33,9 +38,16 @@ struct Standing {
     crc: u32,
 }
 
+/// A frame that was gone over.
+enum Step {
+    Read(Place, Frame),
+    /// Its events lie before what is asked for: what it says of itself, unchecked.
+    Passed(FrameHeader),
+}
+
 impl Reader {
     pub(super) fn new(disk: Arc<dyn Disk>, segments: Arc<Segments>, log: LogId, from: Offset, made_at: Offset) -> Self {
-        Self { disk, segments, log, from, made_at, at: None, ready: VecDeque::new() }
+        Self { disk, segments, log, from, made_at, at: None, before: None, has_read: false, ready: VecDeque::new() }
     }
 
     /// The number of events in the log when the reader was made.
@@ -52,7 +64,7 @@ impl Reader {
         // If it is in a segment before that one, it need not go through those between them.
         let holding = self.segments.holding(from);
         if self.at.as_ref().zip(holding).is_some_and(|(at, holding)| at.segment.header.number < holding.header.number) {
-            self.at = None;
+            (self.at, self.before) = (None, None);
         }
     }
 
@@ -73,7 +85,45 @@ impl Reader {
         }
     }
 
+    /// Keeps no slab in memory: what is asked for next, from `from` on, is read anew. It is not before the slab that was given last.
+    pub fn let_go(&mut self, from: Offset) {
+        self.from = self.from.max(from);
+        self.ready.clear();
+        if self.has_read {
+            (self.at, self.has_read) = (self.before.take(), false);
+        }
+    }
+
+    /// The first offset of the first frame from here on that was taken in at `time` or later; where there is none, the log's end.
+    pub(super) fn first_at(mut self, time: Millis) -> Result<Offset, LogError> {
+        while let Some(step) = self.step(Offset(u64::MAX))? {
+            let header = match step {
+                Step::Read(_, frame) => frame.header,
+                Step::Passed(header) => header,
+            };
+            if header.ingest >= time {
+                return Ok(header.first);
+            }
+        }
+        Ok(self.at.map_or(self.from, |at| at.end))
+    }
+
     fn next_frame(&mut self) -> Result<Option<(Place, Frame)>, LogError> {
+        loop {
+            let before = self.at.clone();
+            match self.step(self.from)? {
+                None => return Ok(None),
+                Some(Step::Passed(_)) => {}
+                Some(Step::Read(place, frame)) => {
+                    (self.before, self.has_read) = (before, true);
+                    return Ok(Some((place, frame)));
+                }
+            }
+        }
+    }
+
+    /// Goes over one frame; if its events all lie before `from`, only its header is read.
+    fn step(&mut self, from: Offset) -> Result<Option<Step>, LogError> {
         loop {
             let Some(at) = &mut self.at else {
                 let segment = self.segments.holding(self.from).ok_or_else(|| gone(self.from))?;
@@ -82,7 +132,7 @@ impl Reader {
             };
             let synced = at.segment.synced();
             if at.position < synced {
-                match self.read(synced)? {
+                match self.read(synced, from)? {
                     Some(read) => return Ok(Some(read)),
                     None => continue,
                 }
@@ -115,24 +165,23 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes over the frame that must be here. None if it was passed over, or if a segment of which opening read the header alone turns out to have no
-    /// more of them.
-    fn read(&mut self, synced: u64) -> Result<Option<(Place, Frame)>, LogError> {
+    /// Goes over the frame that must be here. None if a segment of which opening read the header alone turns out to have no more of them.
+    fn read(&mut self, synced: u64, from: Offset) -> Result<Option<Step>, LogError> {
         let Some(at) = &mut self.at else { panic!("the reader stands in a segment") };
         let number = at.segment.header.number;
         let place = Place { log: self.log, segment: number, at: at.position };
-        let found = read_frame(&*at.file, place, synced, Some(self.from));
+        let found = read_frame(&*at.file, place, synced, Some(from));
         let found = found.map_err(|e| LogError::io(&*self.disk, &segment::name(number), e))?;
         let why = match found {
             Found::Frame(frame) if frame.header.follows(at.end, at.crc) => {
                 at.position += frame::padded(frame.bytes.len() as u64);
                 (at.end, at.crc) = (frame.header.end(), frame.crc);
-                return Ok(Some((place, frame)));
+                return Ok(Some(Step::Read(place, frame)));
             }
             Found::Passed(len, header, crc) if header.follows(at.end, at.crc) => {
                 at.position += frame::padded(len);
                 (at.end, at.crc) = (header.end(), crc);
-                return Ok(None);
+                return Ok(Some(Step::Passed(header)));
             }
             Found::End => {
                 let next = self.segments.numbered(number + 1).map(|s| s.header);

@@ -171,17 +171,30 @@ impl Segment {
 }
 
 /// All segments, oldest first; never empty once the log is open.
-#[derive(Debug, Default)]
-pub(super) struct Segments(Mutex<VecDeque<Arc<Segment>>>);
+#[derive(Debug)]
+pub(super) struct Segments {
+    list: Mutex<VecDeque<Arc<Segment>>>,
+    /// The number of events that are on disk.
+    end: AtomicU64,
+}
 
 impl Segments {
-    pub(super) fn new(segments: VecDeque<Arc<Segment>>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(segments)))
+    pub(super) fn new(segments: VecDeque<Arc<Segment>>, end: Offset) -> Arc<Self> {
+        Arc::new(Self { list: Mutex::new(segments), end: AtomicU64::new(end.0) })
+    }
+
+    pub(super) fn end(&self) -> Offset {
+        Offset(self.end.load(Ordering::Acquire))
+    }
+
+    /// After `Segment::set_synced`: what lies before the end can be read.
+    pub(super) fn set_end(&self, end: Offset) {
+        self.end.store(end.0, Ordering::Release);
     }
 
     /// The list is right after each single change of it, so a thread that died with the lock held has harmed nothing.
     pub(super) fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Segment>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last segment that begins at or before this offset.

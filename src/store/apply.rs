@@ -10,7 +10,7 @@ use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::sql::{
     ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
 };
-use crate::store::{Commit, DeliveryMend, Progress, Settled, StoreError, StoredAlert, StoredRow};
+use crate::store::{Commit, DeliveryMend, GroupPosition, Progress, Settled, StoreError, StoredAlert, StoredRow};
 
 const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, duplicate, filtered, invalid, late";
 
@@ -220,6 +220,23 @@ pub fn mend_delivery(tx: &mut impl Write, mine: Generation, id: Uuid, mend: Deli
     };
     let sql = format!("{what} WHERE delivery_id = $1 AND state = 'given_up'");
     Ok(tx.execute(&Query::with(sql, [Param::Uuid(id)]))? == 1)
+}
+
+/// Notes how far a group has come, in a transaction that has begun and that the caller commits.
+pub fn move_group(tx: &mut impl Write, mine: Generation, group: &GroupPosition) -> Result<(), StoreError> {
+    fence(tx, mine)?;
+    let sql = "INSERT INTO consumer_offsets (topic, group_name, position) VALUES ($1, $2, $3)
+               ON CONFLICT (topic, group_name) DO UPDATE SET position = excluded.position";
+    let params = [Param::text(&group.topic), Param::text(&group.group), Param::int(group.position.0)];
+    tx.execute(&Query::with(sql, params))?;
+    Ok(())
+}
+
+/// Forgets a group, in a transaction that has begun and that the caller commits.
+pub fn drop_group(tx: &mut impl Write, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError> {
+    fence(tx, mine)?;
+    let sql = "DELETE FROM consumer_offsets WHERE topic = $1 AND group_name = $2";
+    Ok(tx.execute(&Query::with(sql, [Param::text(topic), Param::text(group)]))? == 1)
 }
 
 fn view_name(plan: &Plan, view: usize) -> &str {

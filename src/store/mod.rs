@@ -111,6 +111,26 @@ pub trait Store: Send {
     /// # Errors
     /// As `settle`.
     fn mend_delivery(&mut self, mine: Generation, id: Uuid, mend: DeliveryMend) -> Result<bool, StoreError>;
+
+    /// Notes how far a consumer group has come, in a transaction of its own; a group that is not there is made.
+    ///
+    /// # Errors
+    /// As `settle`.
+    fn move_group(&mut self, mine: Generation, group: &GroupPosition) -> Result<(), StoreError>;
+
+    /// Forgets a consumer group; gives whether it was there.
+    ///
+    /// # Errors
+    /// As `settle`.
+    fn drop_group(&mut self, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError>;
+}
+
+/// How far a consumer group has come: all of the topic's events before the position are done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPosition {
+    pub topic: String,
+    pub group: String,
+    pub position: Offset,
 }
 
 /// What is to be done with something that was given up.
@@ -350,4 +370,6 @@ pub trait Reader: Send {
     /// The oldest first.
     fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError>;
     fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError>;
+    /// All consumer groups, by topic and name.
+    fn groups(&mut self) -> Result<Vec<GroupPosition>, StoreError>;
 }

@@ -19,7 +19,7 @@ use crate::core::plan::Plan;
 use crate::core::units::{Generation, Micros};
 use crate::store::sql::{Ask, Cell, Dialect, Kind, Param, Query, Row, TABLES, Table, Write};
 use crate::store::target::PostgresConfig;
-use crate::store::{Commit, DeliveryMend, Progress, Settled, Store, StoreError, apply, schema};
+use crate::store::{Commit, DeliveryMend, GroupPosition, Progress, Settled, Store, StoreError, apply, schema};
 
 /// The longest wait for a connection to be made, and for the network to show a sign of life.
 const NETWORK_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -122,6 +122,19 @@ impl Store for PostgresStore {
     fn mend_delivery(&mut self, mine: Generation, id: Uuid, mend: DeliveryMend) -> Result<bool, StoreError> {
         let mut tx = self.connection.begin()?;
         let found = apply::mend_delivery(&mut tx, mine, id, mend)?;
+        tx.commit().map_err(commit_error)?;
+        Ok(found)
+    }
+
+    fn move_group(&mut self, mine: Generation, group: &GroupPosition) -> Result<(), StoreError> {
+        let mut tx = self.connection.begin()?;
+        apply::move_group(&mut tx, mine, group)?;
+        tx.commit().map_err(commit_error)
+    }
+
+    fn drop_group(&mut self, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError> {
+        let mut tx = self.connection.begin()?;
+        let found = apply::drop_group(&mut tx, mine, topic, group)?;
         tx.commit().map_err(commit_error)?;
         Ok(found)
     }

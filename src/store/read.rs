@@ -11,8 +11,9 @@ use crate::core::units::{Epoch, Offset};
 use crate::store::sql::{Ask, Param, Query, Row};
 use crate::store::text::readings;
 use crate::store::{
-    AlertQuery, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, OpenQuery, Reader, StoreError, StoredAlert,
-    StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, DeadLetterQuery, DeliveryQuery, DeliveryState, EventQuery, GroupPosition, OpenQuery, Reader,
+    StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow, ViewQuery,
+    WindowQuery,
 };
 
 const WINDOW_COLUMNS: &str = "metric_id, pipeline, window_name, window_start, window_end, group_key, metrics, event_count, revision, \
@@ -223,6 +224,14 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
     fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError> {
         let rows = self.from.ask(&open_letters("count(*)", query).query)?;
         rows.into_iter().next().map_or(Ok(0), |mut row| row.unsigned())
+    }
+
+    fn groups(&mut self) -> Result<Vec<GroupPosition>, StoreError> {
+        let sql = "SELECT topic, group_name, position FROM consumer_offsets ORDER BY topic, group_name";
+        let group = |mut row: Row| {
+            Ok(GroupPosition { topic: row.text()?, group: row.text()?, position: Offset(row.unsigned()?) })
+        };
+        self.from.ask(&Query::new(sql))?.into_iter().map(group).collect()
     }
 }
 

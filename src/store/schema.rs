@@ -16,12 +16,14 @@ const SQLITE: &[Migration] = &[
     Migration { name: "alerts", sql: include_str!("../../sql/sqlite/0002_alerts.sql") },
     Migration { name: "open_letters", sql: include_str!("../../sql/sqlite/0003_open_letters.sql") },
     Migration { name: "outbox", sql: include_str!("../../sql/sqlite/0004_outbox.sql") },
+    Migration { name: "consumer_offsets", sql: include_str!("../../sql/sqlite/0005_consumer_offsets.sql") },
 ];
 const POSTGRES: &[Migration] = &[
     Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") },
     Migration { name: "alerts", sql: include_str!("../../sql/postgres/0002_alerts.sql") },
     Migration { name: "open_letters", sql: include_str!("../../sql/postgres/0003_open_letters.sql") },
     Migration { name: "outbox", sql: include_str!("../../sql/postgres/0004_outbox.sql") },
+    Migration { name: "consumer_offsets", sql: include_str!("../../sql/postgres/0005_consumer_offsets.sql") },
 ];
 
 /// The SQL view of a window, as each database has it.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::core::plan::Plan;
 use crate::core::units::Generation;
 use crate::store::sql::{Ask, Cell, Dialect, Param, Query, Row, Table, Write};
-use crate::store::{Commit, DeliveryMend, Progress, Settled, Store, StoreError, apply, schema};
+use crate::store::{Commit, DeliveryMend, GroupPosition, Progress, Settled, Store, StoreError, apply, schema};
 
 /// How long a statement waits for another process that holds the write lock, before the store counts as away.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -86,6 +86,19 @@ impl Store for SqliteStore {
     fn mend_delivery(&mut self, mine: Generation, id: Uuid, mend: DeliveryMend) -> Result<bool, StoreError> {
         let mut tx = begin(&mut self.connection)?;
         let found = apply::mend_delivery(&mut tx, mine, id, mend)?;
+        tx.commit().map_err(error)?;
+        Ok(found)
+    }
+
+    fn move_group(&mut self, mine: Generation, group: &GroupPosition) -> Result<(), StoreError> {
+        let mut tx = begin(&mut self.connection)?;
+        apply::move_group(&mut tx, mine, group)?;
+        tx.commit().map_err(error)
+    }
+
+    fn drop_group(&mut self, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError> {
+        let mut tx = begin(&mut self.connection)?;
+        let found = apply::drop_group(&mut tx, mine, topic, group)?;
         tx.commit().map_err(error)?;
         Ok(found)
     }

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::coordinator::status::{Phase, Status};
 use crate::core::units::Generation;
+use crate::web::groups::GroupView;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::views::{ClusterView, LedgerView, phase};
@@ -36,7 +37,7 @@ pub async fn ledger(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
 
 pub async fn cluster(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    Ok(json_answer(&ClusterView::of(&web.app.status.get(), web.live.rates())))
+    Ok(json_answer(&ClusterView::of(&web.app.status.get(), web.live.rates(), web.groups.views(&web, None))))
 }
 
 /// The process answers.
@@ -78,7 +79,7 @@ impl Requests {
 /// Prometheus reads OpenMetrics text.
 pub async fn metrics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    let registry = registry(&web.app.status.get(), &web.requests);
+    let registry = registry(&web.app.status.get(), &web.requests, &web.groups.views(&web, None));
     let mut text = String::new();
     encode(&mut text, &registry)
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"))?;
@@ -89,7 +90,7 @@ pub async fn metrics(State(web): Shared, uri: Uri) -> Result<Response, Problem> 
 type Label<T> = [(&'static str, T); 1];
 
 /// One scrape's registry, filled from a snapshot.
-fn registry(status: &Status, requests: &Requests) -> Registry {
+fn registry(status: &Status, requests: &Requests, groups: &[GroupView]) -> Registry {
     let mut registry = Registry::with_prefix("caudal");
     let ledger = &status.ledger;
     registry.register("events_accepted", "Events that are on disk", ConstCounter::new(ledger.accepted));
@@ -128,6 +129,7 @@ fn registry(status: &Status, requests: &Requests) -> Registry {
     }
     registry.register("receipt_to_committed_seconds", "From an event's receipt to its commit, newest epochs", latency);
     by_rank(&mut registry, status);
+    by_group(&mut registry, groups);
     let answers = Family::<Label<&'static str>, prometheus_client::metrics::counter::Counter>::default();
     for (class, count) in ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(&requests.0).skip(2) {
         answers.get_or_create(&[("status", class)]).inc_by(count.load(Ordering::Relaxed));
@@ -152,6 +154,21 @@ fn by_pipeline(registry: &mut Registry, status: &Status) {
     }
     registry.register("watermark_seconds", "Event time before which no event is expected", watermarks);
     registry.register("expression_errors", "Values that expressions could not give, in this life", errors);
+}
+
+fn by_group(registry: &mut Registry, groups: &[GroupView]) {
+    let family = || Family::<[(&'static str, String); 2], Gauge<f64, AtomicU64>>::default();
+    let (lags, uncommitted, members) = (family(), family(), family());
+    for group in groups {
+        let labels = group.labels();
+        lags.get_or_create(&labels).set(group.lag_at_most as f64);
+        uncommitted.get_or_create(&labels).set(group.uncommitted as f64);
+        members.get_or_create(&labels).set(group.members as f64);
+    }
+    let help = "Events of all topics from the group's position to the log's end: no fewer than it is behind";
+    registry.register("group_lag_at_most", help, lags);
+    registry.register("group_uncommitted", "Events delivered to the group's members and not committed", uncommitted);
+    registry.register("group_members", "Members of the group in session", members);
 }
 
 fn by_rank(registry: &mut Registry, status: &Status) {

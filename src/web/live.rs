@@ -117,7 +117,7 @@ pub async fn sample(web: Arc<Web>) {
             }
             let due = sent.as_ref().is_none_or(|(at, last)| at.elapsed() >= SECOND || last.ledger != status.ledger);
             if due {
-                let text = snapshot(&status, web.live.rates(), &results, problem.as_deref());
+                let text = snapshot(&web, &status, &results, problem.as_deref());
                 web.live.snapshots.send_replace(text.into());
                 sent = Some((Instant::now(), status));
             }
@@ -147,9 +147,9 @@ async fn ask(web: &Arc<Web>) -> Result<Results, Problem> {
         .await
 }
 
-fn snapshot(status: &Status, rates: Rates, results: &Results, problem: Option<&str>) -> String {
+fn snapshot(web: &Web, status: &Status, results: &Results, problem: Option<&str>) -> String {
     let snapshot = Snapshot {
-        cluster: ClusterView::of(status, rates),
+        cluster: ClusterView::of(status, web.live.rates(), web.groups.views(web, None)),
         ledger: LedgerView::of(&status.ledger),
         rows: results.rows.iter().flatten().map(RowView::of).collect(),
         events: results.events.iter().map(EventView::short).collect(),

@@ -9,6 +9,9 @@ mod problem;
 mod body;
 mod events;
 mod readers;
+mod reading;
+mod topic;
+mod groups;
 mod query;
 mod keyed;
 mod alerts;
@@ -34,8 +37,9 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use crate::bus::Source;
 use crate::clock::Clock;
 use crate::config::{Http, Limits};
 use crate::coordinator::status::SharedStatus;
@@ -49,6 +53,7 @@ use crate::web::problem::Problem;
 #[derive(Clone)]
 pub struct App {
     pub ingest: Ingest,
+    pub bus: Arc<Source>,
     pub pipeline: Arc<Pipelines>,
     pub status: Arc<SharedStatus>,
     pub target: Target,
@@ -62,6 +67,10 @@ struct Web {
     app: App,
     budget: body::Budget,
     readers: readers::Readers,
+    reading: reading::Reading,
+    /// Places for streams of topics.
+    streams: Arc<Semaphore>,
+    groups: groups::Groups,
     requests: job::Requests,
     live: live::Live,
     generator: generator::Control,
@@ -80,6 +89,9 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
     let web = Arc::new(Web {
         budget: body::Budget::new(app.limits.body_bytes, app.http.body_timeout),
         readers: readers::Readers::new(app.target.clone(), Arc::clone(&app.pipeline.plan)),
+        reading: reading::Reading::default(),
+        streams: Arc::new(Semaphore::new(topic::STREAMS_MAX)),
+        groups: groups::Groups::default(),
         requests: job::Requests::default(),
         live: live::Live::default(),
         generator: generator::Control::default(),
@@ -88,6 +100,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         app,
     });
     let sampler = tokio::spawn(live::sample(Arc::clone(&web)));
+    let loader = tokio::spawn(groups::load(Arc::clone(&web)));
     let stop = async {
         stop.await;
         web.stopping.send_replace(true);
@@ -95,6 +108,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
     };
     server::run(listener, router(Arc::clone(&web)), &web.app.http, stop).await;
     sampler.abort();
+    loader.abort();
     Ok(())
 }
 
@@ -111,7 +125,12 @@ fn router(web: Arc<Web>) -> Router {
         .route("/readyz", get(job::readyz))
         .route("/metrics", get(job::metrics))
         .route("/topics", get(query::topics))
-        .route("/topics/{topic}/events", post(events::to_topic))
+        .route("/topics/{topic}/events", get(topic::events).post(events::to_topic))
+        .route("/topics/{topic}/stream", get(topic::stream))
+        .route("/topics/{topic}/groups", get(groups::list))
+        .route("/topics/{topic}/groups/{group}", get(groups::one).delete(groups::delete))
+        .route("/topics/{topic}/groups/{group}/poll", post(groups::poll))
+        .route("/topics/{topic}/groups/{group}/commit", post(groups::commit))
         .route("/events", get(query::events).post(events::mixed))
         .route("/events/{id}", get(query::event))
         .route("/data", get(query::data))

@@ -5,6 +5,8 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::{Map, Value, json};
 
+use crate::bus::BusError;
+use crate::bus::group;
 use crate::ingest::Refusal;
 use crate::ingest::lines::CutError;
 use crate::store::StoreError;
@@ -76,6 +78,41 @@ impl From<StoreError> for Problem {
                 Self::unavailable(format!("{error}. Events are taken meanwhile; ask again later"), 2)
             }
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{other}; see the log of rank 0")),
+        }
+    }
+}
+
+impl From<BusError> for Problem {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::Starting => Self::unavailable(format!("{error}: ask again"), 1),
+            BusError::Gone { asked, oldest } => Self::new(
+                StatusCode::GONE,
+                format!("{error}. Read on from there: from=beginning, or another place (LOG_RETENTION keeps more)"),
+            )
+            .with("asked", asked.0)
+            .with("oldest", oldest.0),
+            BusError::Ahead { end, .. } => {
+                Self::bad_request(format!("{error}. from=end is what comes from now on")).with("end", end.0)
+            }
+            BusError::Log(error) => {
+                tracing::error!("{error}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the log could not be read; see the log of rank 0")
+            }
+        }
+    }
+}
+
+impl From<group::Refusal> for Problem {
+    fn from(refusal: group::Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            group::Refusal::NoMember(_) | group::Refusal::NotDelivered { .. } => {
+                Self::new(StatusCode::CONFLICT, detail)
+            }
+            group::Refusal::MemberFull(_) | group::Refusal::GroupFull | group::Refusal::Members => {
+                Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::core::time;
 use crate::core::units::Millis;
 use crate::ingest::{Fate, FateStatus, Receipt};
 use crate::store::{StoredLetter, StoredRow};
+use crate::web::groups::GroupView;
 
 #[derive(Serialize)]
 pub struct FateView<'a> {
@@ -382,10 +383,11 @@ pub struct ClusterView {
     log_bytes: u64,
     store_away_since: Option<String>,
     ranks: Vec<RankView>,
+    groups: Vec<GroupView>,
 }
 
 impl ClusterView {
-    pub fn of(status: &Status, rates: Rates) -> Self {
+    pub fn of(status: &Status, rates: Rates, groups: Vec<GroupView>) -> Self {
         Self {
             phase: phase(status.phase),
             generation: status.generation.0,
@@ -400,6 +402,7 @@ impl ClusterView {
             log_bytes: status.log_bytes,
             store_away_since: status.store_away_since.map(moment),
             ranks: status.ranks.iter().map(RankView::of).collect(),
+            groups,
         }
     }
 }

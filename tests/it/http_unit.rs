@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use caudal::clock::SystemClock;
+use caudal::bus::Source;
+use caudal::clock::{Clock, SystemClock};
 use caudal::config::{Http, Limits, Tokens};
 use caudal::coordinator::status::{Phase, SharedStatus};
 use caudal::core::columns::{GroupValue, Reason};
@@ -18,7 +19,7 @@ use caudal::core::mend::Mended;
 use caudal::core::row::{AuditEvent, DeadLetter, Value as Metric, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::feed::{Waiting, feed};
-use caudal::ingest::writer::{Ingest, Note, queue, spawn};
+use caudal::ingest::writer::{Cutter, Ingest, Note, queue, spawn};
 use caudal::ingest::{Fate, Refusal};
 use caudal::log::disk::FileDisk;
 use caudal::log::{Log, Options};
@@ -44,6 +45,8 @@ pub struct Setup {
     pub body_timeout: Duration,
     /// Gives the fates of those who wait, as the coordinator would; None: never.
     pub fates: fn(&Waiting) -> Option<Vec<Fate>>,
+    pub clock: Arc<dyn Clock>,
+    pub segment_bytes: u64,
 }
 
 impl Default for Setup {
@@ -57,6 +60,8 @@ impl Default for Setup {
             fates: |waiting| {
                 Some((0..u64::from(waiting.count)).map(|i| Fate::counted(Offset(waiting.first.0 + i))).collect())
             },
+            clock: Arc::new(SystemClock::default()),
+            segment_bytes: 8 << 20,
         }
     }
 }
@@ -68,6 +73,8 @@ pub struct Server {
     status: Arc<SharedStatus>,
     pub target: Target,
     pub app: App,
+    /// The writer's thread lives as long as its queue's ends.
+    pub cutter: Cutter,
     /// Waiting requests that got no fate are kept here: dropping them would be an answer.
     unanswered: Arc<Mutex<Vec<Waiting>>>,
     stop: Option<oneshot::Sender<()>>,
@@ -85,13 +92,16 @@ impl Server {
         target.store(&plan).unwrap();
 
         let disk = Arc::new(FileDisk::open(&directory.path().join("log")).unwrap());
-        let options = Options { segment_bytes: 8 << 20, bytes_max: 1 << 30, low_water_bytes: 0, store_asked: true };
+        let options =
+            Options { segment_bytes: setup.segment_bytes, bytes_max: 1 << 30, low_water_bytes: 0, store_asked: true };
         let (log, _) = Log::open(disk, options, LogId(1), None, Offset(0)).unwrap();
         let (ingest, cutter, waiting) = queue(1000, 64 << 20);
+        let bus = Arc::new(Source::default());
+        bus.open(log.access());
         let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
         let (note, notes) = mpsc::channel();
-        let clock = Arc::new(SystemClock::default());
-        let _writer = spawn(log, waiting, feed_in, Arc::clone(&clock) as _, move |n| {
+        let clock = setup.clock;
+        let _writer = spawn(log, waiting, feed_in, Arc::clone(&clock), move |n| {
             let _ = note.send(n);
         });
 
@@ -100,9 +110,11 @@ impl Server {
         let unanswered = Arc::new(Mutex::new(Vec::new()));
         let coordinator = {
             let (status, unanswered, fates) = (Arc::clone(&status), Arc::clone(&unanswered), setup.fates);
+            let bus = Arc::clone(&bus);
             move || {
                 for note in notes {
                     let Note::Durable { end, bytes, .. } = note else { panic!("the log failed") };
+                    bus.advance(end);
                     status.update(|s| {
                         s.ledger.accepted = end.0;
                         s.ledger.in_flight = end.0;
@@ -123,6 +135,7 @@ impl Server {
 
         let app = App {
             ingest: ingest.clone(),
+            bus,
             pipeline,
             status: Arc::clone(&status),
             target: target.clone(),
@@ -148,8 +161,6 @@ impl Server {
             let app = app.clone();
             let (tell, told) = mpsc::channel();
             let thread = std::thread::spawn(move || {
-                // The writer's thread lives as long as its queue's ends.
-                let _cutter = cutter;
                 let runtime =
                     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
                 runtime.block_on(async {
@@ -167,6 +178,7 @@ impl Server {
             status,
             target,
             app,
+            cutter,
             unanswered,
             stop: Some(stop),
             thread: Some(thread),
@@ -174,7 +186,7 @@ impl Server {
         }
     }
 
-    fn usual() -> Self {
+    pub fn usual() -> Self {
         Self::start(Setup::default())
     }
 
@@ -186,7 +198,7 @@ impl Server {
         Answer::read(stream)
     }
 
-    fn connect(&self) -> TcpStream {
+    pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
@@ -212,7 +224,7 @@ impl Server {
         self.call("POST", path, &[("Content-Type", kind)], body)
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
@@ -247,7 +259,7 @@ impl Answer {
         Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
@@ -334,7 +346,6 @@ fn refused_requests_say_why_and_leave_nothing() {
         ("GET", "/no/such", &[], b"", 404, "no such path"),
         ("PUT", "/events", &[], b"", 405, "Allow"),
         ("DELETE", "/windows", &[], b"", 405, "Allow"),
-        ("GET", INCIDENTS, &[], b"", 405, "Allow"),
         ("GET", "/windows?limit=-1", &[], b"", 400, "from 1 to 10000"),
         ("GET", "/windows?limit=0", &[], b"", 400, "from 1 to 10000"),
         ("GET", "/windows?limit=10001", &[], b"", 400, "from 1 to 10000"),

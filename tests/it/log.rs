@@ -10,7 +10,7 @@ use caudal::core::epoch::Cut;
 use caudal::core::mend::{Discards, Mends, Retry};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::log::disk::{Disk, FileDisk};
-use caudal::log::{Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
+use caudal::log::{Access, Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -577,6 +577,87 @@ fn retention_keeps_what_is_needed_or_young() {
         let (_, mut log, _) = filled(Options { bytes_max: 5 * SMALL.segment_bytes, ..SMALL }, u64::MAX);
         while log.retain(Offset(needed_from), keep_since.map(Millis)).unwrap() {}
         assert_eq!(log.begin().0, begin, "needed from {needed_from}, kept since {keep_since:?}");
+    }
+}
+
+/// Against a list of what was appended when; with segments that are gone, and after opening, which reads the headers alone.
+#[test]
+fn the_offset_at_a_time_is_found() {
+    for seed in 0..200 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let disk = SimDisk::new(seed);
+        let (mut log, _) = open(&disk).unwrap();
+        let access = log.access();
+        let (mut frames, mut ingest) = (Vec::new(), rng.random_range(0..3));
+        for epoch in 0..rng.random_range(0..60) {
+            ingest += rng.random_range(0..3);
+            let end = log.end().0;
+            let count = rng.random_range(0..4);
+            let record = if count == 0 { cut(epoch, end, false) } else { slab(end, count, ingest) };
+            log.append(&[record], Millis(ingest)).unwrap();
+            frames.push((ingest, end, u64::from(count)));
+        }
+        if rng.random_bool(0.5) {
+            let (needed, end) = (rng.random_range(0..=log.end().0), log.end());
+            while log.retain(Offset(needed), None).unwrap() {}
+            assert_eq!((access.begin(), access.end()), (log.begin(), end));
+        }
+        let (begin, end) = (log.begin().0, log.end().0);
+        let check = |access: &Access| {
+            for time in 0..ingest + 3 {
+                let at =
+                    frames.iter().find(|&&(taken, first, count)| taken >= time && first + count > begin && count > 0);
+                let expected = at.map_or(end, |&(_, first, _)| first.max(begin));
+                let found = access.first_at(Millis(time)).unwrap().0;
+                assert_eq!(found, expected, "seed {seed}: at {time} of {frames:?} from {begin}");
+            }
+        };
+        check(&access);
+        drop(log);
+        let (log, _) = Log::open(disk, SMALL, ID, None, Offset(end)).unwrap();
+        check(&log.access());
+    }
+}
+
+/// What was let go of is read anew, and nothing of it twice.
+#[test]
+fn a_reader_that_lets_go_goes_on_where_it_was() {
+    for seed in 0..200 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (mut log, _) = open(&SimDisk::new(seed)).unwrap();
+        let mut reader = log.reader(Offset(0));
+        let (mut at, mut given) = (0, Vec::new());
+        for _ in 0..60 {
+            let records: Vec<Record> = {
+                let mut end = log.end().0;
+                let mut next = |count: u32| {
+                    end += u64::from(count);
+                    slab(end - u64::from(count), count, 0)
+                };
+                (0..rng.random_range(1..4)).map(|_| next(rng.random_range(1..4))).collect()
+            };
+            log.append(&records, Millis(0)).unwrap();
+            for _ in 0..rng.random_range(0..5) {
+                if rng.random_bool(0.3) {
+                    reader.let_go(Offset(at));
+                }
+                let Some(slab) = reader.next_slab().unwrap() else { break };
+                given.push(slab.first_offset.0);
+                at = slab.first_offset.0 + u64::from(slab.count);
+            }
+        }
+        reader.let_go(Offset(at));
+        while let Some(slab) = reader.next_slab().unwrap() {
+            given.push(slab.first_offset.0);
+        }
+        let all: Vec<u64> = {
+            let (mut reader, mut all) = (log.reader(Offset(0)), Vec::new());
+            while let Some(slab) = reader.next_slab().unwrap() {
+                all.push(slab.first_offset.0);
+            }
+            all
+        };
+        assert_eq!(given, all, "seed {seed}");
     }
 }
 

@@ -37,4 +37,7 @@ mod audit_file;
 mod limits;
 mod page;
 mod letters;
+mod groups;
+mod bus;
+
 mod generate;

@@ -10,9 +10,9 @@ use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, 
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, EventQuery, OpenQuery, Progress,
-    Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter,
-    StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, EventQuery, GroupPosition,
+    OpenQuery, Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry,
+    StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub struct Tables {
     pub events: BTreeMap<Offset, AuditEvent>,
     /// By letter: the event that is its retry.
     pub retried: BTreeMap<Offset, Offset>,
+    /// Positions of consumer groups, by topic and name.
+    pub groups: BTreeMap<(String, String), Offset>,
 }
 
 /// ```ignore
@@ -211,6 +213,23 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    fn move_group(&mut self, mine: Generation, group: &GroupPosition) -> Result<(), StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        shared.tables.check_generation(mine)?;
+        shared.tables.generation = mine;
+        shared.tables.groups.insert((group.topic.clone(), group.group.clone()), group.position);
+        Ok(())
+    }
+
+    fn drop_group(&mut self, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        shared.tables.check_generation(mine)?;
+        shared.tables.generation = mine;
+        Ok(shared.tables.groups.remove(&(topic.to_owned(), group.to_owned())).is_some())
+    }
+
     fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {
         let mut shared = self.lock();
         shared.arrive()?;
@@ -387,6 +406,11 @@ impl Reader for MemoryStore {
 
     fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError> {
         Ok(self.lock().tables.open(query).count() as u64)
+    }
+
+    fn groups(&mut self) -> Result<Vec<GroupPosition>, StoreError> {
+        let groups = self.lock().tables.groups.clone().into_iter();
+        Ok(groups.map(|((topic, group), position)| GroupPosition { topic, group, position }).collect())
     }
 }
 

@@ -6,9 +6,9 @@ use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, Value, ViewC
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, OpenQuery, Progress, Reader,
-    Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter, StoredRow,
-    ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, GroupPosition, OpenQuery,
+    Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter,
+    StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ pub const CASES: &[Case] = &[
     ("entries of views are absolute values, their history is append-only", views),
     ("an alert is raised, and cleared later; pages of them, the last raised first", alerts),
     ("what webhooks are sent comes once, and what becomes of it is noted", outbox),
+    ("positions of consumer groups", groups),
     ("a refused commit changes nothing", refused_whole),
     ("text of every kind comes back, and is found", hostile_text),
     ("integers past 64 bits stay exact", huge),
@@ -377,6 +378,53 @@ fn outbox(bed: &Bed) {
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
     let stale = store.mend_delivery(Generation(1), id(3), DeliveryMend::Discard);
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+}
+
+fn groups(bed: &Bed) {
+    let mut store = (bed.store)();
+    let mut reader = (bed.reader)();
+    let at = |topic: &str, group: &str, position| GroupPosition {
+        topic: topic.to_owned(),
+        group: group.to_owned(),
+        position: Offset(position),
+    };
+    assert_eq!(reader.groups().unwrap(), []);
+    for group in [at("b", "B", 7), at("b", "a", 1), at("a", "z", 0)] {
+        store.move_group(Generation(1), &group).unwrap();
+    }
+    assert_eq!(reader.groups().unwrap(), [at("a", "z", 0), at("b", "B", 7), at("b", "a", 1)]);
+    store.move_group(Generation(1), &at("b", "B", 1 << 60)).unwrap();
+    // It may go back: somebody reads anew.
+    store.move_group(Generation(1), &at("b", "a", 0)).unwrap();
+    assert!(store.drop_group(Generation(1), "a", "z").unwrap());
+    assert!(!store.drop_group(Generation(1), "a", "z").unwrap());
+    assert!(!store.drop_group(Generation(1), "a", "B").unwrap());
+    let left = [at("b", "B", 1 << 60), at("b", "a", 0)];
+    assert_eq!(reader.groups().unwrap(), left);
+
+    store.claim(Generation(2)).unwrap();
+    let stale = store.move_group(Generation(1), &at("b", "B", 3));
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+    let stale = store.drop_group(Generation(1), "b", "B");
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+    assert_eq!(reader.groups().unwrap(), left);
+    // A move is a transaction of its generation, as a commit is.
+    store.move_group(Generation(3), &at("b", "B", 3)).unwrap();
+    let stale = store.settle(
+        Generation(2),
+        &Settled {
+            id: Uuid::from_u128(1),
+            state: DeliveryState::Waiting,
+            attempts: 1,
+            first: Micros(1),
+            last: Micros(1),
+            next: None,
+            error: None,
+        },
+    );
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+    // Results are none of its business.
+    assert_eq!(store.progress().unwrap(), None);
 }
 
 fn removed(bed: &Bed) {

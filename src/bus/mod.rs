@@ -1,0 +1,10 @@
+//! What other programs read: the valid events of a topic, in the log's order, and consumer groups that share them out.
+//!
+//! It knows the log and what a valid event is (`core::decode`); it knows no HTTP, no store and no thread.
+
+mod source;
+mod events;
+pub mod group;
+
+pub use crate::bus::events::{Event, Events, Limits, Run};
+pub use crate::bus::source::{BusError, START_FORMS, Source, Start};

@@ -1,0 +1,72 @@
+//! The log for those who read and do not have it: where it begins and ends, readers, and the offset at which a time is.
+
+use std::sync::Arc;
+
+use crate::core::units::{LogId, Millis, Offset};
+use crate::log::disk::Disk;
+use crate::log::segment::Segments;
+use crate::log::{LogError, Reader};
+
+/// Segments that may be deleted under a search for a time before it is given up.
+const SEARCHES_MAX: usize = 5;
+
+/// Reads beside the writer. Clones see the same log.
+#[derive(Clone)]
+pub struct Access {
+    disk: Arc<dyn Disk>,
+    segments: Arc<Segments>,
+    log: LogId,
+}
+
+impl Access {
+    pub(super) fn new(disk: Arc<dyn Disk>, segments: Arc<Segments>, log: LogId) -> Self {
+        Self { disk, segments, log }
+    }
+
+    /// The first offset that is still retained.
+    #[must_use]
+    pub fn begin(&self) -> Offset {
+        self.segments.lock().front().map_or_else(|| self.end(), |s| s.header.first)
+    }
+
+    /// The number of events that are on disk.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.segments.end()
+    }
+
+    /// Reads from the segment that holds `from`, up to what has been appended so far.
+    #[must_use]
+    pub fn reader(&self, from: Offset) -> Reader {
+        Reader::new(self.disk.clone(), self.segments.clone(), self.log, from, self.end())
+    }
+
+    /// The first event that was taken in at `time` or later: the log's end where there is none, the first retained where all were. Only headers are
+    /// read, those of one segment's frames at most.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`; `Mismatch` where segments are deleted faster than they are searched.
+    pub fn first_at(&self, time: Millis) -> Result<Offset, LogError> {
+        let mut found = self.search(time);
+        for _ in 1..SEARCHES_MAX {
+            if !matches!(found, Err(LogError::Mismatch(_))) {
+                break;
+            }
+            found = self.search(time);
+        }
+        found
+    }
+
+    fn search(&self, time: Millis) -> Result<Offset, LogError> {
+        let begins = {
+            let segments = self.segments.lock();
+            // A header tells the time of the frame before it: whatever lies before this segment is older.
+            let last = segments.iter().rev().find(|s| s.header.ingest < time).or(segments.front());
+            last.map(|s| s.header.first)
+        };
+        match begins {
+            Some(from) => self.reader(from).first_at(time),
+            None => Ok(self.end()),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Bodies of polls and commits, checked.
+
+use std::time::Duration;
+
+use axum::extract::Request;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::bus::Start;
+use crate::bus::group::Name;
+use crate::core::units::{Millis, Offset};
+use crate::ingest::lines::Form;
+use crate::web::Web;
+use crate::web::events::form;
+use crate::web::groups::name;
+use crate::web::params::Params;
+use crate::web::problem::Problem;
+use crate::web::topic::{EVENTS_MAX, start};
+
+const MAX_DEFAULT: u32 = 100;
+/// A poll waits no longer: proxies cut what is silent for a minute.
+const WAIT_MS_MAX: u64 = 55_000;
+const SESSION_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+const SESSION_MS_DEFAULT: u64 = 30_000;
+
+/// A member asks for events.
+pub struct Poll {
+    pub member: Name,
+    pub max: usize,
+    pub wait: Duration,
+    pub session: Millis,
+    /// The last of its uncommitted events that has reached it.
+    pub received: Option<Offset>,
+    /// Where a new group begins; only where the member says so a group goes on there whose position is no longer retained.
+    pub from: Option<Start>,
+}
+
+pub struct Commit {
+    pub member: Name,
+    pub offset: Offset,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PollBody {
+    member: String,
+    max: Option<u32>,
+    wait_ms: Option<u64>,
+    session_ms: Option<u64>,
+    received: Option<u64>,
+    from: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommitBody {
+    member: String,
+    offset: u64,
+}
+
+impl Poll {
+    pub async fn read(web: &Web, request: Request) -> Result<Self, Problem> {
+        let body: PollBody = body(web, request, "member, and perhaps max, wait_ms, session_ms, received, from").await?;
+        let (max, wait) = (body.max.unwrap_or(MAX_DEFAULT), body.wait_ms.unwrap_or(0));
+        let session = body.session_ms.unwrap_or(SESSION_MS_DEFAULT);
+        within("max", u64::from(max), 1..=u64::from(EVENTS_MAX))?;
+        within("wait_ms", wait, 0..=WAIT_MS_MAX)?;
+        within("session_ms", session, SESSION_MS)?;
+        let from = match body.from {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(start(&text)?),
+            Some(other) => Some(start(&other.to_string())?),
+        };
+        Ok(Self {
+            member: name("member", &body.member)?,
+            max: max as usize,
+            wait: Duration::from_millis(wait),
+            session: Millis(session),
+            received: body.received.map(offset).transpose()?,
+            from,
+        })
+    }
+}
+
+impl Commit {
+    pub async fn read(web: &Web, request: Request) -> Result<Self, Problem> {
+        let CommitBody { member, offset: committed } = body(web, request, "member and offset").await?;
+        Ok(Self { member: name("member", &member)?, offset: offset(committed)? })
+    }
+}
+
+async fn body<T: DeserializeOwned>(web: &Web, request: Request, fields: &str) -> Result<T, Problem> {
+    Params::none(request.uri())?;
+    let refused = |why: &str| Problem::bad_request(format!("the body is one JSON object with {fields}: {why}"));
+    if form(request.headers())? != Form::Json {
+        return Err(refused("it is sent as application/json"));
+    }
+    let held = web.budget.read(request.into_body()).await?;
+    serde_json::from_slice(&held.bytes).map_err(|error| {
+        let shown: String = error.to_string().chars().take(200).collect();
+        refused(&shown)
+    })
+}
+
+/// No log has an offset that no store can hold.
+fn offset(number: u64) -> Result<Offset, Problem> {
+    within("offset", number, 0..=i64::MAX as u64).map(|()| Offset(number))
+}
+
+fn within(name: &str, value: u64, allowed: std::ops::RangeInclusive<u64>) -> Result<(), Problem> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = (allowed.start(), allowed.end());
+    Err(Problem::bad_request(format!("{name}={value}: allowed is a whole number from {least} to {most}")))
+}
