@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whom each room knows: itself, and what begins with one of these. `cli`, and `main.rs` through it, tie all together.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("core", &[]),
     ("clock", &["core"]),
     ("wire", &["core"]),
