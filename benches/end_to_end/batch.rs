@@ -71,7 +71,12 @@ pub fn generate(path: &Path, pipeline: &Pipelines) -> u64 {
 
 /// Seconds by the batch's own clock, from its first look at the pipeline file to its last result.
 pub fn batch(dir: &Path, pipeline_file: &Path, input: &Path) -> f64 {
-    let output = run_mpi(3, &["batch", "--json", "--pipeline"])
+    batch_with(3, dir, pipeline_file, input)
+}
+
+/// Likewise, with so many ranks.
+pub fn batch_with(ranks: usize, dir: &Path, pipeline_file: &Path, input: &Path) -> f64 {
+    let output = run_mpi(ranks, &["batch", "--json", "--pipeline"])
         .arg(pipeline_file)
         .arg("--input")
         .arg(input)

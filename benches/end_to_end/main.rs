@@ -1,10 +1,11 @@
 //! End to end: `./run_mpi.sh bench` (or `cargo bench --bench end_to_end`). Real jobs under mpirun, loaded from this process.
 //!
 //! `live`: the highest rate whose backlog does not grow, then latencies at half of it. `batch`: two workers beside a single-threaded loop that
-//! only decodes the same lines. `language`: what windows, metrics, filters and open groups cost. `tail`: what one reader
+//! only decodes the same lines. `formats`: the same events compressed and as Parquet. `language`: what windows, metrics, filters and open groups cost. `tail`: what one reader
 //! of a topic takes. `idle`: what a job without events uses.
 
 mod batch;
+mod formats;
 mod language;
 mod job;
 mod tail;
@@ -41,6 +42,9 @@ fn main() {
     let pipeline = bundle.pipelines().expect("a pipeline");
     if runs("batch") {
         batch::run(dir.path(), &path, &pipeline);
+    }
+    if runs("formats") {
+        formats::run(dir.path(), &path, &pipeline);
     }
     if runs("language") {
         language::run(dir.path(), &path, &pipeline);
