@@ -148,12 +148,22 @@ impl Config {
     /// # Errors
     /// Every wrong value at once, each with what is allowed.
     pub fn load() -> Result<(Self, Warnings), ConfigError> {
+        Self::load_over(&[])
+    }
+
+    /// Likewise, with these variables instead of the environment's.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_over(given: &[(&str, String)]) -> Result<(Self, Warnings), ConfigError> {
         let dotenv = read_dotenv(Path::new(".env"))?;
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             // What is no text cannot be right either; the wrong value is then named like any other.
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         };
-        Self::from_variables(&std::env::vars_os().filter_map(text).collect(), &dotenv)
+        let mut environment: Variables = std::env::vars_os().filter_map(text).collect();
+        environment.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        Self::from_variables(&environment, &dotenv)
     }
 
     /// The settings that these variables mean; the environment beats `.env`. An empty value is none.

@@ -13,7 +13,7 @@ mod cells;
 mod parquet;
 
 use std::io;
-use std::time::SystemTime;
+use std::os::unix::fs::MetadataExt;
 
 use bytes::Bytes;
 
@@ -34,7 +34,8 @@ pub struct Input {
     pub topic: Option<TopicId>,
     pub kind: Kind,
     pub bytes: u64,
-    pub modified: SystemTime,
+    /// When it was changed last: seconds and nanoseconds of Unix time.
+    pub modified: (i64, i64),
 }
 
 /// Why an input cannot be read.
@@ -73,9 +74,9 @@ impl Input {
     /// # Errors
     /// If the file is not there, or not a file.
     pub fn of(path: &str, topic: Option<TopicId>, kind: Kind) -> Result<Self, InputError> {
-        let facts = std::fs::metadata(path).and_then(|facts| Ok((facts.len(), facts.modified()?)));
-        let (bytes, modified) = facts.map_err(|error| InputError::Io { path: path.to_owned(), error })?;
-        Ok(Self { path: path.to_owned(), topic, kind, bytes, modified })
+        let facts = std::fs::metadata(path).map_err(|error| InputError::Io { path: path.to_owned(), error })?;
+        let modified = (facts.mtime(), facts.mtime_nsec());
+        Ok(Self { path: path.to_owned(), topic, kind, bytes: facts.len(), modified })
     }
 
     /// Whether the file is still as it was.

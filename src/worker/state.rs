@@ -256,6 +256,10 @@ impl State {
             Restore::Common(bytes) => {
                 let epoch = snapshot::restore_common(&bytes, &mut self.watermarks, &mut self.panes);
                 (self.decided, self.finished) = (epoch, epoch);
+                if self.batch {
+                    // Its watermarks go on, but nothing closes by them.
+                    self.panes.closed_none();
+                }
             }
             Restore::Section(section) => match section.kind {
                 Kind::Panes => snapshot::restore(&section, |rest| self.panes.restore(rest)),

@@ -153,9 +153,9 @@ fn csv_of_every_kind() {
     check("a.csv", format!("{header}\n{}\n{good}\n", row("2", "\"two\nlines, \"\"quoted\"\"\"", ",,,")), 2, &[]);
     check("a.csv", format!("{header}\n{}\n{good}\n", row("2", "5\" pipe", ",,,")), 2, &[]);
     // A quote that never closes takes only its own line with it.
-    let open = row("2", "\"open", ",,,");
-    check("a.csv", format!("{header}\n{open}\n{good}\n"), 1, &[(0, "never closes")]);
-    let far = format!("{header}\n{open}\n{good}\n{}", format!("{}\n", row("1", "n", ",,,")).repeat(8000));
+    let (open, plain) = (row("2", "\"open", ",,,"), row("3", "n", ",,,"));
+    check("a.csv", format!("{header}\n{open}\n{plain}\n"), 1, &[(0, "never closes")]);
+    let far = format!("{header}\n{open}\n{plain}\n{}", format!("{}\n", row("1", "n", ",,,")).repeat(8000));
     check_far(&far);
     check(
         "a.csv",

@@ -38,7 +38,7 @@ const ORDER: &str = r#"{"type": "object", "required": ["id", "at", "inner"], "pr
     "price": {"type": "number", "maximum": 100}, "paid": {"type": "boolean"}, "big": {"type": "integer"}, "when": {"type": "string"},
     "inner": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "maxLength": 3}, "depth": {"type": "integer"}}, "additionalProperties": false},
     "tags": {"type": "array", "items": {"type": "integer"}}}, "additionalProperties": false}"#;
-const REFUND: &str = r#"{"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}, "amount": {"type": "integer"}}}"#;
+const REFUND: &str = r#"{"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}, "at": {"type": "string"}, "amount": {"type": "integer"}}}"#;
 
 /// One column: its name, its values as JSON (None: no value), and its array.
 type Made = (&'static str, Vec<Option<Value>>, ArrayRef);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::cli::batch::output::unwritten;
 use crate::cli::exit::{Exit, Failure, OrExit};
@@ -72,8 +72,7 @@ impl Kept {
 fn name(job: &Job<'_>) -> u128 {
     let mut text = format!("{}\n{:?}\n{}", job.bundle, job.limit, job.inputs.len());
     for input in job.inputs {
-        let modified = input.modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        text += &format!("\n{} {} {modified} {:?} {:?}", input.path, input.bytes, input.topic, input.kind);
+        text += &format!("\n{} {} {:?} {:?} {:?}", input.path, input.bytes, input.modified, input.topic, input.kind);
     }
     xxhash_rust::xxh3::xxh3_128(text.as_bytes())
 }

@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             tried.print(&inputs, args.json);
             return Ok(());
         }
-        let config = args.store.then(Config::load).transpose().or_exit(Exit::Config)?.map(|(config, _)| config);
+        let config = args.store.then(|| store_config(args)).transpose()?;
         let folder = config.as_ref().map_or_else(|| args.output.clone().unwrap_or_default(), |c| c.data_dir.clone());
         let kept = Kept::of(&folder, &job);
         let begun = kept.begun(Duration::from_micros(args.keep_every.0.unsigned_abs()))?;
@@ -120,6 +120,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         print_summary(counts, digest, progress.finish(), args.json);
         Ok(())
     })
+}
+
+/// The settings, of which only those about the store count here.
+fn store_config(args: &Args) -> Result<Config, Failure> {
+    let files = args.pipeline.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>().join(",");
+    let (config, _) = Config::load_over(&[("PIPELINES", files)]).or_exit(Exit::Config)?;
+    Ok(config)
 }
 
 /// Where results go.

@@ -295,6 +295,11 @@ impl Panes {
         self.windows.iter().map(|w| w.last_emit).collect()
     }
 
+    /// Out of a checkpoint of a batch: no pane was closed yet.
+    pub fn closed_none(&mut self) {
+        self.windows.iter_mut().for_each(|panes| panes.closed_to = Micros::MIN);
+    }
+
     /// Out of a checkpoint: when each window last showed its open rows, and by pipeline up to where panes are closed.
     pub fn restore_common(&mut self, last_emits: &[Millis], closed_to: impl Fn(usize) -> Micros) {
         assert_eq!(last_emits.len(), self.windows.len(), "a checkpoint of another plan");
