@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use caudal::coordinator::gather::{InFlight, Results};
+use caudal::coordinator::gather::{Draft, InFlight, Results};
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
+use caudal::core::keygroup::{KeyGroup, Owners};
 use caudal::core::units::{Epoch, Millis, Offset};
-use caudal::wire::Message;
+use caudal::wire::{Ids, Message, Restore};
 use caudal::worker::rows::DecodedSlab;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -41,14 +42,50 @@ fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u
     (bytes, lines)
 }
 
-/// Rounds of pieces, cut at line ends, to random workers; two rounds in flight; messages delivered in any order that keeps each edge's.
-fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<Results> {
-    let workers = rng.random_range(1..=8);
+/// Where a batch can go on: the workers' state after a round, and what was handed out and taken by then.
+struct Saved {
+    draft: Draft,
+    at: usize,
+    results: usize,
+}
+
+impl Saved {
+    /// Workers with the saved state, as many as are wanted.
+    fn ranks(&self, pipeline: &Pipeline, workers: usize) -> Ranks {
+        let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true);
+        let owners = Owners::new(workers);
+        for worker in 0..workers {
+            let common = Restore::Common(self.draft.common.clone());
+            ranks.send((0, worker + 1), &Message::Restore(common));
+        }
+        for section in self.draft.sections.iter().chain(&self.draft.ids) {
+            let owner = owners.owner(KeyGroup(section.key_group));
+            ranks.send((0, owner + 1), &Message::Restore(Restore::Section(section.clone())));
+        }
+        ranks
+    }
+}
+
+/// Rounds of pieces, cut at line ends, to random workers; two rounds in flight; messages delivered in any order that keeps each edge's. Now and then a
+/// round is kept, and all ranks die: others, perhaps more or fewer, go on after it. Gives the results, and how often that was.
+fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>, usize) {
+    let mut workers = rng.random_range(1..=8);
     let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true);
     let (mut at, mut epoch, mut base, mut closing) = (0, 0, 0, false);
     let mut in_flight: VecDeque<InFlight> = VecDeque::new();
     let mut results = Vec::new();
+    let (mut draft, mut saved, mut deaths): (Option<Saved>, Option<Saved>, usize) = (None, None, 0);
     while !(closing && in_flight.is_empty()) {
+        if let Some(saved) = saved.as_ref().filter(|_| rng.random_bool(0.01)) {
+            deaths += 1;
+            workers = rng.random_range(1..=8);
+            ranks = saved.ranks(pipeline, workers);
+            (at, base, closing) = (saved.at, saved.at as u64, false);
+            epoch = saved.draft.cut.epoch.0;
+            in_flight.clear();
+            results.truncate(saved.results);
+            draft = None;
+        }
         if in_flight.len() < 2 && !closing && rng.random_bool(0.3) {
             closing = at == bytes.len();
             for _ in 0..rng.random_range(1..6) {
@@ -84,9 +121,14 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<Results> 
                 idle,
                 emitted: Epoch(0),
             };
+            let checkpoint = (draft.is_none() && !closing && rng.random_bool(0.3)).then_some(Ids::All);
+            if checkpoint.is_some() {
+                let taken = results.len() + in_flight.len() + 1;
+                draft = Some(Saved { draft: Draft::new(cut, Ids::All, workers), at, results: taken });
+            }
             in_flight.push_back(InFlight::new(cut, Offset(base), workers));
             for worker in 0..workers {
-                ranks.send((0, worker + 1), &Message::EndEpoch { cut: cut.into(), base, checkpoint: None });
+                ranks.send((0, worker + 1), &Message::EndEpoch { cut: cut.into(), base, checkpoint });
             }
             base = at as u64;
         }
@@ -95,26 +137,38 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<Results> 
             continue;
         }
         let edge = edges[rng.random_range(0..edges.len())];
-        if let Some(Message::Report(report)) = ranks.deliver(edge) {
-            let round = in_flight.iter_mut().find(|f| f.cut.epoch.0 == report.epoch).unwrap();
-            round.take(edge.0 - 1, *report);
+        match ranks.deliver(edge) {
+            Some(Message::Report(report)) => {
+                let round = in_flight.iter_mut().find(|f| f.cut.epoch.0 == report.epoch).unwrap();
+                round.take(edge.0 - 1, *report);
+            }
+            Some(Message::CheckpointPart { common, sections, last, .. }) => {
+                draft.as_mut().unwrap().draft.take(common, sections, last);
+            }
+            _ => {}
         }
         while in_flight.front().is_some_and(InFlight::complete) {
             results.push(in_flight.pop_front().unwrap().results().unwrap());
         }
+        if draft.as_ref().is_some_and(|draft| draft.draft.complete() && results.len() >= draft.results) {
+            saved = draft.take();
+        }
     }
-    results
+    (results, deaths)
 }
 
 #[test]
 fn a_batch_is_as_the_model_says() {
+    let mut deaths = 0;
     for seed in 0..SEEDS {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let pipeline = pipelines::random(&mut rng);
         let (bytes, lines) = input(&pipeline, &mut rng);
         let outcome = model::batch(&pipeline.plan, &pipeline.schemas, None, lines);
-        let results = run(&pipeline, &bytes, &mut rng);
+        let (results, died) = run(&pipeline, &bytes, &mut rng);
+        deaths += died;
         eprintln!("batch, seed {seed}");
         check::batch(&pipeline.plan, &outcome, &results);
     }
+    assert!(deaths > SEEDS as usize / 4, "batches died only {deaths} times");
 }
