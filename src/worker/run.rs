@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::core::columns::{Numbering, Slab};
 use crate::core::plan::Plan;
-use crate::core::units::{Millis, Offset, TopicId};
+use crate::core::units::{Epoch, Millis, Offset, TopicId};
 use crate::transport::idle::Idle;
 use crate::transport::process;
 use crate::transport::{Channel, Transport, TransportError};
@@ -70,6 +70,9 @@ pub fn run(
                 (message, None) if from != To::Coordinator => early.push((from, message)),
                 (message, None) => panic!("a coordinator's first message is Open, not {message:?}"),
                 (Message::Begin, Some(state)) => send(transport, vec![(To::Coordinator, ready(state))])?,
+                (Message::Configure { epoch, bundle }, Some(state)) => {
+                    state.configure(Epoch(epoch), plan(&bundle).map_err(WorkerError::Plan)?);
+                }
                 (Message::Split(split), Some(state)) => send(transport, read(state, &split))?,
                 (message, Some(state)) => send(transport, state.step(from, message))?,
             }
@@ -176,7 +179,6 @@ mod tests {
     use super::*;
     use crate::core::epoch::Cut;
     use crate::core::keygroup::KEY_GROUPS;
-    use crate::core::units::Epoch;
     use crate::pipeline::Bundle;
     use crate::transport::local::{LocalTransport, network};
 

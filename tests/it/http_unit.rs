@@ -751,6 +751,8 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
             dead_letters,
             events,
             mended,
+            gone: Vec::new(),
+            plan: None,
         })
         .unwrap();
     rows

@@ -159,7 +159,7 @@ fn discards_that_stand_alone_are_refused() {
         log.append(&[start(2)], Millis(3)).unwrap();
         drop(log);
         let error = open(&disk).err().expect("a refusal").to_string();
-        assert!(error.contains("discards without their epoch's cut"), "{error}");
+        assert!(error.contains("discards, or a change of the pipelines, without their epoch's cut"), "{error}");
     }
 }
 

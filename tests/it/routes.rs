@@ -292,6 +292,8 @@ fn commit_results(server: &Server, users: &[&str], history: bool) {
         dead_letters: Vec::new(),
         events: Vec::new(),
         mended: Mended::default(),
+        gone: Vec::new(),
+        plan: None,
     };
     store.commit(&commit).unwrap();
 }
