@@ -283,7 +283,7 @@ impl Coordinator<'_> {
     fn tell_of_change(&mut self, cut: Epoch) {
         if let Some((Some(epoch), to)) = self.waiting.take_if(|(at, _)| at.is_some_and(|at| at <= cut)) {
             // Whoever asked may be gone.
-            drop(to.send(epoch));
+            let _ = to.send(epoch);
         }
     }
 

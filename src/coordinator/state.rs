@@ -497,6 +497,12 @@ impl State {
         self.changing.ask(change);
     }
 
+    /// Whether a change is asked for, or not all workers work by it yet.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.changing.is_asked() || self.changing.is_under_way()
+    }
+
     /// No more events will come: what is there is finished, whatever its age.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -513,8 +519,7 @@ impl State {
             && self.draft.is_none()
             && !self.emitting.is_under_way()
             && !self.mending.is_waiting()
-            && !self.changing.is_asked()
-            && !self.changing.is_under_way()
+            && !self.is_changing()
     }
 
     /// One more checkpoint is to be taken in time, whether or not events come.

@@ -63,7 +63,7 @@ fn server(fates: HttpSetup) -> Server {
         gone: Vec::new(),
         plan: None,
     };
-    let mut store = server.target.store(&server.app.pipeline.plan).unwrap();
+    let mut store = server.target.store(&server.app.running.get().pipelines.plan).unwrap();
     store.claim(Generation(1)).unwrap();
     store.commit(&commit).unwrap();
     server
