@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::cli::check::cases;
 use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
@@ -136,6 +137,7 @@ impl Rank0 {
             ingest: ingest.clone(),
             running: pipeline.running.clone(),
             changes: changes.clone(),
+            rehearsal: cases::faults,
             status: status.clone(),
             target: config.target.clone(),
             http: config.http.clone(),
@@ -192,7 +194,12 @@ impl Rank0 {
     /// What the store has, and whether it could be asked. While it is away, what it had at least: what it has beyond is computed again, and passed over
     /// when it is back.
     fn progress(&self, disk: &Arc<dyn Disk>) -> Result<(Option<Progress>, bool), Failure> {
-        match self.config.target.store(&self.pipeline.running.get().pipelines.plan).and_then(|mut store| store.progress()) {
+        match self
+            .config
+            .target
+            .store(&self.pipeline.running.get().pipelines.plan)
+            .and_then(|mut store| store.progress())
+        {
             Ok(progress) => Ok((progress, true)),
             // Its writer says so.
             Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_)) => {
@@ -349,9 +356,12 @@ impl Begun {
             }
             Some(logged) => {
                 if logged.bundle.id() != files {
-                    tracing::info!("the pipelines were changed while the job ran: it goes on with them, and not with the files of PIPELINES");
+                    tracing::info!(
+                        "the pipelines were changed while the job ran: it goes on with them, and not with the files of PIPELINES"
+                    );
                 }
-                let (configuration, pipelines) = Configuration { begun: files, ..logged }.settled().or_exit(Exit::Config)?;
+                let (configuration, pipelines) =
+                    Configuration { begun: files, ..logged }.settled().or_exit(Exit::Config)?;
                 Arc::new(InForce::new(configuration, pipelines))
             }
         };

@@ -58,7 +58,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let data = DataDir::lock(&config.data_dir)?;
     let begun = the_pipeline(&config)?;
-    let progress = config.target.store(&begun.running.get().pipelines.plan).and_then(|mut store| store.progress()).map_err(|e| store_failure(&e))?;
+    let progress = config
+        .target
+        .store(&begun.running.get().pipelines.plan)
+        .and_then(|mut store| store.progress())
+        .map_err(|e| store_failure(&e))?;
     let Some(progress) = progress else {
         return Err(Failure::new(Exit::Config, "the store has no results yet: run the job first"));
     };
@@ -83,12 +87,7 @@ struct Replayed {
 }
 
 impl Replayed {
-    fn of_log(
-        config: &Config,
-        data: &DataDir,
-        begun: &Begun,
-        progress: Progress,
-    ) -> Result<Self, Failure> {
+    fn of_log(config: &Config, data: &DataDir, begun: &Begun, progress: Progress) -> Result<Self, Failure> {
         let disk = Arc::new(FileDisk::open(&data.log()).or_exit(Exit::Damaged)?);
         let proof = Some(Proof { log: progress.log, end: progress.end });
         let opened = Log::open(disk.clone(), log_options(config), progress.log, proof, Offset(0));

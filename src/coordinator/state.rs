@@ -304,8 +304,7 @@ impl State {
         let to_all = || 0..self.workers.len();
         let mut actions = Vec::new();
         if let Some(change) = change {
-            let configure =
-                |_| Message::Configure { epoch: cut.epoch.0, bundle: change.bundle.as_ref().to_owned() };
+            let configure = |_| Message::Configure { epoch: cut.epoch.0, bundle: change.bundle.as_ref().to_owned() };
             actions.extend(to_all().map(|w| Action::Send(w, configure(w))));
             self.changing.begin(cut.epoch, change, self.workers.len());
         }
@@ -834,6 +833,28 @@ mod tests {
             panic!("it is stored when it is on disk")
         };
         assert_eq!(commit.mended.discarded, letters);
+    }
+
+    /// An epoch is of one plan, and so is a checkpoint.
+    #[test]
+    fn a_change_is_logged_with_a_cut_and_nothing_begins_before_it_is_made() {
+        let mut state = state();
+        state.owe_checkpoint();
+        state.configure(Change { bundle: "another".into(), plan: Arc::new(plan()) });
+        assert!(!state.at_rest());
+        let actions = state.tick(at(50_000), false);
+        let [Action::Log(cut, _, Some(bundle)), Action::Send(0, configure), Action::Send(0, end)] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((cut.epoch, bundle.as_ref()), (Epoch(1), "another"));
+        assert!(matches!(configure, Message::Configure { epoch: 1, .. }));
+        assert!(matches!(end, Message::EndEpoch { checkpoint: None, .. }), "a checkpoint is due, and waits");
+        assert!(!state.wants_slab(), "an epoch of the new plan must not begin");
+        state.message(0, report(1, Facts::default())).expect("a message");
+        assert!(!state.wants_slab() && state.tick(at(90_000), true).is_empty(), "the worker is not ready for it");
+        let [Action::Commit(_)] = &state.durable(Some(Epoch(1)), None, Offset(0))[..] else { panic!("it is stored") };
+        state.message(0, Message::Configured { epoch: 1, facts: Facts::default() }).expect("a message");
+        assert!(state.wants_slab() && !state.is_changing());
     }
 
     #[test]

@@ -367,8 +367,7 @@ impl Writer {
         let ingest = now.max(self.log.ingest());
         let mut frame = Frame::of(requests, self.log.end(), ingest);
         // Cuts come first: they end epochs of events that are in the log already.
-        let mut records: Vec<Record> =
-            owed.cuts.iter().flat_map(Ended::records).collect();
+        let mut records: Vec<Record> = owed.cuts.iter().flat_map(Ended::records).collect();
         records.extend(frame.retries());
         records.extend(frame.slabs.iter().cloned().map(Record::Slab));
         frame.emit(&owed.emissions, self.log.end(), ingest, &mut records);

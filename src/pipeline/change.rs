@@ -106,14 +106,18 @@ fn given(name: &str, text: &str, schema: impl Fn(&str) -> Option<String>) -> Res
     let mut faults = Faulty::new(&file, text);
     let read = File::read(&root, &mut faults);
     if read.pipeline.it != name {
-        let message = format!("pipeline: it is called {} here, and {} in the address", quote(&read.pipeline.it), quote(name));
+        let message =
+            format!("pipeline: it is called {} here, and {} in the address", quote(&read.pipeline.it), quote(name));
         faults.note(read.pipeline.place, message);
     }
     let mut schemas = BTreeMap::new();
     for path in read.topics.iter().filter_map(|topic| topic.described.as_ref()?.schema.as_ref()) {
         match schema(&path.it) {
             Some(text) => drop(schemas.insert(path.it.clone(), text)),
-            None => faults.note(path.place, format!("schema: the text of {} is not there: send it along under \"schemas\"", quote(&path.it))),
+            None => faults.note(
+                path.place,
+                format!("schema: the text of {} is not there: send it along under \"schemas\"", quote(&path.it)),
+            ),
         }
     }
     if !faults.found.is_empty() {
@@ -160,12 +164,22 @@ const OTHER_TOPIC: &str = "give the changed topic another name";
 fn topics(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
     if old.topic_field != new.topic_field {
         let way_out = "leave it, or begin with a DATA_DIR and a store of their own";
-        clash(clashes, "topic_field".to_owned(), "events that wait in the log name their topic in the old one", way_out);
+        clash(
+            clashes,
+            "topic_field".to_owned(),
+            "events that wait in the log name their topic in the old one",
+            way_out,
+        );
     }
     for (before, after) in old.topics.iter().zip(&new.topics) {
         let what = || format!("topic {}", before.name);
         if before.emitted.is_some() != after.emitted.is_some() {
-            clash(clashes, what(), "events that come from outside and events that the job makes cannot have one topic", OTHER_TOPIC);
+            clash(
+                clashes,
+                what(),
+                "events that come from outside and events that the job makes cannot have one topic",
+                OTHER_TOPIC,
+            );
         }
         if before.retired || after.retired || before.emitted.is_some() {
             continue;
@@ -197,22 +211,38 @@ fn files(old: &File, new: &File, clashes: &mut Vec<Clash>) {
         };
         if of(before) != of(view) {
             let what = format!("view {} of {pipeline}", view.name.it);
-            clash(clashes, what, "its entries are by its key and keep its fields", "give the changed view another name");
+            clash(
+                clashes,
+                what,
+                "its entries are by its key and keep its fields",
+                "give the changed view another name",
+            );
         }
     }
     for alert in &new.alerts {
         let Some(before) = old.alerts.iter().find(|before| before.name.it == alert.name.it) else { continue };
         if shown(&effective::alert(before)) != shown(&effective::alert(alert)) {
             let what = format!("alert {} of {pipeline}", alert.name.it);
-            clash(clashes, what, "what stands and what it has counted is by its rule", "give the changed alert another name");
+            clash(
+                clashes,
+                what,
+                "what stands and what it has counted is by its rule",
+                "give the changed alert another name",
+            );
         }
     }
     for emit in &new.emits {
         let Some(before) = old.emits.iter().find(|before| before.topic.it == emit.topic.it) else { continue };
-        let joins = [before, emit].iter().any(|emit| matches!(emit.source, Some(crate::pipeline::emits::Written::Join(_))));
+        let joins =
+            [before, emit].iter().any(|emit| matches!(emit.source, Some(crate::pipeline::emits::Written::Join(_))));
         if joins && shown(&effective::emit(before)) != shown(&effective::emit(emit)) {
             let what = format!("emit {} of {pipeline}", emit.topic.it);
-            clash(clashes, what, "events wait for their other halves by what it joins and keeps", "give the changed join another name");
+            clash(
+                clashes,
+                what,
+                "events wait for their other halves by what it joins and keeps",
+                "give the changed join another name",
+            );
         }
     }
     outside(pipeline, Some(old), Some(new), clashes);
@@ -277,9 +307,7 @@ fn shown(item: &Item) -> String {
 fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
     let find = |window: &WindowPlan| {
         let mut windows = new.windows.iter();
-        windows.find(|other| {
-            other.name == window.name && new.pipeline_of(other).name == old.pipeline_of(window).name
-        })
+        windows.find(|other| other.name == window.name && new.pipeline_of(other).name == old.pipeline_of(window).name)
     };
     let types = |plan: &Plan, window: &WindowPlan| {
         let kind = |metric: &Metric| {
@@ -294,7 +322,12 @@ fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
         if types(old, window) != types(new, after) {
             let what = format!("window {} of {}", window.name, old.pipeline_of(window).name);
             let reason = "the types of its group's fields or of what its metrics take change";
-            clash(clashes, what, reason, "leave the types in the schema and in derive, or give the window another name");
+            clash(
+                clashes,
+                what,
+                reason,
+                "leave the types in the schema and in derive, or give the window another name",
+            );
         }
     }
     for (at, alert) in old.alerts.iter().enumerate() {
@@ -306,7 +339,12 @@ fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
         };
         if before.key.of_type != after.key.of_type {
             let what = format!("alert {} of {name}", old.alerts.get(at).map_or("", |alert| &alert.name));
-            clash(clashes, what, "the type of its key changes", "leave the type in the schema, or give the alert another name");
+            clash(
+                clashes,
+                what,
+                "the type of its key changes",
+                "leave the type in the schema, or give the alert another name",
+            );
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::core::emit::TIME;
 use crate::core::plan::{EmittedBy, FieldPath, TimeFormat, TopicPlan};
 use crate::core::schema::{FieldType, Schema};
 use crate::core::units::{Micros, TopicId};
+use crate::pipeline::TopicName;
 use crate::pipeline::columns::article;
 use crate::pipeline::file::{Description, File, TOPICS_MAX};
 use crate::pipeline::section::{At, Faulty, hint};
-use crate::pipeline::TopicName;
 use crate::pipeline::yaml::{Place, quote};
 
 /// A pattern longer than this costs more to compile than any schema is worth.
@@ -100,7 +100,8 @@ pub fn resolve(files: &[(File, Texts)], numbered: &[TopicName], faults: &mut [Fa
     }
     names.extend(emitted(files, faults).into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
     let is_live = |name: &str| {
-        let mut named = files.iter().flat_map(|(file, _)| file.topics.iter().map(|topic| &topic.name).chain(file.emitted()));
+        let mut named =
+            files.iter().flat_map(|(file, _)| file.topics.iter().map(|topic| &topic.name).chain(file.emitted()));
         named.any(|topic| topic.it == name)
     };
     let mut described = |name: &str| {

@@ -154,7 +154,8 @@ impl Copy {
 
     fn write(&mut self, plan: &Plan, name: &str, log: LogId, commits: &[Commit]) -> Result<(), StoreError> {
         let fresh = commits.iter().filter(|commit| commit.to.epoch > self.epoch);
-        let text: String = fresh.map(|commit| lines(commit.plan.as_deref().unwrap_or(plan), name, log, commit)).collect();
+        let text: String =
+            fresh.map(|commit| lines(commit.plan.as_deref().unwrap_or(plan), name, log, commit)).collect();
         let Some(last) = commits.last().map(|commit| commit.to.epoch).filter(|_| !text.is_empty()) else {
             return Ok(());
         };

@@ -324,7 +324,8 @@ impl Sending {
         let first = submission.lines.split(|&byte| byte == b'\n').next().unwrap_or_default();
         // A long one is left out: the log is for people, and the events are in the job.
         let example = Some(first).filter(|first| first.len() <= EXAMPLE_BYTES_MAX).map(<[u8]>::to_vec);
-        let topic = self.app.running.get().pipelines.plan.topics.get(usize::from(topic.0)).map(|topic| topic.name.clone());
+        let topic =
+            self.app.running.get().pipelines.plan.topics.get(usize::from(topic.0)).map(|topic| topic.name.clone());
         let topic = topic.unwrap_or_default();
         let tally = &self.tally;
         tally.sent.fetch_add(u64::from(count), Ordering::Relaxed);

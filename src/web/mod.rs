@@ -41,12 +41,17 @@ use crate::clock::Clock;
 use crate::config::{Http, Limits};
 use crate::coordinator::change::Changes;
 use crate::coordinator::status::SharedStatus;
+use crate::core::plan::Plan;
 use crate::core::units::TopicId;
 use crate::ingest::writer::Ingest;
-use crate::pipeline::Pipelines;
+use crate::pipeline::cases::Case;
 use crate::pipeline::running::Running;
+use crate::pipeline::{Fault, Pipelines};
 use crate::store::target::Target;
 use crate::web::problem::Problem;
+
+/// Runs the tests of a file whose pipeline is alone in the plan: what fails.
+pub type Rehearsal = fn(&Arc<Plan>, &[Case]) -> Vec<Fault>;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -54,6 +59,7 @@ pub struct App {
     pub ingest: Ingest,
     pub running: Running,
     pub changes: Changes,
+    pub rehearsal: Rehearsal,
     pub status: Arc<SharedStatus>,
     pub target: Target,
     pub http: Http,
@@ -152,7 +158,10 @@ fn router(web: Arc<Web>) -> Router {
         .route("/pipelines/{name}", get(pipelines::one).put(pipelines::put).delete(pipelines::delete))
         .fallback(routes::own)
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path does not take this method: the Allow header names those it does",
+            )
         })
         .layer(from_fn_with_state(Arc::clone(&web), guard::guard))
         .with_state(web)

@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use crate::coordinator::change::Change;
 use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::Epoch;
+use crate::pipeline::cases::{Case, Given};
 use crate::pipeline::change::{self, Clash, Proposed, Refused};
 use crate::pipeline::running::InForce;
-use crate::pipeline::{Bundle, Configuration, Fault, FileText};
-use crate::web::Web;
+use crate::pipeline::{Bundle, Configuration, Fault, FileText, Pipelines};
 use crate::web::params::Params;
 use crate::web::problem::Problem;
+use crate::web::{Rehearsal, Web};
 
 /// A pipeline file and its schemas; the log keeps each change whole.
 const CHANGE_BYTES_MAX: usize = 4 << 20;
@@ -60,7 +61,8 @@ pub async fn one(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap
         ([(CONTENT_TYPE, kind)], file.text.clone()).into_response()
     } else {
         if let Some(object) = shown.as_object_mut() {
-            let schemas: BTreeMap<&str, &str> = file.schemas.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+            let schemas: BTreeMap<&str, &str> =
+                file.schemas.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
             object.insert("schemas".to_owned(), json!(schemas));
         }
         json(StatusCode::OK, &shown)
@@ -75,10 +77,8 @@ pub async fn put(State(web): Shared, path: Segment, request: Request) -> Result<
     let condition = request.headers().get(IF_MATCH).cloned();
     let wish = wish(&web, request).await?;
     let asked = name.clone();
-    make(web, name, condition, move |now| {
-        change::put(now, &asked, &wish.file, |path| wish.schemas.get(path).cloned())
-    })
-    .await
+    make(web, name, condition, move |now| change::put(now, &asked, &wish.file, |path| wish.schemas.get(path).cloned()))
+        .await
 }
 
 pub async fn delete(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
@@ -94,14 +94,22 @@ pub async fn check(State(web): Shared, request: Request) -> Result<Response, Pro
     Params::none(request.uri())?;
     let wish = wish(&web, request).await?;
     let now = web.app.running.get();
+    let rehearsal = web.app.rehearsal;
     let proposed = blocking(move || {
         let file = FileText { file: String::new(), text: wish.file.clone(), schemas: Vec::new() };
         let name = change::pipeline_of(&file).unwrap_or_default();
-        change::put(&now.configuration, &name, &wish.file, |path| wish.schemas.get(path).cloned())
+        let proposed = change::put(&now.configuration, &name, &wish.file, |path| wish.schemas.get(path).cloned());
+        proposed.map(|proposed| (tested(&proposed.pipelines, &name, rehearsal), proposed))
     })
     .await?;
     let answer = match proposed {
-        Ok(proposed) => json!({"ok": true, "faults": [], "conflicts": [], "changes": proposed.changes}),
+        Ok(((failed, passed_over), Proposed { changes, .. })) => json!({
+            "ok": failed.is_empty(),
+            "faults": failed.iter().map(fault).collect::<Vec<_>>(),
+            "conflicts": [],
+            "changes": changes,
+            "tests_passed_over": passed_over,
+        }),
         Err(refused) => {
             let conflicts = if let Refused::Clashes(clashes) = &refused { clashes.as_slice() } else { &[] };
             let faults: Vec<Value> = refused.faults().iter().map(fault).collect();
@@ -110,6 +118,19 @@ pub async fn check(State(web): Shared, request: Request) -> Result<Response, Pro
         }
     };
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// What fails of the file's own tests, and those that are passed over: events in files lie with whoever wrote the pipeline, and not here.
+fn tested(pipelines: &Pipelines, name: &str, rehearsal: Rehearsal) -> (Vec<Fault>, Vec<String>) {
+    let plan = &pipelines.plan;
+    let at = plan.pipelines.iter().position(|pipeline| pipeline.name == name);
+    let cases = at.and_then(|at| Some((plan.alone(at)?, pipelines.cases.get(at)?)));
+    let Some((alone, cases)) = cases else { return (Vec::new(), Vec::new()) };
+    let (given, passed_over): (Vec<Case>, Vec<Case>) =
+        cases.iter().cloned().partition(|case| matches!(case.given, Given::Events(_)));
+    let mut failed = rehearsal(&Arc::new(alone), &given);
+    failed.iter_mut().for_each(|fault| fault.file = format!("{name}.yaml"));
+    (failed, passed_over.into_iter().map(|case| case.name).collect())
 }
 
 /// Proposes a change of what holds now, has it logged, and answers when it is on disk. It is carried to its end even if the client goes away.
@@ -128,7 +149,9 @@ async fn make(
         if let Some(wanted) = condition {
             let there = find(&now, &name).map(|(file, _)| tag(file));
             if wanted != "*" && there.as_ref() != Some(&wanted) || there.is_none() {
-                let detail = format!("the pipeline {name:?} is not the version that If-Match names: GET /pipelines/{name} has what holds now");
+                let detail = format!(
+                    "the pipeline {name:?} is not the version that If-Match names: GET /pipelines/{name} has what holds now"
+                );
                 return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail));
             }
         }
@@ -140,13 +163,19 @@ async fn make(
         }
         let bundle = configuration.to_text();
         if bundle.len() > CONFIGURATION_BYTES_MAX {
-            let detail = format!("all pipelines of the job together would be {} bytes: at most {CONFIGURATION_BYTES_MAX} are allowed", bundle.len());
+            let detail = format!(
+                "all pipelines of the job together would be {} bytes: at most {CONFIGURATION_BYTES_MAX} are allowed",
+                bundle.len()
+            );
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         let next = Arc::new(InForce::new(configuration, pipelines));
         let change = Change { bundle: bundle.into(), plan: Arc::clone(&next.pipelines.plan) };
         let Ok(epoch) = web.app.changes.ask(change).await else {
-            return Err(Problem::unavailable("the job is stopping: whether the change was made is seen when it is back (GET /pipelines)", 5));
+            return Err(Problem::unavailable(
+                "the job is stopping: whether the change was made is seen when it is back (GET /pipelines)",
+                5,
+            ));
         };
         // Now that it is on disk: an event of a new topic must not come into the log before the topic does.
         web.app.running.set(Arc::clone(&next));

@@ -194,16 +194,15 @@ pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let plan = &pipelines.plan;
     let examples = examples_of(&web, &pipelines);
     let all = plan.topics.iter().zip(&pipelines.schemas).zip(examples.iter());
-    let topics =
-        all.filter(|((topic, _), _)| !topic.retired).map(|((topic, schema), example)| TopicView {
-            name: &topic.name,
-            id: topic.id.as_ref().map(FieldPath::to_string),
-            time: topic.time.to_string(),
-            post: topic.emitted.is_none().then(|| format!("/topics/{}/events", escape(&topic.name))),
-            emitted_by: topic.emitted.and_then(|by| plan.pipelines.get(by.pipeline)).map(|by| by.name.as_str()),
-            schema: Raw::of(schema.as_bytes()),
-            example: example.as_deref().map(Raw::of),
-        });
+    let topics = all.filter(|((topic, _), _)| !topic.retired).map(|((topic, schema), example)| TopicView {
+        name: &topic.name,
+        id: topic.id.as_ref().map(FieldPath::to_string),
+        time: topic.time.to_string(),
+        post: topic.emitted.is_none().then(|| format!("/topics/{}/events", escape(&topic.name))),
+        emitted_by: topic.emitted.and_then(|by| plan.pipelines.get(by.pipeline)).map(|by| by.name.as_str()),
+        schema: Raw::of(schema.as_bytes()),
+        example: example.as_deref().map(Raw::of),
+    });
     Ok(json_answer(&TopicsView { topics: topics.collect(), topic_field: &plan.topic_field }))
 }
 

@@ -136,10 +136,7 @@ pub fn moved(epoch: Epoch, owned: &Owned, carry: &Carry, to: &Plan, owners: Owne
     messages.collect()
 }
 
-fn in_parts(
-    sections: impl Iterator<Item = Section>,
-    message: impl Fn(Vec<Section>, bool) -> Message,
-) -> Vec<Message> {
+fn in_parts(sections: impl Iterator<Item = Section>, message: impl Fn(Vec<Section>, bool) -> Message) -> Vec<Message> {
     let mut all = sections.peekable();
     let mut messages = Vec::new();
     loop {

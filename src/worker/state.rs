@@ -27,7 +27,8 @@ use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
 use crate::wire::{
-    Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, Section, WireAlert, WireEmitted, WireRow, WireViewRow,
+    Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, Section, WireAlert, WireEmitted, WireRow,
+    WireViewRow,
 };
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
@@ -286,9 +287,7 @@ impl State {
                 });
             }
             Kind::Joins => {
-                snapshot::restore(section, |rest| {
-                    Half::decode(&self.plan, rest).map(|half| self.joins.restore(half))
-                });
+                snapshot::restore(section, |rest| Half::decode(&self.plan, rest).map(|half| self.joins.restore(half)));
             }
             Kind::Alerts => snapshot::restore(section, |rest| self.alerts.restore(rest)),
             Kind::Ids => snapshot::restore_ids(section, &mut self.seen),

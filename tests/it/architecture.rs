@@ -20,7 +20,20 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("coordinator", &["core", "wire", "transport", "log", "clock", "ingest", "store", "worker::state"]),
     ("config", &["core", "pipeline", "store::target"]),
     ("outbox", &["core", "clock", "store"]),
-    ("web", &["core", "clock", "config", "ingest", "store", "coordinator::status", "coordinator::change", "pipeline", "generate"]),
+    (
+        "web",
+        &[
+            "core",
+            "clock",
+            "config",
+            "ingest",
+            "store",
+            "coordinator::status",
+            "coordinator::change",
+            "pipeline",
+            "generate",
+        ],
+    ),
 ];
 
 /// Files that know less than their room does.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use caudal::clock::SystemClock;
 use caudal::config::{Http, Limits, Tokens};
+use caudal::coordinator::change::Changes;
 use caudal::coordinator::status::{Phase, SharedStatus};
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::identity::metric_id;
@@ -22,7 +23,6 @@ use caudal::ingest::writer::{Ingest, Note, queue, spawn};
 use caudal::ingest::{Fate, Refusal};
 use caudal::log::disk::FileDisk;
 use caudal::log::{Log, Options};
-use caudal::coordinator::change::Changes;
 use caudal::pipeline::running::{InForce, Running};
 use caudal::pipeline::{Bundle, Configuration};
 use caudal::store::target::Target;
@@ -128,6 +128,7 @@ impl Server {
             ingest: ingest.clone(),
             running,
             changes: Changes::default(),
+            rehearsal: |_, _| Vec::new(),
             status: Arc::clone(&status),
             target: target.clone(),
             http: Http {

@@ -107,7 +107,14 @@ fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
 
 fn content_in(log: &Log, recovered: Recovered) -> Content {
     let emits = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
-    (drain(&mut log.reader(recovered.begin)), recovered.cuts, emits, recovered.start, recovered.mends, recovered.changes)
+    (
+        drain(&mut log.reader(recovered.begin)),
+        recovered.cuts,
+        emits,
+        recovered.start,
+        recovered.mends,
+        recovered.changes,
+    )
 }
 
 /// The end of what an error says, for tables of cases.
@@ -723,7 +730,10 @@ mod writer {
         };
         let emission = |&epoch| Emission { epoch: Epoch(epoch), lines: vec![(TopicId(9), vec!["{}".to_owned()])] };
         let emissions = cuts.iter().filter(|&&epoch| epoch >= 8).map(emission).collect();
-        let owed = Owed { cuts: cuts.iter().map(|of| Ended { cut: cut(of), discards: Vec::new(), bundle: None }).collect(), emissions };
+        let owed = Owed {
+            cuts: cuts.iter().map(|of| Ended { cut: cut(of), discards: Vec::new(), bundle: None }).collect(),
+            emissions,
+        };
         (Batch { requests, owed, retain: None }, answer)
     }
 

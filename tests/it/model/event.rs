@@ -119,7 +119,11 @@ impl<'a> Rules<'a> {
     fn named(&self, event: &Json) -> Option<usize> {
         let Json::Object(members) = event else { return None };
         let name = members.get(&self.plan.topic_field)?.text()?;
-        self.plan.topics.iter().position(|topic| topic.name == name && topic.emitted.is_none()).filter(|topic| self.has[*topic] || self.batch)
+        self.plan
+            .topics
+            .iter()
+            .position(|topic| topic.name == name && topic.emitted.is_none())
+            .filter(|topic| self.has[*topic] || self.batch)
     }
 }
 

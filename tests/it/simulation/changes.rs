@@ -30,7 +30,9 @@ pub fn change(versions: &[(Shape, Arc<Plan>)], version: usize) -> Change {
 
 /// The log's changes: after which epoch which version holds.
 pub fn changes_of(entries: &[Entry]) -> impl Iterator<Item = (Epoch, usize)> {
-    entries.iter().filter_map(|e| if let Entry::Config(epoch, shape) = e { Some((*epoch, shape.version)) } else { None })
+    entries
+        .iter()
+        .filter_map(|e| if let Entry::Config(epoch, shape) = e { Some((*epoch, shape.version)) } else { None })
 }
 
 /// What a job begins with: often everything.
@@ -54,13 +56,7 @@ pub fn next(whole: &Plan, before: &Shape, version: usize, rng: &mut ChaCha8Rng) 
 /// Takes some things away and brings others.
 fn toggle(whole: &Plan, shape: &mut Shape, rng: &mut ChaCha8Rng) {
     let chance = if rng.random_bool(0.3) { 0.5 } else { 0.15 };
-    let all = [
-        &mut shape.pipelines,
-        &mut shape.windows,
-        &mut shape.views,
-        &mut shape.alerts,
-        &mut shape.emits,
-    ];
+    let all = [&mut shape.pipelines, &mut shape.windows, &mut shape.views, &mut shape.alerts, &mut shape.emits];
     for there in all.into_iter().flatten() {
         *there ^= rng.random_bool(chance);
     }

@@ -11,9 +11,9 @@ use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
-use caudal::core::plan::Plan;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
+use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
@@ -431,11 +431,10 @@ impl<'w> Life<'w> {
                 for (request, _) in &taken {
                     self.world.client.requests[*request].answer = Answer::Refused;
                 }
-                let mut owed: Vec<Entry> =
-                    entries
-                        .into_iter()
-                        .filter(|e| matches!(e, Entry::Cut(_) | Entry::Discards(_) | Entry::Config(..)))
-                        .collect();
+                let mut owed: Vec<Entry> = entries
+                    .into_iter()
+                    .filter(|e| matches!(e, Entry::Cut(_) | Entry::Discards(_) | Entry::Config(..)))
+                    .collect();
                 emitted_entries(&emissions, self.log.end(), ingest, &mut owed);
                 more = count_emitted(&owed);
                 if !owed.is_empty() {
