@@ -129,7 +129,9 @@ fn tested(pipelines: &Pipelines, name: &str, rehearsal: Rehearsal) -> (Vec<Fault
     let (given, passed_over): (Vec<Case>, Vec<Case>) =
         cases.iter().cloned().partition(|case| matches!(case.given, Given::Events(_)));
     let mut failed = rehearsal(&Arc::new(alone), &given);
-    failed.iter_mut().for_each(|fault| fault.file = format!("{name}.yaml"));
+    for fault in &mut failed {
+        fault.file = format!("{name}.yaml");
+    }
     (failed, passed_over.into_iter().map(|case| case.name).collect())
 }
 
@@ -157,7 +159,7 @@ async fn make(
         }
         let current = Arc::clone(&now);
         let proposed = blocking(move || propose(&current.configuration)).await?;
-        let Proposed { configuration, pipelines, changes, is_new } = proposed.map_err(refusal)?;
+        let Proposed { configuration, pipelines, changes, is_new } = proposed.map_err(|refused| refusal(&refused))?;
         if configuration.bundle == now.configuration.bundle {
             return Ok(answer(StatusCode::OK, &name, &now, None, &changes));
         }
@@ -199,8 +201,8 @@ fn answer(status: StatusCode, name: &str, now: &InForce, after: Option<Epoch>, c
     answer
 }
 
-fn refusal(refused: Refused) -> Problem {
-    match &refused {
+fn refusal(refused: &Refused) -> Problem {
+    match refused {
         Refused::Faults(_) => {
             let faults: Vec<Value> = refused.faults().iter().map(fault).collect();
             let detail = format!("the pipeline file has {} faults; nothing was changed", faults.len());

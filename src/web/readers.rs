@@ -23,11 +23,14 @@ pub struct Readers {
     places: Arc<Semaphore>,
 }
 
+/// Readers that nobody uses, and the plan that they are of.
+type Idle = (Option<Arc<Plan>>, Vec<Box<dyn Reader>>);
+
 struct Inner {
     target: Target,
     running: Running,
     /// Of the plan that holds: others are closed.
-    idle: Mutex<(Option<Arc<Plan>>, Vec<Box<dyn Reader>>)>,
+    idle: Mutex<Idle>,
 }
 
 impl Readers {
@@ -51,7 +54,7 @@ impl Readers {
             let _place = place;
             let (plan, mut reader) = inner.open()?;
             let answer = question(reader.as_mut())?;
-            inner.keep(plan, reader);
+            inner.keep(&plan, reader);
             Ok::<T, StoreError>(answer)
         });
         match answer.await {
@@ -87,9 +90,9 @@ impl Inner {
         Ok((plan, reader))
     }
 
-    fn keep(&self, plan: Arc<Plan>, reader: Box<dyn Reader>) {
+    fn keep(&self, plan: &Arc<Plan>, reader: Box<dyn Reader>) {
         let mut idle = self.idle();
-        if idle.0.as_ref().is_some_and(|of| Arc::ptr_eq(of, &plan)) {
+        if idle.0.as_ref().is_some_and(|of| Arc::ptr_eq(of, plan)) {
             idle.1.push(reader);
             return;
         }
@@ -97,7 +100,7 @@ impl Inner {
         drop(reader);
     }
 
-    fn idle(&self) -> MutexGuard<'_, (Option<Arc<Plan>>, Vec<Box<dyn Reader>>)> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -234,7 +234,7 @@ impl State {
             }
             Message::Panes { epoch, parts } => self.inbox(epoch).parts[from] = Some(parts),
             Message::Moved { epoch, sections, last } if self.moving > 0 && epoch == self.finished.0 => {
-                self.settle_in(sections, last);
+                self.settle_in(&sections, last);
             }
             Message::Moved { epoch, sections, last } => {
                 self.early.entry(Epoch(epoch)).or_default().push((sections, last));
@@ -321,13 +321,13 @@ impl State {
             }
         }
         for (sections, last) in self.early.remove(&epoch).unwrap_or_default() {
-            self.settle_in(sections, last);
+            self.settle_in(&sections, last);
         }
     }
 
     /// Takes up state of the plan that holds now.
-    fn settle_in(&mut self, sections: Vec<Section>, last: bool) {
-        for section in &sections {
+    fn settle_in(&mut self, sections: &[Section], last: bool) {
+        for section in sections {
             self.restore_section(section);
         }
         self.moving -= usize::from(last);

@@ -86,6 +86,10 @@ fn toggle(whole: &Plan, shape: &mut Shape, rng: &mut ChaCha8Rng) {
     }
 }
 
+fn there<T: Clone>(all: &[T], there: &[bool]) -> Vec<T> {
+    all.iter().zip(there).filter(|(_, there)| **there).map(|(of, _)| of.clone()).collect()
+}
+
 /// The plan of what is there.
 fn part(whole: &Plan, shape: &Shape) -> Plan {
     let places = |there: &[bool]| -> Vec<Option<usize>> {
@@ -106,9 +110,6 @@ fn part(whole: &Plan, shape: &Shape) -> Plan {
         let id = topic.id.clone().filter(|_| !retired);
         TopicPlan { emitted, retired, id, ..topic.clone() }
     };
-    fn there<T: Clone>(all: &[T], there: &[bool]) -> Vec<T> {
-        all.iter().zip(there).filter(|(_, there)| **there).map(|(of, _)| of.clone()).collect()
-    }
     let mut plan = Plan {
         topic_field: whole.topic_field.clone(),
         topics: whole.topics.iter().enumerate().map(topic).collect(),
