@@ -154,6 +154,13 @@ fn propose(now: &Configuration, bundle: Bundle, is_new: bool) -> Result<Proposed
     Ok(Proposed { configuration, pipelines, changes, is_new })
 }
 
+/// What follows from a clash that is told already is not told again.
+fn clash_once(clashes: &mut Vec<Clash>, what: String, reason: &str, way_out: &str) {
+    if !clashes.iter().any(|clash| clash.what == what) {
+        clash(clashes, what, reason, way_out);
+    }
+}
+
 fn clash(clashes: &mut Vec<Clash>, what: String, reason: &str, way_out: &str) {
     clashes.push(Clash { what, reason: reason.to_owned(), way_out: way_out.to_owned() });
 }
@@ -322,7 +329,7 @@ fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
         if types(old, window) != types(new, after) {
             let what = format!("window {} of {}", window.name, old.pipeline_of(window).name);
             let reason = "the types of its group's fields or of what its metrics take change";
-            clash(
+            clash_once(
                 clashes,
                 what,
                 reason,
@@ -339,7 +346,7 @@ fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
         };
         if before.key.of_type != after.key.of_type {
             let what = format!("alert {} of {name}", old.alerts.get(at).map_or("", |alert| &alert.name));
-            clash(
+            clash_once(
                 clashes,
                 what,
                 "the type of its key changes",
