@@ -119,5 +119,7 @@ fn commit(epoch: u64, events: u64) -> Commit {
         dead_letters: Vec::new(),
         events: (0..events).map(event).collect(),
         mended: Mended::default(),
+        gone: Vec::new(),
+        plan: None,
     }
 }

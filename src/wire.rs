@@ -25,9 +25,11 @@ const HEAD_BYTES: usize = 64;
 /// Between the coordinator C and a worker W, in this order on one edge:
 ///
 /// ```text
-/// C → W   Open Restore* Begin (Slab* EndEpoch)* Close         other workers' messages may come before Open
-/// W → C   Ready (Consumed* Report CheckpointPart*)*            Consumed may stand anywhere
+/// C → W   Open Restore* Begin (Slab* Configure? EndEpoch)* Close   other workers' messages may come before Open
+/// W → C   Ready (Consumed* Report CheckpointPart* Configured?)*     Consumed may stand anywhere
 /// ```
+///
+/// After the EndEpoch that follows a Configure nothing is sent before all workers have answered Configured.
 ///
 /// Between workers (a worker also sends to itself), for each epoch, in the order of epochs:
 ///
@@ -35,9 +37,10 @@ const HEAD_BYTES: usize = 64;
 /// W → owner   Ids      once its slabs of the epoch are decoded
 /// owner → W   Verdicts once all workers' Ids are there and the owner has finished the epoch before
 /// W → owner   Panes    once all owners' Verdicts are there
+/// W → owner   Moved*   once it has finished an epoch before which Configure came; the last one says so
 /// ```
 ///
-/// An owner that has all Panes of an epoch has finished it and reports.
+/// An owner that has all Panes of an epoch has finished it and reports. One that has all Moved of it is Configured.
 #[derive(Debug, Encode, Decode)]
 pub enum Message {
     Open(Open),
@@ -48,6 +51,11 @@ pub enum Message {
     Split(Split),
     /// Batch: text of an input that rank 0 has read.
     Chunk(WireChunk),
+    /// The pipelines after this epoch, whose end comes next.
+    Configure {
+        epoch: u64,
+        bundle: String,
+    },
     /// `base`: the offset before which the epochs before it ended.
     EndEpoch {
         cut: WireCut,
@@ -70,6 +78,12 @@ pub enum Message {
         epoch: u64,
         parts: Parts,
     },
+    /// State whose owner is another one by the plan that holds after the epoch, or that stays where it is.
+    Moved {
+        epoch: u64,
+        sections: Vec<Section>,
+        last: bool,
+    },
 
     Ready {
         pid: u32,
@@ -86,6 +100,11 @@ pub enum Message {
         common: Vec<u8>,
         sections: Vec<Section>,
         last: bool,
+    },
+    /// The worker works by the plan that holds after the epoch.
+    Configured {
+        epoch: u64,
+        facts: Facts,
     },
     /// The worker cannot go on, through no fault of its code (an input file that cannot be read).
     Failed {

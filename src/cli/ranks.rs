@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::core::keygroup::KEY_GROUPS;
 use crate::input;
-use crate::pipeline::Bundle;
+use crate::pipeline::Configuration;
 use crate::transport::idle::Idle;
 use crate::transport::local::network;
 use crate::transport::mpi::{self, MpiTransport};
@@ -74,7 +74,7 @@ fn alone(coordinate: Coordinate, idle: &mut Idle, waker: Wake) -> Result<(), Fai
 
 fn work(transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
     let plan = |text: &str| {
-        let pipeline = Bundle::from_text(text)?.pipelines();
+        let pipeline = Configuration::from_text(text)?.pipelines();
         pipeline.map(|p| p.plan).map_err(|faults| faults.to_string())
     };
     worker::run::run(transport, idle, plan).or_exit(Exit::TryAgain)

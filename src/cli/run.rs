@@ -12,12 +12,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::bus::Source;
+use crate::cli::check::cases;
 use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
 use crate::cli::webhooks;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Http};
+use crate::coordinator::change::Changes;
 use crate::coordinator::checkpoint::{Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
@@ -31,7 +33,8 @@ use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
 use crate::outbox::{self, Hook, Sending};
-use crate::pipeline::{Bundle, Pipelines};
+use crate::pipeline::running::{InForce, Running};
+use crate::pipeline::{Bundle, Configuration};
 use crate::store::jsonl::{Asked, Copies, Known};
 use crate::store::writer as store_writer;
 use crate::store::{Progress, StoreError};
@@ -53,7 +56,8 @@ pub fn run() -> Result<(), Failure> {
     ranks::run(&mut |transport, idle, wake| {
         let (config, warnings) = Config::load().or_exit(Exit::Config)?;
         let pipeline = the_pipeline(&config);
-        let used = pipeline.as_ref().map(|(_, pipeline)| webhooks::variables(&pipeline.plan)).unwrap_or_default();
+        let begun = pipeline.as_ref().ok().map(|begun| begun.running.get());
+        let used = begun.as_ref().map(|begun| webhooks::variables(&begun.pipelines.plan)).unwrap_or_default();
         for warning in warnings.told(&used) {
             tracing::warn!("{warning}");
         }
@@ -64,8 +68,8 @@ pub fn run() -> Result<(), Failure> {
 /// What rank 0 has from its first moment on.
 struct Rank0 {
     config: Config,
-    bundle: Bundle,
-    pipeline: Arc<Pipelines>,
+    pipeline: Begun,
+    changes: Changes,
     clock: Arc<dyn Clock>,
     status: Arc<SharedStatus>,
     ingest: Ingest,
@@ -121,19 +125,23 @@ impl Drop for Runtime {
 
 impl Rank0 {
     /// Opens the port first: until the log is replayed it answers 503 with the progress.
-    fn open(config: Config, (bundle, pipeline): (Bundle, Arc<Pipelines>), wake: Wake) -> Result<Self, Failure> {
-        let hooks = webhooks::hooks(&config.webhooks, &pipeline.plan)?;
+    fn open(config: Config, pipeline: Begun, wake: Wake) -> Result<Self, Failure> {
+        // They do not change while the job runs.
+        let hooks = webhooks::hooks(&config.webhooks, &pipeline.running.get().pipelines.plan)?;
         let data = DataDir::lock(&config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let status = Arc::new(SharedStatus::default());
         let (ingest, cutter, queue) = log_writer::queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes);
         let bus = Arc::new(Source::default());
+        let changes = Changes::default();
         let (events, received) = mpsc::channel();
         let notifier = Notifier { events, wake };
         let app = App {
             ingest: ingest.clone(),
             bus: bus.clone(),
-            pipeline: pipeline.clone(),
+            running: pipeline.running.clone(),
+            changes: changes.clone(),
+            rehearsal: cases::faults,
             status: status.clone(),
             target: config.target.clone(),
             http: config.http.clone(),
@@ -143,8 +151,8 @@ impl Rank0 {
         let server = Server::start(app, &notifier)?;
         Ok(Self {
             config,
-            bundle,
             pipeline,
+            changes,
             clock,
             status,
             ingest,
@@ -172,9 +180,8 @@ impl Rank0 {
         );
         let (mut log, recovered) = opened.map_err(log_failure)?;
         let mut start = prepared.begin(&recovered, transport.size() - 1).or_exit(Exit::Config)?;
-        same_pipeline(&self.config, &self.bundle, &recovered)?;
-        let bundle = self.bundle.to_text();
-        let first = crate::log::Start { generation: start.generation, bundle: bundle.clone() };
+        let (running, plan) = self.pipeline.go_on(&self.config, &recovered, &mut start)?;
+        let first = crate::log::Start { generation: start.generation, bundle: running.configuration.to_text() };
         let now = recovered.ingest.max(self.clock.unix());
         log.append(&[Record::Start(first)], now).map_err(log_failure)?;
         self.status.update(|s| {
@@ -184,14 +191,20 @@ impl Rank0 {
             s.checkpoint = start.beginning.checkpoint.0;
             s.replay_until = recovered.end;
         });
+        let bundle = Arc::clone(&start.beginning.bundle);
         open_workers(transport, &bundle, recovered.id, &mut start)?;
-        self.coordinate(transport, idle, log, &recovered, start)
+        self.coordinate(transport, idle, log, &recovered, (start, plan))
     }
 
     /// What the store has, and whether it could be asked. While it is away, what it had at least: what it has beyond is computed again, and passed over
     /// when it is back.
     fn progress(&self, disk: &Arc<dyn Disk>) -> Result<(Option<Progress>, bool), Failure> {
-        match self.config.target.store(&self.pipeline.plan).and_then(|mut store| store.progress()) {
+        match self
+            .config
+            .target
+            .store(&self.pipeline.running.get().pipelines.plan)
+            .and_then(|mut store| store.progress())
+        {
             Ok(progress) => Ok((progress, true)),
             // Its writer says so.
             Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_)) => {
@@ -204,7 +217,8 @@ impl Rank0 {
 
     /// The audit's files, open where they end.
     fn copies(&self, recovered: &Recovered, start: &Start) -> Result<Option<Copies>, Failure> {
-        let asked = self.pipeline.copies.iter().map(|copy| Asked { pipeline: copy.pipeline, file: copy.file.clone() });
+        let pipelines = &self.pipeline.running.get().pipelines;
+        let asked = pipelines.copies.iter().map(|copy| Asked { pipeline: copy.pipeline, file: copy.file.clone() });
         let asked: Vec<Asked> = asked.collect();
         if asked.is_empty() {
             return Ok(None);
@@ -212,7 +226,7 @@ impl Rank0 {
         let last = recovered.cuts.last().map_or(start.beginning.checkpoint.0, |cut| cut.epoch);
         let known = Known { progress: start.beginning.progress, last };
         let bytes_max = self.config.audit_file_bytes;
-        let plan = self.pipeline.plan.clone();
+        let plan = pipelines.plan.clone();
         Copies::open(&self.data.audit(), &asked, plan, bytes_max, known).map(Some).map_err(|e| store_failure(&e))
     }
 
@@ -222,11 +236,11 @@ impl Rank0 {
         idle: &mut Idle,
         log: Log,
         recovered: &Recovered,
-        start: Start,
+        (start, first_plan): (Start, Arc<Plan>),
     ) -> Result<(), Failure> {
         let copies = self.copies(recovered, &start)?;
+        let plan = self.pipeline.running.get().pipelines.plan.clone();
         let (notifier, events) = self.events;
-        let plan = self.pipeline.plan.clone();
         self.bus.open(log.access());
         let (feed_in, feed) = feed(log.reader(start.read_from), start.read_from);
         let log_thread = log_writer::spawn(log, self.queue, feed_in, self.clock.clone(), {
@@ -265,7 +279,7 @@ impl Rank0 {
         let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let coordinator = Coordinator {
-            state: State::new(plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
+            state: State::new(first_plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
             transport,
             idle,
             clock: self.clock,
@@ -276,6 +290,8 @@ impl Rank0 {
             ingest: self.ingest,
             status: self.status,
             events,
+            changes: self.changes,
+            waiting: None,
             ids_max: self.config.limits.ids,
             retention: self.config.log.retention,
             generation: start.generation,
@@ -299,35 +315,70 @@ impl Rank0 {
     }
 }
 
+/// The pipelines as the files of PIPELINES say, until the log is open.
+pub struct Begun {
+    pub bundle: Bundle,
+    pub running: Running,
+}
+
 /// The pipelines of this job.
 ///
 /// # Errors
 /// 78 where PIPELINES names no file, 2 where a file has faults.
-pub fn the_pipeline(config: &Config) -> Result<(Bundle, Arc<Pipelines>), Failure> {
+pub fn the_pipeline(config: &Config) -> Result<Begun, Failure> {
     if config.pipelines.is_empty() {
         return Err(Failure::new(Exit::Config, "there is no pipeline to run: name its file in PIPELINES"));
     }
     let bundle = Bundle::read(&config.pipelines).or_exit(Exit::Usage)?;
-    let pipeline = bundle.pipelines().or_exit(Exit::Usage)?;
-    Ok((bundle, Arc::new(pipeline)))
+    let (configuration, pipelines) = Configuration::begin(bundle.clone()).or_exit(Exit::Usage)?;
+    Ok(Begun { bundle, running: Running::new(InForce::new(configuration, pipelines)) })
 }
 
-/// Whether the log was filled with this pipeline.
-///
-/// # Errors
-/// 78, with the ways out.
-pub fn same_pipeline(config: &Config, bundle: &Bundle, recovered: &Recovered) -> Result<(), Failure> {
-    match &recovered.start {
-        Some(start) if start.bundle != bundle.to_text() => Err(Failure::new(
-            Exit::Config,
-            format!(
-                "{}: these are not the pipelines that DATA_DIR {} was filled with: give changed ones a DATA_DIR (and a store) of their own, \
-                 or put the old texts back",
-                bundle.names(),
-                config.data_dir.display()
-            ),
-        )),
-        _ => Ok(()),
+impl Begun {
+    /// Goes on with what the log says: gives what holds at its end, which is then shown, and the plan that the replay begins with.
+    ///
+    /// # Errors
+    /// 78, with the ways out, where the files are neither those that the job was started with nor say what holds now.
+    pub fn go_on(
+        &self,
+        config: &Config,
+        recovered: &Recovered,
+        start: &mut Start,
+    ) -> Result<(Arc<InForce>, Arc<Plan>), Failure> {
+        let files = self.bundle.id();
+        let begun = self.running.get();
+        let logged = recovered.start.as_ref().map(|start| Configuration::from_text(&start.bundle));
+        let in_force = match logged.transpose().or_exit(Exit::Config)? {
+            None => begun,
+            Some(logged) if logged.begun != files && logged.bundle.id() != files => {
+                return Err(Failure::new(
+                    Exit::Config,
+                    format!(
+                        "{}: these are not the pipelines that DATA_DIR {} was filled with: change pipelines while the job runs (PUT /pipelines/NAME), \
+                         give changed files a DATA_DIR (and a store) of their own, or put the old texts back",
+                        self.bundle.names(),
+                        config.data_dir.display()
+                    ),
+                ));
+            }
+            Some(logged) => {
+                if logged.bundle.id() != files {
+                    tracing::info!(
+                        "the pipelines were changed while the job ran: it goes on with them, and not with the files of PIPELINES"
+                    );
+                }
+                let (configuration, pipelines) =
+                    Configuration { begun: files, ..logged }.settled().or_exit(Exit::Config)?;
+                Arc::new(InForce::new(configuration, pipelines))
+            }
+        };
+        self.running.set(Arc::clone(&in_force));
+        let planned = |text: &str| {
+            let pipelines = Configuration::from_text(text)?.pipelines();
+            pipelines.map(|pipelines| pipelines.plan).map_err(|faults| faults.to_string())
+        };
+        let first = start.plan(&in_force.configuration.to_text(), planned).or_exit(Exit::Config)?;
+        Ok((in_force, first))
     }
 }
 

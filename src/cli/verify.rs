@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
-use crate::cli::run::{id_key, log_failure, log_options, same_pipeline, store_failure, the_pipeline};
+use crate::cli::run::{Begun, id_key, log_failure, log_options, store_failure, the_pipeline};
 use crate::cli::verify::letters::Letters;
 use crate::config::Config;
 use crate::coordinator::replay::replay;
@@ -21,7 +21,6 @@ use crate::core::row::WindowRow;
 use crate::core::units::Offset;
 use crate::log::disk::FileDisk;
 use crate::log::{Log, Proof};
-use crate::pipeline::Bundle;
 use crate::store::{Progress, Reader, StoredRow, WindowQuery};
 
 /// Rows read from the store at a time.
@@ -58,13 +57,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Config, format!("DATA_DIR {} is not there", config.data_dir.display())));
     }
     let data = DataDir::lock(&config.data_dir)?;
-    let (bundle, pipeline) = the_pipeline(&config)?;
-    let plan = &pipeline.plan;
-    let progress = config.target.store(plan).and_then(|mut store| store.progress()).map_err(|e| store_failure(&e))?;
+    let begun = the_pipeline(&config)?;
+    let progress = config
+        .target
+        .store(&begun.running.get().pipelines.plan)
+        .and_then(|mut store| store.progress())
+        .map_err(|e| store_failure(&e))?;
     let Some(progress) = progress else {
         return Err(Failure::new(Exit::Config, "the store has no results yet: run the job first"));
     };
-    let replayed = Replayed::of_log(&config, &data, &bundle, plan, progress)?;
+    let replayed = Replayed::of_log(&config, &data, &begun, progress)?;
+    let plan = &begun.running.get().pipelines.plan;
     let mut reader = config.target.reader(plan).map_err(|e| store_failure(&e))?;
     let verdict = replayed.compare(plan, reader.as_mut(), progress)?;
     verdict.print(args.json, progress);
@@ -84,25 +87,19 @@ struct Replayed {
 }
 
 impl Replayed {
-    fn of_log(
-        config: &Config,
-        data: &DataDir,
-        bundle: &Bundle,
-        plan: &Arc<Plan>,
-        progress: Progress,
-    ) -> Result<Self, Failure> {
+    fn of_log(config: &Config, data: &DataDir, begun: &Begun, progress: Progress) -> Result<Self, Failure> {
         let disk = Arc::new(FileDisk::open(&data.log()).or_exit(Exit::Damaged)?);
         let proof = Some(Proof { log: progress.log, end: progress.end });
         let opened = Log::open(disk.clone(), log_options(config), progress.log, proof, Offset(0));
         let (log, recovered) = opened.map_err(log_failure)?;
-        same_pipeline(config, bundle, &recovered)?;
         let whole = recovered.begin == Offset(0);
         let prepared = if whole { start::prepare(disk, None) } else { start::prepare_oldest(disk, progress) };
-        let start = prepared.or_exit(Exit::Damaged)?.begin(&recovered, 1).or_exit(Exit::Config)?;
+        let mut start = prepared.or_exit(Exit::Damaged)?.begin(&recovered, 1).or_exit(Exit::Config)?;
+        let (_, plan) = begun.go_on(config, &recovered, &mut start)?;
         let mut replayed =
             Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
         let reader = log.reader(start.read_from);
-        replay(plan, id_key(recovered.id), start, reader, progress.epoch, |commit| {
+        replay(&plan, id_key(recovered.id), start, reader, progress.epoch, |commit| {
             commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
             replayed.letters.add(&commit.dead_letters, &commit.mended);
             replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));

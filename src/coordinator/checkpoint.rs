@@ -17,7 +17,7 @@ use crate::log::disk::Disk;
 use crate::store::Progress;
 use crate::wire::{Ids, Message, Restore, Section, WireCounts};
 
-const MAGIC: &[u8; 8] = b"caudalK4";
+const MAGIC: &[u8; 8] = b"caudalK5";
 const HEADER_BYTES: usize = 20;
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -37,6 +37,8 @@ struct Manifest {
     end: u64,
     /// The fates of the events up to there, in the order of `Counts`' fields.
     counts: [u64; 5],
+    /// The pipelines that its state is of, and that hold for the epoch after it.
+    bundle: String,
     common: Vec<u8>,
     sections: Vec<Section>,
     /// Epochs in the names of the sealed files, oldest first.
@@ -139,6 +141,7 @@ impl Checkpoints {
             epoch,
             end: draft.cut.end.0,
             counts: WireCounts::from(counts).0,
+            bundle: draft.bundle.as_ref().to_owned(),
             common: draft.common,
             sections: draft.sections,
             sealed,
@@ -259,6 +262,12 @@ impl Checkpoint {
     #[must_use]
     pub fn at(&self) -> (Epoch, Offset) {
         (Epoch(self.manifest.epoch), Offset(self.manifest.end))
+    }
+
+    /// The pipelines that its state is of, and that hold for the epoch after it, as the log had them.
+    #[must_use]
+    pub fn bundle(&self) -> &str {
+        &self.manifest.bundle
     }
 
     /// What the workers are sent: (worker, message), in order.

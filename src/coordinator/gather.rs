@@ -1,5 +1,7 @@
 //! What comes back from the workers, gathered: an epoch's reports, a checkpoint's parts.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::core::emit::Emitted;
@@ -123,6 +125,8 @@ const ROW_BYTES: usize = 300;
 pub struct Draft {
     pub cut: Cut,
     pub which: Ids,
+    /// The pipelines that its state is of.
+    pub bundle: Arc<str>,
     pub common: Vec<u8>,
     /// All but the ids.
     pub sections: Vec<Section>,
@@ -134,9 +138,9 @@ pub struct Draft {
 
 impl Draft {
     #[must_use]
-    pub fn new(cut: Cut, which: Ids, workers: usize) -> Self {
+    pub fn new(cut: Cut, which: Ids, workers: usize, bundle: Arc<str>) -> Self {
         let (sections, ids) = (Vec::new(), Vec::new());
-        Self { cut, which, common: Vec::new(), sections, ids, counts: None, missing: workers }
+        Self { cut, which, bundle, common: Vec::new(), sections, ids, counts: None, missing: workers }
     }
 
     /// Takes a worker's part.

@@ -1,6 +1,7 @@
 //! Rank 0's part: hands slabs out, cuts epochs, gathers results, commits them in order, decides on checkpoints.
 
 pub mod status;
+pub mod change;
 pub mod gather;
 mod waiters;
 pub mod state;

@@ -22,7 +22,7 @@ pub enum ReplayError {
     Wire(#[from] WireError),
 }
 
-/// Follows the cuts of `start` up to `until`; `each` takes every epoch's results, in order.
+/// Follows the cuts of `start` up to `until`, by the plan that holds where it begins and the changes that are planned in it; `each` takes every epoch's results, in order.
 ///
 /// # Errors
 /// As `ReplayError` says.
@@ -39,6 +39,7 @@ pub fn replay(
     for (_, restore) in start.restores {
         worker.step(To::Coordinator, restore);
     }
+    let changes = start.beginning.changes.clone();
     let mut state = State::new(plan.clone(), 1, limits(), beginning(start.beginning, until));
     let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
     while !state.caught_up() {
@@ -50,6 +51,11 @@ pub fn replay(
         actions.extend(state.tick(now, false));
         while let Some(action) = actions.pop_front() {
             match action {
+                Action::Send(_, Message::Configure { epoch, .. }) => {
+                    let announced = changes.iter().find(|(of, _)| of.0 == epoch);
+                    let Some((epoch, change)) = announced else { panic!("a change that the log does not have") };
+                    worker.configure(*epoch, Arc::clone(&change.plan));
+                }
                 Action::Send(_, message) => {
                     for reply in answers(&mut worker, message) {
                         actions.extend(state.message(0, reply)?);

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::clock::Clock;
+use crate::coordinator::change::{Asked, Changes};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::Draft;
 use crate::coordinator::latency::Latency;
@@ -17,7 +20,7 @@ use crate::core::ledger::Ledger;
 use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::ingest::Refusal;
 use crate::ingest::feed::Feed;
-use crate::ingest::writer::{self as log_writer, Cutter, Ingest};
+use crate::ingest::writer::{self as log_writer, Cutter, Ended, Ingest};
 use crate::log::LogError;
 use crate::store::writer::{self as store_writer, Commits};
 use crate::store::{Progress, StoreError};
@@ -98,6 +101,10 @@ pub struct Coordinator<'a> {
     pub up_before: Millis,
     /// Time of the newest frame before this life.
     pub ingest_before: Millis,
+    /// Changes of the pipelines that are asked for.
+    pub changes: Changes,
+    /// Who waits for one that was taken, and after which epoch it holds, once that is known.
+    pub waiting: Option<(Option<Epoch>, oneshot::Sender<Epoch>)>,
     /// Called when events are taken for the first time.
     pub serving: Option<Box<dyn FnOnce() + 'a>>,
 }
@@ -162,6 +169,10 @@ impl Coordinator<'_> {
             let quiet = self.cutter.is_idle();
             let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
             self.state.discard(self.ingest.letters().take_discards());
+            if let Some(Asked { change, durable }) = self.changes.take() {
+                self.state.configure(change);
+                self.waiting = Some((None, durable));
+            }
             let actions = self.state.tick(now, idle_log);
             busy |= !actions.is_empty();
             self.act(actions)?;
@@ -229,6 +240,7 @@ impl Coordinator<'_> {
                     self.act(actions)?;
                     if let Some(cut) = cut {
                         self.ingest.letters().durable(cut);
+                        self.tell_of_change(cut);
                     }
                 }
                 Event::Log(log_writer::Note::Failed(error)) => return Err(error.into()),
@@ -264,6 +276,14 @@ impl Coordinator<'_> {
                     self.state.drain();
                 }
             }
+        }
+    }
+
+    /// The cut of this epoch is on disk.
+    fn tell_of_change(&mut self, cut: Epoch) {
+        if let Some((Some(epoch), to)) = self.waiting.take_if(|(at, _)| at.is_some_and(|at| at <= cut)) {
+            // Whoever asked may be gone.
+            let _ = to.send(epoch);
         }
     }
 
@@ -316,9 +336,12 @@ impl Coordinator<'_> {
                 Action::Send(worker, message) => {
                     self.transport.send(worker + 1, Channel::Data, wire::encode(&message))?;
                 }
-                Action::Log(cut, discards) => {
+                Action::Log(cut, discards, bundle) => {
                     self.ingest.letters().cut(cut.epoch, &discards);
-                    self.cutter.cut(cut, discards);
+                    if let (true, Some((at, _))) = (bundle.is_some(), &mut self.waiting) {
+                        *at = Some(cut.epoch);
+                    }
+                    self.cutter.cut(Ended { cut, discards, bundle });
                 }
                 Action::Emit(emission) => self.cutter.emit(*emission),
                 Action::Commit(commit) => self.commits.push(*commit),

@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use crate::coordinator::change::Change;
 use crate::coordinator::checkpoint::{Checkpoint, Checkpoints, needed_from};
 use crate::coordinator::state::Beginning;
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Owners;
 use crate::core::ledger::Counts;
+use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use crate::log::disk::Disk;
 use crate::log::{Proof, Recovered};
@@ -71,6 +73,10 @@ pub struct Start {
     /// For the START record, which must be on disk before anything else is written under this generation.
     pub generation: Generation,
     pub beginning: Beginning,
+    /// The bundle that holds where the life begins; None: the log has none yet.
+    pub bundle: Option<Arc<str>>,
+    /// The log's changes of it from there on, each with the epoch after which it holds; `beginning.changes` has them when they are planned.
+    pub changes: Vec<(Epoch, Arc<str>)>,
     /// (worker, message), between `Open` and `Begin`.
     pub restores: Vec<(usize, Message)>,
     /// Where the checkpoints to come are written.
@@ -103,6 +109,30 @@ pub fn prepare_oldest(disk: Arc<dyn Disk>, progress: Progress) -> io::Result<Pre
     let checkpoints = Checkpoints::new(disk.clone(), progress.log);
     let checkpoint = checkpoints.oldest()?;
     Ok(Prepared { disk, progress: Some(progress), found: Some((checkpoints, checkpoint)) })
+}
+
+impl Start {
+    /// Plans the bundle that holds where the life begins, and the changes that the replay meets; gives the first plan. `own` is the bundle of a log
+    /// that has none yet.
+    ///
+    /// # Errors
+    /// What `plan` says.
+    pub fn plan<E>(&mut self, own: &str, plan: impl Fn(&str) -> Result<Arc<Plan>, E>) -> Result<Arc<Plan>, E> {
+        let bundle = self.bundle.get_or_insert_with(|| Arc::from(own));
+        self.beginning.bundle = Arc::clone(bundle);
+        let first = plan(bundle)?;
+        for (epoch, bundle) in &self.changes {
+            let change = Change { bundle: Arc::clone(bundle), plan: plan(bundle)? };
+            self.beginning.changes.push_back((*epoch, change));
+        }
+        Ok(first)
+    }
+
+    /// The bundle that holds when the log has been replayed.
+    #[must_use]
+    pub fn in_force(&self) -> Option<&Arc<str>> {
+        self.changes.last().map(|(_, bundle)| bundle).or(self.bundle.as_ref())
+    }
 }
 
 impl Prepared {
@@ -139,6 +169,8 @@ impl Prepared {
         // Also what epochs before the checkpoint have emitted may lie behind it in the log.
         let emits = recovered.emits.iter().copied().filter(|(_, end)| *end > at.1).collect();
         let (checkpoints, checkpoint) = self.found.unwrap_or_else(|| (Checkpoints::new(self.disk, recovered.id), None));
+        let bundle = checkpoint.as_ref().map(|c| Arc::from(c.bundle())).or_else(|| recovered.first_bundle.clone());
+        let changes = recovered.changes.iter().filter(|(epoch, _)| *epoch > at.0).cloned().collect();
         let restores = checkpoint.map(|c| c.restores(Owners::new(workers)).collect()).unwrap_or_default();
         Ok(Start {
             generation,
@@ -147,11 +179,15 @@ impl Prepared {
                 stored: self.progress.is_some(),
                 checkpoint: at,
                 cuts,
+                bundle: bundle.clone().unwrap_or_default(),
+                changes: VecDeque::new(),
                 emitted,
                 emits,
                 mends: recovered.mends.after(at.0, at.1),
                 ingest: recovered.ingest,
             },
+            bundle,
+            changes,
             restores,
             checkpoints,
             up: recovered.cuts.last().map_or(Millis(0), |c| c.up),

@@ -4,6 +4,7 @@
 //! replay found in the log, or a new one that is then logged. Two epochs may be in flight; their results are committed in order, once the
 //! log says that their cut and what they emit is on disk.
 
+mod changing;
 mod due;
 mod emitting;
 mod mending;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::coordinator::change::Change;
 use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all, last_states};
+use crate::coordinator::state::changing::Changing;
 use crate::coordinator::state::due::Due;
 use crate::coordinator::state::emitting::Emitting;
 use crate::coordinator::state::mending::Mending;
@@ -24,6 +27,7 @@ use crate::core::emit::{Emission, deliveries};
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::mend::{Mends, Retry};
+use crate::core::plan::carry::Carry;
 use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
@@ -77,6 +81,10 @@ pub struct Beginning {
     pub checkpoint: (Epoch, Offset),
     /// The log's cuts after the checkpoint.
     pub cuts: VecDeque<Cut>,
+    /// The bundle that holds after the checkpoint.
+    pub bundle: Arc<str>,
+    /// The log's changes of it after the checkpoint, each with the epoch after which it holds.
+    pub changes: VecDeque<(Epoch, Change)>,
     /// What epochs up to this one have emitted is in the log.
     pub emitted: Epoch,
     /// The log's emissions that lie after the checkpoint, each with the end of its frame.
@@ -102,8 +110,8 @@ pub struct Now {
 pub enum Action {
     /// To a worker, from 0.
     Send(usize, Message),
-    /// Append this cut to the log, and in one frame with it the dead letters that its epoch discards.
-    Log(Cut, Vec<Offset>),
+    /// Append this cut to the log, and in one frame with it the dead letters that its epoch discards and the bundle that holds after it.
+    Log(Cut, Vec<Offset>, Option<Arc<str>>),
     /// Append this to the log too.
     Emit(Box<Emission>),
     /// Hand this to the store's writer; commits come in order.
@@ -117,6 +125,7 @@ pub enum Action {
 /// Rank 0's knowledge of the job.
 pub struct State {
     plan: Arc<Plan>,
+    bundle: Arc<str>,
     limits: Limits,
     workers: Vec<Worker>,
 
@@ -134,6 +143,7 @@ pub struct State {
     in_flight: VecDeque<InFlight>,
     emitting: Emitting,
     mending: Mending,
+    changing: Changing,
     /// Finished, waiting for their cut to be durable, and what they emit.
     finished: VecDeque<(Commit, usize)>,
     /// With the store's writer: epoch, end, bytes.
@@ -180,6 +190,7 @@ impl State {
             late_by_window: vec![0; plan.windows.len()],
             expression_errors: vec![0; plan.pipelines.len()],
             plan,
+            bundle: beginning.bundle,
             limits,
             workers: vec![Worker { queued: 0, events: 0, facts: Facts::default() }; workers],
             replay: beginning.cuts,
@@ -191,6 +202,7 @@ impl State {
             in_flight: VecDeque::new(),
             emitting: Emitting::new(beginning.checkpoint.0, beginning.emitted, beginning.emits),
             mending: Mending::new(beginning.mends),
+            changing: Changing::new(beginning.changes),
             finished: VecDeque::new(),
             committing: VecDeque::new(),
             waiting_bytes: 0,
@@ -220,7 +232,7 @@ impl State {
 
     /// Whether one more epoch may be in flight, and its results kept.
     fn may_begin(&self) -> bool {
-        self.in_flight.len() < EPOCHS_IN_FLIGHT_MAX && self.has_room()
+        self.in_flight.len() < EPOCHS_IN_FLIGHT_MAX && self.has_room() && !self.changing.is_under_way()
     }
 
     /// Hands out the next slab of the log. Only where `wants_slab`.
@@ -256,7 +268,8 @@ impl State {
                 return Vec::new();
             }
             self.replay.pop_front();
-            return self.end_epoch(cut, now);
+            let change = self.changing.followed(cut.epoch);
+            return self.end_epoch(cut, change, now);
         }
         let idle = match self.due(now, idle_log) {
             None => return Vec::new(),
@@ -266,18 +279,21 @@ impl State {
         let ingest = self.ingest.max(now.unix);
         let emitted = self.emitting.upto();
         let cut = Cut { epoch: self.ended.0.next(), end: self.dispatched, ingest, up: now.up, idle, emitted };
-        let mut actions = vec![Action::Log(cut, self.mending.cut(cut))];
-        actions.extend(self.end_epoch(cut, now));
+        let change = self.changing.cut();
+        let bundle = change.as_ref().map(|change| Arc::clone(&change.bundle));
+        let mut actions = vec![Action::Log(cut, self.mending.cut(cut), bundle)];
+        actions.extend(self.end_epoch(cut, change, now));
         actions
     }
 
-    fn end_epoch(&mut self, cut: Cut, now: Now) -> Vec<Action> {
+    fn end_epoch(&mut self, cut: Cut, change: Option<Change>, now: Now) -> Vec<Action> {
         assert_eq!(cut.epoch, self.ended.0.next(), "epochs are dense");
         let base = self.ended.1;
         self.ingest = self.ingest.max(cut.ingest);
-        let checkpoint = self.checkpoint_due(cut, now);
+        // A checkpoint is of one plan, and so is the epoch after it: where they change none is taken.
+        let checkpoint = if change.is_none() { self.checkpoint_due(cut, now) } else { None };
         if let Some(which) = checkpoint {
-            self.draft = Some(Draft::new(cut, which, self.workers.len()));
+            self.draft = Some(Draft::new(cut, which, self.workers.len(), Arc::clone(&self.bundle)));
             (self.bytes_since_checkpoint, self.checkpoint_at, self.next_checkpoint) = (0, Some(now.awake), Ids::Fresh);
         }
         if cut.end > base {
@@ -285,8 +301,16 @@ impl State {
         }
         self.in_flight.push_back(InFlight::new(cut, base, self.workers.len()));
         (self.ended, self.filled_bytes) = ((cut.epoch, cut.end), 0);
-        let to_all = 0..self.workers.len();
-        to_all.map(|w| Action::Send(w, Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })).collect()
+        let to_all = || 0..self.workers.len();
+        let mut actions = Vec::new();
+        if let Some(change) = change {
+            let configure = |_| Message::Configure { epoch: cut.epoch.0, bundle: change.bundle.as_ref().to_owned() };
+            actions.extend(to_all().map(|w| Action::Send(w, configure(w))));
+            self.changing.begin(cut.epoch, change, self.workers.len());
+        }
+        let end = |_| Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint };
+        actions.extend(to_all().map(|w| Action::Send(w, end(w))));
+        actions
     }
 
     /// Takes a worker's message.
@@ -314,6 +338,12 @@ impl State {
                 in_flight.take(worker, *report);
                 self.finish(&mut actions)?;
             }
+            Message::Configured { epoch, facts } => {
+                self.workers[worker].facts = facts;
+                if self.changing.configured(Epoch(epoch)) {
+                    self.facts = facts_of_all(self.workers.iter().map(|w| w.facts.clone()));
+                }
+            }
             Message::CheckpointPart { epoch, common, sections, last } => {
                 let draft = self.draft.as_mut().filter(|d| d.cut.epoch.0 == epoch);
                 let Some(draft) = draft else { panic!("a part of checkpoint {epoch}, which was not asked for") };
@@ -335,9 +365,11 @@ impl State {
             add(&mut self.late_by_window, &results.late_by_window);
             add(&mut self.expression_errors, &results.expression_errors);
             self.waiters.tell(cut.end, &results.duplicates, &results.filtered, &results.dead_letters);
-            let emission = self.emitting.finish(&self.plan, cut.epoch, &results.rows, &results.alerts, results.emitted);
+            let plan = Arc::clone(&self.plan);
+            let emission = self.emitting.finish(&plan, cut.epoch, &results.rows, &results.alerts, results.emitted);
             actions.extend(emission.map(|emission| Action::Emit(Box::new(emission))));
             let mended = self.mending.finish(cut);
+            let gone = self.change_after(cut.epoch);
             if cut.epoch <= self.progress.epoch {
                 self.count_checkpoint(cut);
                 continue;
@@ -354,11 +386,13 @@ impl State {
                 removed: results.removed,
                 views: results.views,
                 history: results.history,
-                outbox: deliveries(&self.plan, &results.alerts),
+                outbox: deliveries(&plan, &results.alerts),
                 alerts: last_states(results.alerts),
                 dead_letters: results.dead_letters,
                 events: results.events,
                 mended,
+                gone,
+                plan: Some(plan),
             };
             self.stored = true;
             self.waiting_bytes += bytes;
@@ -366,6 +400,24 @@ impl State {
         }
         self.release(actions);
         Ok(())
+    }
+
+    /// The plan that holds after this epoch, if another one does; gives the views that are gone with the one before.
+    fn change_after(&mut self, epoch: Epoch) -> Vec<usize> {
+        let Some(change) = self.changing.finish(epoch).cloned() else { return Vec::new() };
+        let carry = Carry::between(&self.plan, &change.plan);
+        let (windows, pipelines) = (change.plan.windows.len(), change.plan.pipelines.len());
+        self.late_by_window = Carry::moved(&carry.windows, &self.late_by_window, windows, 0);
+        self.expression_errors = Carry::moved(&carry.pipelines, &self.expression_errors, pipelines, 0);
+        // They are of the pipelines before; the workers tell new ones before anything is decided by them.
+        self.facts.clocks.clear();
+        if !carry.retired.is_empty() {
+            // Sealed files still have the ids of topics that are retired.
+            self.next_checkpoint = Ids::All;
+        }
+        self.bytes_since_checkpoint = self.bytes_since_checkpoint.max(1);
+        (self.plan, self.bundle) = (change.plan, change.bundle);
+        carry.views.iter().enumerate().filter(|(_, to)| to.is_none()).map(|(at, _)| at).collect()
     }
 
     /// A checkpoint of this cut says what its events came to.
@@ -439,6 +491,17 @@ impl State {
         self.mending.ask(letters);
     }
 
+    /// The pipelines are to change after the next epoch that is cut. Only one change at a time is asked for.
+    pub fn configure(&mut self, change: Change) {
+        self.changing.ask(change);
+    }
+
+    /// Whether a change is asked for, or not all workers work by it yet.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.changing.is_asked() || self.changing.is_under_way()
+    }
+
     /// No more events will come: what is there is finished, whatever its age.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -455,6 +518,7 @@ impl State {
             && self.draft.is_none()
             && !self.emitting.is_under_way()
             && !self.mending.is_waiting()
+            && !self.is_changing()
     }
 
     /// One more checkpoint is to be taken in time, whether or not events come.
@@ -480,7 +544,7 @@ impl State {
     /// Whether the log's cuts have all been followed and the results up to the last are finished.
     #[must_use]
     pub fn caught_up(&self) -> bool {
-        self.replay.is_empty() && self.in_flight.is_empty()
+        self.replay.is_empty() && self.in_flight.is_empty() && !self.changing.is_under_way()
     }
 
     /// Whether events may be taken: the replay has caught up, or goes on only when a store that is away takes results.
@@ -557,6 +621,7 @@ mod tests {
             idle_after: Micros(5_000_000),
             remember: Micros(0),
             emitted: None,
+            retired: false,
         };
         let pipeline = PipelinePlan {
             name: String::new(),
@@ -586,6 +651,8 @@ mod tests {
             stored: false,
             checkpoint: (epoch, end),
             cuts,
+            bundle: "".into(),
+            changes: VecDeque::new(),
             emitted: epoch,
             emits: Vec::new(),
             mends: Mends::default(),
@@ -599,7 +666,7 @@ mod tests {
     }
 
     fn logged(actions: &[Action]) -> Option<Cut> {
-        actions.iter().find_map(|a| if let Action::Log(cut, _) = a { Some(*cut) } else { None })
+        actions.iter().find_map(|a| if let Action::Log(cut, ..) = a { Some(*cut) } else { None })
     }
 
     fn report(epoch: u64, facts: Facts) -> Message {
@@ -726,6 +793,8 @@ mod tests {
             stored: true,
             checkpoint: (Epoch(0), Offset(0)),
             cuts: (1..=last).map(cut).collect(),
+            bundle: "".into(),
+            changes: VecDeque::new(),
             emitted: Epoch(0),
             emits: Vec::new(),
             mends: Mends::default(),
@@ -756,7 +825,7 @@ mod tests {
         state.discard(letters.clone());
         assert!(!state.at_rest());
         let actions = state.tick(at(0), false);
-        let [Action::Log(cut, discards), Action::Send(..)] = &actions[..] else { panic!("{actions:?}") };
+        let [Action::Log(cut, discards, None), Action::Send(..)] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!((cut.epoch, discards), (Epoch(1), &letters));
         assert!(state.tick(at(0), true).is_empty(), "one epoch is enough");
         state.message(0, report(1, Facts::default())).expect("a message");
@@ -764,6 +833,28 @@ mod tests {
             panic!("it is stored when it is on disk")
         };
         assert_eq!(commit.mended.discarded, letters);
+    }
+
+    /// An epoch is of one plan, and so is a checkpoint.
+    #[test]
+    fn a_change_is_logged_with_a_cut_and_nothing_begins_before_it_is_made() {
+        let mut state = state();
+        state.owe_checkpoint();
+        state.configure(Change { bundle: "another".into(), plan: Arc::new(plan()) });
+        assert!(!state.at_rest());
+        let actions = state.tick(at(50_000), false);
+        let [Action::Log(cut, _, Some(bundle)), Action::Send(0, configure), Action::Send(0, end)] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((cut.epoch, bundle.as_ref()), (Epoch(1), "another"));
+        assert!(matches!(configure, Message::Configure { epoch: 1, .. }));
+        assert!(matches!(end, Message::EndEpoch { checkpoint: None, .. }), "a checkpoint is due, and waits");
+        assert!(!state.wants_slab(), "an epoch of the new plan must not begin");
+        state.message(0, report(1, Facts::default())).expect("a message");
+        assert!(!state.wants_slab() && state.tick(at(90_000), true).is_empty(), "the worker is not ready for it");
+        let [Action::Commit(_)] = &state.durable(Some(Epoch(1)), None, Offset(0))[..] else { panic!("it is stored") };
+        state.message(0, Message::Configured { epoch: 1, facts: Facts::default() }).expect("a message");
+        assert!(state.wants_slab() && !state.is_changing());
     }
 
     #[test]

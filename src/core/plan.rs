@@ -2,6 +2,7 @@
 
 mod alerts;
 mod emits;
+pub mod carry;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct TopicPlan {
     pub remember: Micros,
     /// None: its events come from outside.
     pub emitted: Option<EmittedBy>,
+    /// No pipeline reads or makes it any more; it keeps its number, which the log's slabs carry.
+    pub retired: bool,
 }
 
 /// Where a topic's events come from that the job makes itself.
@@ -354,9 +357,10 @@ impl Plan {
     /// # Errors
     /// If the job has no such topic, or makes its events itself.
     pub fn topic_from_outside(&self, name: &str) -> Result<TopicId, String> {
-        let outside = self.topics.iter().filter(|topic| topic.emitted.is_none()).map(|topic| topic.name.as_str());
-        let outside = outside.collect::<Vec<_>>().join(", ");
-        match self.topic(name) {
+        let outside = self.topics.iter().filter(|topic| topic.emitted.is_none() && !topic.retired);
+        let outside = outside.map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ");
+        let known = self.topic(name).filter(|topic| self.topics.get(usize::from(topic.0)).is_some_and(|t| !t.retired));
+        match known {
             None => Err(format!("there is no topic {name:?}; events are taken for {outside}")),
             Some(topic) if self.topics.get(usize::from(topic.0)).is_some_and(|topic| topic.emitted.is_some()) => {
                 Err(format!("the job itself makes the events of {name:?}; events are taken for {outside}"))

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::core::epoch::Cut;
+use crate::core::plan::carry::Carry;
 use crate::core::plan::{EmittedBy, Plan};
 use crate::core::units::{Epoch, Micros, Millis, TopicId};
 
@@ -83,6 +84,24 @@ impl Watermarks {
             pipelines: plan.pipelines.iter().map(|p| pipeline(&p.topics)).collect(),
             up: Millis(0),
         }
+    }
+
+    /// As they stand, for the next plan: what goes on keeps its watermark and its topics' clocks, what is new begins.
+    #[must_use]
+    pub fn carried(self, plan: &Plan, carry: &Carry) -> Self {
+        let mut next = Self { up: self.up, ..Self::new(plan) };
+        next.topics.iter_mut().zip(self.topics).for_each(|(topic, before)| *topic = before);
+        for topic in &carry.retired {
+            if let Some(clock) = next.topics.get_mut(usize::from(topic.0)) {
+                *clock = TopicClock::default();
+            }
+        }
+        for (before, to) in self.pipelines.into_iter().zip(&carry.pipelines) {
+            if let Some(pipeline) = to.and_then(|to| next.pipelines.get_mut(to)) {
+                (pipeline.watermark, pipeline.past) = (before.watermark, before.past);
+            }
+        }
+        next
     }
 
     /// Takes in an epoch: per topic the largest time of its valid events, if it had any.
@@ -237,6 +256,7 @@ mod tests {
             idle_after: Micros(idle_after * 1000),
             remember: Micros(0),
             emitted: None,
+            retired: false,
         };
         let pipeline = |topics: Vec<u16>| PipelinePlan {
             name: String::new(),

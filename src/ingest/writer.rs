@@ -19,7 +19,7 @@ use crate::ingest::feed::{FeedIn, Waiting};
 use crate::ingest::letters::{Claim, Letters};
 use crate::ingest::slabs::{Piece, slabs, split};
 use crate::ingest::{Receipt, Refusal, Submission};
-use crate::log::{Log, LogError, Record};
+use crate::log::{Config, Log, LogError, Record};
 
 /// A frame takes no further submission beyond this: one sync's worth, so that those at its front do not wait for long.
 const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -76,10 +76,19 @@ pub struct Batch {
 /// What the coordinator has written: owed to events that are in the log already, so it goes in whatever room there is for others.
 #[derive(Debug, Default)]
 pub struct Owed {
-    /// Each with the dead letters that its epoch discards.
-    pub cuts: Vec<(Cut, Vec<Offset>)>,
+    pub cuts: Vec<Ended>,
     /// In the order of their epochs.
     pub emissions: Vec<Emission>,
+}
+
+/// A cut and what stands before it in its frame.
+#[derive(Debug)]
+pub struct Ended {
+    pub cut: Cut,
+    /// Dead letters that its epoch discards.
+    pub discards: Vec<Offset>,
+    /// The bundle that holds after it, if another one does.
+    pub bundle: Option<Arc<str>>,
 }
 
 struct Shared {
@@ -209,9 +218,9 @@ impl Ingest {
 }
 
 impl Cutter {
-    /// Has this cut logged with the next frame, with the dead letters that its epoch discards; a `Note::Durable` tells when it is on disk.
-    pub fn cut(&self, cut: Cut, discards: Vec<Offset>) {
-        self.shared.change(|state| state.owed.cuts.push((cut, discards)));
+    /// Has this cut logged with the next frame, with what stands before it; a `Note::Durable` tells when it is on disk.
+    pub fn cut(&self, ended: Ended) {
+        self.shared.change(|state| state.owed.cuts.push(ended));
     }
 
     /// Has this logged with the next frame, likewise.
@@ -358,8 +367,7 @@ impl Writer {
         let ingest = now.max(self.log.ingest());
         let mut frame = Frame::of(requests, self.log.end(), ingest);
         // Cuts come first: they end epochs of events that are in the log already.
-        let mut records: Vec<Record> =
-            owed.cuts.iter().flat_map(|(cut, discards)| cut_records(*cut, discards)).collect();
+        let mut records: Vec<Record> = owed.cuts.iter().flat_map(Ended::records).collect();
         records.extend(frame.retries());
         records.extend(frame.slabs.iter().cloned().map(Record::Slab));
         frame.emit(&owed.emissions, self.log.end(), ingest, &mut records);
@@ -369,7 +377,7 @@ impl Writer {
                 let retries = claims.flat_map(|(claim, first)| claim.retried(first)).collect();
                 self.feed.push(frame.slabs, frame.waiting, retries);
                 let (cut, emitted) = (owed.cuts.last(), owed.emissions.last());
-                let (cut, emitted) = (cut.map(|(cut, _)| cut.epoch), emitted.map(|emission| emission.epoch));
+                let (cut, emitted) = (cut.map(|ended| ended.cut.epoch), emitted.map(|emission| emission.epoch));
                 note(Note::Durable { end: self.log.end(), cut, emitted, bytes: self.log.bytes() });
                 if !frame.receipts.is_empty() {
                     self.room = Some(Ok(()));
@@ -465,11 +473,16 @@ impl Frame {
     }
 }
 
-/// A cut, and before it what its epoch discards.
-fn cut_records(cut: Cut, discards: &[Offset]) -> impl Iterator<Item = Record> {
-    let discards = Discards { epoch: cut.epoch, letters: discards.to_vec() };
-    let discards = (!discards.letters.is_empty()).then_some(Record::Discards(discards));
-    discards.into_iter().chain([Record::Cut(cut)])
+impl Ended {
+    /// What stands before the cut, and the cut.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let Self { cut, discards, bundle } = self;
+        let discards = Discards { epoch: cut.epoch, letters: discards.clone() };
+        let config = bundle.clone().map(|bundle| Record::Config(Config { epoch: cut.epoch, bundle }));
+        let discards = (!discards.letters.is_empty()).then_some(Record::Discards(discards));
+        discards.into_iter().chain(config).chain([Record::Cut(*cut)]).collect()
+    }
 }
 
 impl Owed {
@@ -666,7 +679,7 @@ mod tests {
                 idle: None,
                 emitted: Epoch(0),
             };
-            cutter.cut(cut, Vec::new());
+            cutter.cut(Ended { cut, discards: Vec::new(), bundle: None });
         }
         let mut expected: Vec<(u64, String)> = clients.into_iter().flat_map(|c| c.join().unwrap()).collect();
         expected.sort();

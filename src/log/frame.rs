@@ -10,7 +10,7 @@ use crate::core::columns::{Numbering, Slab};
 use crate::core::epoch::Cut;
 use crate::core::mend::{Discards, Retry};
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
-use crate::log::{Record, Start};
+use crate::log::{Config, Record, Start};
 
 /// Where frames begin: a page, so that a torn frame shares no page with a good one.
 pub(super) const ALIGN: u64 = 4096;
@@ -25,6 +25,7 @@ const START: u8 = 4;
 const EMIT: u8 = 5;
 const RETRY: u8 = 6;
 const DISCARD: u8 = 7;
+const CONFIG: u8 = 8;
 
 /// Where a frame stands. It seeds the CRC, so that a frame is good in its own place only.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +123,11 @@ impl<'a> Draft<'a> {
                 self.record(DISCARD, None, 0, 8 + 8 * letters.len());
                 let numbers = std::iter::once(epoch.0).chain(letters.iter().map(|letter| letter.0));
                 self.small.extend(numbers.flat_map(u64::to_le_bytes));
+            }
+            Record::Config(Config { epoch, bundle }) => {
+                self.record(CONFIG, None, 0, 8 + bundle.len());
+                self.small.extend_from_slice(&epoch.0.to_le_bytes());
+                self.small.extend_from_slice(bundle.as_bytes());
             }
         }
     }
@@ -245,6 +251,7 @@ impl Frame {
                 START => Record::Start(read_start(&body)?),
                 RETRY => Record::Retries(read_retries(&body)?),
                 DISCARD => Record::Discards(read_discards(&body)?),
+                CONFIG => Record::Config(read_config(&body)?),
                 _ => return None,
             });
         }
@@ -291,6 +298,13 @@ fn read_discards(body: &[u8]) -> Option<Discards> {
         letters.push(Offset(fields.u64()?));
     }
     Some(Discards { epoch, letters })
+}
+
+fn read_config(body: &[u8]) -> Option<Config> {
+    let mut fields = Fields(body);
+    let epoch = Epoch(fields.u64()?);
+    let bundle = std::str::from_utf8(fields.0).ok()?.into();
+    Some(Config { epoch, bundle })
 }
 
 /// Little-endian numbers, one after the other; None where the bytes end.

@@ -36,9 +36,20 @@ pub enum Record {
     Retries(Vec<Retry>),
     /// Stands before the cut of its epoch, in one frame with it.
     Discards(Discards),
+    /// Likewise.
+    Config(Config),
 }
 
-/// Begins a generation. A copy of the newest one stands at the head of every segment, so that deleting old segments loses nothing.
+/// The pipelines change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// They hold after this epoch.
+    pub epoch: Epoch,
+    /// As in `Start`.
+    pub bundle: Arc<str>,
+}
+
+/// Begins a generation. A copy of the newest one stands at the head of every segment, with the bundle that holds there, so that deleting old segments loses nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     pub generation: Generation,
@@ -91,8 +102,12 @@ pub enum LogError {
 #[derive(Clone, Debug)]
 pub struct Recovered {
     pub id: LogId,
-    /// The newest START; None in a new log.
+    /// The newest START, with the bundle that holds at the log's end; None in a new log.
     pub start: Option<Start>,
+    /// The bundle that holds where the verified part begins.
+    pub first_bundle: Option<Arc<str>>,
+    /// In the verified part: the bundles that hold after epochs, in order.
+    pub changes: Vec<(Epoch, Arc<str>)>,
     /// The first offset that is still retained.
     pub begin: Offset,
     /// The number of events ever appended.
@@ -271,6 +286,11 @@ impl Log {
         if let Some(start) = records.iter().rev().find_map(|r| if let Record::Start(s) = r { Some(s) } else { None }) {
             self.generation = start.generation;
             self.start = Some(start.clone());
+        }
+        if let Some(config) = records.iter().rev().find_map(|r| if let Record::Config(c) = r { Some(c) } else { None })
+            && let Some(start) = &mut self.start
+        {
+            config.bundle.as_ref().clone_into(&mut start.bundle);
         }
         let place = Place { log: self.id, segment: self.current.header.number, at: self.position };
         let header = FrameHeader {

@@ -13,8 +13,9 @@ use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{self, ALIGN, Frame, Place};
 use crate::log::segment::{self, COPY, Found, HeaderFault, NEXT, Segment, SegmentHeader, VERSION, read_frame};
-use crate::log::{LogError, Proof, Record, Recovered, Start};
+use crate::log::{Config, LogError, Proof, Record, Recovered, Start};
 
+const WITHOUT_CUT: &str = "discards, or a change of the pipelines, without their epoch's cut";
 /// The tail is looked through in pieces of this size.
 const TAIL_PIECE_BYTES: usize = 1 << 20;
 
@@ -35,6 +36,8 @@ struct Walk {
     ingest: Millis,
     generation: Generation,
     start: Option<Start>,
+    first_bundle: Option<Arc<str>>,
+    changes: Vec<(Epoch, Arc<str>)>,
     cuts: Vec<Cut>,
     emits: Vec<(Epoch, Offset)>,
     mends: Mends,
@@ -94,6 +97,8 @@ pub(super) fn recover(
     let recovered = Recovered {
         id: newest.log,
         start: walk.start,
+        first_bundle: walk.first_bundle,
+        changes: walk.changes,
         begin: oldest.first,
         end: walk.end,
         cuts: walk.cuts,
@@ -177,6 +182,8 @@ impl Walk {
             ingest,
             generation,
             start: None,
+            first_bundle: None,
+            changes: Vec::new(),
             cuts: Vec::new(),
             emits: Vec::new(),
             mends: Mends::default(),
@@ -190,17 +197,32 @@ impl Walk {
         if !follows || header.synced_up_to != place.at || header.generation < self.generation {
             return Err("a frame does not follow on the one before it");
         }
-        let mut discarded = None;
+        // Of which epoch something was said whose cut is still to come.
+        let mut before_cut: Option<Epoch> = None;
         for record in frame.records().ok_or("a frame has unknown records")? {
-            let is_its_cut = |epoch| matches!(&record, Record::Cut(cut) if cut.epoch == epoch);
-            if discarded.take().is_some_and(|epoch| !is_its_cut(epoch)) {
-                return Err("discards without their epoch's cut");
+            let of = match &record {
+                Record::Cut(cut) => Some(cut.epoch),
+                Record::Discards(discards) => Some(discards.epoch),
+                Record::Config(config) => Some(config.epoch),
+                Record::Slab(_) | Record::Emit(_) | Record::Start(_) | Record::Retries(_) => None,
+            };
+            if before_cut.take().is_some_and(|epoch| of != Some(epoch)) {
+                return Err(WITHOUT_CUT);
             }
+            before_cut = of.filter(|_| !matches!(record, Record::Cut(_)));
             match record {
                 Record::Slab(_) => {}
                 Record::Cut(cut) => self.cuts.push(cut),
                 Record::Emit(epoch) => self.emits.push((epoch, header.end())),
-                Record::Start(start) => self.start = Some(start),
+                Record::Start(start) => {
+                    self.first_bundle.get_or_insert_with(|| Arc::from(start.bundle.as_str()));
+                    self.start = Some(start);
+                }
+                Record::Config(Config { epoch, bundle }) => {
+                    let Some(start) = &mut self.start else { return Err("pipelines change before any START") };
+                    bundle.as_ref().clone_into(&mut start.bundle);
+                    self.changes.push((epoch, bundle));
+                }
                 Record::Retries(retries) => {
                     let events = header.first..header.end();
                     if !retries.iter().all(|retry| events.contains(&retry.event)) {
@@ -209,13 +231,12 @@ impl Walk {
                     self.mends.retries.extend(retries);
                 }
                 Record::Discards(discards) => {
-                    discarded = Some(discards.epoch);
                     self.mends.discards.push(discards);
                 }
             }
         }
-        if discarded.is_some() {
-            return Err("discards without their epoch's cut");
+        if before_cut.is_some() {
+            return Err(WITHOUT_CUT);
         }
         (self.end, self.crc) = (header.end(), frame.crc);
         (self.ingest, self.generation) = (header.ingest, header.generation);

@@ -19,6 +19,9 @@ pub mod audit;
 pub mod cases;
 mod plan;
 mod effective;
+mod configuration;
+pub mod change;
+pub mod running;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +32,7 @@ use std::sync::Arc;
 use crate::core::plan::Plan;
 use crate::pipeline::audit::Copy;
 use crate::pipeline::cases::Case;
+pub use crate::pipeline::configuration::{Configuration, TopicName};
 use crate::pipeline::effective::effective;
 pub use crate::pipeline::effective::{format_name, zone_name};
 use crate::pipeline::file::File;
@@ -45,8 +49,6 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub const PIPELINES_MAX: usize = 100;
 /// The JSON Schema of the pipeline file, for editors.
 pub const FILE_SCHEMA: &str = include_str!("../../docs/pipeline.schema.json");
-/// Of `Bundle::to_text`.
-const BUNDLE_FORMAT: u32 = 2;
 
 /// The pipeline files of a job as texts: what the log's START record carries, so that a replay needs no file. In the order of the pipelines' names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +160,7 @@ impl Bundle {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        self.planned().map_or_else(|faults| faults.0, |_| Vec::new())
+        self.planned(&[]).map_or_else(|faults| faults.0, |_| Vec::new())
     }
 
     /// Those that a file has whatever the others say.
@@ -176,7 +178,7 @@ impl Bundle {
     /// # Errors
     /// All faults at once.
     pub fn pipelines(&self) -> Result<Pipelines, Faults> {
-        self.planned().map(|(pipelines, _)| pipelines)
+        self.planned(&[]).map(|(pipelines, _)| pipelines)
     }
 
     /// The same, and each file as it is understood, in the order of `plan.pipelines`.
@@ -184,13 +186,13 @@ impl Bundle {
     /// # Errors
     /// All faults at once.
     pub fn explained(&self) -> Result<(Pipelines, Vec<Spelled>), Faults> {
-        let (pipelines, files) = self.planned()?;
+        let (pipelines, files) = self.planned(&[])?;
         let spelled = files.iter().map(|(name, file)| Spelled::of(name, file, &pipelines)).collect();
         Ok((pipelines, spelled))
     }
 
-    /// With the files, each with its name, in the order of `plan.pipelines`.
-    fn planned(&self) -> Result<(Pipelines, Vec<(String, File)>), Faults> {
+    /// With the files, each with its name, in the order of `plan.pipelines`. `numbered` are the first topics, by their numbers.
+    fn planned(&self, numbered: &[TopicName]) -> Result<(Pipelines, Vec<(String, File)>), Faults> {
         let mut faults: Vec<Faulty> = self.0.iter().map(|file| Faulty::new(&file.file, &file.text)).collect();
         if self.0.len() > PIPELINES_MAX {
             let message = format!("{} pipelines: at most {PIPELINES_MAX} are allowed in a job", self.0.len());
@@ -211,7 +213,7 @@ impl Bundle {
         let order = topics::order(&files, &mut faults);
         let files = in_order(files, &order);
         let mut faults = in_order(faults, &order);
-        let Some(mut pipelines) = plan::plan(&files, &mut faults) else {
+        let Some(mut pipelines) = plan::plan(&files, numbered, &mut faults) else {
             return Err(Faults::sorted(faults.into_iter().flat_map(|faults| faults.found).collect()));
         };
         let names = faults.iter().map(|faults| faults.file.to_owned());
@@ -225,27 +227,6 @@ impl Bundle {
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.0.iter().map(|file| file.file.as_str()).collect();
         names.join(", ")
-    }
-
-    /// As one text (JSON), equal for equal bundles but for `file`, which is left out.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let files: Vec<_> = self.0.iter().map(|file| (&file.text, &file.schemas)).collect();
-        serde_json::json!([BUNDLE_FORMAT, files]).to_string()
-    }
-
-    /// # Errors
-    /// If the text was not written by `to_text` of this version.
-    pub fn from_text(text: &str) -> Result<Self, String> {
-        type Files = Vec<(String, Vec<(String, String)>)>;
-        let unreadable = |error| format!("not a pipeline's text: {error}");
-        let (format, files): (u32, serde_json::Value) = serde_json::from_str(text).map_err(unreadable)?;
-        if format != BUNDLE_FORMAT {
-            return Err(format!("a pipeline's text of format {format}: this version of Caudal reads {BUNDLE_FORMAT}"));
-        }
-        let files: Files = serde_json::from_value(files).map_err(unreadable)?;
-        let file = |(number, (text, schemas)): (usize, _)| FileText { file: logged_name(number), text, schemas };
-        Ok(Self(files.into_iter().enumerate().map(file).collect()))
     }
 }
 
@@ -266,11 +247,6 @@ impl Spelled {
             keys: file.views.iter().filter_map(|view| Some(view.key.as_ref()?.it.to_string())).collect(),
         }
     }
-}
-
-/// What a pipeline file that comes out of the log is called in messages.
-fn logged_name(number: usize) -> String {
-    format!("pipeline {} (from the log)", number + 1)
 }
 
 impl FileText {

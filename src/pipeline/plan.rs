@@ -25,7 +25,7 @@ use crate::pipeline::views;
 use crate::pipeline::webhooks;
 use crate::pipeline::windows::Window;
 use crate::pipeline::yaml::{Place, quote};
-use crate::pipeline::{BurstHint, Hints, Pipelines};
+use crate::pipeline::{BurstHint, Hints, Pipelines, TopicName};
 
 /// Columns that every window's SQL view and CSV file has; metrics and group fields need other names.
 const ROW_COLUMNS: [&str; 6] = ["metric_id", "window_start", "window_end", "event_count", "revision", "closed"];
@@ -49,10 +49,10 @@ const TABLES: [&str; 12] = [
 const PROVISIONAL_BASE: usize = usize::MAX / 2;
 
 /// Resolves a job's files, ordered by the pipelines' names; what is wrong is noted, and None then comes out.
-pub fn plan(files: &[(File, Texts)], faults: &mut [Faulty]) -> Option<Pipelines> {
+pub fn plan(files: &[(File, Texts)], numbered: &[TopicName], faults: &mut [Faulty]) -> Option<Pipelines> {
     check_names(files, faults);
     let topic_field = topic_field(files, faults);
-    let mut topics = topics::resolve(files, faults);
+    let mut topics = topics::resolve(files, numbered, faults);
     // Where computed columns begin is known once every pipeline has said which fields of the events it reads: so all are planned twice.
     let mut columns = Vec::new();
     let mut unheard: Vec<Faulty> = faults.iter().map(Faulty::unheard).collect();
@@ -440,7 +440,9 @@ fn group_names(group: &[At<FieldPath>]) -> Vec<String> {
 /// The generator's hints of all files together.
 fn hints(files: &[(File, Texts)], topics: &Topics, faults: &mut [Faulty]) -> Hints {
     let from_outside = |name: &str| !files.iter().any(|(file, _)| file.emitted().any(|emitted| emitted.it == name));
-    let mut weights: Vec<f64> = topics.all.iter().map(|(name, _)| if from_outside(name) { 1.0 } else { 0.0 }).collect();
+    let is_named = |name: &str| files.iter().any(|(file, _)| file.topics.iter().any(|topic| topic.name.it == name));
+    let weight = |name: &str| if from_outside(name) && is_named(name) { 1.0 } else { 0.0 };
+    let mut weights: Vec<f64> = topics.all.iter().map(|(name, _)| weight(name)).collect();
     let mut bursts = Vec::new();
     for ((file, _), faults) in files.iter().zip(faults) {
         let mut place_of = |topic: &At<String>| {

@@ -7,6 +7,7 @@ use crate::core::emit::TIME;
 use crate::core::plan::{EmittedBy, FieldPath, TimeFormat, TopicPlan};
 use crate::core::schema::{FieldType, Schema};
 use crate::core::units::{Micros, TopicId};
+use crate::pipeline::TopicName;
 use crate::pipeline::columns::article;
 use crate::pipeline::file::{Description, File, TOPICS_MAX};
 use crate::pipeline::section::{At, Faulty, hint};
@@ -89,16 +90,25 @@ pub fn order(files: &[(File, Texts)], faults: &mut [Faulty]) -> Vec<usize> {
     order
 }
 
-/// Resolves the topics of all files, in the order in which they are first named.
-pub fn resolve(files: &[(File, Texts)], faults: &mut [Faulty]) -> Topics {
-    let mut names: Vec<&str> = Vec::new();
+/// Resolves the topics of all files: first those that have their numbers already, then the others in the order in which they are first named.
+pub fn resolve(files: &[(File, Texts)], numbered: &[TopicName], faults: &mut [Faulty]) -> Topics {
+    let mut names: Vec<&str> = numbered.iter().map(|topic| topic.name.as_str()).collect();
     for topic in files.iter().flat_map(|(file, _)| &file.topics) {
         if !names.contains(&topic.name.it.as_str()) {
             names.push(&topic.name.it);
         }
     }
     names.extend(emitted(files, faults).into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
-    let all = names.iter().map(|name| ((*name).to_owned(), of_name(name, files, faults))).collect();
+    let is_live = |name: &str| {
+        let mut named =
+            files.iter().flat_map(|(file, _)| file.topics.iter().map(|topic| &topic.name).chain(file.emitted()));
+        named.any(|topic| topic.it == name)
+    };
+    let mut described = |name: &str| {
+        let number = numbered.iter().find(|topic| topic.name == name && !is_live(name));
+        number.map_or_else(|| of_name(name, files, faults), |topic| Some(retired(topic)))
+    };
+    let all = names.iter().map(|name| ((*name).to_owned(), described(name))).collect();
     let number = |name: &str| names.iter().position(|other| *other == name).and_then(|at| u16::try_from(at).ok());
     let read = files.iter().map(|(file, _)| {
         let mut read: Vec<TopicId> = file.topics.iter().filter_map(|t| number(&t.name.it)).map(TopicId).collect();
@@ -202,6 +212,7 @@ fn describe(name: &At<String>, topic: &Description, texts: &Texts, faults: &mut 
         idle_after: topic.idle_after,
         remember: topic.remember,
         emitted: None,
+        retired: false,
     };
     Some(Described { plan, text: text.to_owned(), paths })
 }
@@ -224,8 +235,17 @@ pub fn made(name: &str, schema: &str, emitted: EmittedBy, idle_after: Micros) ->
         idle_after,
         remember: Micros(0),
         emitted: Some(emitted),
+        retired: false,
     };
     Described { plan, text: schema.to_owned(), paths }
+}
+
+/// A topic that no pipeline reads or makes any more.
+fn retired(topic: &TopicName) -> Described {
+    let nobody = EmittedBy { pipeline: usize::MAX, behind: Micros(0) };
+    let described = made(&topic.name, "{}", nobody, Micros(0));
+    let plan = TopicPlan { emitted: topic.made.then_some(nobody), retired: true, ..described.plan };
+    Described { plan, ..described }
 }
 
 fn note<T>(refuse: &mut impl FnMut(String), why: String) -> Option<T> {

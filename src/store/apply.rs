@@ -29,7 +29,17 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
     tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
     tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))?;
+    for view in &commit.gone {
+        forget_view(tx, view_name(plan, *view))?;
+    }
     mend(tx, &commit.mended)
+}
+
+fn forget_view(tx: &mut impl Write, name: &str) -> Result<(), StoreError> {
+    for table in [&VIEWS, &VIEW_HISTORY] {
+        tx.execute(&Query::with(format!("DELETE FROM {} WHERE view = $1", table.name), [Param::text(name)]))?;
+    }
+    Ok(())
 }
 
 /// In any order, and as often as may be, it comes to the same: a letter that is discarded is gone, whatever else is said of it.

@@ -97,7 +97,8 @@ impl Copies {
     /// `Unavailable` where there is no room: nothing is lost, and it may be tried again. `Broken` after a failed sync.
     pub fn write(&mut self, commits: &[Commit]) -> Result<(), StoreError> {
         for copy in &mut self.files {
-            copy.write(&self.plan, self.log, commits)?;
+            let name = self.plan.pipeline_name(copy.pipeline);
+            copy.write(&self.plan, name, self.log, commits)?;
             if copy.bytes >= self.bytes_max {
                 copy.turn().map_err(|error| refuse(&copy.path, &error.to_string()))?;
             }
@@ -151,9 +152,10 @@ impl Copy {
         Ok(())
     }
 
-    fn write(&mut self, plan: &Plan, log: LogId, commits: &[Commit]) -> Result<(), StoreError> {
+    fn write(&mut self, plan: &Plan, name: &str, log: LogId, commits: &[Commit]) -> Result<(), StoreError> {
         let fresh = commits.iter().filter(|commit| commit.to.epoch > self.epoch);
-        let text: String = fresh.map(|commit| lines(plan, self.pipeline, log, commit)).collect();
+        let text: String =
+            fresh.map(|commit| lines(commit.plan.as_deref().unwrap_or(plan), name, log, commit)).collect();
         let Some(last) = commits.last().map(|commit| commit.to.epoch).filter(|_| !text.is_empty()) else {
             return Ok(());
         };
@@ -262,11 +264,12 @@ impl End {
 
 /// An epoch's lines: its events by offset, its rows by window, start and id, rows that are no more, and the end, which is there also where
 /// nothing else is: so the file tells how far it is whole.
-fn lines(plan: &Plan, pipeline: usize, log: LogId, commit: &Commit) -> String {
+fn lines(plan: &Plan, pipeline: &str, log: LogId, commit: &Commit) -> String {
     let epoch = commit.to.epoch;
     let mut text = String::new();
     let mut count = 0;
-    let Some(own) = plan.pipelines.get(pipeline) else { panic!("pipeline {pipeline} is none of the plan's") };
+    let own = plan.pipelines.iter().find(|of_plan| of_plan.name == pipeline);
+    let Some(own) = own else { panic!("pipeline {pipeline} is none of the plan's") };
     for event in &commit.events {
         if plan.topic(&event.topic).is_some_and(|topic| plan.keeps(own, topic)) {
             event_line(&mut text, epoch, event);

@@ -15,11 +15,14 @@ mod read;
 mod sql;
 pub mod text;
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::core::columns::Reason;
 use crate::core::ledger::Counts;
 use crate::core::mend::Mended;
+use crate::core::plan::Plan;
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Micros, Offset};
 
@@ -57,6 +60,10 @@ pub struct Commit {
     pub events: Vec<AuditEvent>,
     /// Comes after the dead letters, which it may be about.
     pub mended: Mended,
+    /// Views that are no more after these epochs: their entries and histories go.
+    pub gone: Vec<usize>,
+    /// What the places of windows, views, alerts and webhooks are places in; None: the plan that the store was opened with.
+    pub plan: Option<Arc<Plan>>,
 }
 
 /// Why a store could not do what it was asked.

@@ -109,8 +109,17 @@ impl Store for PostgresStore {
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let mut tx = self.connection.begin()?;
-        apply::apply(&mut tx, &self.plan, commit)?;
-        tx.commit().map_err(commit_error)
+        let plan = commit.plan.as_ref().unwrap_or(&self.plan);
+        let is_known = Arc::ptr_eq(plan, &self.plan);
+        if !is_known {
+            schema::show_windows(&mut tx, plan)?;
+        }
+        apply::apply(&mut tx, plan, commit)?;
+        tx.commit().map_err(commit_error)?;
+        if !is_known {
+            self.plan = Arc::clone(plan);
+        }
+        Ok(())
     }
 
     fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {

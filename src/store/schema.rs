@@ -59,6 +59,11 @@ impl WindowView {
 /// Brings the database to this version, in a transaction that has begun, holds a lock against others that do the same, and that the caller commits.
 pub fn prepare(tx: &mut impl Write, plan: &Plan) -> Result<(), StoreError> {
     migrate(tx)?;
+    show_windows(tx, plan)
+}
+
+/// Makes the views of the plan's windows, or makes them anew where they changed. Those of windows that are no more stay, as their rows do.
+pub fn show_windows(tx: &mut impl Write, plan: &Plan) -> Result<(), StoreError> {
     for window in &plan.windows {
         show(tx, &view_name(plan, window), &view_select(tx.dialect(), plan, window))?;
     }

@@ -73,8 +73,17 @@ impl Store for SqliteStore {
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let mut tx = begin(&mut self.connection)?;
-        apply::apply(&mut tx, &self.plan, commit)?;
-        tx.commit().map_err(error)
+        let plan = commit.plan.as_ref().unwrap_or(&self.plan);
+        let is_known = Arc::ptr_eq(plan, &self.plan);
+        if !is_known {
+            schema::show_windows(&mut tx, plan)?;
+        }
+        apply::apply(&mut tx, plan, commit)?;
+        tx.commit().map_err(error)?;
+        if !is_known {
+            self.plan = Arc::clone(plan);
+        }
+        Ok(())
     }
 
     fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {
@@ -274,6 +283,8 @@ mod tests {
             dead_letters,
             events: Vec::new(),
             mended: Mended::default(),
+            gone: Vec::new(),
+            plan: None,
         }
     }
 

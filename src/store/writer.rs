@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation};
 use crate::store::jsonl::Copies;
 use crate::store::{Commit, Progress, Store, StoreError};
@@ -100,7 +101,7 @@ impl Queue {
         let idle = |waiting: &mut Waiting| waiting.commits.is_empty() && !waiting.closed;
         let mut waiting = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         let passed = pass_over(&mut waiting.commits, stands);
-        let taken = waiting.commits.len().min(MERGED_MAX);
+        let taken = of_one_plan(&waiting.commits).min(MERGED_MAX);
         let commits: Vec<Commit> = waiting.commits.drain(..taken).collect();
         drop(waiting);
         if passed.is_none() && commits.is_empty() { None } else { Some(Taken { passed, commits }) }
@@ -115,7 +116,18 @@ impl Queue {
     }
 }
 
-/// Several consecutive commits as one: the last state of each row, all dead letters and events.
+/// How many of the first commits are of one plan, and so can be one.
+#[must_use]
+pub fn of_one_plan(commits: &VecDeque<Commit>) -> usize {
+    let same = |a: &Option<Arc<Plan>>, b: &Option<Arc<Plan>>| match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    let first = commits.front().map(|commit| &commit.plan);
+    commits.iter().take_while(|commit| first.is_some_and(|first| same(first, &commit.plan))).count()
+}
+
+/// Several consecutive commits of one plan as one: the last state of each row, all dead letters and events.
 ///
 /// # Panics
 /// If they are none, or not consecutive.
@@ -164,6 +176,8 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
         merged.dead_letters.extend(commit.dead_letters);
         merged.events.extend(commit.events);
         merged.mended.extend(commit.mended);
+        // The last of a plan's commits has them.
+        merged.gone.extend(commit.gone);
     }
     // A row that came back is not removed.
     merged.removed.retain(|id| !places.contains_key(id));

@@ -8,7 +8,7 @@ use hyper::Uri;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::core::plan::AlertPlan;
+use crate::core::plan::{AlertPlan, Plan};
 use crate::core::time;
 use crate::core::units::Micros;
 use crate::store::{AlertQuery, StoredAlert};
@@ -60,7 +60,7 @@ impl<'a> AlertView<'a> {
 
 pub async fn list(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "alert", "active", "limit", "after"])?;
-    let plan = &web.app.pipeline.plan;
+    let plan = &web.pipelines().plan;
     let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     let pipeline = params.word("pipeline", &pipelines)?;
     let of_pipeline = |alert: &&AlertPlan| pipeline.is_none_or(|name| pipelines.get(alert.pipeline) == Some(&name));
@@ -79,12 +79,13 @@ pub async fn list(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Pro
 /// A page of one alert's, as the query string of a route to it asks: those that stand, unless it says otherwise.
 pub async fn of_one(
     web: &Web,
+    plan: &Plan,
     alert: &AlertPlan,
     uri: &Uri,
     limit_default: u32,
 ) -> Result<(Vec<StoredAlert>, Option<String>), Problem> {
     let params = Params::of(uri, &["active", "limit", "after"])?;
-    let pipeline = Some(web.app.pipeline.plan.pipeline_name(alert.pipeline).to_owned());
+    let pipeline = Some(plan.pipeline_name(alert.pipeline).to_owned());
     let active = params.boolean("active")?.unwrap_or(true);
     let query = AlertQuery { pipeline, alert: Some(alert.name.clone()), active: Some(active), ..AlertQuery::default() };
     page(web, query, &params, limit_default, uri).await

@@ -169,7 +169,7 @@ pub async fn restart(State(web): State<Arc<Web>>, request: Request) -> Result<Re
     let before = slot.as_ref().map(|run| Wish { seed: None, ..run.wish.clone() });
     let wish = wish.or(before).unwrap_or_default();
     // A wish that cannot be met leaves the run as it is.
-    settings(&wish, 0, Micros(0), &web.app.pipeline)?;
+    settings(&wish, 0, Micros(0), &web.pipelines())?;
     if let Some(run) = slot.as_mut() {
         run.end().await;
     }
@@ -185,10 +185,10 @@ fn begin(web: &Web, mut wish: Wish) -> Result<Run, Problem> {
     }
     let unix = web.app.clock.unix();
     let seed = *wish.seed.get_or_insert(unix.0);
-    let settings = settings(&wish, seed, unix.micros(), &web.app.pipeline)?;
+    let settings = settings(&wish, seed, unix.micros(), &web.pipelines())?;
     let rate = settings.rate;
     wish.rate = Some(rate);
-    let generator = Generator::new(&web.app.pipeline, settings).map_err(Problem::bad_request)?;
+    let generator = Generator::new(&web.pipelines(), settings).map_err(Problem::bad_request)?;
     let (stop, stopped) = watch::channel(false);
     let log = Arc::clone(&web.generator.log);
     let tally = Arc::new(Tally::default());
@@ -324,7 +324,8 @@ impl Sending {
         let first = submission.lines.split(|&byte| byte == b'\n').next().unwrap_or_default();
         // A long one is left out: the log is for people, and the events are in the job.
         let example = Some(first).filter(|first| first.len() <= EXAMPLE_BYTES_MAX).map(<[u8]>::to_vec);
-        let topic = self.app.pipeline.plan.topics.get(usize::from(topic.0)).map(|topic| topic.name.clone());
+        let topic =
+            self.app.running.get().pipelines.plan.topics.get(usize::from(topic.0)).map(|topic| topic.name.clone());
         let topic = topic.unwrap_or_default();
         let tally = &self.tally;
         tally.sent.fetch_add(u64::from(count), Ordering::Relaxed);

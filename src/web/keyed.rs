@@ -8,7 +8,7 @@ use axum::response::Response;
 use hyper::Uri;
 use serde::Serialize;
 
-use crate::core::plan::ViewPlan;
+use crate::core::plan::{Plan, ViewPlan};
 use crate::core::time;
 use crate::core::units::Offset;
 use crate::store::{StoredChange, StoredEntry, ViewQuery};
@@ -86,7 +86,7 @@ impl<'a> ChangeView<'a> {
 
 pub async fn list(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    let plan = &web.app.pipeline.plan;
+    let plan = &web.pipelines().plan;
     let views = plan.views.iter().map(|view| ListedView {
         view: &view.name,
         pipeline: plan.pipelines.get(view.pipeline).map_or("", |pipeline| pipeline.name.as_str()),
@@ -101,7 +101,7 @@ pub async fn entries(
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    entries_of(&web, named(&web, &segments(path)?)?, &uri).await
+    entries_of(&web, named(&web.pipelines().plan, &segments(path)?)?, &uri).await
 }
 
 pub async fn entry(
@@ -110,7 +110,7 @@ pub async fn entry(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let (view, key) = segments(path)?;
-    entry_of(&web, named(&web, &view)?, &key, &uri).await
+    entry_of(&web, named(&web.pipelines().plan, &view)?, &key, &uri).await
 }
 
 pub async fn history(
@@ -119,7 +119,7 @@ pub async fn history(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let (view, key) = segments(path)?;
-    history_of(&web, named(&web, &view)?, &key, &uri).await
+    history_of(&web, named(&web.pipelines().plan, &view)?, &key, &uri).await
 }
 
 /// A page of a view's entries.
@@ -171,8 +171,8 @@ fn segments<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Problem> {
     path.map(|Path(segments)| segments).map_err(|_| Problem::bad_request("the path cannot be read"))
 }
 
-fn named<'w>(web: &'w Web, name: &str) -> Result<&'w ViewPlan, Problem> {
-    let views = &web.app.pipeline.plan.views;
+fn named<'p>(plan: &'p Plan, name: &str) -> Result<&'p ViewPlan, Problem> {
+    let views = &plan.views;
     views.iter().find(|view| view.name == name).ok_or_else(|| {
         let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
         let there = if names.is_empty() { "no view".to_owned() } else { names.join(", ") };

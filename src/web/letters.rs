@@ -143,7 +143,8 @@ pub async fn retry_all(State(web): Shared, request: Request) -> Result<Response,
     if reason == Reason::Late {
         return Err(late());
     }
-    let emitted = web.app.pipeline.plan.topics.iter().filter(|topic| topic.emitted.is_some());
+    let plan = Arc::clone(&web.pipelines().plan);
+    let emitted = plan.topics.iter().filter(|topic| topic.emitted.is_some());
     let query = OpenQuery {
         reason,
         topic: topic(&params, &web)?,
@@ -340,7 +341,7 @@ fn problem_of(letter: Offset, busy: Busy) -> Problem {
 /// Where its events are sent. A letter of which no topic is known names its own, or fails again.
 fn topic_of(web: &Web, letter: &DeadLetter) -> Result<Option<TopicId>, Problem> {
     let Some(name) = &letter.topic else { return Ok(None) };
-    let topic = web.app.pipeline.plan.topic_from_outside(name);
+    let topic = web.pipelines().plan.topic_from_outside(name);
     topic.map(Some).map_err(|why| conflict(format!("the dead letter {} cannot be retried: {why}", letter.offset)))
 }
 

@@ -134,7 +134,7 @@ pub async fn sample(web: Arc<Web>) {
 }
 
 async fn ask(web: &Arc<Web>) -> Result<Results, Problem> {
-    let plan = Arc::clone(&web.app.pipeline.plan);
+    let plan = Arc::clone(&web.pipelines().plan);
     web.readers
         .ask(move |reader| {
             let letters = DeadLetterQuery { limit: DEAD_LETTERS_MAX, ..DeadLetterQuery::default() };

@@ -25,9 +25,10 @@ mod live;
 mod generator;
 mod page;
 mod letters;
+mod pipelines;
 
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -42,25 +43,37 @@ use tokio::sync::{Semaphore, watch};
 use crate::bus::Source;
 use crate::clock::Clock;
 use crate::config::{Http, Limits};
+use crate::coordinator::change::Changes;
 use crate::coordinator::status::SharedStatus;
+use crate::core::plan::Plan;
 use crate::core::units::TopicId;
 use crate::ingest::writer::Ingest;
-use crate::pipeline::Pipelines;
+use crate::pipeline::cases::Case;
+use crate::pipeline::running::Running;
+use crate::pipeline::{Fault, Pipelines};
 use crate::store::target::Target;
 use crate::web::problem::Problem;
+
+/// Runs the tests of a file whose pipeline is alone in the plan: what fails.
+pub type Rehearsal = fn(&Arc<Plan>, &[Case]) -> Vec<Fault>;
 
 /// What handlers work with.
 #[derive(Clone)]
 pub struct App {
     pub ingest: Ingest,
     pub bus: Arc<Source>,
-    pub pipeline: Arc<Pipelines>,
+    pub running: Running,
+    pub changes: Changes,
+    pub rehearsal: Rehearsal,
     pub status: Arc<SharedStatus>,
     pub target: Target,
     pub http: Http,
     pub limits: Limits,
     pub clock: Arc<dyn Clock>,
 }
+
+/// By topic an event such as it takes, if there is one.
+type Examples = Arc<Vec<Option<Vec<u8>>>>;
 
 /// An `App` being served.
 struct Web {
@@ -74,8 +87,12 @@ struct Web {
     requests: job::Requests,
     live: live::Live,
     generator: generator::Control,
-    /// Of each topic; made when they are first asked for.
-    examples: OnceLock<Vec<Option<Vec<u8>>>>,
+    /// Of each topic, of the pipelines that they were made for; made when they are first asked for.
+    examples: Mutex<Option<(Arc<Pipelines>, Examples)>>,
+    /// The addresses of pipeline files.
+    own: routes::Own,
+    /// One change of the pipelines at a time.
+    changing: Arc<tokio::sync::Mutex<()>>,
     /// True once the server stops: streams end.
     stopping: watch::Sender<bool>,
 }
@@ -88,14 +105,16 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
     listener.local_addr()?;
     let web = Arc::new(Web {
         budget: body::Budget::new(app.limits.body_bytes, app.http.body_timeout),
-        readers: readers::Readers::new(app.target.clone(), Arc::clone(&app.pipeline.plan)),
         reading: reading::Reading::default(),
         streams: Arc::new(Semaphore::new(topic::STREAMS_MAX)),
         groups: groups::Groups::default(),
+        readers: readers::Readers::new(app.target.clone(), app.running.clone()),
         requests: job::Requests::default(),
         live: live::Live::default(),
         generator: generator::Control::default(),
-        examples: OnceLock::new(),
+        examples: Mutex::default(),
+        own: routes::Own::default(),
+        changing: Arc::default(),
         stopping: watch::Sender::new(false),
         app,
     });
@@ -114,9 +133,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
 
 /// Every call there is.
 fn router(web: Arc<Web>) -> Router {
-    let own = routes::router(&web.app.pipeline.routes);
     Router::new()
-        .merge(own)
         .route("/", get(page::index))
         .route("/style.css", get(page::style))
         .route("/app.js", get(page::script))
@@ -155,17 +172,28 @@ fn router(web: Arc<Web>) -> Router {
         .route("/generator", get(generator::status).post(generator::start).delete(generator::stop))
         .route("/generator/restart", post(generator::restart))
         .route("/generator/log", get(generator::log))
-        .fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /alerts, /events, /dead-letters, /ledger and /cluster are a start") })
+        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines/check", post(pipelines::check))
+        .route("/pipelines/{name}", get(pipelines::one).put(pipelines::put).delete(pipelines::delete))
+        .fallback(routes::own)
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path does not take this method: the Allow header names those it does",
+            )
         })
         .layer(from_fn_with_state(Arc::clone(&web), guard::guard))
         .with_state(web)
 }
 
 impl Web {
+    /// What holds now; a request asks once, so that it is of one plan.
+    fn pipelines(&self) -> Arc<Pipelines> {
+        Arc::clone(&self.app.running.get().pipelines)
+    }
+
     fn topic(&self, name: &str) -> Result<TopicId, Problem> {
-        self.app.pipeline.plan.topic_from_outside(name).map_err(Problem::not_found)
+        self.pipelines().plan.topic_from_outside(name).map_err(Problem::not_found)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The calls that read results: windows, their lineage, events.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -22,7 +22,7 @@ use crate::web::problem::Problem;
 use crate::web::views::{
     CountedView, DataView, DeadView, EventView, EventsView, FatesView, Raw, RowView, TopicView, TopicsView, WindowsView,
 };
-use crate::web::{Web, html, json_answer};
+use crate::web::{Examples, Web, html, json_answer};
 
 pub const LIMIT_DEFAULT: u32 = 100;
 pub const WINDOWS_MAX: u32 = 10_000;
@@ -40,7 +40,7 @@ type Segment = Result<Path<String>, PathRejection>;
 
 pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "window", "from", "to", "group.", "closed", "limit", "after"])?;
-    let query = window_query(&params, &web.app.pipeline.plan)?;
+    let query = window_query(&params, &web.pipelines().plan)?;
     let (rows, next) = page(&web, query, &uri).await?;
     Ok(rows_answer(&rows, next))
 }
@@ -48,12 +48,13 @@ pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> 
 /// A page of one window's rows, as the query string of a route to it asks.
 pub async fn rows_of(
     web: &Web,
+    plan: &Plan,
     window: &WindowPlan,
     uri: &Uri,
     limit_default: u32,
 ) -> Result<(Vec<StoredRow>, Option<String>), Problem> {
     let params = Params::of(uri, &["from", "to", "group.", "closed", "limit", "after"])?;
-    let pipeline = &web.app.pipeline.plan.pipeline_of(window).name;
+    let pipeline = &plan.pipeline_of(window).name;
     let mut query = of_windows(&params, &[window], limit_default)?;
     (query.pipeline, query.window) = (Some(pipeline.clone()), Some(window.name.clone()));
     page(web, query, uri).await
@@ -134,7 +135,7 @@ fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result
 pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let id = segment(path)?;
-    let plan = Arc::clone(&web.app.pipeline.plan);
+    let plan = Arc::clone(&web.pipelines().plan);
     let wanted = id.clone();
     let (events, letters) = web
         .readers
@@ -147,7 +148,7 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
         })
         .await?;
     if events.is_empty() && letters.is_empty() {
-        let why = match web.app.pipeline.plan.audit() {
+        let why = match web.pipelines().plan.audit() {
             Audit::Full => "if it was accepted just now, its epoch is not committed yet: ask again",
             Audit::None => "these pipelines keep no counted events (audit: none), only dead letters",
         };
@@ -163,9 +164,9 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
 /// The newest row of each group of each window.
 pub async fn data(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    let plan = Arc::clone(&web.app.pipeline.plan);
-    let rows = web.readers.ask(move |r| newest_rows(r, &plan, DATA_ROWS_MAX)).await?;
-    let plan = &web.app.pipeline.plan;
+    let plan = Arc::clone(&web.pipelines().plan);
+    let asked = Arc::clone(&plan);
+    let rows = web.readers.ask(move |r| newest_rows(r, &asked, DATA_ROWS_MAX)).await?;
     let mut pipelines: BTreeMap<&str, BTreeMap<_, _>> = BTreeMap::new();
     for (window, rows) in plan.windows.iter().zip(&rows) {
         let mut seen = HashSet::new();
@@ -189,19 +190,32 @@ pub fn newest_rows(reader: &mut dyn Reader, plan: &Plan, limit: u32) -> Result<V
 
 pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
-    let plan = &web.app.pipeline.plan;
-    let examples = web.examples.get_or_init(|| examples(&web.app.pipeline));
-    let topics =
-        plan.topics.iter().zip(&web.app.pipeline.schemas).zip(examples).map(|((topic, schema), example)| TopicView {
-            name: &topic.name,
-            id: topic.id.as_ref().map(FieldPath::to_string),
-            time: topic.time.to_string(),
-            post: topic.emitted.is_none().then(|| format!("/topics/{}/events", escape(&topic.name))),
-            emitted_by: topic.emitted.and_then(|by| plan.pipelines.get(by.pipeline)).map(|by| by.name.as_str()),
-            schema: Raw::of(schema.as_bytes()),
-            example: example.as_deref().map(Raw::of),
-        });
+    let pipelines = web.pipelines();
+    let plan = &pipelines.plan;
+    let examples = examples_of(&web, &pipelines);
+    let all = plan.topics.iter().zip(&pipelines.schemas).zip(examples.iter());
+    let topics = all.filter(|((topic, _), _)| !topic.retired).map(|((topic, schema), example)| TopicView {
+        name: &topic.name,
+        id: topic.id.as_ref().map(FieldPath::to_string),
+        time: topic.time.to_string(),
+        post: topic.emitted.is_none().then(|| format!("/topics/{}/events", escape(&topic.name))),
+        emitted_by: topic.emitted.and_then(|by| plan.pipelines.get(by.pipeline)).map(|by| by.name.as_str()),
+        schema: Raw::of(schema.as_bytes()),
+        example: example.as_deref().map(Raw::of),
+    });
     Ok(json_answer(&TopicsView { topics: topics.collect(), topic_field: &plan.topic_field }))
+}
+
+fn examples_of(web: &Web, pipelines: &Arc<Pipelines>) -> Examples {
+    let mut known = web.examples.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*known {
+        Some((of, examples)) if Arc::ptr_eq(of, pipelines) => Arc::clone(examples),
+        _ => {
+            let made = Arc::new(examples(pipelines));
+            *known = Some((Arc::clone(pipelines), Arc::clone(&made)));
+            made
+        }
+    }
 }
 
 /// An event of each topic, if the generator can make them.
@@ -283,7 +297,7 @@ pub fn next_page(uri: &Uri, name: &str, value: &str) -> String {
 }
 
 fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
-    let audit = match web.app.pipeline.plan.audit() {
+    let audit = match web.pipelines().plan.audit() {
         Audit::None => "none",
         Audit::Full => "full",
     };
@@ -291,7 +305,8 @@ fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Respons
 }
 
 pub fn topic(params: &Params, web: &Web) -> Result<Option<String>, Problem> {
-    let names: Vec<&str> = web.app.pipeline.plan.topics.iter().map(|t| t.name.as_str()).collect();
+    let plan = &web.pipelines().plan;
+    let names: Vec<&str> = plan.topics.iter().map(|t| t.name.as_str()).collect();
     Ok(params.word("topic", &names)?.map(str::to_owned))
 }
 

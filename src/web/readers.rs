@@ -1,6 +1,6 @@
 //! A few open readers of the store, used in turn, each on a blocking thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::core::plan::Plan;
+use crate::pipeline::running::Running;
 use crate::store::target::Target;
 use crate::store::{Reader, StoreError};
 use crate::web::problem::Problem;
@@ -22,15 +23,19 @@ pub struct Readers {
     places: Arc<Semaphore>,
 }
 
+/// Readers that nobody uses, and the plan that they are of.
+type Idle = (Option<Arc<Plan>>, Vec<Box<dyn Reader>>);
+
 struct Inner {
     target: Target,
-    plan: Arc<Plan>,
-    idle: Mutex<Vec<Box<dyn Reader>>>,
+    running: Running,
+    /// Of the plan that holds: others are closed.
+    idle: Mutex<Idle>,
 }
 
 impl Readers {
-    pub fn new(target: Target, plan: Arc<Plan>) -> Self {
-        let inner = Arc::new(Inner { target, plan, idle: Mutex::default() });
+    pub fn new(target: Target, running: Running) -> Self {
+        let inner = Arc::new(Inner { target, running, idle: Mutex::default() });
         Self { inner, places: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 
@@ -47,9 +52,9 @@ impl Readers {
         let answer = tokio::task::spawn_blocking(move || {
             // Held until the thread is done, also where the caller has gone meanwhile.
             let _place = place;
-            let mut reader = inner.open()?;
+            let (plan, mut reader) = inner.open()?;
             let answer = question(reader.as_mut())?;
-            inner.idle().push(reader);
+            inner.keep(&plan, reader);
             Ok::<T, StoreError>(answer)
         });
         match answer.await {
@@ -65,18 +70,37 @@ impl Readers {
 /// last reference.
 impl Drop for Inner {
     fn drop(&mut self) {
-        let idle = std::mem::take(&mut *self.idle());
+        let idle = std::mem::take(&mut self.idle().1);
         std::thread::spawn(move || drop(idle));
     }
 }
 
 impl Inner {
-    fn open(&self) -> Result<Box<dyn Reader>, StoreError> {
-        let idle = self.idle().pop();
-        idle.map_or_else(|| self.target.reader(&self.plan), Ok)
+    fn open(&self) -> Result<(Arc<Plan>, Box<dyn Reader>), StoreError> {
+        let plan = Arc::clone(&self.running.get().pipelines.plan);
+        let mut idle = self.idle();
+        let (of, readers) = &mut *idle;
+        let same = of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &plan));
+        let (reader, old) = if same { (readers.pop(), Vec::new()) } else { (None, std::mem::take(readers)) };
+        *of = Some(Arc::clone(&plan));
+        drop(idle);
+        // On this thread, which may block.
+        drop(old);
+        let reader = reader.map_or_else(|| self.target.reader(&plan), Ok)?;
+        Ok((plan, reader))
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Reader>>> {
+    fn keep(&self, plan: &Arc<Plan>, reader: Box<dyn Reader>) {
+        let mut idle = self.idle();
+        if idle.0.as_ref().is_some_and(|of| Arc::ptr_eq(of, plan)) {
+            idle.1.push(reader);
+            return;
+        }
+        drop(idle);
+        drop(reader);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -56,7 +56,7 @@ pub async fn events(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
     let topic = topic_of(&web, &segment(path)?)?;
     let limit = params.limit(LIMIT_DEFAULT, EVENTS_MAX)?;
     let start = params.get("from").map(start).transpose()?.unwrap_or(Start::Beginning);
-    let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.app.pipeline.plan));
+    let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.pipelines().plan));
     let limits =
         Limits { events: limit as usize, bytes: EVENTS_BYTES_MAX, scanned: SCANNED_BYTES_MAX, until: Offset(u64::MAX) };
     let read = move || source.events(&plan, topic, source.offset(start)?)?.next_run(&limits);
@@ -90,7 +90,8 @@ pub fn json(body: Vec<u8>) -> Response {
 
 /// A topic of the job, whoever makes its events.
 pub fn topic_of(web: &Web, name: &str) -> Result<TopicId, Problem> {
-    let plan = &web.app.pipeline.plan;
+    let pipelines = web.pipelines();
+    let plan = &pipelines.plan;
     plan.topic(name).ok_or_else(|| {
         let names: Vec<&str> = plan.topics.iter().map(|topic| topic.name.as_str()).collect();
         Problem::not_found(format!("there is no topic {name:?}: there are {}", names.join(", ")))
@@ -114,7 +115,7 @@ pub async fn stream(State(web): Shared, path: Segment, uri: Uri, headers: Header
     let Ok(place) = Arc::clone(&web.streams).try_acquire_owned() else {
         return Err(Problem::unavailable(format!("{STREAMS_MAX} streams are open: come again when one has ended"), 5));
     };
-    let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.app.pipeline.plan));
+    let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.pipelines().plan));
     let of = (name, Arc::clone(&plan));
     let events = web.reading.run(move || source.events(&plan, topic, source.offset(start)?)).await?;
     let from = HeaderValue::from(events.at().0);
@@ -175,8 +176,8 @@ async fn feed(
         }
         // What comes after this look is a change.
         end.borrow_and_update();
-        if !Arc::ptr_eq(&plan, &web.app.pipeline.plan) {
-            plan = Arc::clone(&web.app.pipeline.plan);
+        if !Arc::ptr_eq(&plan, &web.pipelines().plan) {
+            plan = Arc::clone(&web.pipelines().plan);
             let Some(topic) = plan.topic(&topic) else { return };
             let Ok(anew) = web.app.bus.events(&plan, topic, events.at()) else { return };
             events = anew;

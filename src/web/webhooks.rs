@@ -70,7 +70,7 @@ impl<'a> DeliveryView<'a> {
 /// Newest first.
 pub async fn list(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "webhook", "state", "limit", "after"])?;
-    let plan = &web.app.pipeline.plan;
+    let plan = &web.pipelines().plan;
     let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     let names: Vec<&str> = plan.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
     let state = params.word("state", &DeliveryState::ALL.map(DeliveryState::name))?;
@@ -114,7 +114,7 @@ async fn mend(web: &Web, path: Segment, uri: &Uri, mend: DeliveryMend) -> Result
     if generation == Generation(0) {
         return Err(Problem::unavailable("the job is starting: ask again", 1));
     }
-    let (target, plan) = (web.app.target.clone(), Arc::clone(&web.app.pipeline.plan));
+    let (target, plan) = (web.app.target.clone(), Arc::clone(&web.pipelines().plan));
     let mended = tokio::task::spawn_blocking(move || target.store(&plan)?.mend_delivery(generation, id, mend)).await;
     let found = mended.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the outbox could not be asked; see the log of rank 0")

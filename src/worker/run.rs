@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::plan::Plan;
+use crate::core::units::Epoch;
 use crate::input::InputError;
 use crate::transport::idle::Idle;
 use crate::transport::process;
@@ -73,6 +74,9 @@ pub fn run(
                     let read = readers.chunk(state.plan(), state.decoder(), &chunk);
                     take_read(transport, state, read)?;
                 }
+                (Message::Configure { epoch, bundle }, Some(state)) => {
+                    state.configure(Epoch(epoch), plan(&bundle).map_err(WorkerError::Plan)?);
+                }
                 (message, Some(state)) => send(transport, state.step(from, message))?,
             }
         } else if let Some(state) = state.as_mut().filter(|s| s.has_waiting()) {
@@ -137,7 +141,7 @@ mod tests {
     use super::*;
     use crate::core::epoch::Cut;
     use crate::core::keygroup::KEY_GROUPS;
-    use crate::core::units::{Epoch, Millis, Offset};
+    use crate::core::units::{Millis, Offset};
     use crate::pipeline::Bundle;
     use crate::transport::local::{LocalTransport, network};
 

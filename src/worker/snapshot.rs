@@ -13,6 +13,7 @@ use crate::core::encoding::NotAPane;
 use crate::core::join::{Half, Joins};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::plan::Plan;
+use crate::core::plan::carry::Carry;
 use crate::core::units::{Epoch, Micros, Millis, TopicId};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::{Kept, TopicClock, Watermark, Watermarks};
@@ -102,8 +103,41 @@ pub fn parts(epoch: Epoch, which: Ids, watermarks: &Watermarks, owned: &Owned, s
     };
     let views = keyed_sections(Kind::Views, views.iter(), Keyed::owner_bytes, Keyed::encode);
     let joins = keyed_sections(Kind::Joins, joins.iter(), Half::owner_bytes, Half::encode);
-    let all = [pane_sections(panes), views, alert_sections(alerts), joins, ids];
-    let mut all = all.into_iter().flatten().peekable();
+    let panes = sections_of(Kind::Panes, |entry| panes.save(entry));
+    let alerts = sections_of(Kind::Alerts, |entry| alerts.save(entry));
+    let all = [panes, views, alerts, joins, ids];
+    in_parts(all.into_iter().flatten(), |sections, last| Message::CheckpointPart {
+        epoch: epoch.0,
+        common: common.clone(),
+        sections,
+        last,
+    })
+}
+
+/// What goes on in the next plan, by its owner there, cut into messages; the last one for each says so.
+pub fn moved(epoch: Epoch, owned: &Owned, carry: &Carry, to: &Plan, owners: Owners) -> Vec<Vec<Message>> {
+    let Owned { panes, views, alerts, joins } = *owned;
+    let place = |places: &[Option<usize>], at: usize| places.get(at).copied().flatten();
+    let views = views.iter().filter_map(|keyed| Some(Keyed { view: place(&carry.views, keyed.view)?, ..keyed }));
+    let joins = joins.iter().filter_map(|half| Some(Half { emit: place(&carry.emits, half.emit)?, ..half }));
+    let all = [
+        sections_of(Kind::Panes, |entry| panes.save_as(to, |at| place(&carry.windows, at), entry)),
+        keyed_sections(Kind::Views, views, Keyed::owner_bytes, Keyed::encode),
+        sections_of(Kind::Alerts, |entry| alerts.save_as(to, |at| place(&carry.alerts, at), entry)),
+        keyed_sections(Kind::Joins, joins, Half::owner_bytes, Half::encode),
+    ];
+    let mut by_owner: Vec<Vec<Section>> = (0..owners.workers()).map(|_| Vec::new()).collect();
+    for section in all.into_iter().flatten() {
+        by_owner[owners.owner(KeyGroup(section.key_group))].push(section);
+    }
+    let messages = by_owner.into_iter().map(|sections| {
+        in_parts(sections.into_iter(), |sections, last| Message::Moved { epoch: epoch.0, sections, last })
+    });
+    messages.collect()
+}
+
+fn in_parts(sections: impl Iterator<Item = Section>, message: impl Fn(Vec<Section>, bool) -> Message) -> Vec<Message> {
+    let mut all = sections.peekable();
     let mut messages = Vec::new();
     loop {
         let (mut sections, mut bytes) = (Vec::new(), 0);
@@ -114,7 +148,7 @@ pub fn parts(epoch: Epoch, which: Ids, watermarks: &Watermarks, owned: &Owned, s
             sections.push(section);
         }
         let last = all.peek().is_none();
-        messages.push(Message::CheckpointPart { epoch: epoch.0, common: common.clone(), sections, last });
+        messages.push(message(sections, last));
         if last {
             return messages;
         }
@@ -126,16 +160,11 @@ fn sections(kind: Kind, by_group: Vec<Vec<u8>>) -> Vec<Section> {
     numbered.map(|(group, bytes)| Section { kind, key_group: group as u8, bytes }).collect()
 }
 
-fn pane_sections(panes: &Panes) -> Vec<Section> {
+/// Of what `save` calls with the owner's bytes and the entry.
+fn sections_of(kind: Kind, save: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]))) -> Vec<Section> {
     let mut by_group = vec![Vec::new(); KEY_GROUPS];
-    panes.save(|owner, entry| by_group[usize::from(KeyGroup::of_group(owner).0)].extend_from_slice(entry));
-    sections(Kind::Panes, by_group)
-}
-
-fn alert_sections(alerts: &Alerts) -> Vec<Section> {
-    let mut by_group = vec![Vec::new(); KEY_GROUPS];
-    alerts.save(|owner, entry| by_group[usize::from(KeyGroup::of_group(owner).0)].extend_from_slice(entry));
-    sections(Kind::Alerts, by_group)
+    save(&mut |owner, entry| by_group[usize::from(KeyGroup::of_group(owner).0)].extend_from_slice(entry));
+    sections(kind, by_group)
 }
 
 fn keyed_sections<T>(

@@ -20,13 +20,15 @@ use crate::core::epoch::Cut;
 use crate::core::join::{Half, Joins};
 use crate::core::keygroup::Owners;
 use crate::core::plan::Plan;
+use crate::core::plan::carry::Carry;
 use crate::core::row::{AlertRow, ViewRow};
-use crate::core::units::{Epoch, Micros, Offset, TopicId};
+use crate::core::units::{Epoch, Micros, Millis, Offset, TopicId};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
 use crate::wire::{
-    Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, WireAlert, WireEmitted, WireRow, WireViewRow,
+    Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, Section, WireAlert, WireEmitted, WireRow,
+    WireViewRow,
 };
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
@@ -70,7 +72,14 @@ pub struct State {
     me: usize,
     owners: Owners,
     batch: bool,
+    id_key: u64,
     plan: Arc<Plan>,
+    /// What holds after an epoch, from its announcement until that epoch is finished.
+    next: Option<(Epoch, Arc<Plan>, Carry)>,
+    /// Workers whose state for this one, of a plan that holds since the last epoch, is still on its way.
+    moving: usize,
+    /// State that came from workers which have finished an epoch before this one has.
+    early: BTreeMap<Epoch, Vec<(Vec<Section>, bool)>>,
     decoder: Decoder,
     memories: Vec<Memory>,
 
@@ -105,6 +114,10 @@ impl State {
             me: open.worker as usize,
             owners: Owners::new(open.workers as usize),
             batch: open.batch,
+            id_key: open.id_key,
+            next: None,
+            moving: 0,
+            early: BTreeMap::new(),
             decoder: Decoder::new(Arc::clone(&plan), open.id_key),
             memories: plan.topics.iter().map(Memory::of).collect(),
             waiting: Vec::new(),
@@ -153,6 +166,13 @@ impl State {
     #[must_use]
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// Announces the plan that holds after this epoch, whose end comes next.
+    pub fn configure(&mut self, epoch: Epoch, plan: Arc<Plan>) {
+        assert!(self.next.is_none() && !self.batch, "one change at a time, of a live job");
+        let carry = Carry::between(&self.plan, &plan);
+        self.next = Some((epoch, plan, carry));
     }
 
     /// Decodes the slabs that wait, over all of the rank's cores, and returns their credit. The run loop calls this when no message is
@@ -223,7 +243,15 @@ impl State {
                 sent.verdicts[from] = Some(duplicates);
             }
             Message::Panes { epoch, parts } => self.inbox(epoch).parts[from] = Some(parts),
+            Message::Moved { epoch, sections, last } if self.moving > 0 && epoch == self.finished.0 => {
+                self.settle_in(&sections, last);
+            }
+            Message::Moved { epoch, sections, last } => {
+                self.early.entry(Epoch(epoch)).or_default().push((sections, last));
+            }
             Message::Open(_)
+            | Message::Configure { .. }
+            | Message::Configured { .. }
             | Message::Split(_)
             | Message::Chunk(_)
             | Message::Begin
@@ -261,21 +289,66 @@ impl State {
                     self.panes.closed_none();
                 }
             }
-            Restore::Section(section) => match section.kind {
-                Kind::Panes => snapshot::restore(&section, |rest| self.panes.restore(rest)),
-                Kind::Views => {
-                    snapshot::restore(&section, |rest| {
-                        Keyed::decode(&self.plan, rest).map(|keyed| self.views.restore(keyed))
-                    });
-                }
-                Kind::Joins => {
-                    snapshot::restore(&section, |rest| {
-                        Half::decode(&self.plan, rest).map(|half| self.joins.restore(half))
-                    });
-                }
-                Kind::Alerts => snapshot::restore(&section, |rest| self.alerts.restore(rest)),
-                Kind::Ids => snapshot::restore_ids(&section, &mut self.seen),
-            },
+            Restore::Section(section) => self.restore_section(&section),
+        }
+    }
+
+    fn restore_section(&mut self, section: &Section) {
+        match section.kind {
+            Kind::Panes => snapshot::restore(section, |rest| self.panes.restore(rest)),
+            Kind::Views => {
+                snapshot::restore(section, |rest| {
+                    Keyed::decode(&self.plan, rest).map(|keyed| self.views.restore(keyed))
+                });
+            }
+            Kind::Joins => {
+                snapshot::restore(section, |rest| Half::decode(&self.plan, rest).map(|half| self.joins.restore(half)));
+            }
+            Kind::Alerts => snapshot::restore(section, |rest| self.alerts.restore(rest)),
+            Kind::Ids => snapshot::restore_ids(section, &mut self.seen),
+        }
+    }
+
+    /// The epoch before which a change was announced is finished: from now on the next plan holds. What goes on goes to its owners by that plan.
+    fn move_on(&mut self, epoch: Epoch) {
+        let Some((_, plan, carry)) = self.next.take_if(|(of, ..)| *of == epoch) else { return };
+        let owned =
+            snapshot::Owned { panes: &self.panes, views: &self.views, alerts: &self.alerts, joins: &self.joins };
+        let moved = snapshot::moved(epoch, &owned, &carry, &plan, self.owners);
+        let last_emits = Carry::moved(&carry.windows, &self.panes.last_emits(), plan.windows.len(), Millis(0));
+
+        self.decoder = Decoder::new(Arc::clone(&plan), self.id_key);
+        self.memories = plan.topics.iter().map(Memory::of).collect();
+        let before = std::mem::replace(&mut self.watermarks, Watermarks::new(&plan));
+        self.watermarks = before.carried(&plan, &carry);
+        self.seen.carry(plan.topics.len(), &carry.retired);
+        self.panes = Panes::new(Arc::clone(&plan));
+        self.panes.restore_common(&last_emits, |pipeline| self.watermarks.of(pipeline).closing);
+        self.views = Views::new(Arc::clone(&plan));
+        self.alerts = Alerts::new(Arc::clone(&plan));
+        self.joins = Joins::new(Arc::clone(&plan));
+        self.plan = plan;
+
+        self.moving = self.owners.workers();
+        for (owner, messages) in moved.into_iter().enumerate() {
+            for message in messages {
+                self.send(owner, message);
+            }
+        }
+        for (sections, last) in self.early.remove(&epoch).unwrap_or_default() {
+            self.settle_in(&sections, last);
+        }
+    }
+
+    /// Takes up state of the plan that holds now.
+    fn settle_in(&mut self, sections: &[Section], last: bool) {
+        for section in sections {
+            self.restore_section(section);
+        }
+        self.moving -= usize::from(last);
+        if self.moving == 0 {
+            let configured = Message::Configured { epoch: self.finished.0, facts: self.facts() };
+            self.out.push((To::Coordinator, configured));
         }
     }
 
@@ -310,7 +383,7 @@ impl State {
     /// As owner: decides the next epoch's ids once all workers have sent theirs and the epoch before is finished.
     fn decide(&mut self) {
         let epoch = self.decided.next();
-        if self.finished != self.decided || !self.cuts.contains_key(&epoch) {
+        if self.finished != self.decided || self.moving > 0 || !self.cuts.contains_key(&epoch) {
             return;
         }
         let Some(inbox) = self.inbox.get_mut(&epoch) else { return };
@@ -394,10 +467,18 @@ impl State {
             halves.append(&mut snapshot::unpack(&parts.halves, |rest| Half::decode(&self.plan, rest)));
         }
         // In batch every pane closes at once, with the last round, whose cut carries `idle`.
+        let leaving = self.next.as_ref().filter(|(of, ..)| *of == epoch).map(|(.., carry)| carry);
+        let leaves = |places: fn(&Carry) -> &[Option<usize>], at: usize| {
+            leaving.is_some_and(|carry| places(carry).get(at).copied().flatten().is_none())
+        };
         let changes = match (self.batch, cut.idle) {
-            (false, _) => self.panes.finish(&cut, |pipeline| self.watermarks.of(pipeline).closing),
+            // Of a window that is gone after this epoch every pane closes as it is.
+            (false, _) => self.panes.finish(&cut, |at, window| {
+                let gone = leaves(|carry| &carry.windows, at);
+                if gone { Micros(i64::MAX) } else { self.watermarks.of(window.pipeline).closing }
+            }),
             (true, None) => Changes::default(),
-            (true, Some(_)) => self.panes.finish(&cut, |_| Micros(i64::MAX)),
+            (true, Some(_)) => self.panes.finish(&cut, |_, _| Micros(i64::MAX)),
         };
         self.finished = epoch;
         let views = match (self.batch, cut.idle) {
@@ -412,7 +493,8 @@ impl State {
         let alerts = if self.batch {
             Vec::new()
         } else {
-            self.alerts.finish(epoch, marks, &changes.rows, |pipeline| self.watermarks.of(pipeline).closing)
+            let closing = |pipeline| self.watermarks.of(pipeline).closing;
+            self.alerts.finish(epoch, marks, &changes.rows, closing, |at| leaves(|carry| &carry.alerts, at))
         };
         let joined = self.joins.finish(halves, |pipeline| self.watermarks.of(pipeline).closing);
         self.report(epoch, changes, views, alerts, joined);
@@ -422,6 +504,7 @@ impl State {
             let parts = snapshot::parts(epoch, which, &self.watermarks, &owned, &mut self.seen);
             self.out.extend(parts.into_iter().map(|part| (To::Coordinator, part)));
         }
+        self.move_on(epoch);
         self.decide();
     }
 

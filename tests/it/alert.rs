@@ -32,7 +32,7 @@ fn mark(user: &str, time: i64, offset: u64) -> Mark {
 }
 
 fn epoch(alerts: &mut Alerts, number: u64, marks: Vec<Mark>, closing: i64) -> Vec<AlertRow> {
-    alerts.finish(Epoch(number), marks, &[], |_| Micros(closing))
+    alerts.finish(Epoch(number), marks, &[], |_| Micros(closing), |_| false)
 }
 
 /// Who waits for the next event that may never come is told when the first alert ends by time, and not before one stands.

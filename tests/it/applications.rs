@@ -158,7 +158,7 @@ fn from_outside(pipelines: &Pipelines, entry: &Entry) -> u64 {
     if made { 0 } else { u64::from(slab.count) }
 }
 
-fn compare(pipelines: &Pipelines, outcome: &Outcome, reader: &mut dyn Reader) {
+pub fn compare(pipelines: &Pipelines, outcome: &Outcome, reader: &mut dyn Reader) {
     let plan = &pipelines.plan;
     let mut rows: BTreeMap<_, StoredRow> = BTreeMap::new();
     for ((window, start, group), row) in &outcome.rows {

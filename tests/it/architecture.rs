@@ -25,7 +25,21 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ),
     ("config", &["core", "pipeline", "store::target"]),
     ("outbox", &["core", "clock", "store"]),
-    ("web", &["core", "clock", "config", "bus", "ingest", "store", "coordinator::status", "pipeline", "generate"]),
+    (
+        "web",
+        &[
+            "core",
+            "clock",
+            "config",
+            "bus",
+            "ingest",
+            "store",
+            "coordinator::status",
+            "coordinator::change",
+            "pipeline",
+            "generate",
+        ],
+    ),
 ];
 
 /// Files that know less than their room does.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use caudal::bus::Source;
 use caudal::clock::{Clock, SystemClock};
 use caudal::config::{Http, Limits, Tokens};
+use caudal::coordinator::change::Changes;
 use caudal::coordinator::status::{Phase, SharedStatus};
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::identity::metric_id;
@@ -23,7 +24,8 @@ use caudal::ingest::writer::{Cutter, Ingest, Note, queue, spawn};
 use caudal::ingest::{Fate, Refusal};
 use caudal::log::disk::FileDisk;
 use caudal::log::{Log, Options};
-use caudal::pipeline::Bundle;
+use caudal::pipeline::running::{InForce, Running};
+use caudal::pipeline::{Bundle, Configuration};
 use caudal::store::target::Target;
 use caudal::store::{Commit, Progress};
 use caudal::web::{App, serve};
@@ -95,8 +97,9 @@ impl Server {
     pub fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(setup.pipeline).join("pipeline.yaml");
-        let pipeline = Arc::new(Bundle::read(&[file]).unwrap().pipelines().unwrap());
-        let plan = Arc::clone(&pipeline.plan);
+        let (configuration, pipelines) = Configuration::begin(Bundle::read(&[file]).unwrap()).unwrap();
+        let running = Running::new(InForce::new(configuration, pipelines));
+        let plan = Arc::clone(&running.get().pipelines.plan);
         let target = Target::Sqlite(directory.path().join("store.sqlite"));
         target.store(&plan).unwrap();
 
@@ -145,7 +148,9 @@ impl Server {
         let app = App {
             ingest: ingest.clone(),
             bus,
-            pipeline,
+            running,
+            changes: Changes::default(),
+            rehearsal: |_, _| Vec::new(),
             status: Arc::clone(&status),
             target: target.clone(),
             http: Http {
@@ -750,7 +755,7 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
         body: br#"{"event_id":"bad-one"}"#.to_vec(),
         received: Millis(1_800_000_001_000),
     };
-    let mut store = server.target.store(&server.app.pipeline.plan).unwrap();
+    let mut store = server.target.store(&server.app.running.get().pipelines.plan).unwrap();
     store.claim(Generation(1)).unwrap();
     let counts = Counts { counted: 4, invalid: 1, ..Counts::default() };
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
@@ -771,6 +776,8 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
             dead_letters,
             events,
             mended,
+            gone: Vec::new(),
+            plan: None,
         })
         .unwrap();
     rows

@@ -60,8 +60,10 @@ fn server(fates: HttpSetup) -> Server {
         dead_letters: letters,
         events: Vec::new(),
         mended: Mended { retried, discarded: vec![Offset(8)] },
+        gone: Vec::new(),
+        plan: None,
     };
-    let mut store = server.target.store(&server.app.pipeline.plan).unwrap();
+    let mut store = server.target.store(&server.app.running.get().pipelines.plan).unwrap();
     store.claim(Generation(1)).unwrap();
     store.commit(&commit).unwrap();
     server

@@ -10,7 +10,7 @@ use caudal::core::epoch::Cut;
 use caudal::core::mend::{Discards, Mends, Retry};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::log::disk::{Disk, FileDisk};
-use caudal::log::{Access, Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
+use caudal::log::{Access, Config, Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -62,6 +62,10 @@ fn discards(epoch: u64, letters: &[u64]) -> Record {
     Record::Discards(Discards { epoch: Epoch(epoch), letters: letters.iter().copied().map(Offset).collect() })
 }
 
+fn config(epoch: u64) -> Record {
+    Record::Config(Config { epoch: Epoch(epoch), bundle: format!("pipeline: c{epoch}").into() })
+}
+
 fn open(disk: &Arc<SimDisk>) -> Result<(Log, Recovered), LogError> {
     Log::open(disk.clone(), SMALL, ID, None, Offset(0))
 }
@@ -79,8 +83,8 @@ fn drain(reader: &mut Reader) -> Vec<String> {
     slabs
 }
 
-/// Slabs, cuts, epochs whose emissions there are, the newest start, and what was done to dead letters, as written.
-type Content = (Vec<String>, Vec<Cut>, Vec<Epoch>, Option<Start>, Mends);
+/// Slabs, cuts, epochs whose emissions there are, the newest start with the bundle that holds, what was done to dead letters, and changes of the bundle, as written.
+type Content = (Vec<String>, Vec<Cut>, Vec<Epoch>, Option<Start>, Mends, Vec<(Epoch, Arc<str>)>);
 
 fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
     let mut content = Content::default();
@@ -92,6 +96,10 @@ fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
             Record::Start(start) => content.3 = Some(start.clone()),
             Record::Retries(retries) => content.4.retries.extend(retries),
             Record::Discards(discards) => content.4.discards.push(discards.clone()),
+            Record::Config(Config { epoch, bundle }) => {
+                content.5.push((*epoch, bundle.clone()));
+                content.3.iter_mut().for_each(|start| start.bundle = bundle.to_string());
+            }
         }
     }
     content
@@ -99,7 +107,14 @@ fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
 
 fn content_in(log: &Log, recovered: Recovered) -> Content {
     let emits = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
-    (drain(&mut log.reader(recovered.begin)), recovered.cuts, emits, recovered.start, recovered.mends)
+    (
+        drain(&mut log.reader(recovered.begin)),
+        recovered.cuts,
+        emits,
+        recovered.start,
+        recovered.mends,
+        recovered.changes,
+    )
 }
 
 /// The end of what an error says, for tables of cases.
@@ -149,17 +164,24 @@ fn what_was_appended_is_read_beside_the_writer_and_after_reopening_on_real_files
 /// Discards without their epoch's cut are in no log that was written by us: it is refused, with the reason.
 #[test]
 fn discards_that_stand_alone_are_refused() {
-    let cases =
-        [vec![discards(2, &[1])], vec![discards(2, &[1]), cut(3, 2, false)], vec![cut(2, 2, false), discards(2, &[1])]];
+    let cases = [
+        vec![discards(2, &[1])],
+        vec![discards(2, &[1]), cut(3, 2, false)],
+        vec![cut(2, 2, false), discards(2, &[1])],
+        vec![config(2)],
+        vec![config(2), cut(3, 2, false)],
+        vec![discards(2, &[1]), config(3), cut(3, 2, false)],
+        vec![cut(2, 2, false), config(2)],
+    ];
     for bad in cases {
         let disk = SimDisk::new(0);
         let (mut log, _) = open(&disk).unwrap();
-        log.append(&[slab(0, 2, 1)], Millis(1)).unwrap();
+        log.append(&[start(1), slab(0, 2, 1)], Millis(1)).unwrap();
         log.append(&bad, Millis(2)).unwrap();
         log.append(&[start(2)], Millis(3)).unwrap();
         drop(log);
         let error = open(&disk).err().expect("a refusal").to_string();
-        assert!(error.contains("discards without their epoch's cut"), "{error}");
+        assert!(error.contains("discards, or a change of the pipelines, without their epoch's cut"), "{error}");
     }
 }
 
@@ -173,8 +195,8 @@ fn three_segments() -> (BTreeMap<String, Vec<u8>>, Vec<Vec<Record>>) {
         vec![slab(2, 3, 2)],
         vec![slab(5, 1, 2), cut(2, 6, false)],
         vec![start(2)],
-        vec![cut(3, 6, true), slab(6, 2, 3)],
-        vec![slab(8, 1, 4), slab(9, 2, 4), cut(4, 11, false)],
+        vec![config(3), cut(3, 6, true), slab(6, 2, 3)],
+        vec![slab(8, 1, 4), slab(9, 2, 4), discards(4, &[0]), config(4), cut(4, 11, false)],
     ];
     let disk = SimDisk::new(0);
     let (mut log, _) = open(&disk).unwrap();
@@ -334,12 +356,18 @@ impl Lives {
         let from_needed = drain(&mut log.reader(self.needed_from));
         assert!(slabs.ends_with(&from_needed), "seed {seed}: slabs from {}", self.needed_from);
         // A start is doubtful too; one that is there and was not acknowledged does no harm.
+        // What holds is copied with each new segment, and outlives the one of its record.
+        let same_life = |found: &Start, start: &Start| found.generation == start.generation;
+        if let (Some(found), Some(start)) = (&recovered.start, &all.3) {
+            assert!(!same_life(found, start) || found == start, "seed {seed}: {found:?} is not {start:?}");
+        }
         let start = recovered.start.map_or(0, |s| s.generation.0);
         assert!((all.3.map_or(0, |s| s.generation.0)..=self.generation).contains(&start), "seed {seed}: start {start}");
         assert!(all.1.ends_with(&recovered.cuts), "seed {seed}: cuts");
         let emits: Vec<Epoch> = recovered.emits.iter().map(|(epoch, _)| *epoch).collect();
         assert!(all.2.ends_with(&emits), "seed {seed}: emissions");
         assert!(self.retained || verify_from > Offset(0) || emits.len() == all.2.len(), "seed {seed}: emissions");
+        assert!(all.5.ends_with(&recovered.changes), "seed {seed}: changes");
         let (of_all, found) = (&all.4, &recovered.mends);
         assert!(of_all.retries.ends_with(&found.retries), "seed {seed}: retries");
         assert!(of_all.discards.ends_with(&found.discards), "seed {seed}: discards");
@@ -373,6 +401,9 @@ impl Lives {
                 self.epoch += 1;
                 if self.rng.random_bool(0.3) {
                     records.push(discards(self.epoch, &[end, 0]));
+                }
+                if self.rng.random_bool(0.1) {
+                    records.push(config(self.epoch));
                 }
                 records.push(cut(self.epoch, end, self.rng.random()));
             }
@@ -754,7 +785,7 @@ mod writer {
     use caudal::core::emit::Emission;
     use caudal::ingest::feed::feed;
     use caudal::ingest::letters::{Busy, Letters};
-    use caudal::ingest::writer::{Batch, Note, Owed, Request, Writer};
+    use caudal::ingest::writer::{Batch, Ended, Note, Owed, Request, Writer};
     use caudal::ingest::{Receipt, Refusal, Submission};
     use tokio::sync::oneshot::{self, error::TryRecvError};
 
@@ -780,7 +811,10 @@ mod writer {
         };
         let emission = |&epoch| Emission { epoch: Epoch(epoch), lines: vec![(TopicId(9), vec!["{}".to_owned()])] };
         let emissions = cuts.iter().filter(|&&epoch| epoch >= 8).map(emission).collect();
-        let owed = Owed { cuts: cuts.iter().map(|of| (cut(of), Vec::new())).collect(), emissions };
+        let owed = Owed {
+            cuts: cuts.iter().map(|of| Ended { cut: cut(of), discards: Vec::new(), bundle: None }).collect(),
+            emissions,
+        };
         (Batch { requests, owed, retain: None }, answer)
     }
 
@@ -895,7 +929,7 @@ mod writer {
             of_retries.requests[0].submission.retries = Some(letters.claim_free(&mine));
             all.requests.append(&mut of_retries.requests);
             let Record::Cut(cut) = cut(n + 1, 0, false) else { unreachable!() };
-            all.owed.cuts = vec![(cut, vec![Offset(300 + n)])];
+            all.owed.cuts = vec![Ended { cut, discards: vec![Offset(300 + n)], bundle: None }];
             writer.commit(all, Millis(5), &|_| ()).unwrap();
             let taken = answer.try_recv().unwrap();
             match taken {

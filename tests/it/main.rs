@@ -33,6 +33,7 @@ mod run_mpi;
 mod mpi;
 mod demo;
 mod applications;
+mod changes;
 mod audit_file;
 mod limits;
 mod page;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use caudal::core::mend::Retry;
 use caudal::core::plan::Plan;
+use caudal::core::plan::carry::Carry;
 use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
@@ -141,6 +142,8 @@ impl Tables {
         for event in &commit.events {
             self.events.entry(event.offset).or_insert_with(|| event.clone());
         }
+        self.views.retain(|(view, _), _| !commit.gone.contains(view));
+        self.history.retain(|(_, view), _| !commit.gone.contains(view));
         for &Retry { letter, event } in &commit.mended.retried {
             if self.dead_letters.contains_key(&letter) {
                 self.retried.insert(letter, event);
@@ -168,6 +171,27 @@ impl Tables {
     }
 }
 
+/// The commit with the places of this plan, which has everything that is in the commit's own.
+fn placed(commit: &Commit, of: &Plan, plan: &Plan) -> Commit {
+    let Carry { windows, views, alerts, .. } = Carry::between(of, plan);
+    let webhook = |at: usize| {
+        let name = |plan: &Plan, at: usize| {
+            let webhook = &plan.webhooks[at];
+            (plan.pipeline_name(webhook.pipeline).to_owned(), webhook.name.clone())
+        };
+        let wanted = name(of, at);
+        (0..plan.webhooks.len()).find(|at| name(plan, *at) == wanted).unwrap()
+    };
+    let mut placed = commit.clone();
+    placed.rows.iter_mut().for_each(|row| row.window = windows[row.window].unwrap());
+    placed.views.iter_mut().for_each(|row| row.view = views[row.view].unwrap());
+    placed.history.iter_mut().for_each(|change| change.view = views[change.view].unwrap());
+    placed.alerts.iter_mut().for_each(|row| row.alert = alerts[row.alert].unwrap());
+    placed.outbox.iter_mut().for_each(|delivery| delivery.webhook = webhook(delivery.webhook));
+    placed.gone.iter_mut().for_each(|view| *view = views[*view].unwrap());
+    placed
+}
+
 impl Store for MemoryStore {
     fn claim(&mut self, mine: Generation) -> Result<Option<Progress>, StoreError> {
         let mut shared = self.lock();
@@ -189,7 +213,8 @@ impl Store for MemoryStore {
         shared.tables.check(commit)?;
         let lost = shared.lose_answer.take();
         if lost.is_none_or(|lost| lost.applied) {
-            shared.tables.apply(commit);
+            let commit = commit.plan.as_ref().map_or_else(|| commit.clone(), |of| placed(commit, of, &self.plan));
+            shared.tables.apply(&commit);
         }
         let Some(lost) = lost else { return Ok(()) };
         shared.away_calls = lost.then_away_calls;

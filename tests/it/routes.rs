@@ -275,7 +275,7 @@ fn commit_results(server: &Server, users: &[&str], history: bool) {
             epoch: Epoch(1),
         }
     };
-    let plan = &server.app.pipeline.plan;
+    let plan = &server.app.running.get().pipelines.plan;
     let mut store = server.target.store(plan).unwrap();
     store.claim(Generation(1)).unwrap();
     let counts = Counts { counted: 5, ..Counts::default() };
@@ -292,6 +292,8 @@ fn commit_results(server: &Server, users: &[&str], history: bool) {
         dead_letters: Vec::new(),
         events: Vec::new(),
         mended: Mended::default(),
+        gone: Vec::new(),
+        plan: None,
     };
     store.commit(&commit).unwrap();
 }

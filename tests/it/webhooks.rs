@@ -171,6 +171,8 @@ impl Bed {
             dead_letters: Vec::new(),
             events: Vec::new(),
             mended: caudal::core::mend::Mended::default(),
+            gone: Vec::new(),
+            plan: None,
         };
         self.target.store(&self.shared.plan).unwrap().commit(&commit).unwrap();
     }

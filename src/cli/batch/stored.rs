@@ -103,6 +103,8 @@ impl Stored {
             dead_letters: Vec::new(),
             events: Vec::new(),
             mended: Mended::default(),
+            gone: Vec::new(),
+            plan: None,
         }
     }
 

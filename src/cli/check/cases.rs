@@ -11,6 +11,7 @@ use crate::coordinator::rehearsal::rehearse;
 use crate::core::plan::Plan;
 use crate::core::row::WindowRow;
 use crate::core::time;
+use crate::pipeline::Fault;
 use crate::pipeline::cases::{Case, Expected, Given};
 use crate::store::StoredRow;
 
@@ -38,6 +39,18 @@ pub fn run(file: &Path, plan: &Arc<Plan>, cases: &[Case]) -> Vec<Failed> {
         }
     });
     failed.collect()
+}
+
+/// The same as faults, of a file that only came as text; its tests give their events themselves.
+pub fn faults(plan: &Arc<Plan>, cases: &[Case]) -> Vec<Fault> {
+    let fault = |Failed { test, line, column, message }| Fault {
+        file: String::new(),
+        line,
+        column,
+        message: format!("test {test:?} failed: {message}"),
+        excerpt: String::new(),
+    };
+    run(Path::new(""), plan, cases).into_iter().map(fault).collect()
 }
 
 type Place = (usize, usize);

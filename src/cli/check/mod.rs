@@ -1,7 +1,7 @@
 //! `caudal check`: pipeline files are read and planned as one job, and all that is wrong with them is told, each fault with its line and column; then their own tests are
 //! run.
 
-mod cases;
+pub mod cases;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ pub mod keep;
 mod pieces;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::coordinator::batch::keep::{Keeper, PiecesStand, Stand};
@@ -98,6 +99,8 @@ struct Run<'a> {
     in_flight: VecDeque<Handed>,
     ended: (Epoch, Offset),
     closing: bool,
+    /// What checkpoints carry along.
+    bundle: Arc<str>,
     keeping: Keeping,
 }
 
@@ -243,7 +246,17 @@ impl<'a> Run<'a> {
             }
         };
         let (filling, in_flight) = (Filling::default(), VecDeque::new());
-        Ok(Self { transport, workers, pieces, filling, in_flight, ended, closing: false, keeping })
+        Ok(Self {
+            transport,
+            workers,
+            pieces,
+            filling,
+            in_flight,
+            ended,
+            closing: false,
+            bundle: job.bundle.into(),
+            keeping,
+        })
     }
 
     /// Hands out the next part, or ends the round; false if there is nothing to hand out yet.
@@ -288,7 +301,7 @@ impl<'a> Run<'a> {
         let kept = !self.closing && self.pieces.end() == end && self.keeping.is_due();
         let checkpoint = self.keeping.keeper.as_ref().filter(|_| kept).map(Keeper::next);
         if let Some(which) = checkpoint {
-            self.keeping.draft = Some(Draft::new(cut, which, self.workers));
+            self.keeping.draft = Some(Draft::new(cut, which, self.workers, Arc::clone(&self.bundle)));
             self.keeping.last = Instant::now();
         }
         for worker in 0..self.workers {

@@ -22,7 +22,7 @@ impl State {
             let full = self.filled_bytes >= self.limits.epoch_bytes;
             return (full || self.draining || age >= self.limits.epoch_age.0).then_some(Due::Epoch);
         }
-        if self.mending.is_waiting() {
+        if self.mending.is_waiting() || self.changing.is_asked() {
             return Some(Due::Epoch);
         }
         if !idle_log || !self.in_flight.is_empty() {

@@ -109,13 +109,14 @@ impl Alerts {
     }
 
     /// Ends an epoch, with the rows that it published and what patterns count of its events. `closing` says, by pipeline, up to where windows are closed. Gives what
-    /// was raised and cleared, in order of time for each key.
+    /// was raised and cleared, in order of time for each key. `leaves` says which alerts go with this epoch: what of them stands is cleared.
     pub fn finish(
         &mut self,
         epoch: Epoch,
         mut marks: Vec<Mark>,
         rows: &[WindowRow],
         closing: impl Fn(usize) -> Micros,
+        leaves: impl Fn(usize) -> bool,
     ) -> Vec<AlertRow> {
         // What one alert counts stands together, by key, each key's in order.
         marks.sort_by(|a, b| (a.alert, &a.key, a.moment).cmp(&(b.alert, &b.key, b.moment)));
@@ -132,6 +133,9 @@ impl Alerts {
                 }
             }
             of_alert.pass(&mut ending);
+            if leaves(index) {
+                of_alert.leave(&mut ending);
+            }
             all.append(&mut ending.changes);
         }
         all
@@ -145,11 +149,19 @@ impl Alerts {
     }
 
     /// For a checkpoint: calls `entry` with the owner's bytes and the encoded entry of each key, in no particular order.
-    pub fn save(&self, mut entry: impl FnMut(&[u8], &[u8])) {
-        for (index, (of_alert, alert)) in self.alerts.iter().zip(&self.plan.alerts).enumerate() {
+    pub fn save(&self, entry: impl FnMut(&[u8], &[u8])) {
+        self.save_as(&self.plan, Some, entry);
+    }
+
+    /// The same for another plan, in which `place` says where each alert is, if it is there.
+    pub fn save_as(&self, plan: &Plan, place: impl Fn(usize) -> Option<usize>, mut entry: impl FnMut(&[u8], &[u8])) {
+        for (of_alert, index) in self.alerts.iter().zip((0..).map(place)) {
+            let Some((index, alert)) = index.and_then(|index| Some((index, plan.alerts.get(index)?))) else {
+                continue;
+            };
             for (key, known) in &of_alert.known {
                 let (mut owner, mut bytes) = (Vec::new(), Vec::new());
-                owner_of(&self.plan, index, alert, key, &mut owner);
+                owner_of(plan, index, alert, key, &mut owner);
                 put_count(index as u64, &mut bytes);
                 put_key(key, &mut bytes);
                 match known {
@@ -281,6 +293,17 @@ impl OfAlert {
         }
         while let Some((_, key)) = self.forgets.first().filter(|(at, _)| *at <= ending.closing).cloned() {
             self.change(ending, &key, |_, _| None);
+        }
+    }
+}
+
+impl OfAlert {
+    /// The alert is no more: what stands is cleared where time has come to, but not before it was raised.
+    fn leave(&mut self, ending: &mut Ending) {
+        for known in std::mem::take(self).known.into_values() {
+            let (Known::Watched(Watched { mut active, .. }) | Known::Counted(Counted { mut active, .. })) = known;
+            let raised = active.as_ref().map_or(Micros::MIN, |row| row.raised);
+            ending.clear(&mut active, ending.closing.max(raised));
         }
     }
 }

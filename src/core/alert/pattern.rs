@@ -17,7 +17,7 @@ pub(super) struct Counted {
     moments: Vec<Moment>,
     /// The last event by which the count began anew.
     anew: Option<Moment>,
-    active: Option<AlertRow>,
+    pub(super) active: Option<AlertRow>,
 }
 
 /// Counts an epoch's events: by key, and for each key in order.

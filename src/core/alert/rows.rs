@@ -17,7 +17,7 @@ pub(super) struct Watched {
     history: History,
     /// Of the last row that went into the history: its end and its start.
     last: Option<(Micros, Micros)>,
-    active: Option<AlertRow>,
+    pub(super) active: Option<AlertRow>,
     /// The end of the last row by which the alert stands.
     until: Micros,
 }

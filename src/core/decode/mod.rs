@@ -133,6 +133,11 @@ impl Decoder {
     fn event(&self, topic: Option<TopicId>, line: &[u8], scratch: &mut Scratch) -> Result<TopicId, Refusal> {
         let json = |fault: Fault| Refusal { topic, reason: Reason::Json, detail: fault.to_string() };
         let (topic, accepted) = if let Some(topic) = topic {
+            if self.is_closed(topic) {
+                walk(line, &self.nameless, scratch).map_err(json)?;
+                let detail = "no pipeline reads the topic any more".to_owned();
+                return Err(Refusal { topic: Some(topic), reason: Reason::Topic, detail });
+            }
             (topic, walk(line, &self.reader(topic).program, scratch).map_err(json)?)
         } else {
             let guess = self.guess(line);
@@ -155,6 +160,11 @@ impl Decoder {
             return Ok(topic);
         }
         Err(Refusal { topic: Some(topic), reason: Reason::Schema, detail: schema.refusal(&event) })
+    }
+
+    /// A topic from outside that events were taken for before it was retired.
+    fn is_closed(&self, topic: TopicId) -> bool {
+        self.plan.topics.get(usize::from(topic.0)).is_some_and(|topic| topic.retired && topic.emitted.is_none())
     }
 
     fn reader(&self, topic: TopicId) -> &Reader {
@@ -192,7 +202,7 @@ impl Decoder {
     /// The topic of this name, unless the job makes it itself.
     fn outside(&self, name: &[u8]) -> Option<TopicId> {
         let at = self.topics.find(name)?;
-        let outside = self.plan.topics.get(at).is_some_and(|topic| topic.emitted.is_none());
+        let outside = self.plan.topics.get(at).is_some_and(|topic| topic.emitted.is_none() && !topic.retired);
         outside.then(|| u16::try_from(at).ok().map(TopicId))?
     }
 }

@@ -178,8 +178,8 @@ impl Panes {
     }
 
     /// Ends an epoch of one pipeline's windows: publishes what closes, what was revised and what is due to be shown open, and forgets what nothing can reach
-    /// any more. `closing` says, by pipeline, up to where panes close.
-    pub fn finish(&mut self, cut: &Cut, closing: impl Fn(usize) -> Micros) -> Changes {
+    /// any more. `closing` says, by window, up to where panes close.
+    pub fn finish(&mut self, cut: &Cut, closing: impl Fn(usize, &WindowPlan) -> Micros) -> Changes {
         let mut changes = Changes::default();
         for (index, (panes, window)) in self.windows.iter_mut().zip(&self.plan.windows).enumerate() {
             let due_at = |emit: Micros| cut.ingest.micros() >= panes.last_emit.micros().plus(emit);
@@ -188,7 +188,7 @@ impl Panes {
                 panes.last_emit = cut.ingest;
                 panes.unpublished = false;
             }
-            let ending = Ending { window, closing: closing(window.pipeline), closed_to: panes.closed_to, emit };
+            let ending = Ending { window, closing: closing(index, window), closed_to: panes.closed_to, emit };
             let (due, replaced) = match &mut panes.kept {
                 Kept::Fixed(fixed) => (fixed.due(&ending), Vec::new()),
                 Kept::Sessions(sessions) => sessions.due(&ending),
@@ -243,8 +243,16 @@ impl Panes {
     }
 
     /// For a checkpoint: calls `entry` with the owner's bytes and the encoded entry of each thing that is kept, in no particular order.
-    pub fn save(&self, mut entry: impl FnMut(&[u8], &[u8])) {
-        for (index, (panes, window)) in self.windows.iter().zip(&self.plan.windows).enumerate() {
+    pub fn save(&self, entry: impl FnMut(&[u8], &[u8])) {
+        self.save_as(&self.plan, Some, entry);
+    }
+
+    /// The same for another plan, in which `place` says where each window is, if it is there.
+    pub fn save_as(&self, plan: &Plan, place: impl Fn(usize) -> Option<usize>, mut entry: impl FnMut(&[u8], &[u8])) {
+        for (panes, index) in self.windows.iter().zip((0..).map(place)) {
+            let Some((index, window)) = index.and_then(|index| Some((index, plan.windows.get(index)?))) else {
+                continue;
+            };
             let mut save = |start: Micros, group: &Group, what: Saved| {
                 let key = PaneKey { window: index, start, group: group.clone() };
                 let (mut owner, mut bytes) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! A pipeline file with every default spelled out: a file that `check` accepts and that means the very same. Structs are taken apart field by field here,
 //! so that what is added to one cannot be forgotten.
 
-mod text;
+pub(super) mod text;
 
 use crate::core::json::Object;
 use crate::core::plan::{Audit, Detector, FieldPath, TimeFormat, TopicPlan, Unit, WindowKind};
@@ -116,6 +116,7 @@ fn described(topic: &Topic, pipelines: &Pipelines) -> Item {
         idle_after,
         remember,
         emitted: _,
+        retired: _,
     } = plan;
     let zone = match time_format {
         TimeFormat::Rfc3339 { zone: None } => Item::Absent("a time without a zone is invalid"),
@@ -191,7 +192,7 @@ fn view(view: &View) -> Item {
     ])
 }
 
-fn alert(alert: &Alert) -> Item {
+pub(super) fn alert(alert: &Alert) -> Item {
     let Alert { name: _, rule, topic } = alert;
     let topic = entry("topic", or(topic.as_ref(), |topic| text(&topic.it), "it is no event"));
     let mut items = match rule {
@@ -225,7 +226,7 @@ fn alert(alert: &Alert) -> Item {
     Item::Map(items)
 }
 
-fn webhook(webhook: &Webhook) -> Item {
+pub(super) fn webhook(webhook: &Webhook) -> Item {
     let Webhook { name: _, on, url, retry } = webhook;
     Item::Map(vec![
         entry("on", Item::List(on.iter().map(|alert| text(&alert.it)).collect())),
@@ -234,7 +235,7 @@ fn webhook(webhook: &Webhook) -> Item {
     ])
 }
 
-fn emit(emit: &Emit) -> Item {
+pub(super) fn emit(emit: &Emit) -> Item {
     let Emit { topic: _, source, body } = emit;
     let mut items = match source {
         None => vec![entry("from", Item::Absent("it has a fault"))],

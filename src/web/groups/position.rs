@@ -49,7 +49,7 @@ impl Positions {
         let Ok(turn) = timeout(TURN_WAIT_MAX, Arc::clone(&self.turn).lock_owned()).await else {
             return Err(Problem::unavailable("the store is slow: nothing was changed, ask again later", 2));
         };
-        let (open, target, plan) = (Arc::clone(&self.open), web.app.target.clone(), web.app.pipeline.plan.clone());
+        let (open, target, plan) = (Arc::clone(&self.open), web.app.target.clone(), web.pipelines().plan.clone());
         let asked = tokio::task::spawn_blocking(move || {
             // Held until the thread is done, also where the caller has gone meanwhile.
             let _turn = turn;

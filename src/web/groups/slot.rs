@@ -75,7 +75,7 @@ impl Slot {
                 }
                 (Err(error), _) => return Err(error.into()),
             }
-            let plan = Arc::clone(&web.app.pipeline.plan);
+            let plan = Arc::clone(&web.pipelines().plan);
             let kept = turn.cursor.take().filter(|(of, events)| Arc::ptr_eq(of, &plan) && events.at() == offer.from);
             let mut events = match kept {
                 Some((_, events)) => events,

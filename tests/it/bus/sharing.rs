@@ -31,7 +31,7 @@ fn refused(answer: &Answer, status: u16, says: &str) {
 
 /// What the store has.
 fn stored(server: &Server) -> Vec<GroupPosition> {
-    server.target.reader(&server.app.pipeline.plan).unwrap().groups().unwrap()
+    server.target.reader(&server.app.running.get().pipelines.plan).unwrap().groups().unwrap()
 }
 
 fn position(group: &str, position: u64) -> GroupPosition {
@@ -226,7 +226,7 @@ fn a_stale_generation_is_fenced() {
     let server = Server::usual();
     post(&server, EVENTS, &[incident(0), incident(1)]);
     assert_eq!(poll(&server, "g", "m", 1), [0]);
-    server.target.store(&server.app.pipeline.plan).unwrap().claim(Generation(2)).unwrap();
+    server.target.store(&server.app.running.get().pipelines.plan).unwrap().claim(Generation(2)).unwrap();
     refused(&commit(&server, "g", "m", 0), 503, "fenced off");
     refused(&ask(&server, "new", "poll", &json!({"member": "m"})), 503, "fenced off");
     assert_eq!(stored(&server), [position("g", 0)]);

@@ -158,6 +158,16 @@ impl<'a> Alert<'a> {
         by_key.into_values().flatten().collect()
     }
 
+    /// The alert is gone: what stands is cleared where W(e−1) has come to, but not before it was raised.
+    pub fn leave(&mut self, epoch: u64, passed: Option<i128>) -> Vec<Told> {
+        let passed = passed.map_or(i64::MIN, |passed| passed as i64);
+        let clear = |known: &mut Known| {
+            let raised = known.active.as_ref()?.raised;
+            known.clear(epoch, passed.max(raised))
+        };
+        self.keys.values_mut().filter_map(clear).collect()
+    }
+
     fn judge(&mut self, epoch: u64, row: &Published, passed: i64) -> Vec<Told> {
         let window = &self.plan.windows[self.of_plan.rule.window().unwrap()];
         let step = step(self.plan, self.of_plan);

@@ -6,6 +6,7 @@ use caudal::core::units::TopicId;
 use serde_json::Value;
 
 use super::json::{self, Json};
+use super::shape::Shape;
 use super::time;
 use crate::scalar::{Scalar, scalar};
 
@@ -38,6 +39,8 @@ pub struct Rules<'a> {
     schemas: Vec<jsonschema::Validator>,
     /// By topic, the columns that a pipeline which reads it uses.
     columns: Vec<Vec<&'a ColumnPlan>>,
+    /// By topic, whether the job has it now.
+    has: Vec<bool>,
     batch: bool,
 }
 
@@ -52,7 +55,7 @@ pub fn reads(pipeline: &PipelinePlan, topic: usize) -> bool {
 }
 
 impl<'a> Rules<'a> {
-    pub fn new(plan: &'a Plan, schemas: &[String], batch: bool) -> Self {
+    pub fn new(plan: &'a Plan, schemas: &[String], batch: bool, shape: &Shape) -> Self {
         let compile = |text: &String| {
             let schema: Value = serde_json::from_str(text).unwrap();
             let options =
@@ -61,12 +64,16 @@ impl<'a> Rules<'a> {
         };
         let columns = |topic| {
             let columns = plan.columns.iter().enumerate();
-            columns.filter(|(at, _)| is_read(plan, topic, *at)).map(|(_, column)| column).collect()
+            let uses = |(at, _): &(usize, &ColumnPlan)| {
+                shape.readers(plan, topic).any(|(_, pipeline)| pipeline.reads.iter().any(|read| read.0 == *at))
+            };
+            columns.filter(uses).map(|(_, column)| column).collect()
         };
         Self {
             plan,
             schemas: schemas.iter().map(compile).collect(),
             columns: (0..plan.topics.len()).map(columns).collect(),
+            has: (0..plan.topics.len()).map(|topic| shape.has(plan, topic)).collect(),
             batch,
         }
     }
@@ -82,6 +89,9 @@ impl<'a> Rules<'a> {
         let topic = topic.or_else(|| self.named(&event)).ok_or((None, Reason::Topic))?;
         let plan = &self.plan.topics[topic];
         let refused = |reason| (Some(topic), reason);
+        if plan.emitted.is_none() && !self.has[topic] && !self.batch {
+            return Err(refused(Reason::Topic));
+        }
         if !self.schemas[topic].is_valid(&event.to_value()) {
             return Err(refused(Reason::Schema));
         }
@@ -109,7 +119,11 @@ impl<'a> Rules<'a> {
     fn named(&self, event: &Json) -> Option<usize> {
         let Json::Object(members) = event else { return None };
         let name = members.get(&self.plan.topic_field)?.text()?;
-        self.plan.topics.iter().position(|topic| topic.name == name && topic.emitted.is_none())
+        self.plan
+            .topics
+            .iter()
+            .position(|topic| topic.name == name && topic.emitted.is_none())
+            .filter(|topic| self.has[*topic] || self.batch)
     }
 }
 

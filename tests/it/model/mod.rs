@@ -11,17 +11,19 @@ pub mod json;
 mod metric;
 pub mod view;
 mod session;
+pub mod shape;
 mod tests;
 mod time;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use caudal::core::columns::{GroupValue, Reason, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::Counts;
 use caudal::core::mend::{Discards, Retry};
-use caudal::core::plan::{ColumnKind, ColumnPlan, Plan, TopicPlan};
+use caudal::core::plan::{Audit, ColumnKind, ColumnPlan, Plan, TopicPlan};
 use caudal::core::row::Value as Metered;
 use caudal::core::units::{Epoch, Millis, Offset, TopicId};
 
@@ -31,6 +33,7 @@ use emit::Half;
 pub use event::is_read;
 use event::{Identity, Rules, Valid};
 use json::Json;
+use shape::Shape;
 use uuid::Uuid;
 use window::{Passed, Published, Window};
 
@@ -43,6 +46,8 @@ pub enum Entry {
     Emit(Epoch),
     Retries(Vec<Retry>),
     Discards(Discards),
+    /// After this epoch, whose cut comes next, the pipelines have this shape.
+    Config(Epoch, Rc<Shape>),
 }
 
 /// A row's identity: (window, start, group).
@@ -85,6 +90,8 @@ pub struct Outcome {
     pub filtered: Vec<u64>,
     /// By offset.
     pub counted: BTreeMap<u64, Counted>,
+    /// Offsets of the counted events that the audit keeps.
+    pub audited: BTreeSet<u64>,
     /// By epoch, from 1.
     pub epochs: Vec<Counts>,
     /// By pipeline: values that expressions could not give.
@@ -128,7 +135,13 @@ impl Happened {
 
 /// What a live job makes of a log. Events after the last cut have no fate yet.
 pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
-    let mut model = Model::new(plan, schemas, false);
+    live_of(plan, schemas, &Shape::whole(plan), log)
+}
+
+/// The same of a job that begins with this shape of the plan.
+pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) -> Outcome {
+    let mut model = Model::new(plan, schemas, false, first.clone());
+    let mut next = None;
     let mut waiting: Vec<(u64, u64, Option<usize>, Vec<u8>)> = Vec::new();
     let (mut retries, mut discards): (Vec<Retry>, Vec<Discards>) = (Vec::new(), Vec::new());
     for entry in log {
@@ -142,10 +155,14 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
             Entry::Emit(_) => {}
             Entry::Retries(more) => retries.extend(more),
             Entry::Discards(more) => discards.push(more.clone()),
+            Entry::Config(_, shape) => next = Some(Rc::clone(shape)),
             Entry::Cut(cut) => {
                 let rest = waiting.iter().position(|w| w.0 >= cut.end.0).unwrap_or(waiting.len());
                 let events: Vec<_> = waiting.drain(..rest).collect();
-                model.epoch(&events, cut);
+                model.epoch(&events, cut, next.as_deref());
+                if let Some(next) = next.take() {
+                    model.change(&next, cut.epoch.0);
+                }
                 let outcome = &mut model.outcome;
                 for retry in retries.extract_if(.., |retry| retry.event < cut.end) {
                     outcome.retried.insert(retry.letter.0, retry.event.0);
@@ -161,11 +178,11 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
 
 /// What a batch makes of lines: (offset, line), blank ones left out.
 pub fn batch(plan: &Plan, schemas: &[String], topic: Option<usize>, lines: Vec<(u64, Vec<u8>)>) -> Outcome {
-    let mut model = Model::new(plan, schemas, true);
+    let mut model = Model::new(plan, schemas, true, Shape::whole(plan));
     let events: Vec<_> = lines.into_iter().map(|(offset, line)| (offset, 0, topic, line)).collect();
     let cut =
         Cut { epoch: Epoch(1), end: Offset(u64::MAX), ingest: Millis(0), up: Millis(0), idle: None, emitted: Epoch(0) };
-    model.epoch(&events, &cut);
+    model.epoch(&events, &cut, None);
     model.finish()
 }
 
@@ -197,7 +214,7 @@ pub fn read(
     topic: Option<usize>,
     lines: &[Vec<u8>],
 ) -> Vec<Result<Reading, (Option<usize>, Reason)>> {
-    let rules = Rules::new(plan, schemas, taken.is_none());
+    let rules = Rules::new(plan, schemas, taken.is_none(), &Shape::whole(plan));
     let reading = |line: &Vec<u8>| {
         let valid = rules.validate(taken.unwrap_or(Millis(0)).0, topic, line)?;
         let columns = plan.columns.iter().enumerate();
@@ -231,6 +248,11 @@ struct Watermark {
 
 struct Model<'a> {
     plan: &'a Plan,
+    schemas: &'a [String],
+    /// What there is now.
+    shape: Shape,
+    /// Rows of windows that were gone, and that no row of a later window of the name has replaced or removed.
+    past_rows: BTreeMap<Key, Row>,
     rules: Rules<'a>,
     batch: bool,
     /// Per topic: identity → bucket of its winner.
@@ -259,10 +281,13 @@ enum Fate {
 }
 
 impl<'a> Model<'a> {
-    fn new(plan: &'a Plan, schemas: &[String], batch: bool) -> Self {
+    fn new(plan: &'a Plan, schemas: &'a [String], batch: bool, shape: Shape) -> Self {
         Self {
             plan,
-            rules: Rules::new(plan, schemas, batch),
+            schemas,
+            rules: Rules::new(plan, schemas, batch, &shape),
+            shape,
+            past_rows: BTreeMap::new(),
             batch,
             ids: plan.topics.iter().map(|_| HashMap::new()).collect(),
             seen: vec![None; plan.topics.len()],
@@ -281,7 +306,8 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn epoch(&mut self, events: &[(u64, u64, Option<usize>, Vec<u8>)], cut: &Cut) {
+    /// `next`: what there is after it, if that changes.
+    fn epoch(&mut self, events: &[(u64, u64, Option<usize>, Vec<u8>)], cut: &Cut, next: Option<&Shape>) {
         self.forget_ids();
         let mut counts = Counts::default();
         let mut newest: Vec<Option<i128>> = vec![None; self.plan.topics.len()];
@@ -320,23 +346,27 @@ impl<'a> Model<'a> {
                 Fate::Counted(keys) => {
                     counts.counted += 1;
                     let id = valid.id.map(|(_, text)| text);
+                    if self.is_audited(valid.topic) {
+                        self.outcome.audited.insert(*offset);
+                    }
                     self.outcome.counted.insert(*offset, (topic.name.clone(), id, valid.time as i64, keys));
                 }
             }
         }
         self.outcome.epochs.push(counts);
-        for (window, plan) in self.windows.iter_mut().zip(&self.plan.windows) {
+        for (at, (window, plan)) in self.windows.iter_mut().zip(&self.plan.windows).enumerate() {
             let watermark = self.watermarks[plan.pipeline].before;
-            let passed = if self.batch { Passed::Everything } else { Passed::Until(watermark) };
+            let leaves = next.is_some_and(|next| self.shape.windows[at] && !next.windows[at]);
+            let passed = if self.batch || leaves { Passed::Everything } else { Passed::Until(watermark) };
             window.end_epoch(cut, passed, &mut self.outcome.happened);
         }
         if !self.batch {
-            self.emit(cut.epoch.0);
+            self.emit(cut.epoch.0, next);
         }
         self.move_watermarks(cut, &newest);
     }
 
-    fn emit(&mut self, epoch: u64) {
+    fn emit(&mut self, epoch: u64, next: Option<&Shape>) {
         for (at, emit) in self.plan.emits.iter().enumerate() {
             let new = std::mem::take(&mut self.new_halves[at]);
             let passed = self.watermarks[emit.pipeline].before;
@@ -354,14 +384,23 @@ impl<'a> Model<'a> {
                 emitted.extend(closed.map(|row| emit::of_row(pipeline, plan, usize::from(topic.0), row)));
             }
         }
-        for (alert, plan) in self.alerts.iter_mut().zip(&self.plan.alerts) {
+        for (at, (alert, plan)) in self.alerts.iter_mut().zip(&self.plan.alerts).enumerate() {
+            if !self.shape.alerts[at] {
+                continue;
+            }
             let rows = plan.rule.window().map_or(&[][..], |window| &published[window]);
-            let told = alert.end_epoch(epoch, rows, self.watermarks[plan.pipeline].before);
+            let mut told = alert.end_epoch(epoch, rows, self.watermarks[plan.pipeline].before);
+            if next.is_some_and(|next| !next.alerts[at]) {
+                let left = alert.leave(epoch, self.watermarks[plan.pipeline].before);
+                self.outcome.happened.note("alerts cleared because they are gone", left.len() as u64);
+                told.extend(left);
+                told.sort_by(|a, b| a.key.cmp(&b.key));
+            }
             for told in told {
                 self.outcome.happened.note(alert::happened(plan, &told), 1);
                 emitted.extend(plan.topic.map(|topic| emit::of_alert(self.plan, plan, usize::from(topic.0), &told)));
                 for (at, webhook) in self.plan.webhooks.iter().enumerate() {
-                    if webhook.alerts.contains(&told.alert) {
+                    if self.shape.webhooks[at] && webhook.alerts.contains(&told.alert) {
                         let event = emit::of_alert(self.plan, plan, 0, &told).event;
                         let id = emit::delivery_of(&self.plan.pipelines[webhook.pipeline].name, &webhook.name, &event);
                         self.outcome.outbox.insert(id, (at, event, epoch));
@@ -402,31 +441,36 @@ impl<'a> Model<'a> {
         let plan = self.plan;
         // What the job emits and nobody reads is there for others.
         let unread = plan.topics[valid.topic].emitted.is_some()
-            && !plan.pipelines.iter().any(|pipeline| event::reads(pipeline, valid.topic));
+            && self.shape.is_made(plan, valid.topic)
+            && self.shape.readers(plan, valid.topic).next().is_none();
         let (mut through, mut counted) = (unread, unread);
         let mut late_somewhere = false;
         let mut keys = Vec::new();
-        for (number, pipeline) in plan.pipelines.iter().enumerate().filter(|(_, p)| event::reads(p, valid.topic)) {
+        let shape = self.shape.clone();
+        for (number, pipeline) in shape.readers(plan, valid.topic) {
             let (row, errors) = event::row(plan, pipeline, valid);
             self.outcome.expression_errors[number] += errors;
             let Some(row) = row else { continue };
             through = true;
             // A pipeline without windows counts what it lets through, and so does one with views, patterns or `emit`.
-            counted |= pipeline.windows.is_empty() || !pipeline.views.is_empty() || !pipeline.emits.is_empty();
-            for at in pipeline.alerts.clone() {
+            let windows = pipeline.windows.clone().filter(|at| shape.windows[*at]);
+            let views = pipeline.views.clone().filter(|at| shape.views[*at]);
+            let emits = pipeline.emits.clone().filter(|at| shape.emits[*at]);
+            counted |= windows.clone().count() == 0 || views.clone().count() > 0 || emits.clone().count() > 0;
+            for at in pipeline.alerts.clone().filter(|at| shape.alerts[*at]) {
                 counted |= self.alerts[at].is_pattern();
                 if !self.batch {
                     self.alerts[at].add((valid.time as i64, offset), &row);
                 }
             }
-            for at in pipeline.emits.clone() {
+            for at in emits {
                 let emitted = emit::of_event(plan, &plan.emits[at], valid, offset, &row);
                 self.made[at].extend(emitted.map(|emitted| ((offset, 0), emitted)));
                 if !self.batch {
                     self.new_halves[at].extend(emit::halves(plan, &plan.emits[at], valid, offset, &row));
                 }
             }
-            for at in pipeline.views.clone() {
+            for at in views {
                 let view = &plan.views[at];
                 let Some((key, fields)) = view::said(plan, view, valid, &row) else { continue };
                 if view.history {
@@ -437,7 +481,7 @@ impl<'a> Model<'a> {
             }
             let watermark = self.watermarks[number].before_that;
             let late = if self.batch { Passed::Until(None) } else { Passed::Until(watermark) };
-            for at in pipeline.windows.clone() {
+            for at in windows {
                 let window = &mut self.windows[at];
                 let Some(starts) = window.takes(valid.time, late) else {
                     late_somewhere = true;
@@ -465,6 +509,10 @@ impl<'a> Model<'a> {
         }
         let up_ms = i128::from(cut.up.0);
         for (number, pipeline) in self.plan.pipelines.iter().enumerate() {
+            if !self.shape.pipelines[number] {
+                self.all_watermarks[number].push(None);
+                continue;
+            }
             let topics = || pipeline.topics.iter().map(|topic| usize::from(topic.0));
             // Of the pipeline's topics from outside that were seen: how far each is, its last_up, whether it is active.
             let seen = topics().filter(|&topic| self.plan.topics[topic].emitted.is_none()).filter_map(|topic| {
@@ -493,10 +541,69 @@ impl<'a> Model<'a> {
         self.outcome.happened.note("pipelines with different watermarks", u64::from(differ));
     }
 
-    fn finish(mut self) -> Outcome {
-        for (number, window) in self.windows.into_iter().enumerate() {
-            self.outcome.rows.extend(window.rows().map(|((start, group), row)| ((number, start, group), row)));
+    /// Whether the audit keeps a counted event of the topic.
+    fn is_audited(&self, topic: usize) -> bool {
+        let full = |pipeline: &caudal::core::plan::PipelinePlan| pipeline.audit == Audit::Full;
+        let mut readers = self.shape.readers(self.plan, topic).peekable();
+        match (readers.peek(), self.plan.topics[topic].emitted) {
+            (None, Some(by)) => full(&self.plan.pipelines[by.pipeline]),
+            _ => readers.any(|(_, pipeline)| full(pipeline)),
         }
+    }
+
+    /// After the epoch there is something else: what is gone leaves nothing but its rows, what comes begins anew.
+    fn change(&mut self, next: &Shape, epoch: u64) {
+        let plan = self.plan;
+        let before = std::mem::replace(&mut self.shape, next.clone());
+        let differ = |before: &[bool], next: &[bool]| -> Vec<usize> {
+            (0..before.len()).filter(|at| before[*at] != next[*at]).collect()
+        };
+        for at in differ(&before.windows, &next.windows) {
+            let window = std::mem::replace(&mut self.windows[at], Window::new(&plan.windows[at]));
+            let happened = if before.windows[at] { "windows gone" } else { "windows added" };
+            self.outcome.happened.note(happened, 1);
+            self.keep_rows(at, window);
+        }
+        for at in differ(&before.views, &next.views) {
+            self.outcome.happened.note(if before.views[at] { "views gone" } else { "views added" }, 1);
+            self.outcome.views.retain(|(view, _), _| *view != at);
+            self.outcome.history.retain(|(_, view), _| *view != at);
+        }
+        for at in differ(&before.alerts, &next.alerts) {
+            self.alerts[at] = Alert::new(plan, at);
+        }
+        for at in differ(&before.emits, &next.emits) {
+            self.halves[at].clear();
+        }
+        for at in differ(&before.pipelines, &next.pipelines) {
+            self.outcome.happened.note(if before.pipelines[at] { "pipelines gone" } else { "pipelines added" }, 1);
+            self.watermarks[at] = Watermark::default();
+            self.all_watermarks[at] = vec![None; epoch as usize];
+        }
+        for topic in 0..plan.topics.len() {
+            if before.has(plan, topic) && !next.has(plan, topic) {
+                self.outcome.happened.note("topics retired", 1);
+                self.ids[topic].clear();
+                self.seen[topic] = None;
+            }
+        }
+        self.rules = Rules::new(plan, self.schemas, false, next);
+        self.outcome.happened.note("changes", 1);
+    }
+
+    /// The window is done: its rows stay, in the place of those of an earlier one of its name.
+    fn keep_rows(&mut self, at: usize, window: Window) {
+        for (start, group) in window.touched() {
+            self.past_rows.remove(&(at, *start, group.clone()));
+        }
+        self.past_rows.extend(window.rows().map(|((start, group), row)| ((at, start, group), row)));
+    }
+
+    fn finish(mut self) -> Outcome {
+        for (at, window) in std::mem::take(&mut self.windows).into_iter().enumerate() {
+            self.keep_rows(at, window);
+        }
+        self.outcome.rows = self.past_rows;
         self.outcome
     }
 }

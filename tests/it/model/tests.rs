@@ -32,6 +32,7 @@ fn topic(name: &str, out_of_order_ms: i64) -> TopicPlan {
         idle_after: Micros(5_000_000),
         remember: Micros(1_000_000),
         emitted: None,
+        retired: false,
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Window<'a> {
     arrived: BTreeMap<Vec<GroupValue>, Vec<Rc<Taken>>>,
     last_emit: u64,
     rows: BTreeMap<Place, Stored>,
+    /// Every row that was ever published or removed.
+    touched: BTreeSet<Place>,
     /// Rows that this epoch published, where somebody asks.
     published: BTreeMap<Place, Published>,
 }
@@ -122,6 +124,7 @@ impl<'a> Window<'a> {
             arrived: BTreeMap::new(),
             last_emit: 0,
             rows: BTreeMap::new(),
+            touched: BTreeSet::new(),
             published: BTreeMap::new(),
         }
     }
@@ -191,6 +194,7 @@ impl<'a> Window<'a> {
         for place in &due {
             let replaced = std::mem::take(&mut self.panes.get_mut(place).unwrap().replaced);
             for start in replaced.into_iter().filter(|start| *start != place.0) {
+                self.touched.insert((start, place.1.clone()));
                 let removed = self.rows.remove(&(start, place.1.clone()));
                 happened.note("session rows replaced", u64::from(removed.is_some()));
             }
@@ -280,6 +284,7 @@ impl<'a> Window<'a> {
             };
             self.published.insert(place.clone(), published);
         }
+        self.touched.insert(place.clone());
         self.rows.insert(place.clone(), stored);
     }
 
@@ -294,6 +299,10 @@ impl<'a> Window<'a> {
         let pane = &self.panes[place];
         let values = values(self.plan, &pane.events);
         is_true(having, self.plan, place, pane.end as i64, &values, pane.events.len() as u64)
+    }
+
+    pub fn touched(&self) -> impl Iterator<Item = &Place> {
+        self.touched.iter()
     }
 
     /// The rows that stand in the store.

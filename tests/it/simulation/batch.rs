@@ -124,7 +124,7 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>
             let checkpoint = (draft.is_none() && !closing && rng.random_bool(0.3)).then_some(Ids::All);
             if checkpoint.is_some() {
                 let taken = results.len() + in_flight.len() + 1;
-                draft = Some(Saved { draft: Draft::new(cut, Ids::All, workers), at, results: taken });
+                draft = Some(Saved { draft: Draft::new(cut, Ids::All, workers, "".into()), at, results: taken });
             }
             in_flight.push_back(InFlight::new(cut, Offset(base), workers));
             for worker in 0..workers {

@@ -2,6 +2,7 @@
 //! jumps. One call of `Life::step` is one thing that happens somewhere; all choices come from the seed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
@@ -12,21 +13,25 @@ use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
+use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
+use caudal::ingest::writer::Ended;
 use caudal::log::disk::Disk;
-use caudal::log::{Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
-use caudal::store::writer::{Outcome, commit_once, meet, merge, pass_over};
+use caudal::log::{Config, Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
+use caudal::store::writer::{Outcome, commit_once, meet, merge, of_one_plan, pass_over};
 use caudal::store::{Commit, Progress, Store, StoreError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::changes::{self, changes_of};
 use super::net::Net;
 use super::pipelines::{self, Pipeline};
 use super::traffic::{Answer, Client};
 use crate::memory_store::MemoryStore;
 use crate::model::Entry;
+use crate::model::shape::Shape;
 use crate::sim_disk::SimDisk;
 
 /// More steps than any drain takes: a job that is not at rest by then is stuck.
@@ -40,6 +45,8 @@ pub struct Died;
 pub struct World {
     pub rng: ChaCha8Rng,
     pub pipeline: Pipeline,
+    /// What the pipelines were asked to be, from the beginning on: each a part of `pipeline`.
+    pub versions: Vec<(Shape, Arc<Plan>)>,
     pub client: Client,
     pub store: MemoryStore,
     disk: Arc<SimDisk>,
@@ -97,6 +104,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let pipeline = pipelines::random(&mut rng);
+        let first = changes::first(&pipeline.plan, &mut rng);
         let segment_bytes = rng.random_range(4..=32) * 4096;
         let bytes_max = if rng.random_bool(0.2) { segment_bytes * rng.random_range(4..12) } else { u64::MAX };
         let limits = Limits {
@@ -111,6 +119,7 @@ impl World {
             disk: SimDisk::new(rng.random()),
             log_options: Options { segment_bytes, bytes_max, low_water_bytes: 0, store_asked: true },
             limits,
+            versions: vec![first],
             pipeline,
             client: Client::default(),
             unix_ms: 1_795_348_800_000,
@@ -238,10 +247,15 @@ impl<'w> Life<'w> {
         }
         let (mut log, recovered) = opened.map_err(died)?;
         world.reconcile(&recovered, &log)?;
-        let start = prepared.begin(&recovered, workers).unwrap_or_else(|error| panic!("{error}"));
-        let Start { generation, beginning, restores, checkpoints, up, read_from } = start;
+        let mut start = prepared.begin(&recovered, workers).unwrap_or_else(|error| panic!("{error}"));
+        let plan = start.plan(&changes::text(0), |text| Ok::<_, Died>(changes::plan(&world.versions, text)))?;
+        let in_force = start.in_force().unwrap().to_string();
+        let Start { generation, beginning, restores, checkpoints, up, read_from, .. } = start;
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
-        let first = LogStart { generation, bundle: "a pipeline".to_owned() };
+        world.seen.note("starts that replay changes", u64::from(!beginning.changes.is_empty()));
+        let logged = recovered.start.as_ref().map(|start| start.bundle.as_str());
+        assert!(logged.is_none_or(|logged| logged == in_force), "{logged:?} is not {in_force}");
+        let first = LogStart { generation, bundle: in_force };
         log.append(&[Record::Start(first)], ingest).map_err(died)?;
         world.seen.note("starts", 1);
         world.seen.note("starts from a checkpoint", u64::from(beginning.checkpoint.0 > Epoch(0)));
@@ -260,7 +274,7 @@ impl<'w> Life<'w> {
         let under_way = beginning.mends.after(beginning.progress.epoch, beginning.progress.end);
         letters.found(&under_way);
         world.seen.note("letters under way at a start", u64::from(under_way != Mends::default()));
-        let net = Net::new(&world.pipeline.plan, workers, world.limits, id_key, beginning, restores);
+        let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores);
         Ok(Self {
             net,
             feed: log.reader(read_from),
@@ -302,7 +316,9 @@ impl<'w> Life<'w> {
         match event {
             Event::Request => {
                 *requests -= 1;
-                if self.world.rng.random_bool(0.2) {
+                if self.world.rng.random_bool(0.03) {
+                    self.change();
+                } else if self.world.rng.random_bool(0.2) {
                     self.mend();
                 } else {
                     self.request();
@@ -366,11 +382,24 @@ impl<'w> Life<'w> {
         self.queue.push_back((world.client.requests.len() - 1, submission));
     }
 
+    /// Somebody changes the pipelines. Whoever does waits for the answer before the next one.
+    fn change(&mut self) {
+        if self.net.coordinator.is_changing() {
+            return;
+        }
+        let world = &mut *self.world;
+        let (before, _) = &world.versions[world.versions.len() - 1];
+        let version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+        world.versions.push(version);
+        world.seen.note("changes asked for", 1);
+        self.net.configure(changes::change(&world.versions, world.versions.len() - 1));
+    }
+
     /// The log's writer: what waits, or a part of it, goes into one frame.
     fn write(&mut self) -> Result<(), Died> {
         let take = self.world.rng.random_range(1..=4).min(self.queue.len());
         let taken: Vec<(usize, Submission)> = self.queue.drain(..take).collect();
-        let cuts: Vec<(Cut, Vec<Offset>)> = self.net.cuts.drain(..).collect();
+        let cuts: Vec<Ended> = self.net.cuts.drain(..).collect();
         let ingest = self.log.ingest().max(Millis(self.world.unix_ms));
         let mut first = self.log.end();
         let mut entries = Vec::new();
@@ -381,10 +410,12 @@ impl<'w> Life<'w> {
             first.0 += u64::from(submission.count);
         }
         let emissions: Vec<Emission> = self.net.emissions.drain(..).collect();
-        let cut = cuts.last().map(|(cut, _)| cut.epoch);
+        let cut = cuts.last().map(|ended| ended.cut.epoch);
         let emitted = emissions.last().map(|emission| emission.epoch);
-        for (cut, letters) in cuts {
+        for Ended { cut, discards: letters, bundle } in cuts {
             self.letters.cut(cut.epoch, &letters);
+            let shape = bundle.map(|bundle| self.world.versions[changes::version(&bundle)].0.clone());
+            entries.extend(shape.map(|shape| Entry::Config(cut.epoch, Rc::new(shape))));
             let discards = Discards { epoch: cut.epoch, letters };
             entries.extend((!discards.letters.is_empty()).then_some(Entry::Discards(discards)));
             entries.push(Entry::Cut(cut));
@@ -400,8 +431,10 @@ impl<'w> Life<'w> {
                 for (request, _) in &taken {
                     self.world.client.requests[*request].answer = Answer::Refused;
                 }
-                let mut owed: Vec<Entry> =
-                    entries.into_iter().filter(|e| matches!(e, Entry::Cut(_) | Entry::Discards(_))).collect();
+                let mut owed: Vec<Entry> = entries
+                    .into_iter()
+                    .filter(|e| matches!(e, Entry::Cut(_) | Entry::Discards(_) | Entry::Config(..)))
+                    .collect();
                 emitted_entries(&emissions, self.log.end(), ingest, &mut owed);
                 more = count_emitted(&owed);
                 if !owed.is_empty() {
@@ -440,6 +473,9 @@ impl<'w> Life<'w> {
             Entry::Emit(epoch) => Record::Emit(*epoch),
             Entry::Retries(retries) => Record::Retries(retries.clone()),
             Entry::Discards(discards) => Record::Discards(discards.clone()),
+            Entry::Config(epoch, shape) => {
+                Record::Config(Config { epoch: *epoch, bundle: changes::text(shape.version) })
+            }
         };
         let records: Vec<Record> = entries.iter().map(record).collect();
         self.world.in_doubt = entries.to_vec();
@@ -489,6 +525,7 @@ impl<'w> Life<'w> {
                 return;
             }
             let take = self.world.rng.random_range(1..=self.net.commits.len());
+            let take = take.min(of_one_plan(&self.net.commits));
             self.committing = Some(merge(self.net.commits.drain(..take).collect()));
         }
         let Some(commit) = &self.committing else { return };
@@ -636,6 +673,10 @@ impl World {
         let (retries, discards) = (retries_of(&self.log), discards_of(&self.log));
         let found = &recovered.mends;
         assert_eq!(found.retries, retries[retries.len() - found.retries.len()..], "the log has the retries");
+        let all: Vec<(Epoch, Arc<str>)> =
+            changes_of(&self.log).map(|(epoch, version)| (epoch, changes::text(version))).collect();
+        let found_changes = &recovered.changes;
+        assert_eq!(*found_changes, all[all.len() - found_changes.len()..], "the log has the changes");
         assert_eq!(found.discards, discards[discards.len() - found.discards.len()..], "the log has the discards");
         let cuts = cuts_of(&self.log);
         let tail = &cuts[cuts.len() - recovered.cuts.len()..];

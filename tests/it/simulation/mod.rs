@@ -13,6 +13,7 @@ mod batch;
 mod start;
 mod golden;
 mod mend;
+mod changes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -26,7 +27,18 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 66] = [
+const HAPPENS: [&str; 77] = [
+    "changes asked for",
+    "changes",
+    "starts that replay changes",
+    "pipelines gone",
+    "pipelines added",
+    "windows gone",
+    "windows added",
+    "views gone",
+    "views added",
+    "alerts cleared because they are gone",
+    "topics retired",
     "starts from a checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",

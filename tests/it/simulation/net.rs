@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use caudal::coordinator::change::Change;
 use caudal::coordinator::gather::Draft;
 use caudal::coordinator::state::{Action, Beginning, Limits, Now, State as Coordinator};
 use caudal::core::columns::Slab;
 use caudal::core::emit::Emission;
-use caudal::core::epoch::Cut;
 use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Offset};
+use caudal::ingest::writer::Ended;
 use caudal::store::{Commit, Progress};
 use caudal::wire::{self, Message, Open};
 use caudal::worker::state::{State as Worker, To};
@@ -20,6 +21,8 @@ pub type Edge = (usize, usize);
 /// The workers and all edges.
 pub struct Ranks {
     pub workers: Vec<Worker>,
+    /// By bundle.
+    plans: BTreeMap<String, Arc<Plan>>,
     edges: BTreeMap<Edge, VecDeque<Vec<u8>>>,
 }
 
@@ -32,7 +35,8 @@ impl Ranks {
             id_key,
             batch,
         };
-        Self { workers: (0..workers).map(|w| Worker::new(&open(w), plan.clone())).collect(), edges: BTreeMap::new() }
+        let workers = (0..workers).map(|w| Worker::new(&open(w), plan.clone())).collect();
+        Self { workers, plans: BTreeMap::new(), edges: BTreeMap::new() }
     }
 
     pub fn send(&mut self, edge: Edge, message: &Message) {
@@ -67,6 +71,10 @@ impl Ranks {
             Message::Begin => {
                 vec![(To::Coordinator, Message::Ready { pid: 0, host: String::new(), facts: worker.facts() })]
             }
+            Message::Configure { epoch, bundle } => {
+                worker.configure(Epoch(epoch), self.plans[&bundle].clone());
+                Vec::new()
+            }
             message => worker.step(from.checked_sub(1).map_or(To::Coordinator, To::Worker), message),
         };
         self.send_all(to, out);
@@ -89,7 +97,7 @@ pub struct Net {
     pub coordinator: Coordinator,
     pub ranks: Ranks,
     /// What the coordinator wants done and nobody has done yet.
-    pub cuts: VecDeque<(Cut, Vec<Offset>)>,
+    pub cuts: VecDeque<Ended>,
     pub emissions: VecDeque<Emission>,
     pub commits: VecDeque<Commit>,
     pub drafts: VecDeque<Draft>,
@@ -111,6 +119,9 @@ impl Net {
         for worker in 0..workers {
             ranks.send((0, worker + 1), &Message::Begin);
         }
+        for (_, Change { bundle, plan }) in &beginning.changes {
+            ranks.plans.insert(bundle.to_string(), plan.clone());
+        }
         Self {
             coordinator: Coordinator::new(plan.clone(), workers, limits, beginning),
             ranks,
@@ -126,6 +137,11 @@ impl Net {
             let actions = self.coordinator.message(edge.0 - 1, message).unwrap();
             self.act(actions);
         }
+    }
+
+    pub fn configure(&mut self, change: Change) {
+        self.ranks.plans.insert(change.bundle.to_string(), change.plan.clone());
+        self.coordinator.configure(change);
     }
 
     pub fn dispatch(&mut self, slab: &Slab, now: Now) {
@@ -152,7 +168,7 @@ impl Net {
         for action in actions {
             match action {
                 Action::Send(worker, message) => self.ranks.send((0, worker + 1), &message),
-                Action::Log(cut, discards) => self.cuts.push_back((cut, discards)),
+                Action::Log(cut, discards, bundle) => self.cuts.push_back(Ended { cut, discards, bundle }),
                 Action::Emit(emission) => self.emissions.push_back(*emission),
                 Action::Commit(commit) => self.commits.push_back(*commit),
                 Action::Checkpoint(draft) => self.drafts.push_back(*draft),

@@ -84,6 +84,7 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
             idle_after: of(&[100_000, 1_000_000, 5_000_000], rng),
             remember: of(&[1_000_000, 60_000_000, 600_000_000, 5_000_000_000, 86_400_000_000], rng),
             emitted: None,
+            retired: false,
         });
         schemas.push(text);
     }
@@ -234,6 +235,7 @@ fn emitted_topic(plan: &mut Plan, pipeline: usize, behind: Micros) -> TopicId {
         idle_after: Micros(1_000_000),
         remember: Micros(0),
         emitted: Some(EmittedBy { pipeline, behind }),
+        retired: false,
     });
     TopicId(number as u16)
 }

@@ -38,6 +38,8 @@ fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
     Recovered {
         id: LOG,
         start: Some(LogStart { generation: Generation(6), bundle: String::new() }),
+        first_bundle: None,
+        changes: Vec::new(),
         begin: Offset(begin),
         end: Offset(end),
         cuts,
@@ -50,7 +52,7 @@ fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
 
 /// A checkpoint of one worker after the epoch.
 fn draft(cut: Cut, which: Ids) -> Draft {
-    let mut draft = Draft::new(cut, which, 1);
+    let mut draft = Draft::new(cut, which, 1, "a pipeline".into());
     let section = |kind, bytes: &str| Section { kind, key_group: 3, bytes: bytes.as_bytes().to_vec() };
     draft.counts = Some(Counts { counted: cut.end.0, ..Counts::default() });
     draft.take(

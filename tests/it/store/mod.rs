@@ -191,6 +191,8 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
         dead_letters,
         events,
         mended: Mended::default(),
+        gone: Vec::new(),
+        plan: None,
     }
 }
 

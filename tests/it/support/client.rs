@@ -65,6 +65,14 @@ impl Client {
         (status, value)
     }
 
+    pub fn try_put(&self, path: &str, form: &str, body: &[u8]) -> Result<(u16, String), NoAnswer> {
+        let request = self.agent.put(format!("{}{path}", self.base)).header("content-type", form);
+        let mut response = request.send(body).map_err(|_| NoAnswer)?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string().map_err(|_| NoAnswer)?;
+        Ok((status, text))
+    }
+
     pub fn delete(&self, path: &str) -> (u16, Value) {
         let answer = self.agent.delete(format!("{}{path}", self.base)).call();
         let mut answer = answer.unwrap_or_else(|error| panic!("DELETE {path}: {error}"));

@@ -25,6 +25,7 @@ pub fn topic(name: &str, schema: &str, time: &str) -> TopicPlan {
         idle_after: Micros(5_000_000),
         remember: Micros(86_400_000_000),
         emitted: None,
+        retired: false,
     }
 }
 

@@ -1,0 +1,127 @@
+//! The pipelines of a job as its log has them: the files' texts, the numbers of the topics, and what the job was started with.
+
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::pipeline::{Bundle, Faults, FileText, Pipelines, Spelled};
+
+/// Of `Configuration::to_text`.
+const FORMAT: u32 = 3;
+
+/// A topic's name, in the order of numbers: the log's slabs carry numbers, so a name keeps its own for as long as the log is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicName {
+    pub name: String,
+    /// The job makes its events.
+    pub made: bool,
+}
+
+/// What a START or CONFIG record says of the pipelines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    pub bundle: Bundle,
+    /// Topics that a pipeline reads or makes, and those that none does any more. Others are numbered after them.
+    pub topics: Vec<TopicName>,
+    /// `Bundle::id` of the files that this life of the job was started with.
+    pub begun: String,
+}
+
+impl Configuration {
+    /// Of a job that begins with these files.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn begin(bundle: Bundle) -> Result<(Self, Pipelines), Faults> {
+        let begun = bundle.id();
+        Self { bundle, topics: Vec::new(), begun }.settled()
+    }
+
+    /// Checks everything and plans it.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn pipelines(&self) -> Result<Pipelines, Faults> {
+        self.bundle.planned(&self.topics).map(|(pipelines, _)| pipelines)
+    }
+
+    /// The same, and each file as it is understood, in the order of `plan.pipelines`.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn explained(&self) -> Result<(Pipelines, Vec<Spelled>), Faults> {
+        let (pipelines, files) = self.bundle.planned(&self.topics)?;
+        let spelled = files.iter().map(|(name, file)| Spelled::of(name, file, &pipelines)).collect();
+        Ok((pipelines, spelled))
+    }
+
+    /// With numbers for all topics.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn settled(mut self) -> Result<(Self, Pipelines), Faults> {
+        let pipelines = self.pipelines()?;
+        let named = |topic: &crate::core::plan::TopicPlan| TopicName {
+            name: topic.name.clone(),
+            made: topic.emitted.is_some(),
+        };
+        self.topics = pipelines.plan.topics.iter().map(named).collect();
+        Ok((self, pipelines))
+    }
+
+    /// As one text (JSON); the files' names for people are left out.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let Self { bundle, topics, begun } = self;
+        let files: Vec<_> = bundle.0.iter().map(|file| (&file.text, &file.schemas)).collect();
+        let topics: Vec<_> = topics.iter().map(|topic| (&topic.name, topic.made)).collect();
+        json!([FORMAT, files, topics, begun]).to_string()
+    }
+
+    /// # Errors
+    /// If the text was not written by `to_text` of this version.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        type Files = Vec<(String, Vec<(String, String)>)>;
+        let unreadable = |error| format!("not a pipeline's text: {error}");
+        let parts: Vec<Value> = serde_json::from_str(text).map_err(unreadable)?;
+        let [format, files, topics, begun] = <[Value; 4]>::try_from(parts).map_err(|parts| {
+            format!("a pipeline's text of {} parts, where this version of Caudal writes 4", parts.len())
+        })?;
+        if format != FORMAT {
+            return Err(format!("a pipeline's text of format {format}: this version of Caudal reads {FORMAT}"));
+        }
+        let files: Files = serde_json::from_value(files).map_err(unreadable)?;
+        let topics: Vec<(String, bool)> = serde_json::from_value(topics).map_err(unreadable)?;
+        let begun = serde_json::from_value(begun).map_err(unreadable)?;
+        let file = |(number, (text, schemas)): (usize, _)| FileText { file: logged_name(number), text, schemas };
+        Ok(Self {
+            bundle: Bundle(files.into_iter().enumerate().map(file).collect()),
+            topics: topics.into_iter().map(|(name, made)| TopicName { name, made }).collect(),
+            begun,
+        })
+    }
+}
+
+impl Bundle {
+    /// Equal for files of equal texts and schemas.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{:032x}", xxh3_128(self.to_text().as_bytes()))
+    }
+
+    /// The files as one text, without their names for people; equal for equal files.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        Configuration { bundle: self.clone(), topics: Vec::new(), begun: String::new() }.to_text()
+    }
+
+    /// # Errors
+    /// If the text was not written by `to_text` of this version.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        Configuration::from_text(text).map(|configuration| configuration.bundle)
+    }
+}
+
+/// What a pipeline file that comes out of the log is called in messages.
+fn logged_name(number: usize) -> String {
+    format!("pipeline {} (from the log)", number + 1)
+}

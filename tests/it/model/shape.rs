@@ -1,0 +1,56 @@
+//! What there is of a plan at a time: a change of the pipelines takes things away or brings them.
+
+use caudal::core::plan::{PipelinePlan, Plan};
+
+/// By place in the plan, whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// No two shapes of a log have the same.
+    pub version: usize,
+    pub pipelines: Vec<bool>,
+    pub windows: Vec<bool>,
+    pub views: Vec<bool>,
+    pub alerts: Vec<bool>,
+    pub emits: Vec<bool>,
+    pub webhooks: Vec<bool>,
+}
+
+impl Shape {
+    /// Everything is there.
+    pub fn whole(plan: &Plan) -> Self {
+        Self {
+            version: 0,
+            pipelines: vec![true; plan.pipelines.len()],
+            windows: vec![true; plan.windows.len()],
+            views: vec![true; plan.views.len()],
+            alerts: vec![true; plan.alerts.len()],
+            emits: vec![true; plan.emits.len()],
+            webhooks: vec![true; plan.webhooks.len()],
+        }
+    }
+
+    /// The pipelines that are there and read the topic, with their places.
+    pub fn readers<'p>(&'p self, plan: &'p Plan, topic: usize) -> impl Iterator<Item = (usize, &'p PipelinePlan)> {
+        let there = plan.pipelines.iter().enumerate().filter(|(at, _)| self.pipelines[*at]);
+        there.filter(move |(_, pipeline)| super::event::reads(pipeline, topic))
+    }
+
+    /// Whether something that is there makes the topic.
+    pub fn is_made(&self, plan: &Plan, topic: usize) -> bool {
+        let is_it = |of: usize| of == topic;
+        let windows = plan.windows.iter().zip(&self.windows).filter(|(_, there)| **there);
+        let alerts = plan.alerts.iter().zip(&self.alerts).filter(|(_, there)| **there);
+        let emits = plan.emits.iter().zip(&self.emits).filter(|(_, there)| **there);
+        windows.filter_map(|(window, _)| window.topic).any(|topic| is_it(usize::from(topic.0)))
+            || alerts.filter_map(|(alert, _)| alert.topic).any(|topic| is_it(usize::from(topic.0)))
+            || emits.map(|(emit, _)| emit.topic).any(|topic| is_it(usize::from(topic.0)))
+    }
+
+    /// Whether the job has the topic: from outside, some pipeline reads it; otherwise, something makes it.
+    pub fn has(&self, plan: &Plan, topic: usize) -> bool {
+        match plan.topics[topic].emitted {
+            None => self.readers(plan, topic).next().is_some(),
+            Some(_) => self.is_made(plan, topic),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Changes of the pipelines: each version is a part of one large plan, planned by itself, so that everything has other places in it.
+
+use std::sync::Arc;
+
+use caudal::coordinator::change::Change;
+use caudal::core::plan::{EmittedBy, Plan, Rule, TopicPlan};
+use caudal::core::units::{Epoch, Micros};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::model::Entry;
+use crate::model::shape::Shape;
+
+/// What the log has for a version's pipelines.
+pub fn text(version: usize) -> Arc<str> {
+    format!("version {version}").into()
+}
+
+pub fn version(text: &str) -> usize {
+    text.strip_prefix("version ").unwrap().parse().unwrap()
+}
+
+pub fn plan(versions: &[(Shape, Arc<Plan>)], text: &str) -> Arc<Plan> {
+    versions[version(text)].1.clone()
+}
+
+pub fn change(versions: &[(Shape, Arc<Plan>)], version: usize) -> Change {
+    Change { bundle: text(version), plan: versions[version].1.clone() }
+}
+
+/// The log's changes: after which epoch which version holds.
+pub fn changes_of(entries: &[Entry]) -> impl Iterator<Item = (Epoch, usize)> {
+    entries
+        .iter()
+        .filter_map(|e| if let Entry::Config(epoch, shape) = e { Some((*epoch, shape.version)) } else { None })
+}
+
+/// What a job begins with: often everything.
+pub fn first(whole: &Plan, rng: &mut ChaCha8Rng) -> (Shape, Arc<Plan>) {
+    let mut shape = Shape::whole(whole);
+    if rng.random_bool(0.5) {
+        toggle(whole, &mut shape, rng);
+    }
+    let plan = Arc::new(part(whole, &shape));
+    (shape, plan)
+}
+
+/// Another version than the one before.
+pub fn next(whole: &Plan, before: &Shape, version: usize, rng: &mut ChaCha8Rng) -> (Shape, Arc<Plan>) {
+    let mut shape = Shape { version, ..before.clone() };
+    toggle(whole, &mut shape, rng);
+    let plan = Arc::new(part(whole, &shape));
+    (shape, plan)
+}
+
+/// Takes some things away and brings others.
+fn toggle(whole: &Plan, shape: &mut Shape, rng: &mut ChaCha8Rng) {
+    let chance = if rng.random_bool(0.3) { 0.5 } else { 0.15 };
+    let all = [&mut shape.pipelines, &mut shape.windows, &mut shape.views, &mut shape.alerts, &mut shape.emits];
+    for there in all.into_iter().flatten() {
+        *there ^= rng.random_bool(chance);
+    }
+    // What is left must make sense; a pipeline that goes takes what it has along, and one that comes brings some of it.
+    for (at, pipeline) in whole.pipelines.iter().enumerate() {
+        let topics = pipeline.topics.iter().map(|topic| usize::from(topic.0));
+        let mut made = topics.filter(|topic| whole.topics[*topic].emitted.is_some());
+        shape.pipelines[at] &= made.all(|topic| shape.is_made(whole, topic));
+        if !shape.pipelines[at] {
+            shape.windows[pipeline.windows.clone()].fill(false);
+            shape.views[pipeline.views.clone()].fill(false);
+            shape.alerts[pipeline.alerts.clone()].fill(false);
+            shape.emits[pipeline.emits.clone()].fill(false);
+        }
+        for alert in pipeline.alerts.clone() {
+            let window = whole.alerts[alert].rule.window();
+            shape.alerts[alert] &= window.is_none_or(|window| shape.windows[window]);
+        }
+    }
+    if !shape.pipelines.contains(&true) {
+        // The first one reads nothing that others make.
+        shape.pipelines[0] = true;
+        shape.windows[whole.pipelines[0].windows.clone()].fill(true);
+    }
+    for (there, webhook) in shape.webhooks.iter_mut().zip(&whole.webhooks) {
+        *there = shape.pipelines[webhook.pipeline];
+    }
+}
+
+fn there<T: Clone>(all: &[T], there: &[bool]) -> Vec<T> {
+    all.iter().zip(there).filter(|(_, there)| **there).map(|(of, _)| of.clone()).collect()
+}
+
+/// The plan of what is there.
+fn part(whole: &Plan, shape: &Shape) -> Plan {
+    let places = |there: &[bool]| -> Vec<Option<usize>> {
+        let mut next = 0..;
+        there.iter().map(|there| if *there { next.next() } else { None }).collect()
+    };
+    let kept = |there: &[bool], of: std::ops::Range<usize>| {
+        let before = |end: usize| there[..end].iter().filter(|there| **there).count();
+        before(of.start)..before(of.end)
+    };
+    let (pipelines, windows, alerts) = (places(&shape.pipelines), places(&shape.windows), places(&shape.alerts));
+    let topic = |(at, topic): (usize, &TopicPlan)| {
+        let retired = !shape.has(whole, at);
+        let emitted = topic.emitted.map(|by| match pipelines[by.pipeline].filter(|_| !retired) {
+            Some(pipeline) => EmittedBy { pipeline, ..by },
+            None => EmittedBy { pipeline: usize::MAX, behind: Micros(0) },
+        });
+        let id = topic.id.clone().filter(|_| !retired);
+        TopicPlan { emitted, retired, id, ..topic.clone() }
+    };
+    let mut plan = Plan {
+        topic_field: whole.topic_field.clone(),
+        topics: whole.topics.iter().enumerate().map(topic).collect(),
+        columns: whole.columns.clone(),
+        pipelines: there(&whole.pipelines, &shape.pipelines),
+        windows: there(&whole.windows, &shape.windows),
+        views: there(&whole.views, &shape.views),
+        alerts: there(&whole.alerts, &shape.alerts),
+        webhooks: there(&whole.webhooks, &shape.webhooks),
+        emits: there(&whole.emits, &shape.emits),
+    };
+    for pipeline in &mut plan.pipelines {
+        pipeline.windows = kept(&shape.windows, pipeline.windows.clone());
+        pipeline.views = kept(&shape.views, pipeline.views.clone());
+        pipeline.alerts = kept(&shape.alerts, pipeline.alerts.clone());
+        pipeline.emits = kept(&shape.emits, pipeline.emits.clone());
+    }
+    let of_pipeline = plan.windows.iter_mut().map(|of| &mut of.pipeline);
+    let of_pipeline = of_pipeline.chain(plan.views.iter_mut().map(|of| &mut of.pipeline));
+    let of_pipeline = of_pipeline.chain(plan.alerts.iter_mut().map(|of| &mut of.pipeline));
+    let of_pipeline = of_pipeline.chain(plan.webhooks.iter_mut().map(|of| &mut of.pipeline));
+    for pipeline in of_pipeline.chain(plan.emits.iter_mut().map(|of| &mut of.pipeline)) {
+        *pipeline = pipelines[*pipeline].unwrap();
+    }
+    plan.windows.iter_mut().for_each(|window| window.watched = false);
+    for alert in &mut plan.alerts {
+        let window = match &mut alert.rule {
+            Rule::Condition { window, .. } => window,
+            Rule::Anomaly(anomaly) => &mut anomaly.window,
+            Rule::Pattern(_) => continue,
+        };
+        *window = windows[*window].unwrap();
+        plan.windows[*window].watched = true;
+    }
+    for webhook in &mut plan.webhooks {
+        webhook.alerts = webhook.alerts.iter().filter_map(|alert| alerts[*alert]).collect();
+    }
+    plan
+}
