@@ -81,19 +81,10 @@ pub struct Server {
     unanswered: Arc<Mutex<Vec<Waiting>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Server {
-    /// How many segments the log has.
-    pub fn segments(&self) -> usize {
-        let names =
-            std::fs::read_dir(self.directory.path().join("log")).unwrap().map(|entry| entry.unwrap().file_name());
-        names
-            .filter(|name| name.to_string_lossy().starts_with("segment-") && name.to_string_lossy().ends_with(".log"))
-            .count()
-    }
-
     pub fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(setup.pipeline).join("pipeline.yaml");
@@ -196,7 +187,7 @@ impl Server {
             unanswered,
             stop: Some(stop),
             thread: Some(thread),
-            directory,
+            _directory: directory,
         }
     }
 
