@@ -15,6 +15,7 @@ use crate::cli::verify::letters::Letters;
 use crate::config::Config;
 use crate::coordinator::replay::replay;
 use crate::coordinator::start;
+use crate::core::identity::digest_of_all;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::row::WindowRow;
@@ -47,6 +48,8 @@ struct Verdict {
     not_covered: u64,
     differences: u64,
     named: Vec<String>,
+    /// Of all rows of the replay.
+    digest: u64,
 }
 
 /// # Errors
@@ -69,7 +72,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let replayed = Replayed::of_log(&config, &data, &begun, progress)?;
     let plan = &begun.running.get().pipelines.plan;
     let mut reader = config.target.reader(plan).map_err(|e| store_failure(&e))?;
-    let verdict = replayed.compare(plan, reader.as_mut(), progress)?;
+    let digest = digest_of_all(replayed.rows.values());
+    let verdict = Verdict { digest, ..replayed.compare(plan, reader.as_mut(), progress)? };
     verdict.print(args.json, progress);
     if verdict.differences > 0 {
         return Err(Failure::new(Exit::Software, "the store's results are not the log's"));
@@ -161,14 +165,14 @@ impl Verdict {
         for difference in &self.named {
             eprintln!("{difference}");
         }
-        let Self { alike, letters, not_covered, differences, .. } = self;
+        let Self { alike, letters, not_covered, differences, digest, .. } = self;
         if as_json {
             let identical = *differences == 0;
             let (epoch, events) = (progress.epoch.0, progress.end.0);
             println!(
                 "{}",
                 json!({"identical": identical, "epoch": epoch, "events": events, "rows": alike, "dead_letters": letters, "not_covered": not_covered,
-                    "differences": differences})
+                    "differences": differences, "digest": format!("{digest:016x}")})
             );
         } else if *differences == 0 {
             println!(

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use crate::core::aggregate::encode_group;
 use crate::core::columns::GroupValue;
 use crate::core::encoding::put_text;
-use crate::core::row::Value;
+use crate::core::row::{Value, WindowRow};
 use crate::core::units::{Epoch, Micros, Offset};
 
 /// The name of a row, the same on every replay and for ever: a UUID (version 8) from a 128-bit xxh3 of (pipeline, window, start, group).
@@ -114,4 +114,15 @@ pub fn digest(metric_id: Uuid, values: &[Value], event_count: u64) -> u64 {
     }
     bytes.extend_from_slice(&event_count.to_le_bytes());
     xxh3_64(&bytes).max(1)
+}
+
+/// Of many rows, closed or not, in whatever order they come: two runs that came to the same rows have the same.
+#[must_use]
+pub fn digest_of_all<'a>(rows: impl Iterator<Item = &'a WindowRow>) -> u64 {
+    let of_row = |row: &WindowRow| (row.metric_id.as_u128(), digest(row.metric_id, &row.values, row.event_count));
+    let mut digests: Vec<(u128, u64)> = rows.map(of_row).collect();
+    digests.sort_unstable();
+    let bytes =
+        digests.into_iter().flat_map(|(id, digest)| [id.to_le_bytes().as_slice(), &digest.to_le_bytes()].concat());
+    xxh3_64(&bytes.collect::<Vec<u8>>())
 }

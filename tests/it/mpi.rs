@@ -59,6 +59,40 @@ fn every_number_of_ranks_counts_alike() {
     }
 }
 
+/// The events taken in live, replayed by `verify`, and read by a batch: the same rows to the bit, with any number of ranks.
+#[test]
+fn live_batch_and_replay_give_one_digest() {
+    let pipeline = civic_safety();
+    let mut digests = Vec::new();
+    let bodies = events(&pipeline, 10, SMALL);
+    let dir = TempDir::new().expect("a directory");
+    fs::write(dir.path().join("events.ndjson"), bodies.concat()).expect("a file");
+    for ranks in [2, 3, 5] {
+        let job = Job::start(ranks);
+        send_all(&job.client, &bodies);
+        assert_results(&job, &bodies);
+        // Kept while the log in it is verified.
+        let (_data, setup, status) = job.stop();
+        assert_eq!(status.code(), Some(0));
+        assert_identical(&setup);
+        digests.push((ranks, "live and replay", digest(&verify(&setup).1)));
+
+        let setup = Setup::new(ranks, dir.path());
+        let args =
+            ["batch", "--json", "--pipeline", &setup.env["PIPELINES"], "--input", "events.ndjson", "--output", "out"];
+        let run = setup.command(dir.path(), &args).output().expect("run_mpi.sh runs");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        digests.push((ranks, "batch", digest(&String::from_utf8_lossy(&run.stdout))));
+    }
+    assert!(digests.iter().all(|(.., digest)| *digest == digests[0].2), "{digests:?}");
+}
+
+/// Of the summary on the last line.
+fn digest(output: &str) -> String {
+    let summary: serde_json::Value = serde_json::from_str(output.lines().last().expect("a summary")).expect("JSON");
+    summary["digest"].as_str().expect("a digest").to_owned()
+}
+
 #[test]
 fn a_batch_counts_what_the_model_counts_with_every_number_of_ranks() {
     let pipeline = civic_safety();

@@ -11,6 +11,7 @@ use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::coordinator::batch::Places;
 use crate::coordinator::batch::keep::Stand;
 use crate::coordinator::gather::Results;
+use crate::core::identity::digest_of_all;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::row::{DeadLetter, ViewRow, WindowRow};
@@ -75,7 +76,7 @@ impl Output {
     /// 74.
     pub fn finish(mut self, plan: &Plan, format: OutputFormat) -> Result<(Counts, u64), Failure> {
         self.write(plan, format).map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
-        Ok((self.counts, digest(&self.rows)))
+        Ok((self.counts, digest_of_all(self.rows.iter())))
     }
 
     fn write(&mut self, plan: &Plan, format: OutputFormat) -> io::Result<()> {
@@ -103,17 +104,6 @@ impl Output {
 /// For people.
 pub fn unwritten(dir: &Path, error: &io::Error) -> String {
     format!("--output {}: {error}; make room or name another folder, and run the batch again", dir.display())
-}
-
-/// Of the rows' digests, whatever their order.
-pub fn digest(rows: &[WindowRow]) -> u64 {
-    let mut digests: Vec<(u128, u64)> = rows.iter().map(|row| (row.metric_id.as_u128(), row.digest)).collect();
-    digests.sort_unstable();
-    let bytes: Vec<u8> = digests
-        .into_iter()
-        .flat_map(|(id, digest)| [id.to_le_bytes().as_slice(), &digest.to_le_bytes()].concat())
-        .collect();
-    xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
 /// One line of `rejects.ndjson`. Bytes that are no UTF-8 are replaced.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::cli::batch::output::digest;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::run::store_failure;
 use crate::coordinator::batch::keep::Stand;
 use crate::coordinator::gather::Results;
+use crate::core::identity::digest_of_all;
 use crate::core::ledger::Counts;
 use crate::core::mend::Mended;
 use crate::core::plan::Plan;
@@ -72,7 +72,7 @@ impl Stored {
     /// # Errors
     /// As `open`.
     pub fn finish(mut self) -> Result<(Counts, u64), Failure> {
-        let digest = digest(&self.rows);
+        let digest = digest_of_all(self.rows.iter());
         self.store_rest().map_err(|error| store_failure(&error))?;
         Ok((self.counts, digest))
     }
