@@ -15,7 +15,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::bus::{Event, Events, Limits, Run, START_FORMS, Start};
+use crate::bus::{BusError, Event, Events, Limits, Run, START_FORMS, Start};
 use crate::core::plan::Plan;
 use crate::core::time;
 use crate::core::units::{Offset, TopicId};
@@ -30,6 +30,9 @@ pub const EVENTS_MAX: u32 = 10_000;
 pub const EVENTS_BYTES_MAX: usize = 8 << 20;
 /// Of the log, looked through for one answer: a topic of which there is little is found in several.
 pub const SCANNED_BYTES_MAX: usize = 64 << 20;
+
+/// So often the beginning of the log is looked for, while segments go.
+const BEGINNINGS_MAX: usize = 8;
 
 /// Streams at once.
 pub const STREAMS_MAX: usize = 64;
@@ -60,12 +63,23 @@ pub async fn events(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
     let limits =
         Limits { events: limit as usize, bytes: EVENTS_BYTES_MAX, scanned: SCANNED_BYTES_MAX, until: Offset(u64::MAX) };
     let read = move || source.events(&plan, topic, source.offset(start)?)?.next_run(&limits);
-    let run = web.reading.run(read).await?;
+    let run = web.reading.run(move || from_whatever_is_there(start, read)).await?;
     let mut body = events_json(&run);
     let next = next_page(&uri, "from", &run.end.to_string());
     // A path with its query has nothing that JSON would have to escape.
     let _ = write!(body, ",\"next\":\"{next}\",\"more\":{}}}", run.more);
     Ok(json(body))
+}
+
+/// The segment that the oldest event is in may go while it is read: who asked for whatever is there, and for no offset, is not told so.
+fn from_whatever_is_there(start: Start, read: impl Fn() -> Result<Run, BusError>) -> Result<Run, BusError> {
+    for _ in 1..BEGINNINGS_MAX {
+        match read() {
+            Err(BusError::Gone { .. }) if matches!(start, Start::Beginning | Start::Time(_)) => {}
+            done => return done,
+        }
+    }
+    read()
 }
 
 /// The beginning of an answer: an object, and in it the events.
