@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use caudal::core::columns::GroupValue;
 use caudal::core::ledger::Counts;
-use caudal::core::mend::Mended;
 use caudal::core::plan::{Audit, ColumnId, ColumnKind, Metric, Plan};
 use caudal::core::row::{AuditEvent, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
@@ -108,18 +107,8 @@ fn commit(epoch: u64, events: u64) -> Commit {
         counts: Counts::default(),
     };
     Commit {
-        after: (epoch > 1).then(|| Epoch(epoch - 1)),
-        to,
         rows: (0..ROWS).map(row).collect(),
-        removed: Vec::new(),
-        views: Vec::new(),
-        history: Vec::new(),
-        alerts: Vec::new(),
-        outbox: Vec::new(),
-        dead_letters: Vec::new(),
         events: (0..events).map(event).collect(),
-        mended: Mended::default(),
-        gone: Vec::new(),
-        plan: None,
+        ..Commit::new((epoch > 1).then(|| Epoch(epoch - 1)), to)
     }
 }

@@ -66,6 +66,28 @@ pub struct Commit {
     pub plan: Option<Arc<Plan>>,
 }
 
+impl Commit {
+    /// Moves the progress, and changes nothing else.
+    #[must_use]
+    pub fn new(after: Option<Epoch>, to: Progress) -> Self {
+        Self {
+            after,
+            to,
+            rows: Vec::new(),
+            removed: Vec::new(),
+            views: Vec::new(),
+            history: Vec::new(),
+            alerts: Vec::new(),
+            outbox: Vec::new(),
+            dead_letters: Vec::new(),
+            events: Vec::new(),
+            mended: Mended::default(),
+            gone: Vec::new(),
+            plan: None,
+        }
+    }
+}
+
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -255,7 +255,6 @@ mod tests {
     use super::*;
     use crate::core::columns::Reason;
     use crate::core::ledger::Counts;
-    use crate::core::mend::Mended;
     use crate::core::row::DeadLetter;
     use crate::core::units::{Epoch, LogId, Millis, Offset};
 
@@ -271,21 +270,7 @@ mod tests {
         let to =
             Progress { log: LogId(1), generation: Generation(1), epoch: to, end: Offset(9), counts: Counts::default() };
         let dead_letters = (0..letters).map(letter).collect();
-        Commit {
-            after,
-            to,
-            rows: Vec::new(),
-            removed: Vec::new(),
-            views: Vec::new(),
-            history: Vec::new(),
-            alerts: Vec::new(),
-            outbox: Vec::new(),
-            dead_letters,
-            events: Vec::new(),
-            mended: Mended::default(),
-            gone: Vec::new(),
-            plan: None,
-        }
+        Commit { dead_letters, ..Commit::new(after, to) }
     }
 
     /// The database's own bound on its size fails in the same place and with the same error as a full disk.

@@ -16,7 +16,6 @@ use caudal::coordinator::status::{Phase, SharedStatus};
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::identity::metric_id;
 use caudal::core::ledger::Counts;
-use caudal::core::mend::Mended;
 use caudal::core::row::{AuditEvent, DeadLetter, Value as Metric, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::feed::{Waiting, feed};
@@ -750,27 +749,9 @@ fn commit_results(server: &Server) -> Vec<WindowRow> {
     store.claim(Generation(1)).unwrap();
     let counts = Counts { counted: 4, invalid: 1, ..Counts::default() };
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts };
-    let (rows_of, removed, dead_letters, events) = (rows.clone(), Vec::new(), vec![letter], vec![event]);
-    let (views, history) = (Vec::new(), Vec::new());
-    let (alerts, outbox) = (Vec::new(), Vec::new());
-    let mended = Mended::default();
-    store
-        .commit(&Commit {
-            after: None,
-            to,
-            rows: rows_of,
-            removed,
-            views,
-            history,
-            alerts,
-            outbox,
-            dead_letters,
-            events,
-            mended,
-            gone: Vec::new(),
-            plan: None,
-        })
-        .unwrap();
+    let commit =
+        Commit { rows: rows.clone(), dead_letters: vec![letter], events: vec![event], ..Commit::new(None, to) };
+    store.commit(&commit).unwrap();
     rows
 }
 

@@ -49,19 +49,9 @@ fn server(fates: HttpSetup) -> Server {
     let to = Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(9), counts };
     let retried = vec![Retry { letter: Offset(7), event: Offset(90) }];
     let commit = Commit {
-        after: None,
-        to,
-        rows: Vec::new(),
-        removed: Vec::new(),
-        views: Vec::new(),
-        history: Vec::new(),
-        alerts: Vec::new(),
-        outbox: Vec::new(),
         dead_letters: letters,
-        events: Vec::new(),
         mended: Mended { retried, discarded: vec![Offset(8)] },
-        gone: Vec::new(),
-        plan: None,
+        ..Commit::new(None, to)
     };
     let mut store = server.target.store(&server.app.running.get().pipelines.plan).unwrap();
     store.claim(Generation(1)).unwrap();

@@ -5,7 +5,6 @@ use std::fs;
 use caudal::core::columns::GroupValue;
 use caudal::core::identity::metric_id;
 use caudal::core::ledger::Counts;
-use caudal::core::mend::Mended;
 use caudal::core::plan::TimeFormat;
 use caudal::core::row::{Value as Metric, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset, TopicId};
@@ -281,19 +280,13 @@ fn commit_results(server: &Server, users: &[&str], history: bool) {
     let counts = Counts { counted: 5, ..Counts::default() };
     let rows = if plan.windows.is_empty() { Vec::new() } else { vec![row((0, "click")), row((1, "login"))] };
     let commit = Commit {
-        after: None,
-        to: Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts },
         rows,
-        removed: Vec::new(),
         views: (0..).zip(users).map(view).collect(),
         history: if history { vec![change(1), change(4)] } else { Vec::new() },
-        alerts: Vec::new(),
-        outbox: Vec::new(),
-        dead_letters: Vec::new(),
-        events: Vec::new(),
-        mended: Mended::default(),
-        gone: Vec::new(),
-        plan: None,
+        ..Commit::new(
+            None,
+            Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(1), end: Offset(5), counts },
+        )
     };
     store.commit(&commit).unwrap();
 }

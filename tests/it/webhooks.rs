@@ -159,21 +159,8 @@ impl Bed {
         let epoch = after.map_or(Epoch(1), Epoch::next);
         let body = json!({"alert": "blocked", "state": "raised"}).to_string();
         let to = Progress { log: LogId(1), generation, epoch, end: Offset(0), counts: Counts::default() };
-        let commit = Commit {
-            after,
-            to,
-            rows: Vec::new(),
-            removed: Vec::new(),
-            views: Vec::new(),
-            history: Vec::new(),
-            alerts: Vec::new(),
-            outbox: vec![Delivery { id: Uuid::from_u128(id), webhook: 0, body, epoch }],
-            dead_letters: Vec::new(),
-            events: Vec::new(),
-            mended: caudal::core::mend::Mended::default(),
-            gone: Vec::new(),
-            plan: None,
-        };
+        let outbox = vec![Delivery { id: Uuid::from_u128(id), webhook: 0, body, epoch }];
+        let commit = Commit { outbox, ..Commit::new(after, to) };
         self.target.store(&self.shared.plan).unwrap().commit(&commit).unwrap();
     }
 

@@ -8,7 +8,6 @@ use crate::coordinator::batch::keep::Stand;
 use crate::coordinator::gather::Results;
 use crate::core::identity::digest_of_all;
 use crate::core::ledger::Counts;
-use crate::core::mend::Mended;
 use crate::core::plan::Plan;
 use crate::core::row::{ViewRow, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
@@ -91,21 +90,8 @@ impl Stored {
     }
 
     fn next(&self) -> Commit {
-        Commit {
-            after: self.has_some.then_some(self.at.epoch),
-            to: Progress { epoch: self.at.epoch.next(), ..self.at },
-            rows: Vec::new(),
-            removed: Vec::new(),
-            views: Vec::new(),
-            history: Vec::new(),
-            alerts: Vec::new(),
-            outbox: Vec::new(),
-            dead_letters: Vec::new(),
-            events: Vec::new(),
-            mended: Mended::default(),
-            gone: Vec::new(),
-            plan: None,
-        }
+        let to = Progress { epoch: self.at.epoch.next(), ..self.at };
+        Commit::new(self.has_some.then_some(self.at.epoch), to)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {

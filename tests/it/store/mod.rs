@@ -12,7 +12,6 @@ use std::sync::Arc;
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::expression::{Expr, Literal};
 use caudal::core::ledger::Counts;
-use caudal::core::mend::Mended;
 use caudal::core::plan::{AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan, WebhookPlan};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
@@ -179,21 +178,7 @@ fn commit(after: Option<u64>, to: u64) -> Commit {
     let counts = Counts { counted: to * 10, duplicate: 4, filtered: 0, invalid: 2, late: 1 };
     let to = Progress { log: LOG, generation: Generation(1), epoch: Epoch(to), end: Offset(to * 10 + 7), counts };
     let (rows, removed, dead_letters, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    Commit {
-        after: after.map(Epoch),
-        to,
-        rows,
-        removed,
-        views: Vec::new(),
-        history: Vec::new(),
-        alerts: Vec::new(),
-        outbox: Vec::new(),
-        dead_letters,
-        events,
-        mended: Mended::default(),
-        gone: Vec::new(),
-        plan: None,
-    }
+    Commit { rows, removed, dead_letters, events, ..Commit::new(after.map(Epoch), to) }
 }
 
 /// The first commit, with these rows.
