@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
-use arrow_array::{ArrayRef, RecordBatch, StructArray};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field, Fields, Schema};
 use caudal::pipeline::Pipelines;
 use parquet::arrow::ArrowWriter;
@@ -119,29 +118,17 @@ fn array(field: &Field, rows: &[Option<&Value>]) -> ArrayRef {
     let values: Vec<Option<&Value>> = rows.iter().map(|row| row.and_then(|row| row.get(field.name()))).collect();
     match field.data_type() {
         DataType::Boolean => {
-            let mut column = BooleanBuilder::new();
-            values.iter().for_each(|value| column.append_option(value.and_then(Value::as_bool)));
-            Arc::new(column.finish())
+            Arc::new(values.iter().map(|value| value.and_then(Value::as_bool)).collect::<BooleanArray>())
         }
         DataType::Float64 => {
-            let mut column = Float64Builder::new();
-            values.iter().for_each(|value| column.append_option(value.and_then(Value::as_f64)));
-            Arc::new(column.finish())
+            Arc::new(values.iter().map(|value| value.and_then(Value::as_f64)).collect::<Float64Array>())
         }
-        DataType::Int64 => {
-            let mut column = Int64Builder::new();
-            values.iter().for_each(|value| column.append_option(value.and_then(Value::as_i64)));
-            Arc::new(column.finish())
-        }
+        DataType::Int64 => Arc::new(values.iter().map(|value| value.and_then(Value::as_i64)).collect::<Int64Array>()),
         DataType::Struct(fields) => {
             let there: Vec<bool> = values.iter().map(Option::is_some).collect();
             let columns = fields.iter().map(|field| array(field, &values)).collect();
             Arc::new(StructArray::new(fields.clone(), columns, Some(there.into())))
         }
-        _ => {
-            let mut column = StringBuilder::new();
-            values.iter().for_each(|value| column.append_option(value.and_then(Value::as_str)));
-            Arc::new(column.finish())
-        }
+        _ => Arc::new(values.iter().map(|value| value.and_then(Value::as_str)).collect::<StringArray>()),
     }
 }

@@ -215,13 +215,13 @@ fn field(plan: &Plan, topic: &TopicPlan, path: &FieldPath) -> Field {
         Some(FieldType::Boolean) => Cell::Boolean,
         Some(FieldType::Other) => Cell::Nested,
         None => {
-            let used = plan.columns.iter().filter(|column| column.path == *path).map(|column| column.kind);
+            let mut used = plan.columns.iter().filter(|column| column.path == *path).map(|column| column.kind);
             let of_kind = |kind| match kind {
                 ColumnKind::Integer | ColumnKind::Number => Some(Cell::Number),
                 ColumnKind::Boolean => Some(Cell::Boolean),
                 ColumnKind::Group | ColumnKind::Json => None,
             };
-            used.filter_map(of_kind).next().unwrap_or(Cell::Text)
+            used.find_map(of_kind).unwrap_or(Cell::Text)
         }
     };
     Field { cell, nullable: topic.schema.nullable(path) == Some(true) }

@@ -212,7 +212,7 @@ impl Stream {
         if self.ended && !text.is_empty() && !records::is_open(self.format, text) {
             return First::Records { bytes: text.len(), records: u32::from(!records::is_blank(text)) };
         }
-        if text.len() <= FILE_LINE_BYTES_MAX && !(self.ended && !text.is_empty()) {
+        if text.is_empty() || (!self.ended && text.len() <= FILE_LINE_BYTES_MAX) {
             return First::Nothing;
         }
         // No record ends here. Of one that is quoted, its first line alone is refused: what follows may be well.

@@ -104,7 +104,7 @@ fn columns(rng: &mut ChaCha8Rng) -> Vec<Made> {
         let mut list = ListBuilder::new(Int32Builder::new());
         for items in &lists {
             if let Some(items) = items {
-                items.iter().for_each(|item| list.values().append_value(*item));
+                list.values().append_slice(items);
             }
             list.append(items.is_some());
         }

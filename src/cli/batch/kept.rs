@@ -1,5 +1,6 @@
 //! Where a batch keeps what it needs to go on after it was killed: a folder in that of its results, which is gone when it is done.
 
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use crate::cli::batch::output::unwritten;
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::coordinator::batch::keep::Keeper;
 use crate::coordinator::batch::{Begun, Job};
+use crate::input::Input;
 use crate::log::disk::FileDisk;
 
 const FOLDER: &str = ".caudal-batch";
@@ -72,7 +74,9 @@ impl Kept {
 fn name(job: &Job<'_>) -> u128 {
     let mut text = format!("{}\n{:?}\n{}", job.bundle, job.limit, job.inputs.len());
     for input in job.inputs {
-        text += &format!("\n{} {} {:?} {:?} {:?}", input.path, input.bytes, input.modified, input.topic, input.kind);
+        let Input { path, topic, kind, bytes, modified } = input;
+        // A String takes all that is written.
+        let _ = write!(text, "\n{path} {bytes} {modified:?} {topic:?} {kind:?}");
     }
     xxhash_rust::xxh3::xxh3_128(text.as_bytes())
 }

@@ -214,7 +214,7 @@ impl<'a> Column<'a> {
                 items.items(at(row)..at(row + 1), out);
             }
             Self::FixedList(array, items) => {
-                let from = array.value_offset_at(row) as usize;
+                let from = array.value_offset_at(row);
                 items.items(from..from + array.value_length() as usize, out);
             }
             Self::Object(_, members) => {

@@ -131,7 +131,7 @@ impl Walk<'_> {
                 if end < self.line.len() {
                     return Err(Unsure);
                 }
-                self.judge(self.program.place(aligned.place).rules.as_ref().is_none_or(|rules| rules.number(number)))?;
+                judge(self.program.place(aligned.place).rules.as_ref().is_none_or(|rules| rules.number(number)))?;
                 self.keep(aligned, Capture::Number(number, (start as u32, end as u32)));
                 Ok(())
             }
@@ -142,7 +142,7 @@ impl Walk<'_> {
 
     fn object(&mut self, aligned: &Aligned<'_>) -> Result<(), Unsure> {
         let place = self.program.place(aligned.place);
-        self.judge(place.rules.as_ref().is_none_or(Rules::object))?;
+        judge(place.rules.as_ref().is_none_or(Rules::object))?;
         // Nobody asks for an object whole but as JSON.
         if place.capture.is_some() {
             return Err(Unsure);
@@ -153,7 +153,7 @@ impl Walk<'_> {
                 if !member.nullable {
                     continue;
                 }
-                self.judge(self.program.place(member.place).rules.as_ref().is_none_or(Rules::null))?;
+                judge(self.program.place(member.place).rules.as_ref().is_none_or(Rules::null))?;
                 self.keep(member, Capture::Null);
             } else {
                 self.value(member)?;
@@ -161,18 +161,18 @@ impl Walk<'_> {
             seen |= member.bit.map_or(0, |bit| 1 << bit);
         }
         let required = place.required.first().copied().unwrap_or(0);
-        self.judge(seen & required == required)
+        judge(seen & required == required)
     }
 
     fn boolean(&mut self, aligned: &Aligned<'_>, value: bool) -> Result<(), Unsure> {
-        self.judge(self.program.place(aligned.place).rules.as_ref().is_none_or(|rules| rules.boolean(value)))?;
+        judge(self.program.place(aligned.place).rules.as_ref().is_none_or(|rules| rules.boolean(value)))?;
         self.keep(aligned, Capture::Boolean(value));
         Ok(())
     }
 
     fn number(&mut self, aligned: &Aligned<'_>, number: Num) -> Result<(), Unsure> {
         let place = self.program.place(aligned.place);
-        self.judge(place.rules.as_ref().is_none_or(|rules| rules.number(number)))?;
+        judge(place.rules.as_ref().is_none_or(|rules| rules.number(number)))?;
         if place.capture.is_some() {
             let start = self.line.len();
             aligned.column.write(self.row, self.line);
@@ -188,7 +188,7 @@ impl Walk<'_> {
         }
         let place = self.program.place(aligned.place);
         let mut parsed = Parsed::Nothing;
-        self.judge(place.rules.as_ref().is_none_or(|rules| rules.text(text, &mut parsed)))?;
+        judge(place.rules.as_ref().is_none_or(|rules| rules.text(text, &mut parsed)))?;
         if place.capture.is_some() {
             let start = self.line.len();
             self.line.extend_from_slice(text);
@@ -197,14 +197,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, accepted: bool) -> Result<(), Unsure> {
-        if accepted { Ok(()) } else { Err(Unsure) }
-    }
-
     fn keep(&mut self, aligned: &Aligned<'_>, value: Capture) {
         let capture = self.program.place(aligned.place).capture;
         if let Some(slot) = capture.and_then(|capture| self.captures.get_mut(capture)) {
             *slot = value;
         }
     }
+}
+
+fn judge(accepted: bool) -> Result<(), Unsure> {
+    if accepted { Ok(()) } else { Err(Unsure) }
 }
