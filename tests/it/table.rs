@@ -171,7 +171,7 @@ fn a_row_means_what_its_json_means() {
     let file = FileText { file: "pipeline.yaml".to_owned(), text: PIPELINE.to_owned(), schemas: schemas.to_vec() };
     let plan = Bundle(vec![file]).pipelines().unwrap_or_else(|faults| panic!("{faults}")).plan;
     let decoder = Decoder::new(Arc::clone(&plan), 7);
-    let (mut good, mut bad) = (0, 0);
+    let (mut good, mut bad, mut lines_of_good) = (0, 0, 0);
     for seed in 0..SEEDS {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let topic = [None, Some(TopicId(0)), Some(TopicId(1))][rng.random_range(0..3)];
@@ -198,6 +198,8 @@ fn a_row_means_what_its_json_means() {
         }
         good += found.columns.offset.len();
         bad += found.rejects.len();
+        lines_of_good += memchr::memchr_iter(b'\n', &of_table.bytes).count() - found.rejects.len();
     }
     assert!(good > 1_000 && bad > 1_000, "{good} rows are well, {bad} are not");
+    assert!(lines_of_good < good / 10, "{lines_of_good} of {good} rows that are well were written as lines");
 }

@@ -1,6 +1,7 @@
 //! One column of a batch, and how its values are written as JSON.
 
 use std::io::Write;
+use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -203,19 +204,8 @@ impl<'a> Column<'a> {
             }
             Self::Decimal(array) => out.extend_from_slice(array.value_as_string(row).as_bytes()),
             Self::LongDecimal(array) => out.extend_from_slice(array.value_as_string(row).as_bytes()),
-            Self::List(array, items) => {
-                let offsets = array.value_offsets();
-                let at = |row: usize| offsets.get(row).map_or(0, |at| *at as usize);
-                items.items(at(row)..at(row + 1), out);
-            }
-            Self::LargeList(array, items) => {
-                let offsets = array.value_offsets();
-                let at = |row: usize| offsets.get(row).map_or(0, |at| *at as usize);
-                items.items(at(row)..at(row + 1), out);
-            }
-            Self::FixedList(array, items) => {
-                let from = array.value_offset_at(row);
-                items.items(from..from + array.value_length() as usize, out);
+            Self::List(_, items) | Self::LargeList(_, items) | Self::FixedList(_, items) => {
+                items.items(self.range(row), out);
             }
             Self::Object(_, members) => {
                 out.push(b'{');
@@ -236,7 +226,25 @@ impl<'a> Column<'a> {
         }
     }
 
-    fn items(&self, rows: std::ops::Range<usize>, out: &mut Vec<u8>) {
+    /// Of a list, where its items are in the column of all items.
+    pub fn range(&self, row: usize) -> Range<usize> {
+        fn between<T: Copy + TryInto<usize>>(offsets: &[T], row: usize) -> Range<usize> {
+            let at = |row: usize| offsets.get(row).and_then(|at| (*at).try_into().ok()).unwrap_or(0);
+            at(row)..at(row + 1)
+        }
+        match self {
+            Self::List(array, _) => between(array.value_offsets(), row),
+            Self::LargeList(array, _) => between(array.value_offsets(), row),
+            Self::FixedList(array, _) => {
+                let from = array.value_offset_at(row);
+                // Arrow has no list of a negative length.
+                from..from + array.value_length() as usize
+            }
+            _ => 0..0,
+        }
+    }
+
+    fn items(&self, rows: Range<usize>, out: &mut Vec<u8>) {
         out.push(b'[');
         for (number, row) in rows.enumerate() {
             if number > 0 {

@@ -20,6 +20,7 @@ pub(super) struct Aligned<'a> {
     /// Which of the names of the object around it it is; None: no name that the program knows.
     bit: Option<u32>,
     nullable: bool,
+    /// Of an object its members, of a list its items.
     members: Vec<Aligned<'a>>,
 }
 
@@ -61,7 +62,9 @@ impl<'a> Aligned<'a> {
                 }
                 aligned
             }
-            Column::List(..) | Column::LargeList(..) | Column::FixedList(..) => return None,
+            Column::List(_, items) | Column::LargeList(_, items) | Column::FixedList(_, items) => {
+                vec![Self::at(items, program, place.items)?]
+            }
             _ => Vec::new(),
         };
         Some(Self { column, place: id, bit: None, nullable: false, members })
@@ -136,7 +139,8 @@ impl Walk<'_> {
                 Ok(())
             }
             Column::Object(_, _) => self.object(aligned),
-            Column::Nothing | Column::List(..) | Column::LargeList(..) | Column::FixedList(..) => Err(Unsure),
+            Column::List(..) | Column::LargeList(..) | Column::FixedList(..) => self.list(aligned),
+            Column::Nothing => Err(Unsure),
         }
     }
 
@@ -162,6 +166,26 @@ impl Walk<'_> {
         }
         let required = place.required.first().copied().unwrap_or(0);
         judge(seen & required == required)
+    }
+
+    fn list(&mut self, aligned: &Aligned<'_>) -> Result<(), Unsure> {
+        let place = self.program.place(aligned.place);
+        judge(place.rules.as_ref().is_none_or(Rules::array))?;
+        // Nor for a list whole; and its first items are asked for seldom.
+        if place.capture.is_some() || !place.first_items.is_empty() {
+            return Err(Unsure);
+        }
+        let row = self.row;
+        for (item, at) in aligned.members.iter().flat_map(|item| aligned.column.range(row).map(move |at| (item, at))) {
+            self.row = at;
+            if item.column.is_absent(at) {
+                judge(self.program.place(item.place).rules.as_ref().is_none_or(Rules::null))?;
+            } else {
+                self.value(item)?;
+            }
+        }
+        self.row = row;
+        Ok(())
     }
 
     fn boolean(&mut self, aligned: &Aligned<'_>, value: bool) -> Result<(), Unsure> {
