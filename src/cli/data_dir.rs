@@ -64,7 +64,7 @@ impl DataDir {
 }
 
 /// A process that was killed keeps its lock until the kernel has ended it, which a sync under way holds up.
-fn lock_in_time(lock: &File) -> Result<(), TryLockError> {
+pub fn lock_in_time(lock: &File) -> Result<(), TryLockError> {
     let begun = Instant::now();
     loop {
         match lock.try_lock() {

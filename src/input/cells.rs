@@ -127,11 +127,13 @@ impl Layout {
             bytes.push(b'\n');
             refused.push((0, why.clone()));
         } else {
-            self.records(plan, topic, &records.text, &mut bytes, &mut refused);
+            let found = self.records(plan, topic, &records.text, &mut bytes, &mut refused);
+            assert_eq!(found, records.count, "whoever cut the text saw the same records");
         }
         Lines { slab: slab(at, topic, bytes, Numbering::Rows, records.count), refused }
     }
 
+    /// How many there are.
     fn records(
         &self,
         plan: &Plan,
@@ -139,7 +141,7 @@ impl Layout {
         text: &[u8],
         bytes: &mut Vec<u8>,
         refused: &mut Vec<(u32, String)>,
-    ) {
+    ) -> u32 {
         let mut reader = reader(text, self.delimiter);
         let mut record = csv::ByteRecord::new();
         let mut row = 0;
@@ -157,8 +159,12 @@ impl Layout {
             if let Some(last) = cells.last_mut().filter(|_| raw.strip_suffix(b"\n").unwrap_or(raw).ends_with(b"\r")) {
                 *last = last.strip_suffix(b"\r").unwrap_or(last);
             }
-            let begin = bytes.len();
-            if cells.len() == self.columns {
+            // Blank lines before a record are none of it.
+            let raw = raw.trim_ascii_start();
+            if raw.len() > FILE_LINE_BYTES_MAX {
+                json::write_strings(bytes, raw.get(..FILE_LINE_BYTES_MAX).into_iter());
+                refused.push((row, format!("longer than {FILE_LINE_BYTES_MAX} bytes")));
+            } else if cells.len() == self.columns {
                 let types = self.types_of(plan, topic, &cells);
                 bytes.push(b'{');
                 write(&self.members, &cells, types, bytes);
@@ -167,15 +173,10 @@ impl Layout {
                 json::write_strings(bytes, cells.iter().copied());
                 refused.push((row, format!("the record has {} cells, the header {}", cells.len(), self.columns)));
             }
-            if raw.len() > FILE_LINE_BYTES_MAX {
-                bytes.truncate(begin);
-                json::write_strings(bytes, [raw.get(..FILE_LINE_BYTES_MAX).unwrap_or_default()].into_iter());
-                refused.retain(|(other, _)| *other != row);
-                refused.push((row, format!("longer than {FILE_LINE_BYTES_MAX} bytes")));
-            }
             bytes.push(b'\n');
             row += 1;
         }
+        row
     }
 
     fn types_of(&self, plan: &Plan, topic: Option<TopicId>, cells: &[&[u8]]) -> &[Field] {

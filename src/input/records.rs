@@ -80,7 +80,7 @@ mod tests {
     proptest! {
         /// The csv crate finds the same records.
         #[test]
-        fn the_reader_of_cells_sees_the_same_records(text in "[ab,\"\n]{0,40}") {
+        fn the_reader_of_cells_sees_the_same_records(text in "[ab,\" \r\n]{0,40}") {
             let mut text = text.into_bytes();
             text.push(b'\n');
             let (mut rest, mut own) = (text.as_slice(), Vec::new());
@@ -94,15 +94,15 @@ mod tests {
             let whole = text.len() - rest.len();
             let mut reader = crate::input::cells::reader(&text[..whole], b',');
             let mut record = csv::ByteRecord::new();
-            let mut count = 0;
+            let (mut start, mut found) = (0, Vec::new());
             while reader.read_byte_record(&mut record).unwrap() {
-                let start = record.position().unwrap().byte() as usize;
-                // The crate's position may be that of blank lines before.
-                let at = text[start..].iter().position(|&b| b != b'\n').unwrap_or(0);
-                prop_assert!(text[start + at..].starts_with(&own[count]), "{count}: {:?}", String::from_utf8_lossy(&text));
-                count += 1;
+                let end = reader.position().byte() as usize;
+                // With the blank lines before it.
+                found.extend(Some(text[start..end].trim_ascii_start()).filter(|record| !record.is_empty()));
+                start = end;
             }
-            prop_assert_eq!(count, own.len());
+            let own: Vec<&[u8]> = own.iter().map(|record| record.trim_ascii_start()).collect();
+            prop_assert_eq!(found, own);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::input::{Compression, Format, Input, InputError, Records, records};
 /// A piece has about so many bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// A UTF-8 byte order mark at a file's beginning is none of its text.
+/// A UTF-8 byte order mark at a CSV file's beginning is none of its text. (Of lines it makes the first one no JSON, however they are read.)
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A piece of a file.
@@ -126,6 +126,10 @@ impl Stream {
     }
 
     fn read_header(&mut self) -> Result<bool, InputError> {
+        self.fill()?;
+        if self.text.starts_with(MARK) {
+            self.text.drain(..MARK.len());
+        }
         loop {
             self.fill()?;
             match self.first(1) {
@@ -160,11 +164,6 @@ impl Stream {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed(error)),
-            }
-            if self.at == 0 && self.header.is_none() && from == 0 && self.text.starts_with(MARK) {
-                self.text.drain(..MARK.len());
-                // Positions are those of the text as it lies in the file.
-                self.at = MARK.len() as u64;
             }
             if self.skipping {
                 self.skip();

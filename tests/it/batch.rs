@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use arrow_array::builder::{Int64Builder, MapBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
@@ -116,6 +116,7 @@ fn lines_of_every_kind() {
     check("a.ndjson", format!("\u{feff}{a}\n{b}\n"), 1, &[(0, "a byte order mark")]);
     check("a.ndjson", format!("{}\n{b}\n", a.replace("\"n\"", "\"\u{2028}\"")), 2, &[]);
     check("a.ndjson", format!("{a}\n{{\"id\":\n{b}\n"), 2, &[(a.len() as u64 + 1, "the line ends")]);
+    check("a.ndjson.gz", gzip(&format!("\u{feff}{a}\n{b}\n")), 1, &[(0, "a byte order mark")]);
     check("a.ndjson", b"\xff\xfe\n", 0, &[(0, "no JSON value")]);
 }
 
@@ -163,6 +164,7 @@ fn csv_of_every_kind() {
         1,
         &[(0, "longer than 262144")],
     );
+    check("a.csv", format!("{header}\n{}{plain}\n", "\n".repeat(300 << 10)), 1, &[]);
     for start in ["=1+1", "+1", "-1", "@x"] {
         let shop = Shop::new();
         shop.put("a.csv", format!("{header}\n{}\n", row("1", start, ",,,"))).counts("a.csv", &[]);
@@ -411,6 +413,15 @@ fn generated(dir: &Path, count: u64) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
+/// Until a round of the batch is kept, or it has ended.
+fn until_kept(folder: &Path, batch: &mut Child) {
+    let has_kept = || {
+        let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files.any(|file| file.file_name().to_string_lossy().starts_with("checkpoint-"))
+    };
+    until("a round is kept", || has_kept() || batch.try_wait().unwrap().is_some());
+}
+
 /// Each rank of a batch is killed once; it goes on from what it kept and comes to the same results.
 #[test]
 fn a_batch_that_is_killed_goes_on() {
@@ -441,11 +452,7 @@ fn a_batch_that_is_killed_goes_on() {
         let (output, log) = (format!("killed{victim}"), dir.path().join(format!("{victim}.txt")));
         let mut script = start(&output, fs::File::create(&log).unwrap());
         let kept = dir.path().join(&output).join(".caudal-batch");
-        let has_kept = || {
-            let files = fs::read_dir(&kept).into_iter().flatten().flatten();
-            files.filter(|file| file.file_name().to_string_lossy().starts_with("checkpoint-")).count() > 0
-        };
-        until("a round is kept", || has_kept() || script.try_wait().unwrap().is_some());
+        until_kept(&kept, &mut script);
         Job::signal(setup.rank(victim).expect("the batch runs on"), Signal::KILL);
         let ended = script.wait().unwrap();
         let said = fs::read_to_string(&log).unwrap();
@@ -457,4 +464,35 @@ fn a_batch_that_is_killed_goes_on() {
         }
         assert!(!kept.exists(), "a batch that is done keeps nothing");
     }
+}
+
+/// While a batch runs no other one writes where it does; and what it left is taken up only as it left it.
+#[test]
+fn a_batch_has_its_folder_to_itself() {
+    let dir = TempDir::new().unwrap();
+    generated(dir.path(), 300_000);
+    let (out, kept) = (dir.path().join("out"), dir.path().join("out/.caudal-batch"));
+    let batch = || {
+        let pipeline = crate::support::job::root().join("tests/pipelines/civic_safety/pipeline.yaml");
+        let args = ["batch", "--keep-every", "1ms", "--input", "events.ndjson", "--output", "out", "--pipeline"];
+        let mut command = Command::new(caudal());
+        command.args(args).arg(pipeline).current_dir(dir.path()).stdin(Stdio::null());
+        command
+    };
+    let ends = |code: i32, why: &str| {
+        let output = batch().output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && said.contains(why), "{:?}: {said}", output.status);
+    };
+    let mut first = batch().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let first_id = i32::try_from(first.id()).unwrap();
+    until_kept(&kept, &mut first);
+    Job::signal(first_id, Signal::STOP);
+    ends(78, "another batch writes there");
+    Job::signal(first_id, Signal::KILL);
+    assert!(!first.wait().unwrap().success() && kept.exists(), "it was killed on the way");
+    fs::remove_file(out.join("rejects.ndjson")).unwrap();
+    ends(74, "remove .caudal-batch");
+    fs::remove_dir_all(&kept).unwrap();
+    ends(0, "");
 }

@@ -11,6 +11,7 @@ use arrow_schema::{DataType, Field};
 use bytes::Bytes;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::decode::{Decoded, Decoder};
+use caudal::core::plan::Plan;
 use caudal::core::units::{Millis, Offset, TopicId};
 use caudal::pipeline::{Bundle, FileText};
 use rand::{Rng, SeedableRng};
@@ -164,13 +165,16 @@ fn shown(decoded: &Decoded) -> String {
     )
 }
 
-#[test]
-fn a_row_means_what_its_json_means() {
+fn plan() -> Arc<Plan> {
     let schemas =
         [("order.json", ORDER), ("refund.json", REFUND)].map(|(name, text)| (name.to_owned(), text.to_owned()));
     let file = FileText { file: "pipeline.yaml".to_owned(), text: PIPELINE.to_owned(), schemas: schemas.to_vec() };
-    let plan = Bundle(vec![file]).pipelines().unwrap_or_else(|faults| panic!("{faults}")).plan;
-    let decoder = Decoder::new(Arc::clone(&plan), 7);
+    Bundle(vec![file]).pipelines().unwrap_or_else(|faults| panic!("{faults}")).plan
+}
+
+#[test]
+fn a_row_means_what_its_json_means() {
+    let decoder = Decoder::new(plan(), 7);
     let (mut good, mut bad, mut lines_of_good) = (0, 0, 0);
     for seed in 0..SEEDS {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
@@ -202,4 +206,21 @@ fn a_row_means_what_its_json_means() {
     }
     assert!(good > 1_000 && bad > 1_000, "{good} rows are well, {bad} are not");
     assert!(lines_of_good < good / 10, "{lines_of_good} of {good} rows that are well were written as lines");
+}
+
+#[test]
+fn a_row_that_makes_too_long_a_line_is_refused() {
+    let mut tags = ListBuilder::new(Int32Builder::new());
+    for items in [100_000, 200_000] {
+        (0..items).for_each(|_| tags.values().append_value(7));
+        tags.append(true);
+    }
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let at: ArrayRef = Arc::new(StringArray::from(vec!["2026-11-22T12:00:00Z"; 2]));
+    let tags: ArrayRef = Arc::new(tags.finish());
+    let batch = RecordBatch::try_from_iter([("id", ids), ("at", at), ("tags", tags)]).unwrap();
+    let (_, found) = Decoder::new(plan(), 7).decode_table(&batch, Offset(0), Some(TopicId(1)));
+    assert_eq!(found.columns.offset, [Offset(0)]);
+    let why: Vec<_> = found.rejects.iter().map(|reject| (reject.offset, reject.detail.as_str())).collect();
+    assert!(matches!(why[..], [(Offset(1), why)] if why.contains("longer than 262144 bytes as JSON")), "{why:?}");
 }

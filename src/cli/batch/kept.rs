@@ -1,13 +1,14 @@
 //! Where a batch keeps what it needs to go on after it was killed: a folder in that of its results, which is gone when it is done.
 
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::batch::output::unwritten;
+use crate::cli::data_dir::lock_in_time;
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::coordinator::batch::keep::Keeper;
 use crate::coordinator::batch::{Begun, Job};
@@ -19,12 +20,26 @@ const FOLDER: &str = ".caudal-batch";
 pub struct Kept {
     folder: PathBuf,
     pub batch: u128,
+    /// On the folder around it, for as long as the batch runs.
+    _lock: File,
 }
 
 impl Kept {
-    /// Within this folder.
-    pub fn of(folder: &Path, job: &Job<'_>) -> Self {
-        Self { folder: folder.join(FOLDER), batch: name(job) }
+    /// Within this folder, which is made if it is missing, and which no other batch uses.
+    ///
+    /// # Errors
+    /// 74; 78 if another batch runs in it.
+    pub fn lock(folder: &Path, job: &Job<'_>) -> Result<Self, Failure> {
+        let lock = fs::create_dir_all(folder).and_then(|()| File::open(folder));
+        let lock = lock.map_err(|error| unwritten(folder, &error)).or_exit(Exit::Damaged)?;
+        match lock_in_time(&lock) {
+            Ok(()) => Ok(Self { folder: folder.join(FOLDER), batch: name(job), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Failure::new(
+                Exit::Config,
+                format!("--output {}: another batch writes there; give this one a folder of its own", folder.display()),
+            )),
+            Err(TryLockError::Error(error)) => Err(Failure::new(Exit::Damaged, unwritten(folder, &error))),
+        }
     }
 
     /// What this very batch kept before it was killed. Of another batch all is removed.

@@ -20,6 +20,7 @@ use crate::cli::batch::output::Output;
 use crate::cli::batch::progress::Progress;
 use crate::cli::batch::stored::Stored;
 use crate::cli::batch::tables::OutputFormat;
+use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::generate::span;
 use crate::cli::ranks;
@@ -94,7 +95,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         let config = args.store.then(|| store_config(args)).transpose()?;
         let folder = config.as_ref().map_or_else(|| args.output.clone().unwrap_or_default(), |c| c.data_dir.clone());
-        let kept = Kept::of(&folder, &job);
+        // No live job may use what a batch fills.
+        let _data = config.as_ref().map(|config| DataDir::lock(&config.data_dir)).transpose()?;
+        let kept = Kept::lock(&folder, &job)?;
         let begun = kept.begun(Duration::from_micros(args.keep_every.0.unsigned_abs()))?;
         let stand = begun.found.as_ref().map(|(stand, _)| stand);
         let mut progress = Progress::new(inputs.iter().map(|input| input.bytes).sum(), stand);

@@ -38,9 +38,13 @@ impl Output {
     pub fn open(dir: &Path, begun: Option<&Stand>) -> Result<Self, Failure> {
         let (counts, rejects_bytes) =
             begun.map_or_else(Default::default, |stand| (stand.counts(), stand.rejects_bytes));
-        let open = || {
+        let open = || -> io::Result<File> {
             fs::create_dir_all(dir)?;
             let mut file = File::options().create(true).write(true).truncate(false).open(dir.join(REJECTS))?;
+            if file.metadata()?.len() < rejects_bytes {
+                let why = format!("{REJECTS} is not as the batch left it: remove .caudal-batch, and it begins anew");
+                return Err(io::Error::other(why));
+            }
             file.set_len(rejects_bytes)?;
             file.seek(SeekFrom::End(0))?;
             Ok(file)

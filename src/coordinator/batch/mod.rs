@@ -31,7 +31,7 @@ const SHARE_BYTES: u64 = 4 << 20;
 const SHARE_PARTS: usize = 64;
 /// Workers count positions within a round by 32 bits.
 const ROUND_POSITIONS_MAX: u64 = 1 << 31;
-/// Keeping takes no more than this part of the time.
+/// What keeping a round takes, so many times over, passes before the next one is kept.
 const KEEP_COST_PART: u32 = 20;
 /// Rounds in the workers' hands at once: one is read while the one before is exchanged.
 const ROUNDS_IN_FLIGHT: usize = 2;

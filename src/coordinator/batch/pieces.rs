@@ -166,8 +166,8 @@ impl<'a> Pieces<'a> {
 }
 
 impl Reading {
-    /// Where records are counted, all is read from its beginning but Parquet, which knows how many it has.
-    /// Begins at this position, at which a piece begins.
+    /// Begins at this position, which is one at which a part of the input ended before. Where records are counted, all is read as a stream but Parquet, which
+    /// knows how many it has.
     fn begin(input: &Input, left: Option<u64>, from: u64) -> Result<Self, InputError> {
         if input.kind.format == Format::Parquet {
             let (mut groups, mut number, mut at) = (VecDeque::from(input::groups(&input.path)?.0), 0, from);

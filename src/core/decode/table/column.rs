@@ -101,7 +101,7 @@ pub(super) enum Column<'a> {
 pub(super) struct Member<'a> {
     pub name: String,
     /// The name with quotes and colon.
-    token: Vec<u8>,
+    pub token: Vec<u8>,
     /// Where it has no value it is null; else it is not there.
     pub nullable: bool,
     pub column: Column<'a>,

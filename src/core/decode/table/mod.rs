@@ -81,9 +81,8 @@ impl<'a> Topics<'a> {
         let aligned = decoder.readers.iter().enumerate().map(|(topic, reader)| {
             let wanted = only.is_none_or(|only| usize::from(only.0) == topic);
             // What is kept as JSON needs its text.
-            let as_json = decoder.plan.columns.iter().zip(&reader.columns);
-            let as_json =
-                as_json.filter(|(column, capture)| capture.is_some() && column.kind == ColumnKind::Json).count() > 0;
+            let mut columns = decoder.plan.columns.iter().zip(&reader.columns);
+            let as_json = columns.any(|(column, capture)| capture.is_some() && column.kind == ColumnKind::Json);
             let compiled = decoder.plan.topics.get(topic).is_some_and(|topic| topic.schema.is_compiled());
             (wanted && compiled && !as_json).then(|| Aligned::of(root, &reader.program)).flatten()
         });

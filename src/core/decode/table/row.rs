@@ -10,8 +10,10 @@ use crate::core::decode::table::column::{Column, Member};
 use crate::core::decode::walk::Capture;
 use crate::core::schema::{Num, Parsed, Rules};
 
-/// Texts of a row of no more than this many bytes in all make a line that is not too long, whatever must be escaped in them.
-const TEXT_BYTES_MAX: usize = FILE_LINE_BYTES_MAX / 8;
+/// What a byte of a text takes in a line at most: `\u001f`.
+const ESCAPED_BYTES_MAX: usize = 6;
+/// What a value takes at most, its text and its name aside: brackets, quotes and a comma, or the digits of the longest decimal.
+const VALUE_BYTES_MAX: usize = 96;
 
 /// A column, and the place of its values in the program.
 pub(super) struct Aligned<'a> {
@@ -20,6 +22,8 @@ pub(super) struct Aligned<'a> {
     /// Which of the names of the object around it it is; None: no name that the program knows.
     bit: Option<u32>,
     nullable: bool,
+    /// What its name takes in a line.
+    name_bytes: usize,
     /// Of an object its members, of a list its items.
     members: Vec<Aligned<'a>>,
 }
@@ -42,7 +46,7 @@ impl<'a> Aligned<'a> {
                 }
                 let mut seen = 0u64;
                 let mut aligned = Vec::new();
-                for Member { name, nullable, column, .. } in members {
+                for Member { name, token, nullable, column } in members {
                     let bit = place.names.find(name.as_bytes());
                     let id = bit.and_then(|bit| place.members.get(bit).copied()).unwrap_or(place.others);
                     let member = Self::at(column, program, id)?;
@@ -53,7 +57,7 @@ impl<'a> Aligned<'a> {
                         return None;
                     }
                     seen |= mask;
-                    aligned.push(Self { bit, nullable: *nullable, ..member });
+                    aligned.push(Self { bit, nullable: *nullable, name_bytes: token.len(), ..member });
                 }
                 let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
                 names.sort_unstable();
@@ -67,7 +71,7 @@ impl<'a> Aligned<'a> {
             }
             _ => Vec::new(),
         };
-        Some(Self { column, place: id, bit: None, nullable: false, members })
+        Some(Self { column, place: id, bit: None, nullable: false, name_bytes: 0, members })
     }
 
     /// Fills the captures from a row; `line` gets the texts that they point to.
@@ -81,9 +85,9 @@ impl<'a> Aligned<'a> {
         captures.clear();
         captures.resize(program.captures, Capture::Absent);
         line.clear();
-        let mut walk = Walk { row, program, captures, line, text_bytes: 0 };
+        let mut walk = Walk { row, program, captures, line, bytes_max: 0 };
         walk.value(self)?;
-        if walk.text_bytes > TEXT_BYTES_MAX { Err(Unsure) } else { Ok(()) }
+        if walk.bytes_max > FILE_LINE_BYTES_MAX { Err(Unsure) } else { Ok(()) }
     }
 }
 
@@ -92,12 +96,14 @@ struct Walk<'a> {
     program: &'a Program,
     captures: &'a mut Vec<Capture>,
     line: &'a mut Vec<u8>,
-    text_bytes: usize,
+    /// The row as a line has no more bytes than this.
+    bytes_max: usize,
 }
 
 impl Walk<'_> {
     fn value(&mut self, aligned: &Aligned<'_>) -> Result<(), Unsure> {
         let row = self.row;
+        self.bytes_max += aligned.name_bytes + VALUE_BYTES_MAX;
         match aligned.column {
             Column::Boolean(array) => self.boolean(aligned, array.value(row)),
             Column::Integer(array) => self.number(aligned, Num::Integer(array.value(row))),
@@ -157,6 +163,7 @@ impl Walk<'_> {
                 if !member.nullable {
                     continue;
                 }
+                self.bytes_max += member.name_bytes + VALUE_BYTES_MAX;
                 judge(self.program.place(member.place).rules.as_ref().is_none_or(Rules::null))?;
                 self.keep(member, Capture::Null);
             } else {
@@ -179,6 +186,7 @@ impl Walk<'_> {
         for (item, at) in aligned.members.iter().flat_map(|item| aligned.column.range(row).map(move |at| (item, at))) {
             self.row = at;
             if item.column.is_absent(at) {
+                self.bytes_max += VALUE_BYTES_MAX;
                 judge(self.program.place(item.place).rules.as_ref().is_none_or(Rules::null))?;
             } else {
                 self.value(item)?;
@@ -206,7 +214,7 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, aligned: &Aligned<'_>, text: &[u8]) -> Result<(), Unsure> {
-        self.text_bytes += text.len();
+        self.bytes_max += text.len() * ESCAPED_BYTES_MAX;
         if aligned.place == ANYTHING {
             return Ok(());
         }
