@@ -25,11 +25,12 @@ const HEAD_BYTES: usize = 64;
 /// Between the coordinator C and a worker W, in this order on one edge:
 ///
 /// ```text
-/// C → W   Open Restore* Begin (Slab* Configure? EndEpoch)* Close   other workers' messages may come before Open
-/// W → C   Ready (Consumed* Report CheckpointPart* Configured?)*     Consumed may stand anywhere
+/// C → W   Open Restore* Begin (Slab* Configure? EndEpoch Adopt*)* Close   other workers' messages may come before Open
+/// W → C   Ready (Consumed* Report CheckpointPart* Configured*)*            Consumed may stand anywhere
 /// ```
 ///
-/// After the EndEpoch that follows a Configure nothing is sent before all workers have answered Configured.
+/// After the EndEpoch that follows a Configure nothing is sent before all workers have answered Configured, but for Adopt, whose last one is answered
+/// likewise.
 ///
 /// Between workers (a worker also sends to itself), for each epoch, in the order of epochs:
 ///
@@ -61,6 +62,14 @@ pub enum Message {
         cut: WireCut,
         base: u64,
         checkpoint: Option<Ids>,
+    },
+    /// State of a pipeline that begins with the log's past, as it is after the last epoch.
+    Adopt {
+        pipeline: u16,
+        /// As in `CheckpointPart`, of one worker that had the pipeline alone.
+        common: Vec<u8>,
+        sections: Vec<Section>,
+        last: bool,
     },
     Close,
 
@@ -101,7 +110,7 @@ pub enum Message {
         sections: Vec<Section>,
         last: bool,
     },
-    /// The worker works by the plan that holds after the epoch.
+    /// The worker works by the plan that holds after the epoch, or has adopted a pipeline's state.
     Configured {
         epoch: u64,
         facts: Facts,

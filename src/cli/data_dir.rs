@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::exit::{Exit, Failure};
+use crate::coordinator::backfill::mark::Mark;
 use crate::core::units::LogId;
 
 /// A directory that another process holds for longer than this is that process's.
@@ -54,6 +55,12 @@ impl DataDir {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
+    }
+
+    /// What names a pipeline's past of which the store may have a part.
+    #[must_use]
+    pub fn backfill_mark(&self) -> Mark {
+        Mark(self.path.join("backfill"))
     }
 
     /// Where files with a line of each event and row lie.

@@ -19,9 +19,13 @@ use crate::cli::ranks::{self, Wake};
 use crate::cli::webhooks;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Http};
-use crate::coordinator::change::Changes;
+use crate::coordinator::backfill::Backfills;
+use crate::coordinator::backfill::fills::Fills;
+use crate::coordinator::backfill::thread::{FillError, Filler};
+use crate::coordinator::change::{Change, Changes};
 use crate::coordinator::checkpoint::{Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
+use crate::coordinator::replay::ReplayError;
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
 use crate::coordinator::start::{self, Start};
 use crate::coordinator::state::{Limits, State};
@@ -70,6 +74,7 @@ struct Rank0 {
     config: Config,
     pipeline: Begun,
     changes: Changes,
+    backfills: Backfills,
     clock: Arc<dyn Clock>,
     status: Arc<SharedStatus>,
     ingest: Ingest,
@@ -133,7 +138,7 @@ impl Rank0 {
         let status = Arc::new(SharedStatus::default());
         let (ingest, cutter, queue) = log_writer::queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes);
         let bus = Arc::new(Source::default());
-        let changes = Changes::default();
+        let (changes, backfills) = (Changes::default(), Backfills::default());
         let (events, received) = mpsc::channel();
         let notifier = Notifier { events, wake };
         let app = App {
@@ -141,6 +146,7 @@ impl Rank0 {
             bus: bus.clone(),
             running: pipeline.running.clone(),
             changes: changes.clone(),
+            backfills: backfills.clone(),
             rehearsal: cases::faults,
             status: status.clone(),
             target: config.target.clone(),
@@ -153,6 +159,7 @@ impl Rank0 {
             config,
             pipeline,
             changes,
+            backfills,
             clock,
             status,
             ingest,
@@ -241,7 +248,8 @@ impl Rank0 {
         let copies = self.copies(recovered, &start)?;
         let plan = self.pipeline.running.get().pipelines.plan.clone();
         let (notifier, events) = self.events;
-        self.bus.open(log.access());
+        let log_access = log.access();
+        self.bus.open(log_access.clone());
         let (feed_in, feed) = feed(log.reader(start.read_from), start.read_from);
         let log_thread = log_writer::spawn(log, self.queue, feed_in, self.clock.clone(), {
             let (notifier, status, bus) = (notifier.clone(), self.status.clone(), self.bus.clone());
@@ -256,6 +264,22 @@ impl Rank0 {
                 notifier.tell(Event::Log(note));
             }
         });
+        let filler = Filler {
+            access: log_access,
+            id_key: id_key(recovered.id),
+            log: recovered.id,
+            generation: start.generation,
+            open: {
+                let target = self.config.target.clone();
+                Arc::new(move |plan| target.store(plan))
+            },
+            mark: self.data.backfill_mark(),
+            asked: self.backfills,
+            wake: {
+                let wake = notifier.wake.clone();
+                Arc::new(move || wake.wake())
+            },
+        };
         let (commits, store_thread) = store_writer::spawn(
             {
                 let (target, plan) = (self.config.target.clone(), plan.clone());
@@ -278,6 +302,7 @@ impl Rank0 {
         self.ingest.letters().found(&start.beginning.mends.after(stored.epoch, stored.end));
         let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
+        let fills = Fills::new(filler, &plan).map_err(fill_failure)?;
         let coordinator = Coordinator {
             state: State::new(first_plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
             transport,
@@ -291,6 +316,7 @@ impl Rank0 {
             status: self.status,
             events,
             changes: self.changes,
+            fills,
             waiting: None,
             ids_max: self.config.limits.ids,
             retention: self.config.log.retention,
@@ -367,15 +393,16 @@ impl Begun {
                         "the pipelines were changed while the job ran: it goes on with them, and not with the files of PIPELINES"
                     );
                 }
-                let (configuration, pipelines) =
-                    Configuration { begun: files, ..logged }.settled().or_exit(Exit::Config)?;
+                let logged = Configuration { begun: files, replayed: None, ..logged };
+                let (configuration, pipelines) = logged.settled().or_exit(Exit::Config)?;
                 Arc::new(InForce::new(configuration, pipelines))
             }
         };
         self.running.set(Arc::clone(&in_force));
-        let planned = |text: &str| {
-            let pipelines = Configuration::from_text(text)?.pipelines();
-            pipelines.map(|pipelines| pipelines.plan).map_err(|faults| faults.to_string())
+        let planned = |text: &Arc<str>| {
+            let configuration = Configuration::from_text(text)?;
+            let plan = configuration.pipelines().map_err(|faults| faults.to_string())?.plan;
+            Ok::<_, String>(Change { backfill: configuration.backfill(&plan), bundle: Arc::clone(text), plan })
         };
         let first = start.plan(&in_force.configuration.to_text(), planned).or_exit(Exit::Config)?;
         Ok((in_force, first))
@@ -543,8 +570,18 @@ pub fn store_failure(error: &StoreError) -> Failure {
     Failure::new(exit, error)
 }
 
+fn fill_failure(error: FillError) -> Failure {
+    match error {
+        FillError::Replay(ReplayError::Log(error)) => log_failure(error),
+        FillError::Store(error) => store_failure(&error),
+        FillError::Mark { .. } => Failure::new(Exit::Damaged, error),
+        FillError::Replay(ReplayError::Wire(_)) | FillError::Thread(_) => Failure::new(Exit::TryAgain, error),
+    }
+}
+
 fn run_failure(error: RunError) -> Failure {
     match error {
+        RunError::Backfill(error) => fill_failure(error),
         RunError::Log(error) => log_failure(error),
         RunError::Store(error) => store_failure(&error),
         RunError::Transport(_) | RunError::Wire(_) => Failure::new(Exit::TryAgain, error),

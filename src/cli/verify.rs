@@ -102,12 +102,13 @@ impl Replayed {
         let (_, plan) = begun.go_on(config, &recovered, &mut start)?;
         let mut replayed =
             Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
-        let reader = log.reader(start.read_from);
-        replay(&plan, id_key(recovered.id), start, reader, progress.epoch, |commit| {
+        replay(&plan, id_key(recovered.id), start, &log, progress.epoch, |commit| {
             commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
             replayed.letters.add(&commit.dead_letters, &commit.mended);
             replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));
-            replayed.counts = commit.to.counts;
+            if !commit.beside {
+                replayed.counts = commit.to.counts;
+            }
         })
         .or_exit(Exit::Damaged)?;
         Ok(replayed)

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::core::epoch::Backfill;
 use crate::core::plan::Plan;
 use crate::core::units::Epoch;
 
@@ -13,6 +14,8 @@ pub struct Change {
     /// As `pipeline::Bundle` writes it.
     pub bundle: Arc<str>,
     pub plan: Arc<Plan>,
+    /// Of a new pipeline of the plan that begins with the log's past.
+    pub backfill: Option<Backfill>,
 }
 
 /// A change, and who waits until it is on disk. It holds from the epoch after the one that is told.
@@ -33,9 +36,14 @@ impl Changes {
     #[must_use]
     pub fn ask(&self, change: Change) -> oneshot::Receiver<Epoch> {
         let (durable, answer) = oneshot::channel();
-        // A value that is put and taken whole: a thread that died has harmed nothing.
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Asked { change, durable });
+        self.put(Asked { change, durable });
         answer
+    }
+
+    /// The same, for whom the answer goes elsewhere.
+    pub fn put(&self, asked: Asked) {
+        // A value that is put and taken whole: a thread that died has harmed nothing.
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
     }
 
     /// What was asked for since the last call.

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod start;
 pub mod batch;
 pub mod latency;
+pub mod backfill;
 pub mod replay;
 pub mod rehearsal;
 pub mod run;

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::coordinator::backfill::{Epochs, Filling};
 use crate::coordinator::start::Start;
 use crate::coordinator::state::{Action, Beginning, Limits, Now, State};
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Millis};
-use crate::log::{LogError, Reader};
+use crate::log::{Log, LogError};
 use crate::store::{Commit, Progress};
 use crate::wire::{Message, Open, WireError};
 use crate::worker::state::{State as Worker, To};
@@ -30,7 +31,7 @@ pub fn replay(
     plan: &Arc<Plan>,
     id_key: u64,
     start: Start,
-    mut reader: Reader,
+    log: &Log,
     until: Epoch,
     mut each: impl FnMut(Commit),
 ) -> Result<(), ReplayError> {
@@ -39,11 +40,24 @@ pub fn replay(
     for (_, restore) in start.restores {
         worker.step(To::Coordinator, restore);
     }
+    let (access, mut reader) = (log.access(), log.reader(start.read_from));
+    let names = (start.beginning.progress.log, start.generation);
     let changes = start.beginning.changes.clone();
     let mut state = State::new(plan.clone(), 1, limits(), beginning(start.beginning, until));
     let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
     while !state.caught_up() {
         let mut actions = VecDeque::new();
+        if let Some((epoch, change, backfill)) = state.backfill().filter(|_| state.takes_backfill()) {
+            let mut filling = Filling::new(Arc::clone(&change.plan), id_key, names, backfill);
+            let mut epochs = Epochs::new(&access, backfill);
+            while filling.at().0 < epoch {
+                let Some((cut, slabs)) = epochs.next_epoch()? else {
+                    panic!("epoch {epoch} is followed, so it is logged")
+                };
+                each(filling.epoch(cut, &slabs)?);
+            }
+            actions.extend(state.adopt(&filling.past()));
+        }
         while !state.caught_up() && state.wants_slab() {
             let Some(slab) = reader.next_slab()? else { break };
             actions.push_back(state.dispatch(&slab, now));

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::coordinator::backfill::fills::Fills;
+use crate::coordinator::backfill::thread::FillError;
 use crate::coordinator::change::{Asked, Changes};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::Draft;
@@ -77,6 +79,8 @@ pub enum RunError {
     Log(#[from] LogError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the past of a pipeline cannot be made: {0}")]
+    Backfill(#[from] FillError),
 }
 
 /// What the loop works with.
@@ -103,6 +107,8 @@ pub struct Coordinator<'a> {
     pub ingest_before: Millis,
     /// Changes of the pipelines that are asked for.
     pub changes: Changes,
+    /// Pipelines that begin with the log's past.
+    pub fills: Fills,
     /// Who waits for one that was taken, and after which epoch it holds, once that is known.
     pub waiting: Option<(Option<Epoch>, oneshot::Sender<Epoch>)>,
     /// Called when events are taken for the first time.
@@ -169,6 +175,9 @@ impl Coordinator<'_> {
             let quiet = self.cutter.is_idle();
             let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
             self.state.discard(self.ingest.letters().take_discards());
+            let actions = self.fills.turn(&mut self.state, &self.changes)?;
+            busy |= !actions.is_empty();
+            self.act(actions)?;
             if let Some(Asked { change, durable }) = self.changes.take() {
                 self.state.configure(change);
                 self.waiting = Some((None, durable));
@@ -303,9 +312,10 @@ impl Coordinator<'_> {
     }
 
     /// Lets go of segments that neither a checkpoint, nor the store, nor LOG_RETENTION needs.
-    fn retain(&self, turn: &mut Turn, now: Now) {
+    fn retain(&mut self, turn: &mut Turn, now: Now) {
         turn.retained = now.awake;
-        let needed_from = turn.checkpoint_needs.min(needed_from(turn.committed.end));
+        let needed_from =
+            self.fills.needed_from(&self.state, turn.checkpoint_needs).min(needed_from(turn.committed.end));
         let keep_since = self.retention.map(|r| Millis(now.unix.0.saturating_sub(r.as_millis() as u64)));
         self.cutter.retain(needed_from, keep_since);
     }
@@ -340,6 +350,7 @@ impl Coordinator<'_> {
                     self.ingest.letters().cut(cut.epoch, &discards);
                     if let (true, Some((at, _))) = (bundle.is_some(), &mut self.waiting) {
                         *at = Some(cut.epoch);
+                        self.fills.logged(cut.epoch);
                     }
                     self.cutter.cut(Ended { cut, discards, bundle });
                 }

@@ -117,13 +117,12 @@ impl Start {
     ///
     /// # Errors
     /// What `plan` says.
-    pub fn plan<E>(&mut self, own: &str, plan: impl Fn(&str) -> Result<Arc<Plan>, E>) -> Result<Arc<Plan>, E> {
+    pub fn plan<E>(&mut self, own: &str, plan: impl Fn(&Arc<str>) -> Result<Change, E>) -> Result<Arc<Plan>, E> {
         let bundle = self.bundle.get_or_insert_with(|| Arc::from(own));
         self.beginning.bundle = Arc::clone(bundle);
-        let first = plan(bundle)?;
+        let first = plan(bundle)?.plan;
         for (epoch, bundle) in &self.changes {
-            let change = Change { bundle: Arc::clone(bundle), plan: plan(bundle)? };
-            self.beginning.changes.push_back((*epoch, change));
+            self.beginning.changes.push_back((*epoch, plan(bundle)?));
         }
         Ok(first)
     }

@@ -24,7 +24,8 @@ use crate::coordinator::status::PipelineStatus;
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::emit::{Emission, deliveries};
-use crate::core::epoch::Cut;
+use crate::core::epoch::{Backfill, Cut};
+use crate::core::keygroup::Owners;
 use crate::core::ledger::Counts;
 use crate::core::mend::{Mends, Retry};
 use crate::core::plan::carry::Carry;
@@ -33,6 +34,7 @@ use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
 use crate::wire::{Facts, Ids, Message, WireError};
+use crate::worker::snapshot::{Past, adopted};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -144,6 +146,8 @@ pub struct State {
     emitting: Emitting,
     mending: Mending,
     changing: Changing,
+    /// The last epoch after which the pipelines changed.
+    changed: Epoch,
     /// Finished, waiting for their cut to be durable, and what they emit.
     finished: VecDeque<(Commit, usize)>,
     /// With the store's writer: epoch, end, bytes.
@@ -203,6 +207,7 @@ impl State {
             emitting: Emitting::new(beginning.checkpoint.0, beginning.emitted, beginning.emits),
             mending: Mending::new(beginning.mends),
             changing: Changing::new(beginning.changes),
+            changed: Epoch(0),
             finished: VecDeque::new(),
             committing: VecDeque::new(),
             waiting_bytes: 0,
@@ -392,6 +397,7 @@ impl State {
                 events: results.events,
                 mended,
                 gone,
+                beside: false,
                 plan: Some(plan),
             };
             self.stored = true;
@@ -405,6 +411,7 @@ impl State {
     /// The plan that holds after this epoch, if another one does; gives the views that are gone with the one before.
     fn change_after(&mut self, epoch: Epoch) -> Vec<usize> {
         let Some(change) = self.changing.finish(epoch).cloned() else { return Vec::new() };
+        self.changed = epoch;
         let carry = Carry::between(&self.plan, &change.plan);
         let (windows, pipelines) = (change.plan.windows.len(), change.plan.pipelines.len());
         self.late_by_window = Carry::moved(&carry.windows, &self.late_by_window, windows, 0);
@@ -502,6 +509,45 @@ impl State {
         self.changing.is_asked() || self.changing.is_under_way()
     }
 
+    /// The change that cannot be made before its new pipeline's state as it is after this epoch is there: to be had out of the log.
+    #[must_use]
+    pub fn backfill(&self) -> Option<(Epoch, &Change, Backfill)> {
+        self.changing.backfill()
+    }
+
+    /// Whether that state can be handed over now.
+    #[must_use]
+    pub fn takes_backfill(&self) -> bool {
+        self.changing.takes_backfill()
+    }
+
+    /// Whether the store has all that the changes so far have taken away: what a past brings must not go with it.
+    #[must_use]
+    pub fn has_stored_changes(&self) -> bool {
+        self.committed.epoch >= self.changed
+    }
+
+    /// Where the pasts begin that are still to be made, the first of them: the log must be kept from there on.
+    #[must_use]
+    pub fn pasts_begin(&self) -> Option<Offset> {
+        self.changing.pasts_begin()
+    }
+
+    /// Whether the store may lack what the pipeline published up to that epoch: what comes after it is there only if that is.
+    #[must_use]
+    pub fn stores_backfill(&self) -> bool {
+        self.changing.backfill().is_some_and(|(epoch, ..)| self.progress.epoch <= epoch)
+    }
+
+    /// Hands it over. Only where `takes_backfill`.
+    pub fn adopt(&mut self, past: &Past) -> Vec<Action> {
+        let workers = self.workers.len();
+        let Some((_, _, backfill)) = self.changing.backfill() else { panic!("no change waits for a past") };
+        self.changing.adopt(workers);
+        let by_owner = adopted(backfill.pipeline, past, Owners::new(workers)).into_iter().enumerate();
+        by_owner.flat_map(|(worker, messages)| messages.into_iter().map(move |m| Action::Send(worker, m))).collect()
+    }
+
     /// No more events will come: what is there is finished, whatever its age.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -547,10 +593,10 @@ impl State {
         self.replay.is_empty() && self.in_flight.is_empty() && !self.changing.is_under_way()
     }
 
-    /// Whether events may be taken: the replay has caught up, or goes on only when a store that is away takes results.
+    /// Whether events may be taken: the replay has caught up, goes on only when a store that is away takes results, or waits for a new pipeline's past.
     #[must_use]
     pub fn may_serve(&self) -> bool {
-        self.caught_up() || !self.has_room()
+        self.caught_up() || !self.has_room() || self.changing.backfill().is_some()
     }
 
     /// Whether the results of one more epoch may be kept.
@@ -840,7 +886,7 @@ mod tests {
     fn a_change_is_logged_with_a_cut_and_nothing_begins_before_it_is_made() {
         let mut state = state();
         state.owe_checkpoint();
-        state.configure(Change { bundle: "another".into(), plan: Arc::new(plan()) });
+        state.configure(Change { bundle: "another".into(), plan: Arc::new(plan()), backfill: None });
         assert!(!state.at_rest());
         let actions = state.tick(at(50_000), false);
         let [Action::Log(cut, _, Some(bundle)), Action::Send(0, configure), Action::Send(0, end)] = &actions[..] else {

@@ -17,3 +17,14 @@ pub struct Cut {
     /// What the epochs up to this one have emitted lies before `end`, all of it; 0 where nothing can be said.
     pub emitted: Epoch,
 }
+
+/// What has gone by when a pipeline begins, and is to be as if it had been there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    /// Its place in the plan.
+    pub pipeline: usize,
+    /// The last epoch that it knows nothing of.
+    pub after: Epoch,
+    /// Where that one ended.
+    pub from: Offset,
+}

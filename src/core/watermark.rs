@@ -104,6 +104,13 @@ impl Watermarks {
         next
     }
 
+    /// Takes over how far a pipeline has come, from others of the same plan; the topics' clocks stay.
+    pub fn adopt(&mut self, pipeline: usize, of: &Self) {
+        if let (Some(mine), Some(theirs)) = (self.pipelines.get_mut(pipeline), of.pipelines.get(pipeline)) {
+            (mine.watermark, mine.past) = (theirs.watermark, theirs.past.clone());
+        }
+    }
+
     /// Takes in an epoch: per topic the largest time of its valid events, if it had any.
     pub fn advance(&mut self, cut: &Cut, newest: &[Option<Micros>]) {
         for (clock, time) in self.topics.iter_mut().zip(newest) {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::core::units::{LogId, Millis, Offset};
+use crate::core::units::{Epoch, LogId, Millis, Offset};
 use crate::log::disk::Disk;
 use crate::log::segment::Segments;
-use crate::log::{LogError, Reader};
+use crate::log::{Cuts, LogError, Reader};
 
 /// Segments that may be deleted under a search for a time before it is given up.
 const SEARCHES_MAX: usize = 5;
@@ -39,6 +39,34 @@ impl Access {
     #[must_use]
     pub fn reader(&self, from: Offset) -> Reader {
         Reader::new(self.disk.clone(), self.segments.clone(), self.log, from, self.end())
+    }
+
+    /// Reads the cuts from the beginning of the segment that holds `from`.
+    #[must_use]
+    pub fn cuts(&self, from: Offset) -> Cuts {
+        Cuts::new(self.reader(from))
+    }
+
+    /// The last epoch that ends before this event, and its end: where the epochs that are retained begin, at the earliest.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`; `Mismatch` where segments are deleted meanwhile, or no whole epoch is retained.
+    pub fn epoch_before(&self, event: Offset) -> Result<(Epoch, Offset), LogError> {
+        let begins: Vec<Offset> = self.segments.lock().iter().map(|segment| segment.header.first).collect();
+        for &begin in begins.iter().rev().filter(|begin| **begin <= event) {
+            let (mut cuts, mut last) = (self.cuts(begin), None);
+            while let Some(cut) = cuts.next_cut()?.filter(|cut| cut.end <= event) {
+                last = Some((cut.epoch, cut.end));
+            }
+            if let Some(last) = last {
+                return Ok(last);
+            }
+        }
+        if self.begin() == Offset(0) {
+            return Ok((Epoch(0), Offset(0)));
+        }
+        let first = self.cuts(self.begin()).next_cut()?.map(|cut| (cut.epoch, cut.end));
+        first.ok_or_else(|| LogError::Mismatch("no whole epoch is retained".to_owned()))
     }
 
     /// The first event that was taken in at `time` or later: the log's end where there is none, the first retained where all were. Only headers are

@@ -7,6 +7,7 @@ mod frame;
 mod segment;
 mod recovery;
 mod reader;
+mod cuts;
 mod access;
 
 use std::io;
@@ -21,6 +22,7 @@ use crate::log::frame::{ALIGN, Draft, FrameHeader, Place, padded};
 use crate::log::segment::{NEXT, Segment, SegmentHeader, Segments};
 
 pub use crate::log::access::Access;
+pub use crate::log::cuts::Cuts;
 pub use crate::log::reader::Reader;
 
 /// What a frame holds, in order.

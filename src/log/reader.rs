@@ -78,11 +78,24 @@ impl Reader {
                 return Ok(Some(slab));
             }
             let Some((place, frame)) = self.next_frame()? else { return Ok(None) };
-            let Some(records) = frame.records() else { return Err(self.damaged(place, "a frame has unknown records")) };
+            let records = self.records(place, &frame)?;
             let slabs = records.into_iter().filter_map(|r| if let Record::Slab(s) = r { Some(s) } else { None });
             let from = self.from;
             self.ready.extend(slabs.filter(|s| s.first_offset.0 + u64::from(s.count) > from.0));
         }
+    }
+
+    /// All records of the next frame of a segment that holds `from`, or a later one.
+    pub(super) fn next_records(&mut self) -> Result<Option<Vec<Record>>, LogError> {
+        match self.step(None)? {
+            Some(Step::Read(place, frame)) => self.records(place, &frame).map(Some),
+            Some(Step::Passed(_)) => panic!("no frame was to be passed over"),
+            None => Ok(None),
+        }
+    }
+
+    fn records(&self, place: Place, frame: &Frame) -> Result<Vec<Record>, LogError> {
+        frame.records().ok_or_else(|| self.damaged(place, "a frame has unknown records"))
     }
 
     /// Keeps no slab in memory: what is asked for next, from `from` on, is read anew. It is not before the slab that was given last.
@@ -96,7 +109,7 @@ impl Reader {
 
     /// The first offset of the first frame from here on that was taken in at `time` or later; where there is none, the log's end.
     pub(super) fn first_at(mut self, time: Millis) -> Result<Offset, LogError> {
-        while let Some(step) = self.step(Offset(u64::MAX))? {
+        while let Some(step) = self.step(Some(Offset(u64::MAX)))? {
             let header = match step {
                 Step::Read(_, frame) => frame.header,
                 Step::Passed(header) => header,
@@ -111,7 +124,7 @@ impl Reader {
     fn next_frame(&mut self) -> Result<Option<(Place, Frame)>, LogError> {
         loop {
             let before = self.at.clone();
-            match self.step(self.from)? {
+            match self.step(Some(self.from))? {
                 None => return Ok(None),
                 Some(Step::Passed(_)) => {}
                 Some(Step::Read(place, frame)) => {
@@ -123,7 +136,7 @@ impl Reader {
     }
 
     /// Goes over one frame; if its events all lie before `from`, only its header is read.
-    fn step(&mut self, from: Offset) -> Result<Option<Step>, LogError> {
+    fn step(&mut self, from: Option<Offset>) -> Result<Option<Step>, LogError> {
         loop {
             let Some(at) = &mut self.at else {
                 let segment = self.segments.holding(self.from).ok_or_else(|| gone(self.from))?;
@@ -166,11 +179,11 @@ impl Reader {
     }
 
     /// Goes over the frame that must be here. None if a segment of which opening read the header alone turns out to have no more of them.
-    fn read(&mut self, synced: u64, from: Offset) -> Result<Option<Step>, LogError> {
+    fn read(&mut self, synced: u64, from: Option<Offset>) -> Result<Option<Step>, LogError> {
         let Some(at) = &mut self.at else { panic!("the reader stands in a segment") };
         let number = at.segment.header.number;
         let place = Place { log: self.log, segment: number, at: at.position };
-        let found = read_frame(&*at.file, place, synced, Some(from));
+        let found = read_frame(&*at.file, place, synced, from);
         let found = found.map_err(|e| LogError::io(&*self.disk, &segment::name(number), e))?;
         let why = match found {
             Found::Frame(frame) if frame.header.follows(at.end, at.crc) => {

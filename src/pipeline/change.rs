@@ -128,7 +128,7 @@ fn given(name: &str, text: &str, schema: impl Fn(&str) -> Option<String>) -> Res
 
 fn propose(now: &Configuration, bundle: Bundle, is_new: bool) -> Result<Proposed, Refused> {
     let (before, old_files) = now.bundle.planned(&now.topics).map_err(Refused::Faults)?;
-    let next = Configuration { bundle, topics: now.topics.clone(), begun: now.begun.clone() };
+    let next = Configuration { bundle, topics: now.topics.clone(), begun: now.begun.clone(), replayed: None };
     let (configuration, pipelines) = next.settled().map_err(Refused::Faults)?;
     let (_, new_files) = configuration.bundle.planned(&configuration.topics).map_err(Refused::Faults)?;
     let mut clashes = Vec::new();

@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::core::epoch::Backfill;
+use crate::core::plan::Plan;
+use crate::core::units::{Epoch, Offset};
 use crate::pipeline::{Bundle, Faults, FileText, Pipelines, Spelled};
 
 /// Of `Configuration::to_text`.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// A topic's name, in the order of numbers: the log's slabs carry numbers, so a name keeps its own for as long as the log is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,18 @@ pub struct Configuration {
     pub topics: Vec<TopicName>,
     /// `Bundle::id` of the files that this life of the job was started with.
     pub begun: String,
+    /// Of a CONFIG record that brings a pipeline which begins with the log's past.
+    pub replayed: Option<Replayed>,
+}
+
+/// A new pipeline that begins with the log's past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    pub pipeline: String,
+    /// The last epoch that it knows nothing of.
+    pub after: Epoch,
+    /// Where that one ended.
+    pub from: Offset,
 }
 
 impl Configuration {
@@ -33,7 +48,7 @@ impl Configuration {
     /// All faults at once.
     pub fn begin(bundle: Bundle) -> Result<(Self, Pipelines), Faults> {
         let begun = bundle.id();
-        Self { bundle, topics: Vec::new(), begun }.settled()
+        Self { bundle, topics: Vec::new(), begun, replayed: None }.settled()
     }
 
     /// Checks everything and plans it.
@@ -68,13 +83,22 @@ impl Configuration {
         Ok((self, pipelines))
     }
 
+    /// The past of its new pipeline, in its plan.
+    #[must_use]
+    pub fn backfill(&self, plan: &Plan) -> Option<Backfill> {
+        let Replayed { pipeline, after, from } = self.replayed.as_ref()?;
+        let pipeline = plan.pipelines.iter().position(|other| other.name == *pipeline)?;
+        Some(Backfill { pipeline, after: *after, from: *from })
+    }
+
     /// As one text (JSON); the files' names for people are left out.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let Self { bundle, topics, begun } = self;
+        let Self { bundle, topics, begun, replayed } = self;
         let files: Vec<_> = bundle.0.iter().map(|file| (&file.text, &file.schemas)).collect();
         let topics: Vec<_> = topics.iter().map(|topic| (&topic.name, topic.made)).collect();
-        json!([FORMAT, files, topics, begun]).to_string()
+        let replayed = replayed.as_ref().map(|of| (&of.pipeline, of.after.0, of.from.0));
+        json!([FORMAT, files, topics, begun, replayed]).to_string()
     }
 
     /// # Errors
@@ -83,8 +107,8 @@ impl Configuration {
         type Files = Vec<(String, Vec<(String, String)>)>;
         let unreadable = |error| format!("not a pipeline's text: {error}");
         let parts: Vec<Value> = serde_json::from_str(text).map_err(unreadable)?;
-        let [format, files, topics, begun] = <[Value; 4]>::try_from(parts).map_err(|parts| {
-            format!("a pipeline's text of {} parts, where this version of Caudal writes 4", parts.len())
+        let [format, files, topics, begun, replayed] = <[Value; 5]>::try_from(parts).map_err(|parts| {
+            format!("a pipeline's text of {} parts, where this version of Caudal writes 5", parts.len())
         })?;
         if format != FORMAT {
             return Err(format!("a pipeline's text of format {format}: this version of Caudal reads {FORMAT}"));
@@ -92,11 +116,15 @@ impl Configuration {
         let files: Files = serde_json::from_value(files).map_err(unreadable)?;
         let topics: Vec<(String, bool)> = serde_json::from_value(topics).map_err(unreadable)?;
         let begun = serde_json::from_value(begun).map_err(unreadable)?;
+        let replayed: Option<(String, u64, u64)> = serde_json::from_value(replayed).map_err(unreadable)?;
+        let replayed =
+            replayed.map(|(pipeline, after, from)| Replayed { pipeline, after: Epoch(after), from: Offset(from) });
         let file = |(number, (text, schemas)): (usize, _)| FileText { file: logged_name(number), text, schemas };
         Ok(Self {
             bundle: Bundle(files.into_iter().enumerate().map(file).collect()),
             topics: topics.into_iter().map(|(name, made)| TopicName { name, made }).collect(),
             begun,
+            replayed,
         })
     }
 }
@@ -111,7 +139,7 @@ impl Bundle {
     /// The files as one text, without their names for people; equal for equal files.
     #[must_use]
     pub fn to_text(&self) -> String {
-        Configuration { bundle: self.clone(), topics: Vec::new(), begun: String::new() }.to_text()
+        Configuration { bundle: self.clone(), topics: Vec::new(), begun: String::new(), replayed: None }.to_text()
     }
 
     /// # Errors

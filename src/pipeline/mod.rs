@@ -32,7 +32,7 @@ use std::sync::Arc;
 use crate::core::plan::Plan;
 use crate::pipeline::audit::Copy;
 use crate::pipeline::cases::Case;
-pub use crate::pipeline::configuration::{Configuration, TopicName};
+pub use crate::pipeline::configuration::{Configuration, Replayed, TopicName};
 use crate::pipeline::effective::effective;
 pub use crate::pipeline::effective::{format_name, zone_name};
 use crate::pipeline::file::File;

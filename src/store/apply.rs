@@ -10,14 +10,18 @@ use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::sql::{
     ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
 };
-use crate::store::{Commit, DeliveryMend, GroupPosition, Progress, Settled, StoreError, StoredAlert, StoredRow};
+use crate::store::{
+    Commit, DeliveryMend, GroupPosition, Leftover, Progress, Settled, StoreError, StoredAlert, StoredRow,
+};
 
 const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, duplicate, filtered, invalid, late";
 
 /// All of a commit, in a transaction that has begun and that the caller commits.
 pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), StoreError> {
     fence(tx, commit.to.generation)?;
-    move_progress(tx, commit)?;
+    if !commit.beside {
+        move_progress(tx, commit)?;
+    }
     let rows: Vec<StoredRow> = commit.rows.iter().map(|row| StoredRow::of(plan, row)).collect();
     tx.delete(METRICS_OUT.name, "metric_id", &commit.removed)?;
     tx.put(&METRICS_OUT, &mut rows.iter().map(metric))?;
@@ -33,6 +37,20 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
         forget_view(tx, view_name(plan, *view))?;
     }
     mend(tx, &commit.mended)
+}
+
+/// Takes out what a pipeline has left, in a transaction that has begun and that the caller commits.
+pub fn forget(tx: &mut impl Write, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
+    fence(tx, mine)?;
+    let of_pipeline = [Param::text(&left.pipeline)];
+    for sql in [
+        "DELETE FROM trace WHERE metric_id IN (SELECT metric_id FROM metrics_out WHERE pipeline = $1)",
+        "DELETE FROM metrics_out WHERE pipeline = $1",
+        "DELETE FROM alerts WHERE pipeline = $1",
+    ] {
+        tx.execute(&Query::with(sql, of_pipeline.clone()))?;
+    }
+    left.views.iter().try_for_each(|view| forget_view(tx, view))
 }
 
 fn forget_view(tx: &mut impl Write, name: &str) -> Result<(), StoreError> {

@@ -62,6 +62,8 @@ pub struct Commit {
     pub mended: Mended,
     /// Views that are no more after these epochs: their entries and histories go.
     pub gone: Vec<usize>,
+    /// It is a new pipeline's past, and moves no progress: it may be committed again, and comes to the same.
+    pub beside: bool,
     /// What the places of windows, views, alerts and webhooks are places in; None: the plan that the store was opened with.
     pub plan: Option<Arc<Plan>>,
 }
@@ -83,6 +85,7 @@ impl Commit {
             events: Vec::new(),
             mended: Mended::default(),
             gone: Vec::new(),
+            beside: false,
             plan: None,
         }
     }
@@ -147,11 +150,24 @@ pub trait Store: Send {
     /// As `settle`.
     fn move_group(&mut self, mine: Generation, group: &GroupPosition) -> Result<(), StoreError>;
 
+    /// Takes out what a pipeline that never became the job's has left, in a transaction of its own.
+    ///
+    /// # Errors
+    /// As `settle`.
+    fn forget(&mut self, mine: Generation, left: &Leftover) -> Result<(), StoreError>;
+
     /// Forgets a consumer group; gives whether it was there.
     ///
     /// # Errors
     /// As `settle`.
     fn drop_group(&mut self, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError>;
+}
+
+/// What a backfill that came to nothing may have left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    pub pipeline: String,
+    pub views: Vec<String>,
 }
 
 /// How far a consumer group has come: all of the topic's events before the position are done.

@@ -19,7 +19,9 @@ use crate::core::plan::Plan;
 use crate::core::units::{Generation, Micros};
 use crate::store::sql::{Ask, Cell, Dialect, Kind, Param, Query, Row, TABLES, Table, Write};
 use crate::store::target::PostgresConfig;
-use crate::store::{Commit, DeliveryMend, GroupPosition, Progress, Settled, Store, StoreError, apply, schema};
+use crate::store::{
+    Commit, DeliveryMend, GroupPosition, Leftover, Progress, Settled, Store, StoreError, apply, schema,
+};
 
 /// The longest wait for a connection to be made, and for the network to show a sign of life.
 const NETWORK_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -138,6 +140,12 @@ impl Store for PostgresStore {
     fn move_group(&mut self, mine: Generation, group: &GroupPosition) -> Result<(), StoreError> {
         let mut tx = self.connection.begin()?;
         apply::move_group(&mut tx, mine, group)?;
+        tx.commit().map_err(commit_error)
+    }
+
+    fn forget(&mut self, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
+        let mut tx = self.connection.begin()?;
+        apply::forget(&mut tx, mine, left)?;
         tx.commit().map_err(commit_error)
     }
 

@@ -13,7 +13,9 @@ use uuid::Uuid;
 use crate::core::plan::Plan;
 use crate::core::units::Generation;
 use crate::store::sql::{Ask, Cell, Dialect, Param, Query, Row, Table, Write};
-use crate::store::{Commit, DeliveryMend, GroupPosition, Progress, Settled, Store, StoreError, apply, schema};
+use crate::store::{
+    Commit, DeliveryMend, GroupPosition, Leftover, Progress, Settled, Store, StoreError, apply, schema,
+};
 
 /// How long a statement waits for another process that holds the write lock, before the store counts as away.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -102,6 +104,12 @@ impl Store for SqliteStore {
     fn move_group(&mut self, mine: Generation, group: &GroupPosition) -> Result<(), StoreError> {
         let mut tx = begin(&mut self.connection)?;
         apply::move_group(&mut tx, mine, group)?;
+        tx.commit().map_err(error)
+    }
+
+    fn forget(&mut self, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
+        let mut tx = begin(&mut self.connection)?;
+        apply::forget(&mut tx, mine, left)?;
         tx.commit().map_err(error)
     }
 

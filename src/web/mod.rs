@@ -26,6 +26,7 @@ mod generator;
 mod page;
 mod letters;
 mod pipelines;
+mod replays;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -43,6 +44,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::bus::Source;
 use crate::clock::Clock;
 use crate::config::{Http, Limits};
+use crate::coordinator::backfill::Backfills;
 use crate::coordinator::change::Changes;
 use crate::coordinator::status::SharedStatus;
 use crate::core::plan::Plan;
@@ -64,6 +66,7 @@ pub struct App {
     pub bus: Arc<Source>,
     pub running: Running,
     pub changes: Changes,
+    pub backfills: Backfills,
     pub rehearsal: Rehearsal,
     pub status: Arc<SharedStatus>,
     pub target: Target,

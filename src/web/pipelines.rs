@@ -20,7 +20,7 @@ use crate::pipeline::running::InForce;
 use crate::pipeline::{Bundle, Configuration, Fault, FileText, Pipelines};
 use crate::web::params::Params;
 use crate::web::problem::Problem;
-use crate::web::{Rehearsal, Web};
+use crate::web::{Rehearsal, Web, replays, topic};
 
 /// A pipeline file and its schemas; the log keeps each change whole.
 const CHANGE_BYTES_MAX: usize = 4 << 20;
@@ -33,12 +33,12 @@ type Segment = Result<Path<String>, PathRejection>;
 /// What PUT and check are sent.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+pub struct Wish {
     /// The pipeline file's text.
-    file: String,
+    pub file: String,
     /// By the path that the file writes.
     #[serde(default)]
-    schemas: BTreeMap<String, String>,
+    pub schemas: BTreeMap<String, String>,
 }
 
 pub async fn list(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
@@ -46,7 +46,7 @@ pub async fn list(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let now = web.app.running.get();
     let files = &now.configuration.bundle.0;
     let all: Vec<Value> = files.iter().filter_map(|file| shown(&now, file)).map(|(_, shown)| shown).collect();
-    Ok(json(StatusCode::OK, &json!({ "pipelines": all })))
+    Ok(json_of(StatusCode::OK, &json!({ "pipelines": all, "replay": replays::shown(&web, None) })))
 }
 
 /// The file, as YAML where the request asks for that.
@@ -54,7 +54,11 @@ pub async fn one(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap
     Params::none(&uri)?;
     let now = web.app.running.get();
     let name = segment(path)?;
-    let (file, mut shown) = find(&now, &name).ok_or_else(|| unknown(&now.pipelines.plan, &name))?;
+    let replay = replays::shown(&web, Some(&name));
+    let Some((file, mut shown)) = find(&now, &name) else {
+        let replay = replay.ok_or_else(|| unknown(&now.pipelines.plan, &name))?;
+        return Ok(json_of(StatusCode::OK, &json!({"name": name, "replay": replay})));
+    };
     let version = tag(file);
     let mut answer = if wants_yaml(&headers) {
         let kind = HeaderValue::from_static("application/yaml");
@@ -64,18 +68,25 @@ pub async fn one(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap
             let schemas: BTreeMap<&str, &str> =
                 file.schemas.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
             object.insert("schemas".to_owned(), json!(schemas));
+            object.extend(replay.map(|replay| ("replay".to_owned(), replay)));
         }
-        json(StatusCode::OK, &shown)
+        json_of(StatusCode::OK, &shown)
     };
     answer.headers_mut().insert(ETAG, version);
     Ok(answer)
 }
 
 pub async fn put(State(web): Shared, path: Segment, request: Request) -> Result<Response, Problem> {
-    Params::none(request.uri())?;
+    let params = Params::of(request.uri(), &["from"])?;
+    let from = params.get("from").map(topic::start).transpose()?;
     let name = segment(path)?;
     let condition = request.headers().get(IF_MATCH).cloned();
     let wish = wish(&web, request).await?;
+    if let Some(from) = from {
+        open(&web)?;
+        let begun = tokio::spawn(replays::begin(web, name, from, wish));
+        return begun.await.map_err(|_| failed())?;
+    }
     let asked = name.clone();
     make(web, name, condition, move |now| change::put(now, &asked, &wish.file, |path| wish.schemas.get(path).cloned()))
         .await
@@ -84,6 +95,9 @@ pub async fn put(State(web): Shared, path: Segment, request: Request) -> Result<
 pub async fn delete(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let name = segment(path)?;
+    if let Some(given_up) = replays::give_up(&web, &name) {
+        return given_up;
+    }
     let condition = headers.get(IF_MATCH).cloned();
     let asked = name.clone();
     make(web, name, condition, move |now| change::delete(now, &asked)).await
@@ -117,7 +131,7 @@ pub async fn check(State(web): Shared, request: Request) -> Result<Response, Pro
             json!({"ok": false, "faults": faults, "conflicts": conflicts, "changes": []})
         }
     };
-    Ok(json(StatusCode::OK, &answer))
+    Ok(json_of(StatusCode::OK, &answer))
 }
 
 /// What fails of the file's own tests, and those that are passed over: events in files lie with whoever wrote the pipeline, and not here.
@@ -142,11 +156,10 @@ async fn make(
     condition: Option<HeaderValue>,
     propose: impl FnOnce(&Configuration) -> Result<Proposed, Refused> + Send + 'static,
 ) -> Result<Response, Problem> {
-    if let Some(refusal) = web.app.ingest.closed() {
-        return Err(refusal.into());
-    }
+    open(&web)?;
     let done = tokio::spawn(async move {
         let one_at_a_time = Arc::clone(&web.changing).lock_owned().await;
+        replays::none_under_way(&web)?;
         let now = web.app.running.get();
         if let Some(wanted) = condition {
             let there = find(&now, &name).map(|(file, _)| tag(file));
@@ -163,16 +176,9 @@ async fn make(
         if configuration.bundle == now.configuration.bundle {
             return Ok(answer(StatusCode::OK, &name, &now, None, &changes));
         }
-        let bundle = configuration.to_text();
-        if bundle.len() > CONFIGURATION_BYTES_MAX {
-            let detail = format!(
-                "all pipelines of the job together would be {} bytes: at most {CONFIGURATION_BYTES_MAX} are allowed",
-                bundle.len()
-            );
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-        }
+        let bundle = logged_text(&configuration)?;
         let next = Arc::new(InForce::new(configuration, pipelines));
-        let change = Change { bundle: bundle.into(), plan: Arc::clone(&next.pipelines.plan) };
+        let change = Change { bundle: bundle.into(), plan: Arc::clone(&next.pipelines.plan), backfill: None };
         let Ok(epoch) = web.app.changes.ask(change).await else {
             return Err(Problem::unavailable(
                 "the job is stopping: whether the change was made is seen when it is back (GET /pipelines)",
@@ -188,20 +194,39 @@ async fn make(
     done.await.map_err(|_| failed())?
 }
 
+/// # Errors
+/// 503 while the job takes no changes.
+fn open(web: &Web) -> Result<(), Problem> {
+    web.app.ingest.closed().map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+/// What the log has of it.
+pub fn logged_text(configuration: &Configuration) -> Result<String, Problem> {
+    let bundle = configuration.to_text();
+    if bundle.len() > CONFIGURATION_BYTES_MAX {
+        let detail = format!(
+            "all pipelines of the job together would be {} bytes: at most {CONFIGURATION_BYTES_MAX} are allowed",
+            bundle.len()
+        );
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    Ok(bundle)
+}
+
 fn answer(status: StatusCode, name: &str, now: &InForce, after: Option<Epoch>, changes: &[String]) -> Response {
     let found = find(now, name);
     let version = found.as_ref().map(|(file, _)| tag(file));
     let epoch = after.map(|epoch| epoch.next().0);
     let version_text = version.as_ref().and_then(|version| version.to_str().ok()).map(|text| text.trim_matches('"'));
     let body = json!({"pipeline": name, "version": version_text, "epoch": epoch, "changes": changes});
-    let mut answer = json(status, &body);
+    let mut answer = json_of(status, &body);
     if let Some(version) = version {
         answer.headers_mut().insert(ETAG, version);
     }
     answer
 }
 
-fn refusal(refused: &Refused) -> Problem {
+pub fn refusal(refused: &Refused) -> Problem {
     match refused {
         Refused::Faults(_) => {
             let faults: Vec<Value> = refused.faults().iter().map(fault).collect();
@@ -288,7 +313,7 @@ async fn wish(web: &Web, request: Request) -> Result<Wish, Problem> {
 }
 
 /// Planning takes a while; threads that drive asynchronous tasks are not for that.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|_| failed())
 }
 
@@ -305,7 +330,7 @@ fn wants_yaml(headers: &HeaderMap) -> bool {
     accept.split([',', ';']).any(|kind| kind.trim().ends_with("yaml"))
 }
 
-fn json(status: StatusCode, value: &Value) -> Response {
+pub fn json_of(status: StatusCode, value: &Value) -> Response {
     let kind = HeaderValue::from_static("application/json");
     (status, [(CONTENT_TYPE, kind)], value.to_string()).into_response()
 }

@@ -69,6 +69,14 @@ pub struct Epoch<'a> {
     pub lateness: &'a [Micros],
     /// In batch there is no lineage, nothing is emitted, and no pattern is looked for.
     pub live: bool,
+    /// The only pipeline that is asked, if not all are: what the others would say of an event counts for nothing.
+    pub only: Option<usize>,
+}
+
+impl Epoch<'_> {
+    fn asks(&self, pipeline: usize) -> bool {
+        self.only.is_none_or(|only| only == pipeline)
+    }
 }
 
 /// What the pipelines together say of the rows; one entry a row.
@@ -93,7 +101,12 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
     let (mut history, mut emitted) = (Vec::new(), Vec::new());
     let (mut late_by_window, mut expression_errors) = (Vec::new(), Vec::new());
     let mut verdicts = Verdicts::new(epoch, &rows);
-    for (pipeline, &lateness) in plan.pipelines.iter().zip(epoch.lateness) {
+    for (at, (pipeline, &lateness)) in plan.pipelines.iter().zip(epoch.lateness).enumerate() {
+        if !epoch.asks(at) {
+            late_by_window.extend(pipeline.windows.clone().map(|_| 0));
+            expression_errors.push(0);
+            continue;
+        }
         let audit = if epoch.live { pipeline.audit } else { Audit::None };
         let mut share = share(plan, pipeline, &mut rows, Asked { lateness, audit, live: epoch.live });
         contributions.append(&mut share.contributions);
@@ -139,8 +152,8 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
 
 impl Verdicts {
     fn new(epoch: &Epoch, rows: &EpochRows) -> Self {
-        let audited: Vec<&PipelinePlan> =
-            epoch.plan.pipelines.iter().filter(|p| epoch.live && p.audit == Audit::Full).collect();
+        let asked = epoch.plan.pipelines.iter().enumerate().filter(|(at, _)| epoch.live && epoch.asks(*at));
+        let audited: Vec<&PipelinePlan> = asked.map(|(_, p)| p).filter(|p| p.audit == Audit::Full).collect();
         let kept = |topic: &TopicId| audited.iter().any(|p| epoch.plan.keeps(p, *topic));
         // An event that the job made and that no pipeline reads is there for others.
         let unread: Vec<bool> = rows.topic.iter().map(|topic| epoch.plan.unread(*topic).is_some()).collect();

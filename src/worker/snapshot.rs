@@ -5,6 +5,8 @@
 //! first epoch (u64) and W (i64); the number of topics (u32) and for each a byte (1: seen), largest time
 //! (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
 
+use std::sync::Arc;
+
 use crate::core::aggregate::Contribution;
 use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::EventId;
@@ -94,24 +96,49 @@ pub struct Owned<'a> {
 
 /// The checkpoint of a worker after `epoch`, cut into messages; the last one says so.
 pub fn parts(epoch: Epoch, which: Ids, watermarks: &Watermarks, owned: &Owned, seen: &mut Seen) -> Vec<Message> {
-    let Owned { panes, views, alerts, joins } = *owned;
-    let common = common(epoch, watermarks, panes);
+    let common = common(epoch, watermarks, owned.panes);
     let fresh = seen.seal();
     let ids = match which {
         Ids::Fresh => id_sections(fresh.into_iter()),
         Ids::All => id_sections(seen.iter()),
     };
-    let views = keyed_sections(Kind::Views, views.iter(), Keyed::owner_bytes, Keyed::encode);
-    let joins = keyed_sections(Kind::Joins, joins.iter(), Half::owner_bytes, Half::encode);
-    let panes = sections_of(Kind::Panes, |entry| panes.save(entry));
-    let alerts = sections_of(Kind::Alerts, |entry| alerts.save(entry));
-    let all = [panes, views, alerts, joins, ids];
-    in_parts(all.into_iter().flatten(), |sections, last| Message::CheckpointPart {
+    in_parts(owned_sections(owned).chain(ids), |sections, last| Message::CheckpointPart {
         epoch: epoch.0,
         common: common.clone(),
         sections,
         last,
     })
+}
+
+fn owned_sections(owned: &Owned) -> impl Iterator<Item = Section> {
+    let Owned { panes, views, alerts, joins } = *owned;
+    let views = keyed_sections(Kind::Views, views.iter(), Keyed::owner_bytes, Keyed::encode);
+    let joins = keyed_sections(Kind::Joins, joins.iter(), Half::owner_bytes, Half::encode);
+    let panes = sections_of(Kind::Panes, |entry| panes.save(entry));
+    let alerts = sections_of(Kind::Alerts, |entry| alerts.save(entry));
+    [panes, views, alerts, joins].into_iter().flatten()
+}
+
+/// What a worker has made of the log's past, but for the ids.
+#[derive(Clone, Debug)]
+pub struct Past {
+    common: Vec<u8>,
+    sections: Vec<Section>,
+}
+
+impl Past {
+    #[must_use]
+    pub fn of(epoch: Epoch, watermarks: &Watermarks, owned: &Owned) -> Self {
+        Self { common: common(epoch, watermarks, owned.panes), sections: owned_sections(owned).collect() }
+    }
+}
+
+/// Takes up of a past what all workers share of this pipeline.
+pub fn adopt_common(bytes: &[u8], pipeline: usize, plan: &Arc<Plan>, watermarks: &mut Watermarks, panes: &mut Panes) {
+    let (mut then, mut of_panes) = (Watermarks::new(plan), Panes::new(Arc::clone(plan)));
+    restore_common(bytes, &mut then, &mut of_panes);
+    watermarks.adopt(pipeline, &then);
+    panes.adopt_common(pipeline, &of_panes);
 }
 
 /// What goes on in the next plan, by its owner there, cut into messages; the last one for each says so.
@@ -126,14 +153,26 @@ pub fn moved(epoch: Epoch, owned: &Owned, carry: &Carry, to: &Plan, owners: Owne
         sections_of(Kind::Alerts, |entry| alerts.save_as(to, |at| place(&carry.alerts, at), entry)),
         keyed_sections(Kind::Joins, joins, Half::owner_bytes, Half::encode),
     ];
+    let by_owner = by_owner(all.into_iter().flatten(), owners).into_iter();
+    let moved = |sections, last| Message::Moved { epoch: epoch.0, sections, last };
+    by_owner.map(|sections| in_parts(sections.into_iter(), moved)).collect()
+}
+
+/// What a worker has made of the log's past for this pipeline, by owner, cut into messages; the last one for each says so.
+#[must_use]
+pub fn adopted(pipeline: usize, past: &Past, owners: Owners) -> Vec<Vec<Message>> {
+    let Past { common, sections } = past;
+    let message = |sections, last| Message::Adopt { pipeline: pipeline as u16, common: common.clone(), sections, last };
+    let by_owner = by_owner(sections.iter().cloned(), owners).into_iter();
+    by_owner.map(|sections| in_parts(sections.into_iter(), message)).collect()
+}
+
+fn by_owner(sections: impl Iterator<Item = Section>, owners: Owners) -> Vec<Vec<Section>> {
     let mut by_owner: Vec<Vec<Section>> = (0..owners.workers()).map(|_| Vec::new()).collect();
-    for section in all.into_iter().flatten() {
+    for section in sections {
         by_owner[owners.owner(KeyGroup(section.key_group))].push(section);
     }
-    let messages = by_owner.into_iter().map(|sections| {
-        in_parts(sections.into_iter(), |sections, last| Message::Moved { epoch: epoch.0, sections, last })
-    });
-    messages.collect()
+    by_owner
 }
 
 fn in_parts(sections: impl Iterator<Item = Section>, message: impl Fn(Vec<Section>, bool) -> Message) -> Vec<Message> {

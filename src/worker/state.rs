@@ -33,7 +33,7 @@ use crate::wire::{
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
 use crate::worker::rows::{DecodedSlab, EpochRows};
-use crate::worker::snapshot;
+use crate::worker::snapshot::{self, Owned, Past};
 
 /// Where a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct State {
     owners: Owners,
     batch: bool,
     id_key: u64,
+    /// The only pipeline that is worked on, if not all are.
+    only: Option<usize>,
     plan: Arc<Plan>,
     /// What holds after an epoch, from its announcement until that epoch is finished.
     next: Option<(Epoch, Arc<Plan>, Carry)>,
@@ -115,6 +117,7 @@ impl State {
             owners: Owners::new(open.workers as usize),
             batch: open.batch,
             id_key: open.id_key,
+            only: None,
             next: None,
             moving: 0,
             early: BTreeMap::new(),
@@ -138,6 +141,22 @@ impl State {
             out: Vec::new(),
             plan,
         }
+    }
+
+    /// One that works on this pipeline alone, and knows nothing of the epochs up to this one. Of the others it follows the watermarks.
+    #[must_use]
+    pub fn alone(self, pipeline: usize, after: Epoch) -> Self {
+        Self { only: Some(pipeline), decided: after, finished: after, ..self }
+    }
+
+    /// What it has made of the epochs so far.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        Past::of(self.finished, &self.watermarks, &self.owned())
+    }
+
+    fn owned(&self) -> Owned<'_> {
+        Owned { panes: &self.panes, views: &self.views, alerts: &self.alerts, joins: &self.joins }
     }
 
     /// Takes one message; gives what is to be sent for it, in order.
@@ -246,6 +265,9 @@ impl State {
             Message::Moved { epoch, sections, last } if self.moving > 0 && epoch == self.finished.0 => {
                 self.settle_in(&sections, last);
             }
+            Message::Adopt { pipeline, common, sections, last } => {
+                self.adopt(usize::from(pipeline), &common, &sections, last);
+            }
             Message::Moved { epoch, sections, last } => {
                 self.early.entry(Epoch(epoch)).or_default().push((sections, last));
             }
@@ -312,9 +334,7 @@ impl State {
     /// The epoch before which a change was announced is finished: from now on the next plan holds. What goes on goes to its owners by that plan.
     fn move_on(&mut self, epoch: Epoch) {
         let Some((_, plan, carry)) = self.next.take_if(|(of, ..)| *of == epoch) else { return };
-        let owned =
-            snapshot::Owned { panes: &self.panes, views: &self.views, alerts: &self.alerts, joins: &self.joins };
-        let moved = snapshot::moved(epoch, &owned, &carry, &plan, self.owners);
+        let moved = snapshot::moved(epoch, &self.owned(), &carry, &plan, self.owners);
         let last_emits = Carry::moved(&carry.windows, &self.panes.last_emits(), plan.windows.len(), Millis(0));
 
         self.decoder = Decoder::new(Arc::clone(&plan), self.id_key);
@@ -347,9 +367,28 @@ impl State {
         }
         self.moving -= usize::from(last);
         if self.moving == 0 {
-            let configured = Message::Configured { epoch: self.finished.0, facts: self.facts() };
-            self.out.push((To::Coordinator, configured));
+            self.tell_configured();
         }
+    }
+
+    /// Takes up the state of a pipeline that is new with the plan that holds now.
+    fn adopt(&mut self, pipeline: usize, common: &[u8], sections: &[Section], last: bool) {
+        assert!(
+            self.moving == 0 && self.next.is_none(),
+            "a pipeline is adopted where its plan holds, between two epochs"
+        );
+        snapshot::adopt_common(common, pipeline, &self.plan, &mut self.watermarks, &mut self.panes);
+        for section in sections {
+            self.restore_section(section);
+        }
+        if last {
+            self.tell_configured();
+        }
+    }
+
+    fn tell_configured(&mut self) {
+        let configured = Message::Configured { epoch: self.finished.0, facts: self.facts() };
+        self.out.push((To::Coordinator, configured));
     }
 
     /// The coordinator has ended an epoch: all its slabs for this worker are here. Its ids go to their owners.
@@ -429,6 +468,7 @@ impl State {
                 slabs: &sent.slabs,
                 lateness: &lateness,
                 live: !self.batch,
+                only: self.only,
             };
             let settled = fates::settle(&epoch, sent.rows, &duplicate);
             let panes = snapshot::pack_panes(&self.plan, &settled.contributions, self.owners);
@@ -499,8 +539,7 @@ impl State {
         let joined = self.joins.finish(halves, |pipeline| self.watermarks.of(pipeline).closing);
         self.report(epoch, changes, views, alerts, joined);
         if let Some(which) = checkpoint {
-            let owned =
-                snapshot::Owned { panes: &self.panes, views: &self.views, alerts: &self.alerts, joins: &self.joins };
+            let owned = Owned { panes: &self.panes, views: &self.views, alerts: &self.alerts, joins: &self.joins };
             let parts = snapshot::parts(epoch, which, &self.watermarks, &owned, &mut self.seen);
             self.out.extend(parts.into_iter().map(|part| (To::Coordinator, part)));
         }

@@ -56,7 +56,8 @@ fn names(client: &Client) -> Vec<String> {
 fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
     let (mut entries, recovered) = log(setup);
     let shape = |version: usize, text: &str| {
-        let plan = Configuration::from_text(text).unwrap().pipelines().unwrap().plan;
+        let configuration = Configuration::from_text(text).unwrap();
+        let plan = configuration.pipelines().unwrap().plan;
         let pipeline = |name: &str| plan.pipelines.iter().any(|of| of.name == name);
         let of = |at: usize| pipeline(&whole.plan.pipelines[at].name);
         let plan = &whole.plan;
@@ -68,6 +69,9 @@ fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
             alerts: plan.alerts.iter().map(|alert| of(alert.pipeline)).collect(),
             emits: plan.emits.iter().map(|emit| of(emit.pipeline)).collect(),
             webhooks: Vec::new(),
+            past: configuration
+                .replayed
+                .map(|of| (whole.plan.pipelines.iter().position(|p| p.name == of.pipeline).unwrap(), of.after.0)),
         }
     };
     let changes: BTreeMap<Epoch, Rc<Shape>> =

@@ -11,6 +11,7 @@ use std::time::Duration;
 use caudal::bus::Source;
 use caudal::clock::{Clock, SystemClock};
 use caudal::config::{Http, Limits, Tokens};
+use caudal::coordinator::backfill::Backfills;
 use caudal::coordinator::change::Changes;
 use caudal::coordinator::status::{Phase, SharedStatus};
 use caudal::core::columns::{GroupValue, Reason};
@@ -140,6 +141,7 @@ impl Server {
             bus,
             running,
             changes: Changes::default(),
+            backfills: Backfills::default(),
             rehearsal: |_, _| Vec::new(),
             status: Arc::clone(&status),
             target: target.clone(),

@@ -12,8 +12,8 @@ use caudal::core::units::{Generation, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
     AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, EventQuery, GroupPosition,
-    OpenQuery, Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry,
-    StoredLetter, StoredRow, ViewQuery, WindowQuery,
+    Leftover, OpenQuery, Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery,
+    StoredEntry, StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -116,6 +116,9 @@ impl Tables {
 
     fn check(&self, commit: &Commit) -> Result<(), StoreError> {
         self.check_generation(commit.to.generation)?;
+        if commit.beside {
+            return Ok(());
+        }
         let log = self.progress.map_or(commit.to.log, |p| p.log);
         if self.progress.map(|p| p.epoch) != commit.after || log != commit.to.log {
             return Err(StoreError::Mismatch(format!("progress is {:?}, the commit {:?}", self.progress, commit.to)));
@@ -125,7 +128,9 @@ impl Tables {
 
     fn apply(&mut self, commit: &Commit) {
         self.generation = commit.to.generation;
-        self.progress = Some(commit.to);
+        if !commit.beside {
+            self.progress = Some(commit.to);
+        }
         for id in &commit.removed {
             self.rows.remove(id);
         }
@@ -140,7 +145,10 @@ impl Tables {
             self.history.entry((change.offset, change.view)).or_insert_with(|| change.clone());
         }
         for event in &commit.events {
-            self.events.entry(event.offset).or_insert_with(|| event.clone());
+            let known = self.events.entry(event.offset).or_insert_with(|| event.clone());
+            known.metrics.extend(&event.metrics);
+            known.metrics.sort_unstable();
+            known.metrics.dedup();
         }
         self.views.retain(|(view, _), _| !commit.gone.contains(view));
         self.history.retain(|(_, view), _| !commit.gone.contains(view));
@@ -244,6 +252,23 @@ impl Store for MemoryStore {
         shared.tables.check_generation(mine)?;
         shared.tables.generation = mine;
         shared.tables.groups.insert((group.topic.clone(), group.group.clone()), group.position);
+        Ok(())
+    }
+
+    fn forget(&mut self, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
+        let mut shared = self.lock();
+        shared.arrive()?;
+        shared.tables.check_generation(mine)?;
+        let Tables { rows, events, alerts, views, history, generation, .. } = &mut shared.tables;
+        *generation = mine;
+        let of_it = |pipeline: usize| self.plan.pipeline_name(pipeline) == left.pipeline;
+        let is_view = |view: usize| left.views.contains(&self.plan.views[view].name);
+        let gone: Vec<Uuid> =
+            rows.extract_if(.., |_, row| of_it(self.plan.windows[row.window].pipeline)).map(|(id, _)| id).collect();
+        events.values_mut().for_each(|event| event.metrics.retain(|id| !gone.contains(id)));
+        alerts.retain(|_, row| !of_it(self.plan.alerts[row.alert].pipeline));
+        views.retain(|(view, _), _| !is_view(*view));
+        history.retain(|(_, view), _| !is_view(*view));
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::coordinator::change::Change;
-use crate::core::units::Epoch;
+use crate::core::epoch::Backfill;
+use crate::core::units::{Epoch, Offset};
 
 /// A change belongs to the epoch with whose cut it is logged, and holds after it. While that epoch is in flight no other begins: an epoch is of one plan.
 #[derive(Clone, Debug)]
@@ -11,8 +12,28 @@ pub(super) struct Changing {
     asked: Option<Change>,
     /// Of cuts that are still to be followed.
     logged: VecDeque<(Epoch, Change)>,
-    /// With how many workers do not work by it yet.
-    under_way: Option<(Epoch, Change, usize)>,
+    under_way: Option<UnderWay>,
+}
+
+/// The epoch's end is told to the workers.
+#[derive(Clone, Debug)]
+struct UnderWay {
+    epoch: Epoch,
+    change: Change,
+    stage: Stage,
+    /// Workers that have not answered in this stage.
+    missing: usize,
+}
+
+/// Without a backfill the first is all there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The workers come to work by the plan.
+    Configuring,
+    /// The new pipeline's state is still to come.
+    Waiting,
+    /// The workers take it up.
+    Adopting,
 }
 
 impl Changing {
@@ -49,23 +70,53 @@ impl Changing {
 
     /// The epoch's end is told to so many workers.
     pub(super) fn begin(&mut self, epoch: Epoch, change: Change, workers: usize) {
-        self.under_way = Some((epoch, change, workers));
+        self.under_way = Some(UnderWay { epoch, change, stage: Stage::Configuring, missing: workers });
     }
 
     /// An epoch has come to its results: what holds after it.
     pub(super) fn finish(&self, epoch: Epoch) -> Option<&Change> {
-        self.under_way.as_ref().filter(|(of, ..)| *of == epoch).map(|(_, change, _)| change)
+        self.under_way.as_ref().filter(|it| it.epoch == epoch).map(|it| &it.change)
+    }
+
+    /// The change whose new pipeline's state, as it is after the epoch, is still to come.
+    pub(super) fn backfill(&self) -> Option<(Epoch, &Change, Backfill)> {
+        let it = self.under_way.as_ref().filter(|it| it.stage != Stage::Adopting)?;
+        it.change.backfill.map(|backfill| (it.epoch, &it.change, backfill))
+    }
+
+    /// The first offset of the pasts that are still to be made.
+    pub(super) fn pasts_begin(&self) -> Option<Offset> {
+        let under_way = self.under_way.as_ref().filter(|it| it.stage != Stage::Adopting).map(|it| &it.change);
+        let changes = self.logged.iter().map(|(_, change)| change).chain(&self.asked).chain(under_way);
+        changes.filter_map(|change| change.backfill).map(|backfill| backfill.from).min()
+    }
+
+    /// Whether the workers can take it up.
+    pub(super) fn takes_backfill(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|it| it.stage == Stage::Waiting)
+    }
+
+    /// So many workers are sent it.
+    pub(super) fn adopt(&mut self, workers: usize) {
+        let Some(it) = self.under_way.as_mut().filter(|it| it.stage == Stage::Waiting) else {
+            panic!("no change waits for a pipeline's state")
+        };
+        (it.stage, it.missing) = (Stage::Adopting, workers);
     }
 
     /// A worker works by it; true if it was the last one.
     pub(super) fn configured(&mut self, epoch: Epoch) -> bool {
-        let Some((of, _, missing)) = &mut self.under_way else { panic!("no change is under way") };
-        assert_eq!(*of, epoch, "a worker is configured for the change that is under way");
-        *missing -= 1;
-        let all = *missing == 0;
-        if all {
-            self.under_way = None;
+        let Some(it) = &mut self.under_way else { panic!("no change is under way") };
+        assert_eq!(it.epoch, epoch, "a worker is configured for the change that is under way");
+        it.missing -= 1;
+        if it.missing > 0 {
+            return false;
         }
-        all
+        if it.stage == Stage::Configuring && it.change.backfill.is_some() {
+            it.stage = Stage::Waiting;
+            return false;
+        }
+        self.under_way = None;
+        true
     }
 }

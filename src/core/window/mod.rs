@@ -308,6 +308,15 @@ impl Panes {
         self.windows.iter_mut().for_each(|panes| panes.closed_to = Micros::MIN);
     }
 
+    /// Takes over from others of the same plan when a pipeline's windows last showed their open rows, and up to where their panes are closed.
+    pub fn adopt_common(&mut self, pipeline: usize, of: &Self) {
+        for ((mine, window), theirs) in self.windows.iter_mut().zip(&self.plan.windows).zip(&of.windows) {
+            if window.pipeline == pipeline {
+                (mine.last_emit, mine.closed_to) = (theirs.last_emit, theirs.closed_to);
+            }
+        }
+    }
+
     /// Out of a checkpoint: when each window last showed its open rows, and by pipeline up to where panes are closed.
     pub fn restore_common(&mut self, last_emits: &[Millis], closed_to: impl Fn(usize) -> Micros) {
         assert_eq!(last_emits.len(), self.windows.len(), "a checkpoint of another plan");

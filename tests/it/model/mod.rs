@@ -92,6 +92,8 @@ pub struct Outcome {
     pub counted: BTreeMap<u64, Counted>,
     /// Offsets of the counted events that the audit keeps.
     pub audited: BTreeSet<u64>,
+    /// Events that pasts of audited pipelines count, and the rows of theirs that they went into.
+    pub past: BTreeMap<u64, Counted>,
     /// By epoch, from 1.
     pub epochs: Vec<Counts>,
     /// By pipeline: values that expressions could not give.
@@ -142,8 +144,9 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
 pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) -> Outcome {
     let mut model = Model::new(plan, schemas, false, first.clone());
     let mut next = None;
-    let mut waiting: Vec<(u64, u64, Option<usize>, Vec<u8>)> = Vec::new();
+    let mut waiting: Vec<Event> = Vec::new();
     let (mut retries, mut discards): (Vec<Retry>, Vec<Discards>) = (Vec::new(), Vec::new());
+    let mut epochs: Vec<(Vec<Event>, Cut)> = Vec::new();
     for entry in log {
         match entry {
             Entry::Slab(slab) => {
@@ -160,8 +163,12 @@ pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) ->
                 let rest = waiting.iter().position(|w| w.0 >= cut.end.0).unwrap_or(waiting.len());
                 let events: Vec<_> = waiting.drain(..rest).collect();
                 model.epoch(&events, cut, next.as_deref());
+                epochs.push((events, *cut));
                 if let Some(next) = next.take() {
                     model.change(&next, cut.epoch.0);
+                    if let Some((pipeline, after)) = next.past {
+                        model.adopt(pipeline, past(plan, schemas, &next, pipeline, after, &epochs));
+                    }
                 }
                 let outcome = &mut model.outcome;
                 for retry in retries.extract_if(.., |retry| retry.event < cut.end) {
@@ -174,6 +181,25 @@ pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) ->
         }
     }
     model.finish()
+}
+
+/// The job as it would be if it had begun with this shape after that epoch, and with no other pipeline doing anything.
+fn past<'a>(
+    plan: &'a Plan,
+    schemas: &'a [String],
+    shape: &Shape,
+    pipeline: usize,
+    after: u64,
+    epochs: &[(Vec<Event>, Cut)],
+) -> Model<'a> {
+    let mut model = Model::new(plan, schemas, false, shape.clone());
+    model.only = Some(pipeline);
+    model.all_watermarks.iter_mut().for_each(|all| all.resize(after as usize, None));
+    model.outcome.epochs.resize(after as usize, Counts::default());
+    for (events, cut) in &epochs[after as usize..] {
+        model.epoch(events, cut, None);
+    }
+    model
 }
 
 /// What a batch makes of lines: (offset, line), blank ones left out.
@@ -239,6 +265,9 @@ fn field(column: &ColumnPlan, value: Option<&Json>) -> Field {
     }
 }
 
+/// A line of the log: its offset, when it was taken in, its topic if that is said, itself.
+type Event = (u64, u64, Option<usize>, Vec<u8>);
+
 /// W(e−1) and W(e−2) while epoch e is worked on; None is minus infinity.
 #[derive(Clone, Copy, Default)]
 struct Watermark {
@@ -251,6 +280,8 @@ struct Model<'a> {
     schemas: &'a [String],
     /// What there is now.
     shape: Shape,
+    /// Of its pipelines the only one that does anything.
+    only: Option<usize>,
     /// Rows of windows that were gone, and that no row of a later window of the name has replaced or removed.
     past_rows: BTreeMap<Key, Row>,
     rules: Rules<'a>,
@@ -287,6 +318,7 @@ impl<'a> Model<'a> {
             schemas,
             rules: Rules::new(plan, schemas, batch, &shape),
             shape,
+            only: None,
             past_rows: BTreeMap::new(),
             batch,
             ids: plan.topics.iter().map(|_| HashMap::new()).collect(),
@@ -307,7 +339,7 @@ impl<'a> Model<'a> {
     }
 
     /// `next`: what there is after it, if that changes.
-    fn epoch(&mut self, events: &[(u64, u64, Option<usize>, Vec<u8>)], cut: &Cut, next: Option<&Shape>) {
+    fn epoch(&mut self, events: &[Event], cut: &Cut, next: Option<&Shape>) {
         self.forget_ids();
         let mut counts = Counts::default();
         let mut newest: Vec<Option<i128>> = vec![None; self.plan.topics.len()];
@@ -447,7 +479,9 @@ impl<'a> Model<'a> {
         let mut late_somewhere = false;
         let mut keys = Vec::new();
         let shape = self.shape.clone();
-        for (number, pipeline) in shape.readers(plan, valid.topic) {
+        let only = self.only;
+        let does = |number: usize| only.is_none_or(|only| only == number);
+        for (number, pipeline) in shape.readers(plan, valid.topic).filter(|(number, _)| does(*number)) {
             let (row, errors) = event::row(plan, pipeline, valid);
             self.outcome.expression_errors[number] += errors;
             let Some(row) = row else { continue };
@@ -546,8 +580,37 @@ impl<'a> Model<'a> {
         let full = |pipeline: &caudal::core::plan::PipelinePlan| pipeline.audit == Audit::Full;
         let mut readers = self.shape.readers(self.plan, topic).peekable();
         match (readers.peek(), self.plan.topics[topic].emitted) {
-            (None, Some(by)) => full(&self.plan.pipelines[by.pipeline]),
-            _ => readers.any(|(_, pipeline)| full(pipeline)),
+            (None, Some(by)) => self.does(by.pipeline) && full(&self.plan.pipelines[by.pipeline]),
+            _ => readers.any(|(number, pipeline)| self.does(number) && full(pipeline)),
+        }
+    }
+
+    fn does(&self, pipeline: usize) -> bool {
+        self.only.is_none_or(|only| only == pipeline)
+    }
+
+    /// A pipeline that has just come goes on as if it had been there in its past.
+    fn adopt(&mut self, pipeline: usize, mut past: Model<'a>) {
+        let plan = &self.plan.pipelines[pipeline];
+        for at in plan.windows.clone() {
+            std::mem::swap(&mut self.windows[at], &mut past.windows[at]);
+        }
+        for at in plan.alerts.clone() {
+            std::mem::swap(&mut self.alerts[at], &mut past.alerts[at]);
+        }
+        for at in plan.emits.clone() {
+            self.halves[at] = std::mem::take(&mut past.halves[at]);
+        }
+        self.watermarks[pipeline] = past.watermarks[pipeline];
+        self.all_watermarks[pipeline] = std::mem::take(&mut past.all_watermarks[pipeline]);
+        let Outcome { views, history, alerts, counted, audited, .. } = past.outcome;
+        self.outcome.views.extend(views);
+        self.outcome.history.extend(history);
+        self.outcome.alerts.extend(alerts);
+        self.outcome.happened.note("events of pasts counted", counted.len() as u64);
+        for (offset, (topic, id, time, keys)) in counted.into_iter().filter(|(offset, _)| audited.contains(offset)) {
+            let known = self.outcome.past.entry(offset).or_insert((topic, id, time, Vec::new()));
+            known.3.extend(keys);
         }
     }
 

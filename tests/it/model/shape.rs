@@ -13,6 +13,8 @@ pub struct Shape {
     pub alerts: Vec<bool>,
     pub emits: Vec<bool>,
     pub webhooks: Vec<bool>,
+    /// A pipeline that is new in it and begins with the log's past: its place, and the last epoch that it knows nothing of.
+    pub past: Option<(usize, u64)>,
 }
 
 impl Shape {
@@ -26,6 +28,7 @@ impl Shape {
             alerts: vec![true; plan.alerts.len()],
             emits: vec![true; plan.emits.len()],
             webhooks: vec![true; plan.webhooks.len()],
+            past: None,
         }
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use caudal::coordinator::change::Change;
+use caudal::core::epoch::Backfill;
 use caudal::core::plan::{EmittedBy, Plan, Rule, TopicPlan};
-use caudal::core::units::{Epoch, Micros};
+use caudal::core::units::{Epoch, Micros, Offset};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -20,12 +21,30 @@ pub fn version(text: &str) -> usize {
     text.strip_prefix("version ").unwrap().parse().unwrap()
 }
 
-pub fn plan(versions: &[(Shape, Arc<Plan>)], text: &str) -> Arc<Plan> {
-    versions[version(text)].1.clone()
+/// What was asked for, one after the other.
+#[derive(Clone)]
+pub struct Version {
+    pub shape: Shape,
+    pub plan: Arc<Plan>,
+    pub backfill: Option<Backfill>,
 }
 
-pub fn change(versions: &[(Shape, Arc<Plan>)], version: usize) -> Change {
-    Change { bundle: text(version), plan: versions[version].1.clone() }
+impl Version {
+    pub fn new(whole: &Plan, shape: Shape) -> Self {
+        Self { plan: Arc::new(part(whole, &shape)), shape, backfill: None }
+    }
+
+    /// Its pipeline at this place in the whole plan begins with what came after this epoch.
+    pub fn begin(&mut self, pipeline: usize, (after, from): (Epoch, Offset)) {
+        let place = self.shape.pipelines[..pipeline].iter().filter(|there| **there).count();
+        self.backfill = Some(Backfill { pipeline: place, after, from });
+        self.shape.past = Some((pipeline, after.0));
+    }
+}
+
+pub fn change(versions: &[Version], version: usize) -> Change {
+    let Version { plan, backfill, .. } = &versions[version];
+    Change { bundle: text(version), plan: plan.clone(), backfill: *backfill }
 }
 
 /// The log's changes: after which epoch which version holds.
@@ -36,21 +55,19 @@ pub fn changes_of(entries: &[Entry]) -> impl Iterator<Item = (Epoch, usize)> {
 }
 
 /// What a job begins with: often everything.
-pub fn first(whole: &Plan, rng: &mut ChaCha8Rng) -> (Shape, Arc<Plan>) {
+pub fn first(whole: &Plan, rng: &mut ChaCha8Rng) -> Version {
     let mut shape = Shape::whole(whole);
     if rng.random_bool(0.5) {
         toggle(whole, &mut shape, rng);
     }
-    let plan = Arc::new(part(whole, &shape));
-    (shape, plan)
+    Version::new(whole, shape)
 }
 
 /// Another version than the one before.
-pub fn next(whole: &Plan, before: &Shape, version: usize, rng: &mut ChaCha8Rng) -> (Shape, Arc<Plan>) {
-    let mut shape = Shape { version, ..before.clone() };
+pub fn next(whole: &Plan, before: &Shape, version: usize, rng: &mut ChaCha8Rng) -> Version {
+    let mut shape = Shape { version, past: None, ..before.clone() };
     toggle(whole, &mut shape, rng);
-    let plan = Arc::new(part(whole, &shape));
-    (shape, plan)
+    Version::new(whole, shape)
 }
 
 /// Takes some things away and brings others.

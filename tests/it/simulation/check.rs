@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use caudal::coordinator::backfill::Filling;
 use caudal::coordinator::gather::Results;
 use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Reason, Slab};
@@ -18,7 +19,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
-use super::changes::{self, changes_of};
+use super::changes::{self, Version, changes_of};
 use super::cluster::{World, cut_of, discards_of, retries_of, slab_of};
 use super::net::Net;
 use super::traffic::Answer;
@@ -79,7 +80,7 @@ pub fn all_lines(world: &World) -> BTreeMap<u64, Vec<u8>> {
 /// (b) The store has what the model makes of the log, to the bit.
 pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
     let plan = &world.pipeline.plan;
-    let outcome = model::live_of(plan, &world.pipeline.schemas, &world.versions[0].0, &world.log);
+    let outcome = model::live_of(plan, &world.pipeline.schemas, &world.versions[0].shape, &world.log);
     compare(plan, &outcome, &world.store.tables());
     emitted_once(&world.log, &outcome);
     let mut totals = Counts::default();
@@ -250,7 +251,15 @@ pub fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
         metrics.sort_unstable();
         Some((*offset, (topic.clone(), text.clone().unwrap_or_else(|| offset.to_string()), *time, metrics)))
     });
-    same("events", &expected.collect(), &events.collect());
+    let mut expected: BTreeMap<u64, _> = expected.collect();
+    for (offset, (topic, text, time, keys)) in &outcome.past {
+        let event = || (topic.clone(), text.clone().unwrap_or_else(|| offset.to_string()), *time, Vec::new());
+        let (.., metrics) = expected.entry(*offset).or_insert_with(event);
+        metrics.extend(keys.iter().map(|key| id(plan, key)));
+        metrics.sort_unstable();
+        metrics.dedup();
+    }
+    same("events", &expected, &events.collect());
 
     let entry = |(view, key): &(usize, String), events: u64, at: (i64, u64), value: serde_json::Value, epoch: u64| {
         ((*view, key.clone()), (events, at, value.to_string(), epoch))
@@ -332,6 +341,24 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
     assert_eq!(vec![counts], outcome.epochs);
 }
 
+/// Makes the past that a change waits for, of the log's entries.
+fn fill(net: &mut Net, log: LogId, generation: Generation, entries: &[Entry], store: &mut MemoryStore) {
+    let (until, change, backfill) = net.coordinator.backfill().unwrap();
+    let mut filling = Filling::new(change.plan.clone(), log.0 as u64, (log, generation), backfill);
+    let stores = net.coordinator.stores_backfill();
+    let slabs: Vec<&Slab> = entries.iter().filter_map(slab_of).collect();
+    for cut in entries.iter().filter_map(cut_of).filter(|cut| (backfill.after.next()..=until).contains(&cut.epoch)) {
+        let base = filling.at().1;
+        let of_epoch = |slab: &&&Slab| (base..cut.end).contains(&slab.first_offset);
+        let slabs: Vec<Slab> = slabs.iter().filter(of_epoch).map(|slab| (*slab).clone()).collect();
+        let commit = filling.epoch(cut, &slabs).unwrap();
+        if stores {
+            store.commit(&commit).unwrap();
+        }
+    }
+    net.adopt(&filling.past());
+}
+
 /// Compares to the bit, −0 with +0 too, and shows the first difference.
 fn same<K: Ord + std::fmt::Debug, V: std::fmt::Debug>(what: &str, expected: &BTreeMap<K, V>, found: &BTreeMap<K, V>) {
     for (key, value) in expected {
@@ -398,12 +425,13 @@ pub fn live(
     until: Option<Epoch>,
     rng: &mut ChaCha8Rng,
 ) {
-    live_of(&[(Shape::whole(plan), plan.clone())], log, entries, workers, store, until, rng);
+    let whole = Version { shape: Shape::whole(plan), plan: plan.clone(), backfill: None };
+    live_of(&[whole], log, entries, workers, store, until, rng);
 }
 
 /// The same of a job whose pipelines change, from the first of these versions on.
 pub fn live_of(
-    versions: &[(Shape, Arc<Plan>)],
+    versions: &[Version],
     log: LogId,
     entries: &[Entry],
     workers: usize,
@@ -411,7 +439,7 @@ pub fn live_of(
     until: Option<Epoch>,
     rng: &mut ChaCha8Rng,
 ) {
-    let plan = &versions[0].1;
+    let plan = &versions[0].plan;
     let cuts: VecDeque<_> = entries.iter().filter_map(cut_of).collect();
     let mends = Mends { retries: retries_of(entries), discards: discards_of(entries) };
     let mut slabs = entries.iter().filter_map(slab_of);
@@ -447,6 +475,9 @@ pub fn live_of(
             net.dispatch(slab, now);
         }
         net.tick(now, false);
+        if net.coordinator.takes_backfill() && net.commits.is_empty() && net.coordinator.has_stored_changes() {
+            fill(&mut net, log, generation, entries, store);
+        }
         let commits: Vec<_> = net.commits.drain(..).collect();
         for commit in commits {
             store.commit(&commit).unwrap();

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use caudal::coordinator::backfill::{Epochs, Filling};
 use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
+use caudal::coordinator::replay::ReplayError;
 use caudal::coordinator::start::{self, Start};
 use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Numbering, Slab};
@@ -13,7 +15,6 @@ use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
-use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
@@ -25,13 +26,12 @@ use caudal::store::{Commit, Progress, Store, StoreError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::changes::{self, changes_of};
+use super::changes::{self, Version, changes_of};
 use super::net::Net;
 use super::pipelines::{self, Pipeline};
 use super::traffic::{Answer, Client};
 use crate::memory_store::MemoryStore;
 use crate::model::Entry;
-use crate::model::shape::Shape;
 use crate::sim_disk::SimDisk;
 
 /// More steps than any drain takes: a job that is not at rest by then is stuck.
@@ -46,7 +46,7 @@ pub struct World {
     pub rng: ChaCha8Rng,
     pub pipeline: Pipeline,
     /// What the pipelines were asked to be, from the beginning on: each a part of `pipeline`.
-    pub versions: Vec<(Shape, Arc<Plan>)>,
+    pub versions: Vec<Version>,
     pub client: Client,
     pub store: MemoryStore,
     disk: Arc<SimDisk>,
@@ -98,6 +98,20 @@ pub struct Life<'w> {
     ledger: Ledger,
     draining: bool,
     pub letters: Arc<Letters>,
+    fill: Option<Fill>,
+    /// What pasts need of the log, until checkpoints have passed the epoch after which they were adopted.
+    keep: Option<(Offset, Offset)>,
+}
+
+/// The past of a pipeline in the making.
+struct Fill {
+    until: Epoch,
+    from: Offset,
+    filling: Filling,
+    epochs: Epochs,
+    stores: bool,
+    /// Until the store has it.
+    waiting: Option<Commit>,
 }
 
 impl World {
@@ -217,6 +231,7 @@ enum Event {
     Commit,
     Committed,
     Checkpoint,
+    Fill,
     Time,
     Fault,
 }
@@ -248,7 +263,8 @@ impl<'w> Life<'w> {
         let (mut log, recovered) = opened.map_err(died)?;
         world.reconcile(&recovered, &log)?;
         let mut start = prepared.begin(&recovered, workers).unwrap_or_else(|error| panic!("{error}"));
-        let plan = start.plan(&changes::text(0), |text| Ok::<_, Died>(changes::plan(&world.versions, text)))?;
+        let plan = start
+            .plan(&changes::text(0), |text| Ok::<_, Died>(changes::change(&world.versions, changes::version(text))))?;
         let in_force = start.in_force().unwrap().to_string();
         let Start { generation, beginning, restores, checkpoints, up, read_from, .. } = start;
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
@@ -293,6 +309,8 @@ impl<'w> Life<'w> {
             ledger,
             draining: false,
             letters,
+            fill: None,
+            keep: None,
             world,
         })
     }
@@ -344,6 +362,7 @@ impl<'w> Life<'w> {
             Event::Commit => self.commit(),
             Event::Committed => self.take_committed(),
             Event::Checkpoint => self.checkpoint(),
+            Event::Fill => self.fill()?,
             Event::Time => self.pass_time(),
             Event::Fault => self.fault(),
         }
@@ -365,6 +384,7 @@ impl<'w> Life<'w> {
         may(self.committing.is_some() || !self.net.commits.is_empty(), Event::Commit);
         may(!self.committed.is_empty(), Event::Committed);
         may(!self.net.drafts.is_empty(), Event::Checkpoint);
+        may(self.may_fill(), Event::Fill);
         events.extend(self.net.ranks.busy_edges().into_iter().map(Event::Deliver));
         events.extend(self.net.ranks.undecoded().into_iter().map(Event::Decode));
         events
@@ -388,8 +408,18 @@ impl<'w> Life<'w> {
             return;
         }
         let world = &mut *self.world;
-        let (before, _) = &world.versions[world.versions.len() - 1];
-        let version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+        let before = &world.versions[world.versions.len() - 1].shape;
+        let mut version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+        let is_new = |at: &usize| version.shape.pipelines[*at] && !before.pipelines[*at];
+        let new = (0..before.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.6));
+        if let Some(pipeline) = new {
+            let access = self.log.access();
+            let event = world.rng.random_range(access.begin().0..=access.end().0);
+            // None where no whole epoch is retained.
+            if let Ok(found) = access.epoch_before(Offset(event)) {
+                version.begin(pipeline, found);
+            }
+        }
         world.versions.push(version);
         world.seen.note("changes asked for", 1);
         self.net.configure(changes::change(&world.versions, world.versions.len() - 1));
@@ -414,7 +444,7 @@ impl<'w> Life<'w> {
         let emitted = emissions.last().map(|emission| emission.epoch);
         for Ended { cut, discards: letters, bundle } in cuts {
             self.letters.cut(cut.epoch, &letters);
-            let shape = bundle.map(|bundle| self.world.versions[changes::version(&bundle)].0.clone());
+            let shape = bundle.map(|bundle| self.world.versions[changes::version(&bundle)].shape.clone());
             entries.extend(shape.map(|shape| Entry::Config(cut.epoch, Rc::new(shape))));
             let discards = Discards { epoch: cut.epoch, letters };
             entries.extend((!discards.letters.is_empty()).then_some(Entry::Discards(discards)));
@@ -576,8 +606,60 @@ impl<'w> Life<'w> {
         }
     }
 
+    fn may_fill(&self) -> bool {
+        let coordinator = &self.net.coordinator;
+        match &self.fill {
+            None => coordinator.backfill().is_some() && coordinator.has_stored_changes(),
+            Some(fill) => fill.waiting.is_some() || fill.filling.at().0 < fill.until || coordinator.takes_backfill(),
+        }
+    }
+
+    /// A step of what the thread for pasts does, and rank 0's loop with it.
+    fn fill(&mut self) -> Result<(), Died> {
+        let Some(fill) = &mut self.fill else {
+            let Some((until, change, backfill)) = self.net.coordinator.backfill() else { return Ok(()) };
+            let access = self.log.access();
+            let names = (self.fits.0.id, self.generation);
+            let filling = Filling::new(change.plan.clone(), self.fits.0.id.0 as u64, names, backfill);
+            let stores = self.net.coordinator.stores_backfill();
+            self.world.seen.note("pasts", 1);
+            self.world.seen.note("pasts made again and not stored", u64::from(!stores));
+            let epochs = Epochs::new(&access, backfill);
+            self.fill = Some(Fill { until, from: backfill.from, filling, epochs, stores, waiting: None });
+            return Ok(());
+        };
+        if let Some(commit) = &fill.waiting {
+            match self.world.store.commit(commit) {
+                Ok(()) => fill.waiting = None,
+                Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_)) => {
+                    self.world.seen.note("pasts to be stored again", 1);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        } else if fill.filling.at().0 < fill.until {
+            let next = fill.epochs.next_epoch().map_err(|error| match error {
+                ReplayError::Log(error) => died(error),
+                error @ ReplayError::Wire(_) => panic!("{error}"),
+            })?;
+            if let Some((cut, slabs)) = next {
+                let commit = fill.filling.epoch(cut, &slabs).unwrap();
+                self.world.seen.note("rows of pasts", commit.rows.len() as u64);
+                fill.waiting = fill.stores.then_some(commit);
+            }
+        } else if self.net.coordinator.takes_backfill() {
+            let past = fill.filling.past();
+            self.keep = Some((fill.from, self.net.coordinator.dispatched()));
+            self.fill = None;
+            self.net.adopt(&past);
+        }
+        Ok(())
+    }
+
     fn retain(&mut self) {
         let needed_from = self.checkpoints.needed_from(self.net.coordinator.committed_to().end);
+        self.keep = self.keep.filter(|(_, covered)| needed_from < *covered);
+        let pasts = [self.keep.map(|(from, _)| from), self.net.coordinator.pasts_begin()];
+        let needed_from = pasts.into_iter().flatten().fold(needed_from, Offset::min);
         let now = self.world.unix_ms;
         let keep_since = self.world.rng.random_bool(0.3).then(|| Millis(now.saturating_sub(1000)));
         // If the disk dies by it, the next write finds that out.

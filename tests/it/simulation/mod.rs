@@ -27,7 +27,12 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 77] = [
+const HAPPENS: [&str; 82] = [
+    "pasts",
+    "pasts made again and not stored",
+    "pasts to be stored again",
+    "rows of pasts",
+    "events of pasts counted",
     "changes asked for",
     "changes",
     "starts that replay changes",

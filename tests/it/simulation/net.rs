@@ -13,6 +13,7 @@ use caudal::core::units::{Epoch, Offset};
 use caudal::ingest::writer::Ended;
 use caudal::store::{Commit, Progress};
 use caudal::wire::{self, Message, Open};
+use caudal::worker::snapshot::Past;
 use caudal::worker::state::{State as Worker, To};
 
 /// From a rank to a rank; 0 is the coordinator, w + 1 worker w.
@@ -119,7 +120,7 @@ impl Net {
         for worker in 0..workers {
             ranks.send((0, worker + 1), &Message::Begin);
         }
-        for (_, Change { bundle, plan }) in &beginning.changes {
+        for (_, Change { bundle, plan, .. }) in &beginning.changes {
             ranks.plans.insert(bundle.to_string(), plan.clone());
         }
         Self {
@@ -142,6 +143,11 @@ impl Net {
     pub fn configure(&mut self, change: Change) {
         self.ranks.plans.insert(change.bundle.to_string(), change.plan.clone());
         self.coordinator.configure(change);
+    }
+
+    pub fn adopt(&mut self, past: &Past) {
+        let actions = self.coordinator.adopt(past);
+        self.act(actions);
     }
 
     pub fn dispatch(&mut self, slab: &Slab, now: Now) {

@@ -1,0 +1,127 @@
+//! Pipelines that are to begin with the log's past: from whoever asks, to the loop that has them filled, and back how far that has come.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::coordinator::change::{Asked, Change};
+use crate::core::units::{Epoch, Offset};
+
+/// One at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Backfills {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    asked: Option<Asked>,
+    now: Option<Backfilling>,
+    cancelled: bool,
+}
+
+/// How far one has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backfilling {
+    pub pipeline: String,
+    pub from: Offset,
+    /// Events before it are in.
+    pub at: Offset,
+    pub state: Stand,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// Beside the job, which goes on without the pipeline.
+    Filling,
+    /// The pipeline is the job's; what is left of its past comes before the next epoch.
+    Joining,
+    /// It ended, and nothing of it is left.
+    Failed(String),
+}
+
+impl Backfills {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Values that are put and taken whole: a thread that died has harmed nothing.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands one over; the answer is the epoch after which the pipeline is the job's, once that is on disk. It never comes where the backfill ends before.
+    /// None while another one is under way.
+    #[must_use]
+    pub fn ask(&self, pipeline: &str, from: Offset, change: Change) -> Option<oneshot::Receiver<Epoch>> {
+        let mut shared = self.lock();
+        if shared.is_under_way() {
+            return None;
+        }
+        let (durable, answer) = oneshot::channel();
+        let now = Backfilling { pipeline: pipeline.to_owned(), from, at: from, state: Stand::Filling };
+        *shared = Shared { asked: Some(Asked { change, durable }), now: Some(now), cancelled: false };
+        Some(answer)
+    }
+
+    /// The one that is under way, or that failed last.
+    #[must_use]
+    pub fn now(&self) -> Option<Backfilling> {
+        self.lock().now.clone()
+    }
+
+    /// The one that is under way.
+    #[must_use]
+    pub fn under_way(&self) -> Option<Backfilling> {
+        self.now().filter(|now| !matches!(now.state, Stand::Failed(_)))
+    }
+
+    /// Ends it before the pipeline is the job's; whether that can be done still.
+    #[must_use]
+    pub fn cancel(&self) -> bool {
+        let mut shared = self.lock();
+        let can = shared.now.as_ref().is_some_and(|now| now.state == Stand::Filling);
+        shared.cancelled |= can;
+        can
+    }
+
+    pub(super) fn take(&self) -> Option<Asked> {
+        self.lock().asked.take()
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
+    }
+
+    pub(super) fn came_to(&self, at: Offset) {
+        if let Some(now) = &mut self.lock().now {
+            now.at = at;
+        }
+    }
+
+    /// It joins the job; false if it was cancelled before.
+    pub(super) fn join(&self) -> bool {
+        let mut shared = self.lock();
+        if shared.cancelled {
+            return false;
+        }
+        if let Some(now) = &mut shared.now {
+            now.state = Stand::Joining;
+        }
+        true
+    }
+
+    pub(super) fn failed(&self, why: String) {
+        let mut shared = self.lock();
+        shared.asked = None;
+        if let Some(now) = &mut shared.now {
+            now.state = Stand::Failed(why);
+        }
+    }
+
+    pub(super) fn done(&self) {
+        *self.lock() = Shared::default();
+    }
+}
+
+impl Shared {
+    fn is_under_way(&self) -> bool {
+        self.now.as_ref().is_some_and(|now| !matches!(now.state, Stand::Failed(_)))
+    }
+}

@@ -1,0 +1,135 @@
+//! The loop's side of backfills: which one is under way, and what is to be done for it next.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use tokio::sync::oneshot;
+
+use crate::coordinator::backfill::Backfills;
+use crate::coordinator::backfill::thread::{Fill, FillError, Filler, Note};
+use crate::coordinator::change::{Asked, Change, Changes};
+use crate::coordinator::state::{Action, State};
+use crate::core::plan::Plan;
+use crate::core::units::{Epoch, Offset};
+use crate::worker::snapshot::Past;
+
+/// At most one at a time.
+pub struct Fills {
+    filler: Arc<Filler>,
+    asked: Backfills,
+    notes: (Sender<Note>, Receiver<Note>),
+    now: Option<Now>,
+    /// The log is kept from here on …
+    keep: Option<Offset>,
+    /// … until the checkpoints that are kept have passed this one.
+    covered: Option<Offset>,
+}
+
+/// What is under way.
+struct Now {
+    fill: Fill,
+    /// None: a leftover is taken out of the store.
+    change: Option<Change>,
+    /// Before the change is handed over: who waits until it is on disk.
+    durable: Option<oneshot::Sender<Epoch>>,
+    past: Option<Past>,
+}
+
+impl Fills {
+    /// Takes out what a backfill that came to nothing left in the store: one whose pipeline is none of those that hold now.
+    ///
+    /// # Errors
+    /// As `FillError` says.
+    pub fn new(filler: Filler, holds: &Arc<Plan>) -> Result<Self, FillError> {
+        let (filler, notes) = (Arc::new(filler), mpsc::channel());
+        let is_held = |name: &str| holds.pipelines.iter().any(|pipeline| pipeline.name == name);
+        let now = match filler.mark.read()? {
+            Some(left) if !is_held(&left.pipeline) => {
+                let fill = filler.forget(holds, notes.0.clone())?;
+                Some(Now { fill, change: None, durable: None, past: None })
+            }
+            _ => {
+                filler.mark.remove()?;
+                None
+            }
+        };
+        Ok(Self { asked: filler.asked.clone(), filler, notes, now, keep: None, covered: None })
+    }
+
+    /// Takes up what has come, and gives what is to be done. A change whose pipeline has come near is handed to `changes`.
+    ///
+    /// # Errors
+    /// If the past of a pipeline that is the job's already cannot be made: the job cannot go on.
+    pub fn turn(&mut self, state: &mut State, changes: &Changes) -> Result<Vec<Action>, FillError> {
+        self.begin(state)?;
+        while let Ok(note) = self.notes.1.try_recv() {
+            let Some(now) = &mut self.now else { continue };
+            match note {
+                Note::Near if !self.asked.join() => {}
+                Note::Near => {
+                    if let (Some(change), Some(durable)) = (now.change.clone(), now.durable.take()) {
+                        changes.put(Asked { change, durable });
+                    }
+                }
+                Note::Done(past) => now.past = Some(past),
+                Note::Forgotten => {
+                    if now.change.is_some() {
+                        self.asked.failed("it was cancelled".to_owned());
+                    }
+                    (self.now, self.keep) = (None, None);
+                }
+                Note::Failed(error) => {
+                    let Some(plan) = now.durable.as_ref().and(now.change.as_ref()).map(|change| &change.plan) else {
+                        return Err(error);
+                    };
+                    tracing::warn!(%error, "a pipeline's replay failed; what it has stored is taken out again");
+                    let fill = self.filler.forget(plan, self.notes.0.clone())?;
+                    self.asked.failed(error.to_string());
+                    self.now = Some(Now { fill, change: None, durable: None, past: None });
+                }
+            }
+        }
+        let past = self.now.as_mut().filter(|_| state.takes_backfill()).and_then(|now| now.past.take());
+        let Some(past) = past else { return Ok(Vec::new()) };
+        (self.now, self.covered) = (None, Some(state.dispatched()));
+        self.filler.mark.remove()?;
+        self.asked.done();
+        Ok(state.adopt(&past))
+    }
+
+    fn begin(&mut self, state: &State) -> Result<(), FillError> {
+        if self.now.is_some() || !state.has_stored_changes() {
+            return Ok(());
+        }
+        let logged = state.backfill().map(|(epoch, change, backfill)| (epoch, change.clone(), backfill));
+        let notes = self.notes.0.clone();
+        if let Some((epoch, change, backfill)) = logged {
+            let fill = self.filler.fill(&change, backfill, state.stores_backfill(), notes)?;
+            fill.end_with(epoch);
+            self.keep = Some(backfill.from);
+            self.now = Some(Now { fill, change: Some(change), durable: None, past: None });
+        } else if let Some(Asked { change, durable }) = self.asked.take() {
+            let Some(backfill) = change.backfill else { panic!("what is asked for here has a past") };
+            let fill = self.filler.fill(&change, backfill, true, notes)?;
+            (self.keep, self.covered) = (Some(backfill.from), None);
+            self.now = Some(Now { fill, change: Some(change), durable: Some(durable), past: None });
+        }
+        Ok(())
+    }
+
+    /// The change that was handed over is logged with the cut of this epoch.
+    pub fn logged(&self, epoch: Epoch) {
+        if let Some(now) = &self.now {
+            now.fill.end_with(epoch);
+        }
+    }
+
+    /// From where on the log must be kept, when the checkpoints that are kept need it from `checkpoints` on.
+    #[must_use]
+    pub fn needed_from(&mut self, state: &State, checkpoints: Offset) -> Offset {
+        if self.covered.is_some_and(|end| checkpoints >= end) {
+            (self.keep, self.covered) = (None, None);
+        }
+        [self.keep, state.pasts_begin()].into_iter().flatten().fold(checkpoints, Offset::min)
+    }
+}

@@ -1,0 +1,144 @@
+//! A new pipeline's past: what it makes of epochs that have gone by, by one worker in this thread, so that it goes on as if it had been there. It knows no
+//! transport and no clock. What it would have emitted, and webhooks would have been sent, is left out.
+
+pub mod asked;
+pub mod mark;
+pub mod thread;
+pub mod fills;
+
+use std::sync::Arc;
+
+use crate::coordinator::gather::{InFlight, last_states};
+use crate::coordinator::replay::ReplayError;
+use crate::core::columns::Slab;
+use crate::core::epoch::{Backfill, Cut};
+use crate::core::ledger::Counts;
+use crate::core::plan::Plan;
+use crate::core::units::{Epoch, Generation, LogId, Offset};
+use crate::log::{Access, Cuts, Reader};
+use crate::store::{Commit, Progress};
+use crate::wire::{Message, Open, WireError};
+use crate::worker::snapshot::Past;
+use crate::worker::state::{State as Worker, To};
+
+pub use crate::coordinator::backfill::asked::Backfills;
+
+/// Makes a past, epoch by epoch.
+pub struct Filling {
+    plan: Arc<Plan>,
+    worker: Worker,
+    log: LogId,
+    generation: Generation,
+    /// The last epoch, and its end.
+    at: (Epoch, Offset),
+}
+
+impl Filling {
+    /// `id_key` as the job's workers have it.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, id_key: u64, (log, generation): (LogId, Generation), backfill: Backfill) -> Self {
+        let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false };
+        let worker = Worker::new(&open, Arc::clone(&plan)).alone(backfill.pipeline, backfill.after);
+        Self { plan, worker, log, generation, at: (backfill.after, backfill.from) }
+    }
+
+    /// The last epoch that was made, and its end.
+    #[must_use]
+    pub fn at(&self) -> (Epoch, Offset) {
+        self.at
+    }
+
+    /// The next epoch, which has these slabs: what it changes in the store, where it moves no progress.
+    ///
+    /// # Errors
+    /// If the worker says what no worker of this build says.
+    pub fn epoch(&mut self, cut: Cut, slabs: &[Slab]) -> Result<Commit, WireError> {
+        let base = self.at.1;
+        for slab in slabs {
+            self.worker.step(To::Coordinator, Message::Slab(slab.into()));
+        }
+        let mut epoch = InFlight::new(cut, base, 1);
+        let end = Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint: None };
+        for (_, message) in self.worker.step(To::Coordinator, end) {
+            if let Message::Report(report) = message {
+                epoch.take(0, *report);
+            }
+        }
+        assert!(epoch.complete(), "a worker alone reports at the end of the epoch");
+        let results = epoch.results()?;
+        let before = self.at.0;
+        self.at = (cut.epoch, cut.end);
+        let (log, generation) = (self.log, self.generation);
+        let to = Progress { log, generation, epoch: cut.epoch, end: cut.end, counts: Counts::default() };
+        Ok(Commit {
+            rows: results.rows,
+            removed: results.removed,
+            views: results.views,
+            history: results.history,
+            alerts: last_states(results.alerts),
+            events: results.events,
+            plan: Some(Arc::clone(&self.plan)),
+            beside: true,
+            ..Commit::new(Some(before), to)
+        })
+    }
+
+    /// The pipeline's state after the last epoch.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        self.worker.past()
+    }
+}
+
+/// The log's epochs from some epoch on, as they were cut.
+pub struct Epochs {
+    cuts: Cuts,
+    slabs: Reader,
+    /// Read, and of a later epoch.
+    next: Option<Slab>,
+    at: Epoch,
+}
+
+impl Epochs {
+    #[must_use]
+    pub fn new(access: &Access, backfill: Backfill) -> Self {
+        // The cut of the epoch after it may stand in a segment before the one that begins with its first event.
+        let cuts = access.cuts(Offset(backfill.from.0.saturating_sub(1)));
+        Self { cuts, slabs: access.reader(backfill.from), next: None, at: backfill.after }
+    }
+
+    /// The next epoch; None where the log, as far as it is on disk, has no further one.
+    ///
+    /// # Errors
+    /// As the log's readers say.
+    pub fn next_epoch(&mut self) -> Result<Option<(Cut, Vec<Slab>)>, ReplayError> {
+        while let Some(cut) = self.cuts.next_cut()? {
+            if cut.epoch <= self.at {
+                continue;
+            }
+            assert_eq!(cut.epoch, self.at.next(), "the log has the cuts of all epochs that it has events of");
+            self.at = cut.epoch;
+            let mut slabs = Vec::new();
+            while let Some(slab) = self.next_slab()? {
+                if slab.first_offset >= cut.end {
+                    self.next = Some(slab);
+                    break;
+                }
+                let is_last = slab.first_offset.0 + u64::from(slab.count) == cut.end.0;
+                slabs.push(slab);
+                if is_last {
+                    break;
+                }
+            }
+            return Ok(Some((cut, slabs)));
+        }
+        Ok(None)
+    }
+
+    fn next_slab(&mut self) -> Result<Option<Slab>, ReplayError> {
+        match self.next.take() {
+            Some(slab) => Ok(Some(slab)),
+            None => Ok(self.slabs.next_slab()?),
+        }
+    }
+}
