@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::core::columns::{Numbering, Slab};
 use crate::core::epoch::Cut;
+use crate::core::keygroup::{KeyGroup, Owners};
 use crate::core::units::{Epoch, Millis, Offset, TopicId};
 
 pub use rows::{
@@ -19,6 +20,8 @@ pub use rows::{
 
 /// Room for what stands before a message's bulk; other messages grow from it.
 const HEAD_BYTES: usize = 64;
+/// Messages of sections hold about this many bytes each.
+const PART_BYTES_MAX: usize = 4 << 20;
 
 /// What ranks say to each other.
 ///
@@ -180,6 +183,47 @@ pub struct Section {
     pub kind: Kind,
     pub key_group: u8,
     pub bytes: Vec<u8>,
+}
+
+/// What a worker that had a pipeline alone has made of the log's past, but for the ids.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// As in `CheckpointPart`.
+    pub common: Vec<u8>,
+    pub sections: Vec<Section>,
+}
+
+/// By worker, the sections of the key groups that it owns.
+#[must_use]
+pub fn by_owner(sections: impl Iterator<Item = Section>, owners: Owners) -> Vec<Vec<Section>> {
+    let mut by_owner: Vec<Vec<Section>> = (0..owners.workers()).map(|_| Vec::new()).collect();
+    for section in sections {
+        by_owner[owners.owner(KeyGroup(section.key_group))].push(section);
+    }
+    by_owner
+}
+
+/// Cuts sections into messages; the last one, which may be the only one and have none, says so.
+pub fn in_parts(
+    sections: impl Iterator<Item = Section>,
+    message: impl Fn(Vec<Section>, bool) -> Message,
+) -> Vec<Message> {
+    let mut all = sections.peekable();
+    let mut messages = Vec::new();
+    loop {
+        let (mut sections, mut bytes) = (Vec::new(), 0);
+        while bytes < PART_BYTES_MAX
+            && let Some(section) = all.next()
+        {
+            bytes += section.bytes.len();
+            sections.push(section);
+        }
+        let last = all.peek().is_none();
+        messages.push(message(sections, last));
+        if last {
+            return messages;
+        }
+    }
 }
 
 #[derive(Debug, Encode, Decode)]

@@ -13,6 +13,7 @@ pub mod generate;
 pub mod client;
 pub mod dead_letters;
 pub mod tail;
+pub mod replay;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,8 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Print a topic's events as they come, alone or as a member of a consumer group.
     Tail(tail::Args),
+    /// Run a new pipeline over the events that a running job has already, then beside those that come.
+    Replay(replay::Args),
 }
 
 /// Runs a subcommand; gives the process's exit code. A rank that fails ends its whole job.
@@ -62,6 +65,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Generate(args) => return told(generate::run(args)),
         Command::DeadLetters(args) => return told(dead_letters::run(args)),
         Command::Tail(args) => return told(tail::run(args)),
+        Command::Replay(args) => return told(replay::run(args)),
     };
     let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };
     eprintln!("caudal: {why}");

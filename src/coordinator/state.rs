@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::coordinator::change::Change;
+use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all, last_states};
 use crate::coordinator::state::changing::Changing;
 use crate::coordinator::state::due::Due;
@@ -33,8 +34,7 @@ use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
-use crate::wire::{Facts, Ids, Message, WireError};
-use crate::worker::snapshot::{Past, adopted};
+use crate::wire::{Facts, Ids, Message, Past, Section, WireError, by_owner, in_parts};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -527,10 +527,10 @@ impl State {
         self.committed.epoch >= self.changed
     }
 
-    /// Where the pasts begin that are still to be made, the first of them: the log must be kept from there on.
+    /// From where on the pasts that are still to be made need the log.
     #[must_use]
-    pub fn pasts_begin(&self) -> Option<Offset> {
-        self.changing.pasts_begin()
+    pub fn pasts_need(&self) -> Option<Offset> {
+        self.changing.pasts_begin().map(needed_from)
     }
 
     /// Whether the store may lack what the pipeline published up to that epoch: what comes after it is there only if that is.
@@ -544,8 +544,14 @@ impl State {
         let workers = self.workers.len();
         let Some((_, _, backfill)) = self.changing.backfill() else { panic!("no change waits for a past") };
         self.changing.adopt(workers);
-        let by_owner = adopted(backfill.pipeline, past, Owners::new(workers)).into_iter().enumerate();
-        by_owner.flat_map(|(worker, messages)| messages.into_iter().map(move |m| Action::Send(worker, m))).collect()
+        let Past { common, sections } = past;
+        let pipeline = backfill.pipeline as u16;
+        let adopt = |sections, last| Message::Adopt { pipeline, common: common.clone(), sections, last };
+        let by_owner = by_owner(sections.iter().cloned(), Owners::new(workers)).into_iter().enumerate();
+        let to_owner = |(worker, sections): (usize, Vec<Section>)| {
+            in_parts(sections.into_iter(), adopt).into_iter().map(move |message| Action::Send(worker, message))
+        };
+        by_owner.flat_map(to_owner).collect()
     }
 
     /// No more events will come: what is there is finished, whatever its age.

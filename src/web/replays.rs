@@ -25,14 +25,14 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
     let _one_at_a_time = Arc::clone(&web.changing).lock_owned().await;
     none_under_way(&web)?;
     let now = web.app.running.get();
+    if now.pipelines.plan.pipelines.iter().any(|pipeline| pipeline.name == name) {
+        return Err(taken(format!("there is a pipeline {name:?} already")));
+    }
     let asked = name.clone();
     let proposed =
         blocking(move || change::put(&now.configuration, &asked, &wish.file, |path| wish.schemas.get(path).cloned()));
     let proposed = proposed.await?.map_err(|refused| refusal(&refused))?;
-    let Proposed { mut configuration, pipelines, changes, is_new } = proposed;
-    if !is_new {
-        return Err(taken(format!("there is a pipeline {name:?} already")));
-    }
+    let Proposed { mut configuration, pipelines, changes, .. } = proposed;
     let of_name = WindowQuery { pipeline: Some(name.clone()), limit: 1, ..WindowQuery::default() };
     if !web.readers.ask(move |reader| reader.windows(&of_name)).await?.is_empty() {
         return Err(taken(format!("the store has rows of an earlier pipeline {name:?}")));
@@ -50,11 +50,11 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
     let change = Change { bundle, plan: Arc::clone(&next.pipelines.plan), backfill };
     let asked = web.app.backfills.ask(&name, from, change);
     let durable = asked.unwrap_or_else(|| panic!("whoever asks holds the lock, and none was under way"));
-    let running = web.app.running.clone();
     tokio::spawn(async move {
         // It never is where the replay comes to nothing.
         if durable.await.is_ok() {
-            running.set(next);
+            web.app.running.set(next);
+            web.app.backfills.shown();
         }
     });
     let body = json!({"pipeline": name, "from": from.0, "changes": changes});

@@ -20,10 +20,8 @@ use crate::core::units::{Epoch, Micros, Millis, TopicId};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::{Kept, TopicClock, Watermark, Watermarks};
 use crate::core::window::{Panes, owner_bytes};
-use crate::wire::{Ids, Kind, Message, Section};
+use crate::wire::{Ids, Kind, Message, Past, Section, by_owner, in_parts};
 
-/// A checkpoint's messages hold about this many bytes each.
-const PART_BYTES_MAX: usize = 4 << 20;
 const ID_BYTES: usize = 22;
 
 /// A worker's panes of one epoch by owner.
@@ -119,18 +117,10 @@ fn owned_sections(owned: &Owned) -> impl Iterator<Item = Section> {
     [panes, views, alerts, joins].into_iter().flatten()
 }
 
-/// What a worker has made of the log's past, but for the ids.
-#[derive(Clone, Debug)]
-pub struct Past {
-    common: Vec<u8>,
-    sections: Vec<Section>,
-}
-
-impl Past {
-    #[must_use]
-    pub fn of(epoch: Epoch, watermarks: &Watermarks, owned: &Owned) -> Self {
-        Self { common: common(epoch, watermarks, owned.panes), sections: owned_sections(owned).collect() }
-    }
+/// What a worker has made of the log's past.
+#[must_use]
+pub fn past(epoch: Epoch, watermarks: &Watermarks, owned: &Owned) -> Past {
+    Past { common: common(epoch, watermarks, owned.panes), sections: owned_sections(owned).collect() }
 }
 
 /// Takes up of a past what all workers share of this pipeline.
@@ -156,42 +146,6 @@ pub fn moved(epoch: Epoch, owned: &Owned, carry: &Carry, to: &Plan, owners: Owne
     let by_owner = by_owner(all.into_iter().flatten(), owners).into_iter();
     let moved = |sections, last| Message::Moved { epoch: epoch.0, sections, last };
     by_owner.map(|sections| in_parts(sections.into_iter(), moved)).collect()
-}
-
-/// What a worker has made of the log's past for this pipeline, by owner, cut into messages; the last one for each says so.
-#[must_use]
-pub fn adopted(pipeline: usize, past: &Past, owners: Owners) -> Vec<Vec<Message>> {
-    let Past { common, sections } = past;
-    let message = |sections, last| Message::Adopt { pipeline: pipeline as u16, common: common.clone(), sections, last };
-    let by_owner = by_owner(sections.iter().cloned(), owners).into_iter();
-    by_owner.map(|sections| in_parts(sections.into_iter(), message)).collect()
-}
-
-fn by_owner(sections: impl Iterator<Item = Section>, owners: Owners) -> Vec<Vec<Section>> {
-    let mut by_owner: Vec<Vec<Section>> = (0..owners.workers()).map(|_| Vec::new()).collect();
-    for section in sections {
-        by_owner[owners.owner(KeyGroup(section.key_group))].push(section);
-    }
-    by_owner
-}
-
-fn in_parts(sections: impl Iterator<Item = Section>, message: impl Fn(Vec<Section>, bool) -> Message) -> Vec<Message> {
-    let mut all = sections.peekable();
-    let mut messages = Vec::new();
-    loop {
-        let (mut sections, mut bytes) = (Vec::new(), 0);
-        while bytes < PART_BYTES_MAX
-            && let Some(section) = all.next()
-        {
-            bytes += section.bytes.len();
-            sections.push(section);
-        }
-        let last = all.peek().is_none();
-        messages.push(message(sections, last));
-        if last {
-            return messages;
-        }
-    }
 }
 
 fn sections(kind: Kind, by_group: Vec<Vec<u8>>) -> Vec<Section> {

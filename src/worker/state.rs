@@ -27,13 +27,13 @@ use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
 use crate::wire::{
-    Clock, Facts, Ids, Kind, Message, Open, Parts, Report, Restore, Section, WireAlert, WireEmitted, WireRow,
+    Clock, Facts, Ids, Kind, Message, Open, Parts, Past, Report, Restore, Section, WireAlert, WireEmitted, WireRow,
     WireViewRow,
 };
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
 use crate::worker::rows::{DecodedSlab, EpochRows};
-use crate::worker::snapshot::{self, Owned, Past};
+use crate::worker::snapshot::{self, Owned};
 
 /// Where a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl State {
     /// What it has made of the epochs so far.
     #[must_use]
     pub fn past(&self) -> Past {
-        Past::of(self.finished, &self.watermarks, &self.owned())
+        snapshot::past(self.finished, &self.watermarks, &self.owned())
     }
 
     fn owned(&self) -> Owned<'_> {

@@ -36,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "store",
             "coordinator::status",
             "coordinator::change",
+            "coordinator::backfill",
             "pipeline",
             "generate",
         ],

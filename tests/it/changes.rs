@@ -21,7 +21,7 @@ use crate::support::client::Client;
 use crate::support::job::{Job, Setup};
 use crate::support::traffic::{civic_safety, events, send_all};
 
-const SEVERITIES: &str = "
+pub const SEVERITIES: &str = "
 pipeline: severities
 topics: {security.incident: ~}
 windows:
@@ -42,18 +42,18 @@ windows:
 const PRESSURE_SCHEMA: &str = r#"{"type": "object", "required": ["at", "place"], "properties": {"at": {"type": "string", "format": "date-time"},
     "place": {"type": "string"}, "bar": {"type": "number"}}}"#;
 
-fn put(client: &Client, name: &str, file: &str) -> (u16, Value) {
+pub fn put(client: &Client, name: &str, file: &str) -> (u16, Value) {
     let (status, text) = client.try_put(&format!("/pipelines/{name}"), "application/yaml", file.as_bytes()).unwrap();
     (status, serde_json::from_str(&text).unwrap())
 }
 
-fn names(client: &Client) -> Vec<String> {
+pub fn names(client: &Client) -> Vec<String> {
     let all = client.json("/pipelines");
     all["pipelines"].as_array().unwrap().iter().map(|of| of["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// What the log says, with changes before their cuts, as shapes of what it all has been.
-fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
+pub fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
     let (mut entries, recovered) = log(setup);
     let shape = |version: usize, text: &str| {
         let configuration = Configuration::from_text(text).unwrap();
@@ -83,7 +83,7 @@ fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
     (entries, shape(0, &recovered.first_bundle.unwrap()))
 }
 
-fn log(setup: &Setup) -> (Vec<Entry>, Recovered) {
+pub fn log(setup: &Setup) -> (Vec<Entry>, Recovered) {
     let disk = Arc::new(FileDisk::open(&setup.data.join("log")).unwrap());
     let options = Options { segment_bytes: 64 << 20, bytes_max: 1 << 40, low_water_bytes: 0, store_asked: true };
     let (log, recovered) = Log::open(disk, options, LogId(0), None, Offset(0)).unwrap();

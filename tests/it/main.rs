@@ -34,6 +34,7 @@ mod mpi;
 mod demo;
 mod applications;
 mod changes;
+mod replays;
 mod audit_file;
 mod limits;
 mod page;

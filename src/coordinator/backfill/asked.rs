@@ -18,6 +18,10 @@ struct Shared {
     asked: Option<Asked>,
     now: Option<Backfilling>,
     cancelled: bool,
+    /// The workers have its state.
+    adopted: bool,
+    /// Whoever serves knows the pipeline.
+    shown: bool,
 }
 
 /// How far one has come.
@@ -56,7 +60,7 @@ impl Backfills {
         }
         let (durable, answer) = oneshot::channel();
         let now = Backfilling { pipeline: pipeline.to_owned(), from, at: from, state: Stand::Filling };
-        *shared = Shared { asked: Some(Asked { change, durable }), now: Some(now), cancelled: false };
+        *shared = Shared { asked: Some(Asked { change, durable }), now: Some(now), ..Shared::default() };
         Some(answer)
     }
 
@@ -115,12 +119,28 @@ impl Backfills {
         }
     }
 
-    pub(super) fn done(&self) {
-        *self.lock() = Shared::default();
+    pub(super) fn adopted(&self) {
+        let mut shared = self.lock();
+        shared.adopted = true;
+        shared.end();
+    }
+
+    /// From now on the pipelines that are shown have it.
+    pub fn shown(&self) {
+        let mut shared = self.lock();
+        shared.shown = true;
+        shared.end();
     }
 }
 
 impl Shared {
+    /// It is under way until nobody can take what held before it for what holds.
+    fn end(&mut self) {
+        if self.adopted && self.shown {
+            *self = Self::default();
+        }
+    }
+
     fn is_under_way(&self) -> bool {
         self.now.as_ref().is_some_and(|now| !matches!(now.state, Stand::Failed(_)))
     }

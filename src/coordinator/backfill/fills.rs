@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 use crate::coordinator::backfill::Backfills;
 use crate::coordinator::backfill::thread::{Fill, FillError, Filler, Note};
 use crate::coordinator::change::{Asked, Change, Changes};
+use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::state::{Action, State};
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Offset};
-use crate::worker::snapshot::Past;
+use crate::wire::Past;
 
 /// At most one at a time.
 pub struct Fills {
@@ -93,7 +94,7 @@ impl Fills {
         let Some(past) = past else { return Ok(Vec::new()) };
         (self.now, self.covered) = (None, Some(state.dispatched()));
         self.filler.mark.remove()?;
-        self.asked.done();
+        self.asked.adopted();
         Ok(state.adopt(&past))
     }
 
@@ -106,12 +107,14 @@ impl Fills {
         if let Some((epoch, change, backfill)) = logged {
             let fill = self.filler.fill(&change, backfill, state.stores_backfill(), notes)?;
             fill.end_with(epoch);
-            self.keep = Some(backfill.from);
+            self.keep = Some(needed_from(backfill.from));
+            // It is in the pipelines that the log had at the start.
+            self.asked.shown();
             self.now = Some(Now { fill, change: Some(change), durable: None, past: None });
         } else if let Some(Asked { change, durable }) = self.asked.take() {
             let Some(backfill) = change.backfill else { panic!("what is asked for here has a past") };
             let fill = self.filler.fill(&change, backfill, true, notes)?;
-            (self.keep, self.covered) = (Some(backfill.from), None);
+            (self.keep, self.covered) = (Some(needed_from(backfill.from)), None);
             self.now = Some(Now { fill, change: Some(change), durable: Some(durable), past: None });
         }
         Ok(())
@@ -130,6 +133,6 @@ impl Fills {
         if self.covered.is_some_and(|end| checkpoints >= end) {
             (self.keep, self.covered) = (None, None);
         }
-        [self.keep, state.pasts_begin()].into_iter().flatten().fold(checkpoints, Offset::min)
+        [self.keep, state.pasts_need()].into_iter().flatten().fold(checkpoints, Offset::min)
     }
 }

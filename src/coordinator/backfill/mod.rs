@@ -8,6 +8,7 @@ pub mod fills;
 
 use std::sync::Arc;
 
+use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::{InFlight, last_states};
 use crate::coordinator::replay::ReplayError;
 use crate::core::columns::Slab;
@@ -15,10 +16,9 @@ use crate::core::epoch::{Backfill, Cut};
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId, Offset};
-use crate::log::{Access, Cuts, Reader};
+use crate::log::{Access, Cuts, LogError, Reader};
 use crate::store::{Commit, Progress};
-use crate::wire::{Message, Open, WireError};
-use crate::worker::snapshot::Past;
+use crate::wire::{Message, Open, Past, WireError};
 use crate::worker::state::{State as Worker, To};
 
 pub use crate::coordinator::backfill::asked::Backfills;
@@ -102,8 +102,7 @@ pub struct Epochs {
 impl Epochs {
     #[must_use]
     pub fn new(access: &Access, backfill: Backfill) -> Self {
-        // The cut of the epoch after it may stand in a segment before the one that begins with its first event.
-        let cuts = access.cuts(Offset(backfill.from.0.saturating_sub(1)));
+        let cuts = access.cuts(needed_from(backfill.from).max(access.begin()));
         Self { cuts, slabs: access.reader(backfill.from), next: None, at: backfill.after }
     }
 
@@ -116,7 +115,11 @@ impl Epochs {
             if cut.epoch <= self.at {
                 continue;
             }
-            assert_eq!(cut.epoch, self.at.next(), "the log has the cuts of all epochs that it has events of");
+            if cut.epoch != self.at.next() {
+                return Err(
+                    LogError::Mismatch(format!("the cut of epoch {} is no longer retained", self.at.next())).into()
+                );
+            }
             self.at = cut.epoch;
             let mut slabs = Vec::new();
             while let Some(slab) = self.next_slab()? {

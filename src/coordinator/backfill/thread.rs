@@ -16,7 +16,7 @@ use crate::core::units::{Epoch, Generation, LogId};
 use crate::log::Access;
 use crate::store::writer::merge;
 use crate::store::{Commit, Store, StoreError};
-use crate::worker::snapshot::Past;
+use crate::wire::Past;
 
 /// Rows, entries and events that one transaction takes, about.
 const STORED_AT_ONCE: usize = 5_000;

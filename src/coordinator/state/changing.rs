@@ -84,7 +84,7 @@ impl Changing {
         it.change.backfill.map(|backfill| (it.epoch, &it.change, backfill))
     }
 
-    /// The first offset of the pasts that are still to be made.
+    /// Where the pasts begin that are still to be made.
     pub(super) fn pasts_begin(&self) -> Option<Offset> {
         let under_way = self.under_way.as_ref().filter(|it| it.stage != Stage::Adopting).map(|it| &it.change);
         let changes = self.logged.iter().map(|(_, change)| change).chain(&self.asked).chain(under_way);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use caudal::coordinator::backfill::{Epochs, Filling};
-use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
+use caudal::coordinator::checkpoint::{Checkpoints, least_progress, needed_from};
 use caudal::coordinator::replay::ReplayError;
 use caudal::coordinator::start::{self, Start};
 use caudal::coordinator::state::{Beginning, Limits, Now};
@@ -648,7 +648,7 @@ impl<'w> Life<'w> {
             }
         } else if self.net.coordinator.takes_backfill() {
             let past = fill.filling.past();
-            self.keep = Some((fill.from, self.net.coordinator.dispatched()));
+            self.keep = Some((needed_from(fill.from), self.net.coordinator.dispatched()));
             self.fill = None;
             self.net.adopt(&past);
         }
@@ -658,7 +658,7 @@ impl<'w> Life<'w> {
     fn retain(&mut self) {
         let needed_from = self.checkpoints.needed_from(self.net.coordinator.committed_to().end);
         self.keep = self.keep.filter(|(_, covered)| needed_from < *covered);
-        let pasts = [self.keep.map(|(from, _)| from), self.net.coordinator.pasts_begin()];
+        let pasts = [self.keep.map(|(from, _)| from), self.net.coordinator.pasts_need()];
         let needed_from = pasts.into_iter().flatten().fold(needed_from, Offset::min);
         let now = self.world.unix_ms;
         let keep_since = self.world.rng.random_bool(0.3).then(|| Millis(now.saturating_sub(1000)));

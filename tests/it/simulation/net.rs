@@ -12,8 +12,7 @@ use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Offset};
 use caudal::ingest::writer::Ended;
 use caudal::store::{Commit, Progress};
-use caudal::wire::{self, Message, Open};
-use caudal::worker::snapshot::Past;
+use caudal::wire::{self, Message, Open, Past};
 use caudal::worker::state::{State as Worker, To};
 
 /// From a rank to a rank; 0 is the coordinator, w + 1 worker w.
