@@ -4,6 +4,7 @@
 
 mod source;
 mod events;
+pub mod fetch;
 pub mod group;
 
 pub use crate::bus::events::{Event, Events, Limits, Run};

@@ -129,7 +129,7 @@ impl Source {
         Ok(Events::new(self.access()?.clone(), self.decoder(plan), topic, from))
     }
 
-    fn decoder(&self, plan: &Arc<Plan>) -> Arc<Decoder> {
+    pub(super) fn decoder(&self, plan: &Arc<Plan>) -> Arc<Decoder> {
         let mut last = self.decoder.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some((of, decoder)) if Arc::ptr_eq(of, plan) => decoder.clone(),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
+use crate::core::lineage::{Lineage, Slice};
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use crate::core::units::Offset;
 use crate::wire::{Clock, Facts, Ids, Kind, Report, Section, WireCounts, WireError};
@@ -38,6 +39,8 @@ pub struct Results {
     pub history: Vec<ViewChange>,
     /// In the order in which they are told.
     pub alerts: Vec<AlertRow>,
+    /// By window, slice and group.
+    pub lineage: Vec<Lineage>,
     pub emitted: Vec<Emitted>,
     /// What they take in memory, about.
     pub bytes: usize,
@@ -65,6 +68,7 @@ impl InFlight {
     /// If one holds what no worker of this build writes.
     pub fn results(self) -> Result<Results, WireError> {
         let mut all = Results::default();
+        let (epoch, first) = (self.cut.epoch, self.base);
         for report in self.reports.into_iter().flatten() {
             all.counts += Counts::from(WireCounts(report.counts));
             add(&mut all.late_by_window, &report.late_by_window);
@@ -74,6 +78,8 @@ impl InFlight {
             all.views.extend(report.views.into_iter().map(ViewRow::from));
             all.history.extend(report.history.into_iter().map(ViewChange::from));
             all.alerts.extend(report.alerts.into_iter().map(AlertRow::from));
+            let slices = report.lineage.into_iter().map(Slice::from);
+            all.lineage.extend(slices.map(|slice| Lineage::of(slice, epoch, first)));
             all.emitted.extend(report.emitted.into_iter().map(Emitted::from));
             all.removed.extend(report.removed.into_iter().map(Uuid::from_u128));
             all.rows.extend(report.rows.into_iter().map(WindowRow::from));
@@ -86,10 +92,19 @@ impl InFlight {
         all.events.sort_by_key(|e| e.offset);
         all.history.sort_by_key(|change| (change.offset, change.view));
         all.alerts.sort_by(AlertRow::order);
+        all.lineage.sort_by(|a, b| a.key().cmp(&b.key()));
+        all.lineage.dedup_by(|more, one| {
+            let same = more.key() == one.key();
+            if same {
+                one.offsets |= &more.offsets;
+            }
+            same
+        });
         all.bytes = ROW_BYTES * all.rows.len()
             + all.dead_letters.iter().map(|d| d.body.len() + d.detail.len() + ROW_BYTES).sum::<usize>()
             + all.views.iter().map(|v| v.value.len() + ROW_BYTES).sum::<usize>()
             + all.alerts.iter().map(|a| a.details.len() + ROW_BYTES).sum::<usize>()
+            + all.lineage.iter().map(|l| l.offsets.serialized_size() + ROW_BYTES).sum::<usize>()
             + all.emitted.iter().map(|event| event.line.len() + ROW_BYTES).sum::<usize>()
             + all.history.iter().map(|h| h.value.len() + ROW_BYTES).sum::<usize>()
             + all.events.iter().map(|e| e.body.len() + ROW_BYTES).sum::<usize>();

@@ -395,6 +395,7 @@ impl State {
                 alerts: last_states(results.alerts),
                 dead_letters: results.dead_letters,
                 events: results.events,
+                lineage: results.lineage,
                 mended,
                 gone,
                 beside: false,
@@ -736,6 +737,7 @@ mod tests {
             expression_errors: Vec::new(),
             views: Vec::new(),
             history: Vec::new(),
+            lineage: Vec::new(),
             emitted: Vec::new(),
             facts,
         }))

@@ -61,6 +61,17 @@ pub struct Contribution {
 /// that lie less than the session's gap apart.
 #[must_use]
 pub fn preaggregate(plan: &Plan, window: usize, rows: &Rows) -> Vec<Contribution> {
+    preaggregate_with(plan, window, rows, |_, _, _| {})
+}
+
+/// The same; `slice_of` is told of each slice and its rows.
+#[must_use]
+pub fn preaggregate_with(
+    plan: &Plan,
+    window: usize,
+    rows: &Rows,
+    mut slice_of: impl FnMut(Micros, &[GroupValue], &[IdxSize]),
+) -> Vec<Contribution> {
     let Some(window_plan) = plan.windows.get(window) else { panic!("window {window} is none of the plan's") };
     let slice = window_plan.kind.slice();
     let number = |time: &Micros| slice.map_or(0, |slice| time.0.div_euclid(slice.0));
@@ -84,6 +95,7 @@ pub fn preaggregate(plan: &Plan, window: usize, rows: &Rows) -> Vec<Contribution
         match (slice, window_plan.kind.gap()) {
             (Some(slice), _) => {
                 let start = Micros(numbers[first] * slice.0);
+                slice_of(start, &group, members);
                 found.push(contribution(start, start, group, members));
             }
             (None, gap) => {

@@ -25,6 +25,7 @@ pub mod join;
 pub mod row;
 pub mod json;
 pub mod identity;
+pub mod lineage;
 pub mod emit;
 pub mod ledger;
 pub mod epoch;

@@ -337,9 +337,12 @@ impl Metric {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audit {
     None,
+    /// Which rows an event went into, as bitmaps of offsets; its body is in the log.
+    Compact,
+    /// That in rows of their own, and the event.
     #[default]
     Full,
 }
@@ -383,11 +386,10 @@ impl Plan {
         pipeline.reads_topic(topic) || self.unread(topic).is_some_and(|maker| maker.name == pipeline.name)
     }
 
-    /// Whether counted events are kept in the store: some pipeline asks for it.
+    /// What is kept of counted events: the most that some pipeline asks for.
     #[must_use]
     pub fn audit(&self) -> Audit {
-        let full = self.pipelines.iter().any(|pipeline| pipeline.audit == Audit::Full);
-        if full { Audit::Full } else { Audit::None }
+        self.pipelines.iter().map(|pipeline| pipeline.audit).max().unwrap_or(Audit::None)
     }
 
     /// The plan of a job with this pipeline alone, which knows the topics of all, from outside; None if there is no such pipeline.

@@ -28,7 +28,7 @@ pub struct Copy {
     pub file: PathBuf,
 }
 
-/// `full`, `none`, or a mapping.
+/// `full`, `compact`, `none`, or a mapping.
 pub fn audit(node: &Node, faults: &mut Faulty) -> Written {
     if !matches!(node.value, Value::Map(_)) {
         return Written { level: level(node, faults), jsonl: None };
@@ -44,7 +44,7 @@ pub fn audit(node: &Node, faults: &mut Faulty) -> Written {
         if !stays_inside(&file.it) || !names_a_file || file.it.chars().any(char::is_control) {
             faults.note(file.place, format!("jsonl: {} is not allowed; it is {JSONL_ALLOWED}", quote(&file.it)));
         }
-        if level == Audit::None {
+        if level != Audit::Full {
             faults.note(file.place, "jsonl: a copy of counted events needs `level: full`");
         }
     }
@@ -54,14 +54,10 @@ pub fn audit(node: &Node, faults: &mut Faulty) -> Written {
 fn level(node: &Node, faults: &mut Faulty) -> Audit {
     match &node.value {
         Value::Text(word) if word == "full" => Audit::Full,
+        Value::Text(word) if word == "compact" => Audit::Compact,
         Value::Text(word) if word == "none" => Audit::None,
-        Value::Text(word) if word == "compact" => {
-            faults
-                .note(node.place, "audit: this version of Caudal does not have \"compact\" yet; it has full and none");
-            Audit::Full
-        }
         other => {
-            let allowed = "full, none or {level: full, jsonl: FILE}";
+            let allowed = "full, compact, none or {level: full, jsonl: FILE}";
             faults.note(node.place, format!("audit: {} stands where {allowed} is allowed", other.describe()));
             Audit::Full
         }

@@ -3,12 +3,15 @@
 use uuid::Uuid;
 
 use crate::core::ledger::Counts;
+use crate::core::lineage::series_id;
 use crate::core::mend::{Mended, Retry};
 use crate::core::plan::Plan;
 use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
+use crate::store::lineage::StoredSlice;
 use crate::store::sql::{
-    ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY, VIEWS, Write,
+    ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, LINEAGE, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY,
+    VIEWS, Write,
 };
 use crate::store::{
     Commit, DeliveryMend, GroupPosition, Leftover, Progress, Settled, StoreError, StoredAlert, StoredRow,
@@ -33,6 +36,8 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
     tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
     tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))?;
+    let slices: Vec<StoredSlice> = commit.lineage.iter().map(|lineage| StoredSlice::of(plan, lineage)).collect();
+    tx.put(&LINEAGE, &mut slices.iter().map(slice))?;
     for view in &commit.gone {
         forget_view(tx, view_name(plan, *view))?;
     }
@@ -43,6 +48,11 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
 pub fn forget(tx: &mut impl Write, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
     fence(tx, mine)?;
     let of_pipeline = [Param::text(&left.pipeline)];
+    let groups = "SELECT DISTINCT window_name, CAST(group_key AS text) FROM metrics_out WHERE pipeline = $1";
+    for mut row in tx.ask(&Query::with(groups, of_pipeline.clone()))? {
+        let series = series_id(&left.pipeline, &row.text()?, &row.text()?);
+        tx.execute(&Query::with("DELETE FROM lineage WHERE series_id = $1", [Param::Uuid(series)]))?;
+    }
     for sql in [
         "DELETE FROM trace WHERE metric_id IN (SELECT metric_id FROM metrics_out WHERE pipeline = $1)",
         "DELETE FROM metrics_out WHERE pipeline = $1",
@@ -291,6 +301,19 @@ fn event(event: &AuditEvent) -> Vec<Param<'_>> {
         Param::Time(event.time),
         Param::millis(event.received),
         Param::Bytes(&event.body),
+    ]
+}
+
+fn slice(slice: &StoredSlice) -> Vec<Param<'_>> {
+    vec![
+        Param::Uuid(slice.series),
+        Param::Time(slice.start),
+        Param::int(slice.epoch.0),
+        slice.metric.map_or(Param::Null, Param::Uuid),
+        Param::int(slice.first.0),
+        Param::int(slice.last.0),
+        Param::Int(slice.late_to.0),
+        Param::Bytes(&slice.offsets),
     ]
 }
 

@@ -10,6 +10,7 @@ mod open;
 pub mod sqlite;
 pub mod postgres;
 pub mod schema;
+mod lineage;
 mod apply;
 mod read;
 mod sql;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use crate::core::columns::Reason;
 use crate::core::ledger::Counts;
+use crate::core::lineage::Lineage;
 use crate::core::mend::Mended;
 use crate::core::plan::Plan;
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
@@ -58,6 +60,8 @@ pub struct Commit {
     pub dead_letters: Vec<DeadLetter>,
     /// Only with `audit: full`.
     pub events: Vec<AuditEvent>,
+    /// Only with `audit: compact`; an epoch's comes once.
+    pub lineage: Vec<Lineage>,
     /// Comes after the dead letters, which it may be about.
     pub mended: Mended,
     /// Views that are no more after these epochs: their entries and histories go.
@@ -83,6 +87,7 @@ impl Commit {
             outbox: Vec::new(),
             dead_letters: Vec::new(),
             events: Vec::new(),
+            lineage: Vec::new(),
             mended: Mended::default(),
             gone: Vec::new(),
             beside: false,
@@ -394,6 +399,15 @@ pub trait Reader: Send {
     fn window(&mut self, id: Uuid) -> Result<Option<StoredRow>, StoreError>;
     /// The events behind a row, by offset, from `after` on; empty with `audit: none`.
     fn lineage(&mut self, id: Uuid, after: Option<Offset>, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
+    /// The events behind a row, by offset, from `after` on, where its pipeline's audit is compact; of a hopping window as far as it is one of the plan's.
+    fn compact_lineage(
+        &mut self,
+        row: &StoredRow,
+        after: Option<Offset>,
+        limit: u32,
+    ) -> Result<Vec<Offset>, StoreError>;
+    /// For each of these offsets the rows that it went into, of pipelines whose audit is compact; of hopping windows those that stand.
+    fn compact_metrics(&mut self, offsets: &[Offset]) -> Result<Vec<Vec<Uuid>>, StoreError>;
     /// Every event with this id (one a topic at most is counted), with the rows it went into; only with `audit: full`.
     fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError>;
     /// The newest events; empty with `audit: none`.

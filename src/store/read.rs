@@ -8,6 +8,7 @@ use crate::core::columns::Reason;
 use crate::core::plan::Plan;
 use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::units::{Epoch, Offset};
+use crate::store::lineage;
 use crate::store::sql::{Ask, Param, Query, Row};
 use crate::store::text::readings;
 use crate::store::{
@@ -76,6 +77,19 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         );
         let after = after.map_or(Param::Int(-1), |after| Param::int(after.0));
         events(self.from.ask(&Query::with(sql, [Param::Uuid(id), after, Param::Int(i64::from(limit))]))?)
+    }
+
+    fn compact_lineage(
+        &mut self,
+        row: &StoredRow,
+        after: Option<Offset>,
+        limit: u32,
+    ) -> Result<Vec<Offset>, StoreError> {
+        lineage::offsets(&mut self.from, &self.plan, row, after, limit)
+    }
+
+    fn compact_metrics(&mut self, offsets: &[Offset]) -> Result<Vec<Vec<Uuid>>, StoreError> {
+        lineage::metrics(&mut self.from, &self.plan, offsets)
     }
 
     fn event(&mut self, event_id: &str) -> Result<Vec<AuditEvent>, StoreError> {

@@ -17,6 +17,7 @@ const SQLITE: &[Migration] = &[
     Migration { name: "open_letters", sql: include_str!("../../sql/sqlite/0003_open_letters.sql") },
     Migration { name: "outbox", sql: include_str!("../../sql/sqlite/0004_outbox.sql") },
     Migration { name: "consumer_offsets", sql: include_str!("../../sql/sqlite/0005_consumer_offsets.sql") },
+    Migration { name: "lineage", sql: include_str!("../../sql/sqlite/0006_lineage.sql") },
 ];
 const POSTGRES: &[Migration] = &[
     Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") },
@@ -24,6 +25,7 @@ const POSTGRES: &[Migration] = &[
     Migration { name: "open_letters", sql: include_str!("../../sql/postgres/0003_open_letters.sql") },
     Migration { name: "outbox", sql: include_str!("../../sql/postgres/0004_outbox.sql") },
     Migration { name: "consumer_offsets", sql: include_str!("../../sql/postgres/0005_consumer_offsets.sql") },
+    Migration { name: "lineage", sql: include_str!("../../sql/postgres/0006_lineage.sql") },
 ];
 
 /// The SQL view of a window, as each database has it.

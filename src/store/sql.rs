@@ -93,8 +93,8 @@ pub struct Table {
 }
 
 /// Every table that [`Write::put`] may be asked to fill.
-pub static TABLES: [&Table; 8] =
-    [&VIEWS, &VIEW_HISTORY, &ALERTS, &OUTBOX, &METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE];
+pub static TABLES: [&Table; 9] =
+    [&VIEWS, &VIEW_HISTORY, &ALERTS, &OUTBOX, &METRICS_OUT, &DEAD_LETTERS, &EVENTS_IN, &TRACE, &LINEAGE];
 
 pub static VIEWS: Table = Table {
     name: "views",
@@ -210,6 +210,22 @@ pub static TRACE: Table = Table {
     columns: &[("metric_id", Kind::Uuid), ("log_offset", Kind::Int), ("event_id", Kind::Text)],
     key: "metric_id, log_offset",
     revised: &[],
+};
+
+pub static LINEAGE: Table = Table {
+    name: "lineage",
+    columns: &[
+        ("series_id", Kind::Uuid),
+        ("slice_start", Kind::Time),
+        ("epoch", Kind::Int),
+        ("metric_id", Kind::Uuid),
+        ("first_offset", Kind::Int),
+        ("last_offset", Kind::Int),
+        ("late_to", Kind::Int),
+        ("offsets", Kind::Bytes),
+    ],
+    key: "series_id, slice_start, epoch",
+    revised: &["metric_id", "first_offset", "last_offset", "late_to", "offsets"],
 };
 
 impl Table {

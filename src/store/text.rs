@@ -63,7 +63,7 @@ impl StoredAlert {
     }
 }
 
-fn group_json(window: &WindowPlan, group: &[GroupValue]) -> String {
+pub(super) fn group_json(window: &WindowPlan, group: &[GroupValue]) -> String {
     assert_eq!(window.group.len(), group.len(), "a group has a value for each of its names");
     let mut object = Object::new();
     for (field, value) in window.group.iter().zip(group) {

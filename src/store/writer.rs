@@ -175,6 +175,7 @@ pub fn merge(commits: Vec<Commit>) -> Commit {
         merged.history.extend(commit.history);
         merged.dead_letters.extend(commit.dead_letters);
         merged.events.extend(commit.events);
+        merged.lineage.extend(commit.lineage);
         merged.mended.extend(commit.mended);
         // The last of a plan's commits has them.
         merged.gone.extend(commit.gone);

@@ -13,6 +13,7 @@ mod reading;
 mod topic;
 mod groups;
 mod query;
+mod lineage;
 mod keyed;
 mod alerts;
 mod webhooks;
@@ -156,7 +157,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/data", get(query::data))
         .route("/windows", get(query::windows))
         .route("/windows/{id}", get(query::window))
-        .route("/windows/{id}/events", get(query::window_events))
+        .route("/windows/{id}/events", get(lineage::events))
         .route("/views", get(keyed::list))
         .route("/views/{view}", get(keyed::entries))
         .route("/views/{view}/{key}", get(keyed::entry))

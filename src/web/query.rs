@@ -1,4 +1,4 @@
-//! The calls that read results: windows, their lineage, events.
+//! The calls that read results: windows, events.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -36,7 +36,7 @@ const EVENTS_SEARCHED: u32 = 20_000;
 const DEAD_LETTERS_SEARCHED: u32 = 1_000;
 
 type Shared = State<Arc<Web>>;
-type Segment = Result<Path<String>, PathRejection>;
+pub type Segment = Result<Path<String>, PathRejection>;
 
 pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "window", "from", "to", "group.", "closed", "limit", "after"])?;
@@ -78,18 +78,6 @@ pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
     let id = metric_id(&segment(path)?)?;
     let row = web.readers.ask(move |r| r.window(id)).await?.ok_or_else(|| no_row(id))?;
     Ok(json_answer(&RowView::of(&row)))
-}
-
-/// The lineage of a row.
-pub async fn window_events(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
-    let params = Params::of(&uri, &["limit", "after"])?;
-    let id = metric_id(&segment(path)?)?;
-    let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
-    let after = params.number("after")?.map(Offset);
-    let (row, mut events) = web.readers.ask(move |r| Ok((r.window(id)?, r.lineage(id, after, limit + 1)?))).await?;
-    row.ok_or_else(|| no_row(id))?;
-    let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "after", &last.offset.to_string()));
-    Ok(event_list(&web, &events, next))
 }
 
 pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
@@ -150,6 +138,9 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
     if events.is_empty() && letters.is_empty() {
         let why = match web.pipelines().plan.audit() {
             Audit::Full => "if it was accepted just now, its epoch is not committed yet: ask again",
+            Audit::Compact => {
+                "these pipelines keep no events beside the log (audit: compact), only dead letters; GET /windows/{id}/events has those of a row"
+            }
             Audit::None => "these pipelines keep no counted events (audit: none), only dead letters",
         };
         return Err(Problem::not_found(format!("no event with the id {id:?} is kept here; {why}")));
@@ -296,9 +287,10 @@ pub fn next_page(uri: &Uri, name: &str, value: &str) -> String {
     format!("{}?{}", uri.path(), pairs.join("&"))
 }
 
-fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
+pub fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
     let audit = match web.pipelines().plan.audit() {
         Audit::None => "none",
+        Audit::Compact => "compact",
         Audit::Full => "full",
     };
     json_answer(&EventsView { audit, events: events.iter().map(EventView::of).collect(), next })
@@ -310,12 +302,12 @@ pub fn topic(params: &Params, web: &Web) -> Result<Option<String>, Problem> {
     Ok(params.word("topic", &names)?.map(str::to_owned))
 }
 
-fn metric_id(text: &str) -> Result<Uuid, Problem> {
+pub fn metric_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::parse_str(text)
         .map_err(|_| Problem::not_found(format!("{text:?} is no metric_id: take one from GET /windows")))
 }
 
-fn no_row(id: Uuid) -> Problem {
+pub fn no_row(id: Uuid) -> Problem {
     Problem::not_found(format!(
         "no row has the metric_id {id}; a row of an open window is there once it is shown, which `emit` says how often: GET /windows has them all"
     ))

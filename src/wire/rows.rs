@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::core::columns::{GroupValue, Reason};
 use crate::core::emit::Emitted;
 use crate::core::ledger::Counts;
+use crate::core::lineage::Slice;
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::wire::WireError;
@@ -104,6 +105,39 @@ pub struct WireAuditEvent {
     received_ms: u64,
     body: Vec<u8>,
     metrics: Vec<u128>,
+}
+
+#[derive(Debug, Encode, Decode)]
+pub struct WireSlice {
+    window: u32,
+    start_us: i64,
+    group: Vec<WireGroup>,
+    late_to_us: i64,
+    offsets: Vec<u64>,
+}
+
+impl From<Slice> for WireSlice {
+    fn from(slice: Slice) -> Self {
+        Self {
+            window: slice.window as u32,
+            start_us: slice.start.0,
+            group: slice.group.into_iter().map(WireGroup::from).collect(),
+            late_to_us: slice.late_to.0,
+            offsets: slice.offsets.into_iter().map(|offset| offset.0).collect(),
+        }
+    }
+}
+
+impl From<WireSlice> for Slice {
+    fn from(slice: WireSlice) -> Self {
+        Self {
+            window: slice.window as usize,
+            start: Micros(slice.start_us),
+            group: slice.group.into_iter().map(GroupValue::from).collect(),
+            late_to: Micros(slice.late_to_us),
+            offsets: slice.offsets.into_iter().map(Offset).collect(),
+        }
+    }
 }
 
 impl From<Counts> for WireCounts {

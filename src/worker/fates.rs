@@ -14,7 +14,7 @@ use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::time;
 use crate::core::units::{Micros, TopicId};
 use crate::core::view::Keyed;
-use crate::wire::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireViewChange};
+use crate::wire::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireSlice, WireViewChange};
 use crate::worker::rows::{DecodedSlab, EpochRows};
 use crate::worker::share::{Asked, Share, share};
 
@@ -30,6 +30,7 @@ pub struct Fates {
     /// By pipeline.
     pub expression_errors: Vec<u64>,
     pub history: Vec<WireViewChange>,
+    pub lineage: Vec<WireSlice>,
     pub emitted: Vec<WireEmitted>,
 }
 
@@ -98,7 +99,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
 
     let (mut contributions, mut entries) = (Vec::new(), Vec::new());
     let (mut marks, mut halves) = (Vec::new(), Vec::new());
-    let (mut history, mut emitted) = (Vec::new(), Vec::new());
+    let (mut history, mut emitted, mut lineage) = (Vec::new(), Vec::new(), Vec::new());
     let (mut late_by_window, mut expression_errors) = (Vec::new(), Vec::new());
     let mut verdicts = Verdicts::new(epoch, &rows);
     for (at, (pipeline, &lateness)) in plan.pipelines.iter().zip(epoch.lateness).enumerate() {
@@ -114,6 +115,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         marks.append(&mut share.marks);
         halves.append(&mut share.halves);
         history.extend(share.history.drain(..).map(WireViewChange::from));
+        lineage.extend(share.slices.drain(..).map(WireSlice::from));
         emitted.extend(share.emitted.drain(..).map(WireEmitted::from));
         late_by_window.append(&mut share.late_by_window);
         expression_errors.push(share.expression_errors);
@@ -145,6 +147,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         late_by_window,
         expression_errors,
         history,
+        lineage,
         emitted,
     };
     Settled { fates, contributions, entries, marks, halves }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use polars::prelude::IdxSize;
 use uuid::Uuid;
 
-use crate::core::aggregate::{Contribution, Rows, preaggregate};
+use crate::core::aggregate::{Contribution, Rows, preaggregate_with};
 use crate::core::alert::Mark;
 use crate::core::columns::{Column, GroupValue};
 use crate::core::emit::{self, Emitted};
 use crate::core::expression::{Evaluated, Inputs, as_group, truths};
 use crate::core::identity::metric_id;
 use crate::core::join::Half;
+use crate::core::lineage::Slice;
 use crate::core::plan::{
     AlertPlan, Audit, ColumnId, ColumnKind, Computed, EmitPlan, JoinPlan, Pattern, PipelinePlan, Plan, Rule, Source,
     ViewPlan, WindowPlan,
@@ -38,6 +40,8 @@ pub struct Share {
     pub expression_errors: u64,
     /// Events that were late for a window, by the pipeline's windows.
     pub late_by_window: Vec<u64>,
+    /// With `audit: compact`: the slices that rows went into.
+    pub slices: Vec<Slice>,
     /// With `audit: full`: for each row that passed, the rows of windows that it went into.
     pub metrics: Option<Vec<Vec<Uuid>>>,
 }
@@ -93,11 +97,18 @@ fn passed(
     let count = |late: &Option<Vec<bool>>| late.as_ref().map_or(0, |l| l.iter().filter(|&&l| l).count() as u64);
     let late_by_window = late.iter().map(count).collect();
     let mut trace = (audit == Audit::Full).then(|| Trace::new(rows.len()));
-    let mut contributions = Vec::new();
+    let (mut contributions, mut slices) = (Vec::new(), Vec::new());
     for ((index, window), late) in pipeline.windows.clone().zip(windows).zip(&late) {
         let (time, offset, fields) = (&rows.time[..], &rows.offset[..], &rows.fields[..]);
         let of_window = Rows { time, offset, fields, skip: late.as_deref() };
-        contributions.append(&mut preaggregate(plan, index, &of_window));
+        let late_to = lateness.minus(window.late_allow);
+        let slice = |start: Micros, group: &[GroupValue], members: &[IdxSize]| {
+            if audit == Audit::Compact {
+                let offsets = members.iter().map(|&row| offset[row as usize]).collect();
+                slices.push(Slice { window: index, start, group: group.to_vec(), late_to, offsets });
+            }
+        };
+        contributions.append(&mut preaggregate_with(plan, index, &of_window, slice));
         if let Some(trace) = &mut trace {
             trace.add(pipeline, window, rows, late.as_deref(), lateness);
         }
@@ -129,6 +140,7 @@ fn passed(
         emitted,
         expression_errors,
         late_by_window,
+        slices,
         metrics: trace.map(|trace| trace.metrics),
     }
 }

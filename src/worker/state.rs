@@ -572,6 +572,7 @@ impl State {
             expression_errors: fates.expression_errors,
             views: views.into_iter().map(WireViewRow::from).collect(),
             history: fates.history,
+            lineage: fates.lineage,
             alerts: alerts.into_iter().map(WireAlert::from).collect(),
             emitted: fates.emitted,
             facts: self.facts(),

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use caudal::core::columns::GroupValue;
+use caudal::core::identity::metric_id;
+use caudal::core::lineage::Lineage;
 use caudal::core::mend::Retry;
-use caudal::core::plan::Plan;
 use caudal::core::plan::carry::Carry;
+use caudal::core::plan::{Plan, WindowKind};
 use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
-use caudal::core::units::{Generation, Offset};
+use caudal::core::units::{Epoch, Generation, Micros, Offset};
 use caudal::store::text::clean;
 use caudal::store::{
     AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, EventQuery, GroupPosition,
@@ -30,6 +33,8 @@ pub struct Tables {
     pub outbox: BTreeMap<Uuid, (Delivery, Option<Settled>)>,
     pub dead_letters: BTreeMap<Offset, DeadLetter>,
     pub events: BTreeMap<Offset, AuditEvent>,
+    /// By epoch, window, slice and group.
+    pub lineage: BTreeMap<(Epoch, usize, Micros, Vec<GroupValue>), Lineage>,
     /// By letter: the event that is its retry.
     pub retried: BTreeMap<Offset, Offset>,
     /// Positions of consumer groups, by topic and name.
@@ -150,6 +155,7 @@ impl Tables {
             known.metrics.sort_unstable();
             known.metrics.dedup();
         }
+        self.lineage.extend(commit.lineage.iter().map(|l| ((l.epoch, l.window, l.slice, l.group.clone()), l.clone())));
         self.views.retain(|(view, _), _| !commit.gone.contains(view));
         self.history.retain(|(_, view), _| !commit.gone.contains(view));
         for &Retry { letter, event } in &commit.mended.retried {
@@ -192,6 +198,7 @@ fn placed(commit: &Commit, of: &Plan, plan: &Plan) -> Commit {
     };
     let mut placed = commit.clone();
     placed.rows.iter_mut().for_each(|row| row.window = windows[row.window].unwrap());
+    placed.lineage.iter_mut().for_each(|lineage| lineage.window = windows[lineage.window].unwrap());
     placed.views.iter_mut().for_each(|row| row.view = views[row.view].unwrap());
     placed.history.iter_mut().for_each(|change| change.view = views[change.view].unwrap());
     placed.alerts.iter_mut().for_each(|row| row.alert = alerts[row.alert].unwrap());
@@ -259,13 +266,14 @@ impl Store for MemoryStore {
         let mut shared = self.lock();
         shared.arrive()?;
         shared.tables.check_generation(mine)?;
-        let Tables { rows, events, alerts, views, history, generation, .. } = &mut shared.tables;
+        let Tables { rows, events, lineage, alerts, views, history, generation, .. } = &mut shared.tables;
         *generation = mine;
         let of_it = |pipeline: usize| self.plan.pipeline_name(pipeline) == left.pipeline;
         let is_view = |view: usize| left.views.contains(&self.plan.views[view].name);
         let gone: Vec<Uuid> =
             rows.extract_if(.., |_, row| of_it(self.plan.windows[row.window].pipeline)).map(|(id, _)| id).collect();
         events.values_mut().for_each(|event| event.metrics.retain(|id| !gone.contains(id)));
+        lineage.retain(|_, lineage| !of_it(self.plan.windows[lineage.window].pipeline));
         alerts.retain(|_, row| !of_it(self.plan.alerts[row.alert].pipeline));
         views.retain(|(view, _), _| !is_view(*view));
         history.retain(|(_, view), _| !is_view(*view));
@@ -292,6 +300,17 @@ impl Store for MemoryStore {
     }
 }
 
+/// Whether the row has the events of the slice.
+pub fn has(row: &WindowRow, lineage: &Lineage) -> bool {
+    (row.window, &row.group) == (lineage.window, &lineage.group)
+        && (row.start..row.end).contains(&lineage.slice)
+        && row.end > lineage.late_to
+}
+
+pub fn offsets_of(lineage: &Lineage) -> impl Iterator<Item = Offset> {
+    lineage.offsets.iter().map(|bit| Offset(lineage.first.0 + u64::from(bit)))
+}
+
 fn entry(row: &ViewRow) -> StoredEntry {
     StoredEntry {
         key: row.key.to_string(),
@@ -303,6 +322,38 @@ fn entry(row: &ViewRow) -> StoredEntry {
 }
 
 impl Reader for MemoryStore {
+    fn compact_lineage(
+        &mut self,
+        row: &StoredRow,
+        after: Option<Offset>,
+        limit: u32,
+    ) -> Result<Vec<Offset>, StoreError> {
+        let shared = self.lock();
+        let Some(row) = shared.tables.rows.get(&row.metric_id) else { return Ok(Vec::new()) };
+        let of_row = shared.tables.lineage.values().filter(|lineage| has(row, lineage));
+        let mut offsets: Vec<Offset> = of_row.flat_map(offsets_of).filter(|offset| Some(*offset) > after).collect();
+        offsets.sort_unstable();
+        offsets.truncate(limit as usize);
+        Ok(offsets)
+    }
+
+    fn compact_metrics(&mut self, offsets: &[Offset]) -> Result<Vec<Vec<Uuid>>, StoreError> {
+        let shared = self.lock();
+        let of_offset = |offset: &Offset| {
+            let slices = shared.tables.lineage.values().filter(|lineage| offsets_of(lineage).any(|of| of == *offset));
+            let metrics = slices.flat_map(|lineage| {
+                let window = &self.plan.windows[lineage.window];
+                let id = metric_id(&self.plan.pipeline_of(window).name, &window.name, lineage.slice, &lineage.group);
+                let rows = shared.tables.rows.values().filter(|row| has(row, lineage)).map(|row| row.metric_id);
+                if matches!(window.kind, WindowKind::Hopping { .. }) { rows.collect() } else { vec![id] }
+            });
+            let mut metrics: Vec<Uuid> = metrics.collect();
+            metrics.sort_unstable();
+            metrics
+        };
+        Ok(offsets.iter().map(of_offset).collect())
+    }
+
     fn windows(&mut self, query: &WindowQuery) -> Result<Vec<StoredRow>, StoreError> {
         let mut rows: Vec<StoredRow> = self.lock().tables.rows.values().map(|r| StoredRow::of(&self.plan, r)).collect();
         let key = |r: &StoredRow| (r.start, r.window.clone(), r.metric_id);

@@ -77,6 +77,7 @@ impl Filling {
             history: results.history,
             alerts: last_states(results.alerts),
             events: results.events,
+            lineage: results.lineage,
             plan: Some(Arc::clone(&self.plan)),
             beside: true,
             ..Commit::new(Some(before), to)

@@ -266,6 +266,7 @@ pub(super) fn emit(emit: &Emit) -> Item {
 fn audit_of(audit::Written { level, jsonl }: &audit::Written) -> Item {
     let level = plain(match level {
         Audit::Full => "full",
+        Audit::Compact => "compact",
         Audit::None => "none",
     });
     match jsonl {

@@ -92,6 +92,8 @@ pub struct Outcome {
     pub counted: BTreeMap<u64, Counted>,
     /// Offsets of the counted events that the audit keeps.
     pub audited: BTreeSet<u64>,
+    /// Rows that events went into in pasts.
+    pub past_keys: BTreeMap<u64, Vec<Key>>,
     /// Events that pasts of audited pipelines count, and the rows of theirs that they went into.
     pub past: BTreeMap<u64, Counted>,
     /// By epoch, from 1.
@@ -608,6 +610,9 @@ impl<'a> Model<'a> {
         self.outcome.history.extend(history);
         self.outcome.alerts.extend(alerts);
         self.outcome.happened.note("events of pasts counted", counted.len() as u64);
+        for (offset, (.., keys)) in &counted {
+            self.outcome.past_keys.entry(*offset).or_default().extend(keys.iter().cloned());
+        }
         for (offset, (topic, id, time, keys)) in counted.into_iter().filter(|(offset, _)| audited.contains(offset)) {
             let known = self.outcome.past.entry(offset).or_insert((topic, id, time, Vec::new()));
             known.3.extend(keys);

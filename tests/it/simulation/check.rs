@@ -1,6 +1,6 @@
 //! What must hold at the end, whatever happened on the way.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use caudal::coordinator::backfill::Filling;
@@ -23,7 +23,7 @@ use super::changes::{self, Version, changes_of};
 use super::cluster::{World, cut_of, discards_of, retries_of, slab_of};
 use super::net::Net;
 use super::traffic::Answer;
-use crate::memory_store::{MemoryStore, Tables};
+use crate::memory_store::{MemoryStore, Tables, offsets_of};
 use crate::model::shape::Shape;
 use crate::model::{self, Entry, Key, Letter, Outcome, Row};
 
@@ -82,6 +82,7 @@ pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
     let plan = &world.pipeline.plan;
     let outcome = model::live_of(plan, &world.pipeline.schemas, &world.versions[0].shape, &world.log);
     compare(plan, &outcome, &world.store.tables());
+    compare_lineage(world, &outcome);
     emitted_once(&world.log, &outcome);
     let mut totals = Counts::default();
     for (epoch, counts) in (1..).zip(&outcome.epochs) {
@@ -341,6 +342,40 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
     assert_eq!(vec![counts], outcome.epochs);
 }
 
+/// Each row of a pipeline whose audit is compact has the events that went into it, and no others.
+fn compare_lineage(world: &World, outcome: &Outcome) {
+    let (plan, tables) = (&world.pipeline.plan, world.store.tables());
+    let before =
+        |version: usize, pipeline: usize| world.versions[..version].iter().any(|v| v.shape.pipelines[pipeline]);
+    // One that was there before it came with a past has made some rows twice.
+    let twice = |pipeline: usize| {
+        let mut versions = world.versions.iter().enumerate();
+        versions.any(|(at, v)| v.shape.past.is_some_and(|(of, _)| of == pipeline) && before(at, pipeline))
+    };
+    let is_told = |window: usize| {
+        let pipeline = plan.windows[window].pipeline;
+        plan.pipelines[pipeline].audit == Audit::Compact
+            && plan.windows[window].kind.slice().is_some()
+            && !twice(pipeline)
+    };
+    let mut expected: BTreeMap<Uuid, BTreeSet<u64>> = BTreeMap::new();
+    let counted = outcome.counted.iter().map(|(offset, (.., keys))| (offset, keys));
+    for (offset, keys) in counted.chain(&outcome.past_keys) {
+        for key in keys.iter().filter(|key| is_told(key.0)) {
+            expected.entry(id(plan, key)).or_default().insert(*offset);
+        }
+    }
+    let mut found: BTreeMap<Uuid, BTreeSet<u64>> = BTreeMap::new();
+    for lineage in tables.lineage.values().filter(|lineage| is_told(lineage.window)) {
+        let kind = plan.windows[lineage.window].kind;
+        for start in kind.starts(lineage.slice).filter(|start| kind.end(*start) > lineage.late_to) {
+            let key = (lineage.window, start.0, lineage.group.clone());
+            found.entry(id(plan, &key)).or_default().extend(offsets_of(lineage).map(|offset| offset.0));
+        }
+    }
+    same("events of rows", &expected, &found);
+}
+
 /// Makes the past that a change waits for, of the log's entries.
 fn fill(net: &mut Net, log: LogId, generation: Generation, entries: &[Entry], store: &mut MemoryStore) {
     let (until, change, backfill) = net.coordinator.backfill().unwrap();
@@ -403,6 +438,7 @@ pub fn another_run_is_identical(world: &World, rng: &mut ChaCha8Rng) {
     same("dead letters of another run", &found.dead_letters, &again.dead_letters);
     same("retries of another run", &found.retried, &again.retried);
     same("events of another run", &found.events, &again.events);
+    same("lineage of another run", &found.lineage, &again.lineage);
     same("entries of another run", &found.views, &again.views);
     same("histories of another run", &found.history, &again.history);
     let (Some(a), Some(b)) = (found.progress, again.progress) else { panic!("a store without progress") };

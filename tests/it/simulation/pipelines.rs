@@ -218,7 +218,7 @@ fn pipeline(plan: &mut Plan, outside: u16, last: bool, rng: &mut ChaCha8Rng) {
         views: first_view..plan.views.len(),
         alerts: first_alert..plan.alerts.len(),
         emits: first_emit..plan.emits.len(),
-        audit: if rng.random_bool(0.25) { Audit::Full } else { Audit::None },
+        audit: [Audit::Full, Audit::Compact, Audit::None, Audit::None][rng.random_range(0..4)],
     });
 }
 

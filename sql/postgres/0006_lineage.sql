@@ -1,0 +1,14 @@
+-- With `audit: compact` only: which events of an epoch went into a slice of a window, for one group.
+-- A row of metrics_out has the slices from its start to before its end, of its series (pipeline, window and group), where it ends after late_to.
+CREATE TABLE lineage (
+    series_id    uuid NOT NULL,
+    slice_start  timestamptz NOT NULL,
+    epoch        bigint NOT NULL,
+    metric_id    uuid, -- of the row that has this slice alone; null where there are several
+    first_offset bigint NOT NULL, -- of the epoch
+    last_offset  bigint NOT NULL, -- of the events
+    late_to      bigint NOT NULL, -- microseconds since 1970-01-01T00:00:00Z: rows that end by then were late for them
+    offsets      bytea NOT NULL, -- a Roaring bitmap (portable format) of what is to be added to first_offset
+    PRIMARY KEY (series_id, slice_start, epoch)
+);
+CREATE INDEX lineage_by_epoch ON lineage (first_offset);

@@ -1,0 +1,82 @@
+//! Single events out of the log, by their offsets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bus::Source;
+use crate::bus::source::BusError;
+use crate::core::columns::Slab;
+use crate::core::decode::Decoder;
+use crate::core::plan::Plan;
+use crate::core::units::{Micros, Millis, Offset, TopicId};
+use crate::log::LogError;
+
+/// An event as the log has it, and as the pipelines read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    pub offset: Offset,
+    pub received: Millis,
+    /// Its line, without the line's end.
+    pub line: Bytes,
+    /// None: the pipelines, as they are now, refuse it.
+    pub read: Option<Read>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub topic: TopicId,
+    pub time: Micros,
+    /// Its id; None where its topic has none.
+    pub id: Option<String>,
+}
+
+impl Source {
+    /// The events at these offsets, which ascend.
+    ///
+    /// # Errors
+    /// `Starting`, `Gone`, `Ahead`, `Log`.
+    pub fn fetch(&self, plan: &Arc<Plan>, offsets: &[Offset]) -> Result<Vec<Fetched>, BusError> {
+        let Some(&first) = offsets.first() else { return Ok(Vec::new()) };
+        let (access, decoder) = (self.access()?, self.decoder(plan));
+        self.retained(first)?;
+        let mut reader = access.reader(first);
+        let mut slab: Option<Slab> = None;
+        let mut fetched = Vec::with_capacity(offsets.len());
+        for &offset in offsets {
+            let holds =
+                |slab: &Slab| (slab.first_offset.0..slab.first_offset.0 + u64::from(slab.count)).contains(&offset.0);
+            if !slab.as_ref().is_some_and(holds) {
+                reader.skip_to(offset);
+                slab = reader.next_slab().map_err(|error| match error {
+                    LogError::Mismatch(_) => BusError::Gone { asked: offset, oldest: access.begin() },
+                    error => BusError::Log(error),
+                })?;
+            }
+            let Some(slab) = slab.as_ref().filter(|slab| holds(slab)) else {
+                return Err(BusError::Ahead { asked: offset, end: access.end() });
+            };
+            fetched.push(event(&decoder, slab, offset));
+        }
+        Ok(fetched)
+    }
+}
+
+/// The slab has it.
+fn event(decoder: &Decoder, slab: &Slab, offset: Offset) -> Fetched {
+    let line = (offset.0 - slab.first_offset.0) as usize;
+    let ends = || memchr::memchr_iter(b'\n', &slab.bytes);
+    let begin = line.checked_sub(1).and_then(|before| ends().nth(before)).map_or(0, |end| end + 1);
+    let end = ends().nth(line).unwrap_or(slab.bytes.len());
+    let alone = Slab {
+        first_offset: offset,
+        count: 1,
+        bytes: slab.bytes.slice(begin..slab.bytes.len().min(end + 1)),
+        ..slab.clone()
+    };
+    let columns = decoder.decode(&alone).columns;
+    let line = slab.bytes.slice(begin..end);
+    let read = columns.topic.first().zip(columns.time.first());
+    let read = read.map(|(&topic, &time)| Read { topic, time, id: decoder.id_text(topic, &line) });
+    Fetched { offset, received: slab.ingest, line, read }
+}

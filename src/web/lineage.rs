@@ -1,0 +1,55 @@
+//! `GET /windows/{metric_id}/events`: the events behind a row, out of the store (`audit: full`) or the log (`audit: compact`).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use hyper::Uri;
+
+use crate::bus::fetch::Fetched;
+use crate::core::plan::Plan;
+use crate::core::row::AuditEvent;
+use crate::core::units::Offset;
+use crate::web::Web;
+use crate::web::params::{Params, segment};
+use crate::web::problem::Problem;
+use crate::web::query::{BODIES_MAX, LIMIT_DEFAULT, Segment, cut_page, event_list, metric_id, next_page, no_row};
+
+pub async fn events(State(web): State<Arc<Web>>, path: Segment, uri: Uri) -> Result<Response, Problem> {
+    let params = Params::of(&uri, &["limit", "after"])?;
+    let id = metric_id(&segment(path)?)?;
+    let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
+    let after = params.number("after")?.map(Offset);
+    // A pipeline's audit may have changed meanwhile: an event is in the one or in the other.
+    let found = web.readers.ask(move |r| {
+        let Some(row) = r.window(id)? else { return Ok(None) };
+        let kept = r.lineage(id, after, limit + 1)?;
+        let mut offsets = r.compact_lineage(&row, after, limit + 1)?;
+        offsets.retain(|offset| !kept.iter().any(|event| event.offset == *offset));
+        let metrics = r.compact_metrics(&offsets)?;
+        Ok(Some((kept, offsets, metrics)))
+    });
+    let (mut events, offsets, metrics) = found.await?.ok_or_else(|| no_row(id))?;
+    let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.pipelines().plan));
+    let of_plan = Arc::clone(&plan);
+    let fetched = web.reading.run(move || source.fetch(&of_plan, &offsets)).await?;
+    events.extend(fetched.into_iter().zip(metrics).map(|(event, metrics)| audited(&plan, event, metrics)));
+    events.sort_by_key(|event| event.offset);
+    let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "after", &last.offset.to_string()));
+    Ok(event_list(&web, &events, next))
+}
+
+/// An event that the pipelines of today refuse was counted by others: it has no id then, and the time at which it was taken in.
+fn audited(plan: &Plan, event: Fetched, metrics: Vec<uuid::Uuid>) -> AuditEvent {
+    let Fetched { offset, received, line, read } = event;
+    let topic = read.as_ref().and_then(|read| plan.topics.get(usize::from(read.topic.0)));
+    AuditEvent {
+        offset,
+        topic: topic.map(|topic| topic.name.clone()).unwrap_or_default(),
+        time: read.as_ref().map_or(received.micros(), |read| read.time),
+        event_id: read.and_then(|read| read.id).unwrap_or_else(|| offset.to_string()),
+        received,
+        body: line.to_vec(),
+        metrics,
+    }
+}
