@@ -5,6 +5,7 @@
 mod source;
 mod events;
 pub mod fetch;
+pub mod index;
 pub mod group;
 
 pub use crate::bus::events::{Event, Events, Limits, Run};

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 use crate::bus::events::Events;
+use crate::bus::index::Index;
 use crate::core::decode::Decoder;
+use crate::core::decode::identities::Kind;
 use crate::core::plan::Plan;
 use crate::core::time;
 use crate::core::units::{Micros, Millis, Offset, TopicId};
@@ -44,6 +46,7 @@ pub enum BusError {
 #[derive(Default)]
 pub struct Source {
     access: OnceLock<Access>,
+    index: OnceLock<Arc<Index>>,
     end: watch::Sender<Offset>,
     /// Of the plan that was asked for last: making one costs more than a small page.
     decoder: Mutex<Option<(Arc<Plan>, Arc<Decoder>)>>,
@@ -74,6 +77,19 @@ impl Source {
     pub fn open(&self, access: Access) {
         self.end.send_replace(access.end());
         assert!(self.access.set(access).is_ok(), "a job has one log");
+    }
+
+    /// By which events are found by their ids. Only once.
+    pub fn indexed(&self, index: Arc<Index>) {
+        assert!(self.index.set(index).is_ok(), "a log has one index");
+    }
+
+    /// The events that are likely to have an id of this fingerprint: `Index::find`.
+    ///
+    /// # Errors
+    /// `Starting`, `Log`.
+    pub fn find(&self, plan: &Arc<Plan>, kind: Kind, wanted: u64, from: Offset) -> Result<Vec<Offset>, BusError> {
+        self.index.get().ok_or(BusError::Starting)?.find(plan, kind, wanted, from)
     }
 
     /// So many events are on disk: whoever waits for more is woken.

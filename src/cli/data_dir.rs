@@ -57,6 +57,12 @@ impl DataDir {
         self.path.join("log")
     }
 
+    /// Where the files lie by which events are found by their ids.
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.path.join("index")
+    }
+
     /// What names a pipeline's past of which the store may have a part.
     #[must_use]
     pub fn backfill_mark(&self) -> Mark {

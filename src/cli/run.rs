@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::bus::Source;
+use crate::bus::index::Index;
 use crate::cli::check::cases;
 use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
@@ -35,7 +37,7 @@ use crate::core::units::{Generation, LogId, Offset};
 use crate::ingest::feed::feed;
 use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
-use crate::log::{Log, LogError, Options, Record, Recovered};
+use crate::log::{Access, Log, LogError, Options, Record, Recovered};
 use crate::outbox::{self, Hook, Sending};
 use crate::pipeline::running::{InForce, Running};
 use crate::pipeline::{Bundle, Configuration};
@@ -49,6 +51,10 @@ use crate::wire::{self, Message, Open};
 
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
+/// How often it is looked whether a segment is full.
+const INDEX_EVERY: Duration = Duration::from_secs(1);
+/// After one that could not be indexed.
+const INDEX_RETRY: Duration = Duration::from_secs(30);
 /// Running requests have this long to end when the job stops.
 const HTTP_DRAIN: Duration = Duration::from_secs(3);
 
@@ -250,6 +256,7 @@ impl Rank0 {
         let (notifier, events) = self.events;
         let log_access = log.access();
         self.bus.open(log_access.clone());
+        let indexing = Indexing::start(&self.data.index(), log_access.clone(), &self.bus, &self.pipeline.running)?;
         let (feed_in, feed) = feed(log.reader(start.read_from), start.read_from);
         let log_thread = log_writer::spawn(log, self.queue, feed_in, self.clock.clone(), {
             let (notifier, status, bus) = (notifier.clone(), self.status.clone(), self.bus.clone());
@@ -331,13 +338,54 @@ impl Rank0 {
             );
             return self.server.stop();
         }
-        drop(sending);
+        drop((sending, indexing));
         self.cutter.close();
         commits.close();
         for thread in [log_thread, store_thread, checkpoint_thread] {
             thread.join().map_err(|_| Failure::new(Exit::Software, "a thread of rank 0 panicked"))?;
         }
         self.server.stop()
+    }
+}
+
+/// The thread that makes the files by which events are found by their ids. It ends when this is dropped.
+struct Indexing {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Indexing {
+    fn start(folder: &Path, access: Access, bus: &Source, running: &Running) -> Result<Self, Failure> {
+        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(folder).or_exit(Exit::Damaged)?);
+        let index = Arc::new(Index::open(disk, access).or_exit(Exit::Damaged)?);
+        bus.indexed(Arc::clone(&index));
+        let (running, (stop, stopped)) = (running.clone(), mpsc::channel::<()>());
+        let work = move || {
+            loop {
+                let plan = Arc::clone(&running.get().pipelines.plan);
+                let pause = match plan.is_indexed().then(|| index.make_one(&plan)) {
+                    Some(Ok(true)) => Duration::ZERO,
+                    Some(Ok(false)) | None => INDEX_EVERY,
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "events of a segment are found by looking through it");
+                        INDEX_RETRY
+                    }
+                };
+                if !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("index".to_owned()).spawn(work).or_exit(Exit::TryAgain)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Indexing {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // A thread that panicked has said so.
+        drop(self.thread.take().map(JoinHandle::join));
     }
 }
 

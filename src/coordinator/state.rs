@@ -667,6 +667,7 @@ mod tests {
             name: String::new(),
             schema: Arc::new(Schema::compile("{}").expect("a schema")),
             id: None,
+            correlation: None,
             time: FieldPath(Vec::new()),
             time_format: TimeFormat::Rfc3339 { zone: None },
             out_of_order: Micros(0),

@@ -43,6 +43,8 @@ pub struct TopicPlan {
     pub schema: Arc<Schema>,
     /// None: the topic's events have no identity and so no duplicates.
     pub id: Option<FieldPath>,
+    /// The field that events of one story share; its value is a text, where it is there.
+    pub correlation: Option<FieldPath>,
     pub time: FieldPath,
     pub time_format: TimeFormat,
     pub out_of_order: Micros,
@@ -384,6 +386,13 @@ impl Plan {
     #[must_use]
     pub fn keeps(&self, pipeline: &PipelinePlan, topic: TopicId) -> bool {
         pipeline.reads_topic(topic) || self.unread(topic).is_some_and(|maker| maker.name == pipeline.name)
+    }
+
+    /// Whether events are looked for in the log by their ids often enough for an index.
+    #[must_use]
+    pub fn is_indexed(&self) -> bool {
+        let compact = self.pipelines.iter().any(|pipeline| pipeline.audit == Audit::Compact);
+        compact || self.topics.iter().any(|topic| topic.correlation.is_some())
     }
 
     /// What is kept of counted events: the most that some pipeline asks for.

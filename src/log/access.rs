@@ -1,5 +1,6 @@
 //! The log for those who read and do not have it: where it begins and ends, readers, and the offset at which a time is.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::core::units::{Epoch, LogId, Millis, Offset};
@@ -33,6 +34,14 @@ impl Access {
     #[must_use]
     pub fn end(&self) -> Offset {
         self.segments.end()
+    }
+
+    /// The segments that get no more events, by their offsets; those without any are left out.
+    #[must_use]
+    pub fn sealed(&self) -> Vec<Range<Offset>> {
+        let firsts: Vec<Offset> = self.segments.lock().iter().map(|segment| segment.header.first).collect();
+        let spans = firsts.iter().zip(firsts.iter().skip(1)).map(|(first, next)| *first..*next);
+        spans.filter(|span| span.start < span.end).collect()
     }
 
     /// Reads from the segment that holds `from`, up to what has been appended so far.

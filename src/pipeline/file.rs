@@ -59,6 +59,7 @@ const FILE: Keys = Keys {
         "topic_field",
         "topics",
         "id",
+        "correlation",
         "time",
         "dedup",
         "derive",
@@ -75,7 +76,7 @@ const FILE: Keys = Keys {
     ],
     later: &[],
 };
-const TOPIC: Keys = Keys { section: "a topic", known: &["schema", "id", "time", "dedup"], later: &[] };
+const TOPIC: Keys = Keys { section: "a topic", known: &["schema", "id", "correlation", "time", "dedup"], later: &[] };
 const TIME: Keys = Keys {
     section: "time",
     known: &["field", "format", "zone", "out_of_order", "max_future", "idle_after"],
@@ -90,6 +91,8 @@ pub struct File {
     pub pipeline: At<String>,
     /// None: another file says it, or it has its default.
     pub topic_field: Option<At<String>>,
+    /// Of all its topics that say nothing else, and of those that it makes.
+    pub correlation: Option<At<FieldPath>>,
     pub topics: Vec<Topic>,
     /// Names and expressions, in the file's order.
     pub derived: Vec<(At<String>, At<String>)>,
@@ -120,6 +123,8 @@ pub struct Description {
     pub schema: Option<At<String>>,
     /// None: events have no identity.
     pub id: Option<At<FieldPath>>,
+    /// None: events tell no story.
+    pub correlation: Option<At<FieldPath>>,
     /// None was noted.
     pub time: Option<At<FieldPath>>,
     /// None: what the field's type suggests.
@@ -150,6 +155,7 @@ pub struct Burst {
 #[derive(Clone, Debug)]
 struct TopicFacts {
     id: Option<At<FieldPath>>,
+    correlation: Option<At<FieldPath>>,
     time: Option<At<FieldPath>>,
     format: Option<At<TimeFormat>>,
     zone: Option<At<i32>>,
@@ -170,6 +176,7 @@ impl File {
         let topic_field = section.get("topic_field").and_then(|node| top_level_name("topic_field", node, faults));
         let facts = TopicFacts {
             id: None,
+            correlation: None,
             time: None,
             format: None,
             zone: None,
@@ -195,6 +202,7 @@ impl File {
         Self {
             pipeline: pipeline.unwrap_or(At { place: root.place, it: String::new() }),
             topic_field,
+            correlation: facts.correlation,
             topics,
             derived: section.get("derive").map(|node| derived(node, faults)).unwrap_or_default(),
             filter: section.get("filter").and_then(|node| sql(node, faults)),
@@ -231,11 +239,13 @@ impl File {
 impl TopicFacts {
     /// These facts, with those that the section states in their place.
     fn overridden(mut self, section: &Section, faults: &mut Faulty) -> Self {
-        if let Some(node) = section.get("id") {
-            self.id = match node.value {
-                Value::Null => None,
-                _ => path(node, faults),
-            };
+        for (key, fact) in [("id", &mut self.id), ("correlation", &mut self.correlation)] {
+            if let Some(node) = section.get(key) {
+                *fact = match node.value {
+                    Value::Null => None,
+                    _ => path(node, faults),
+                };
+            }
         }
         if let Some(node) = section.get("time") {
             let time = Section::read(node, &TIME, faults);
@@ -383,6 +393,7 @@ fn describe(name: &At<String>, node: &Node, facts: &TopicFacts, faults: &mut Fau
         schema,
         format: own.format(faults),
         id: own.id,
+        correlation: own.correlation,
         time: own.time,
         out_of_order: own.out_of_order,
         max_future: own.max_future,

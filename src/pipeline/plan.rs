@@ -175,7 +175,8 @@ fn plan_file(
     let idle_after = read.iter().filter_map(|topic| topics.described(*topic)).map(|topic| topic.plan.idle_after).max();
     let made = |name: &str, schema: &str, behind: Micros| {
         let emitted = EmittedBy { pipeline: at, behind };
-        (name.to_owned(), topics::made(name, schema, emitted, idle_after.unwrap_or_default()))
+        let correlation = file.correlation.as_ref().map(|of| &of.it);
+        (name.to_owned(), topics::made(name, schema, emitted, idle_after.unwrap_or_default()).telling(correlation))
     };
     let mut all_made = Vec::new();
     for emit in &file.emits {

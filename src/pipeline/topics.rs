@@ -197,7 +197,8 @@ fn describe(name: &At<String>, topic: &Description, texts: &Texts, faults: &mut 
     };
     let mut paths = Vec::new();
     list_paths(&json, "", DESCRIBED_DEPTH_MAX, &mut paths);
-    check_id(name, topic, &schema, &paths, faults);
+    check_text("id", &topic.id, name, &schema, &paths, faults);
+    check_text("correlation", &topic.correlation, name, &schema, &paths, faults);
     // Without them nothing is run; but what else is wrong with the use of the topic's fields is told too.
     let time_format = time_format(name, topic, &schema, &paths, faults).unwrap_or(TimeFormat::Rfc3339 { zone: None });
     let time = topic.time.as_ref().map_or_else(|| FieldPath::top("time"), |time| time.it.clone());
@@ -205,6 +206,7 @@ fn describe(name: &At<String>, topic: &Description, texts: &Texts, faults: &mut 
         name: name.it.clone(),
         schema: Arc::new(schema),
         id: topic.id.as_ref().map(|id| id.it.clone()),
+        correlation: topic.correlation.as_ref().map(|of| of.it.clone()),
         time,
         time_format,
         out_of_order: topic.out_of_order,
@@ -227,6 +229,7 @@ pub fn made(name: &str, schema: &str, emitted: EmittedBy, idle_after: Micros) ->
         name: name.to_owned(),
         schema: Arc::new(compiled),
         id: None,
+        correlation: None,
         time: FieldPath::top(TIME),
         time_format: TimeFormat::Rfc3339 { zone: None },
         out_of_order: Micros(0),
@@ -238,6 +241,15 @@ pub fn made(name: &str, schema: &str, emitted: EmittedBy, idle_after: Micros) ->
         retired: false,
     };
     Described { plan, text: schema.to_owned(), paths }
+}
+
+impl Described {
+    /// With this field for a correlation, if its events have it.
+    pub fn telling(mut self, correlation: Option<&FieldPath>) -> Self {
+        let is_there = |path: &&FieldPath| self.paths.contains(&path.to_string());
+        self.plan.correlation = correlation.filter(is_there).cloned();
+        self
+    }
 }
 
 /// A topic that no pipeline reads or makes any more.
@@ -279,9 +291,16 @@ fn list_paths(schema: &serde_json::Value, prefix: &str, depth: usize, into: &mut
     }
 }
 
-/// An id is a text of every event of the topic.
-fn check_id(name: &At<String>, topic: &Description, schema: &Schema, paths: &[String], faults: &mut Faulty) {
-    let Some(At { place, it: path }) = &topic.id else { return };
+/// Ids are texts.
+fn check_text(
+    key: &str,
+    field: &Option<At<FieldPath>>,
+    name: &At<String>,
+    schema: &Schema,
+    paths: &[String],
+    faults: &mut Faulty,
+) {
+    let Some(At { place, it: path }) = field else { return };
     // What the file says for all topics is told of the first that it does not fit.
     if faults.has(*place) {
         return;
@@ -289,10 +308,10 @@ fn check_id(name: &At<String>, topic: &Description, schema: &Schema, paths: &[St
     let (field, name) = (quote(&path.to_string()), quote(&name.it));
     match schema.field(path) {
         Some(FieldType::String | FieldType::Other) => {}
-        Some(_) => faults.note(*place, format!("id: {field} is no string in {name}, and only a string is allowed")),
+        Some(_) => faults.note(*place, format!("{key}: {field} is no string in {name}, and only a string is allowed")),
         None => {
             let hint = hint(&path.to_string(), paths.iter().map(String::as_str));
-            faults.note(*place, format!("id: the schema of {name} does not describe {field}{hint}"));
+            faults.note(*place, format!("{key}: the schema of {name} does not describe {field}{hint}"));
         }
     }
 }

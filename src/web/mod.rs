@@ -14,6 +14,7 @@ mod topic;
 mod groups;
 mod query;
 mod lineage;
+mod story;
 mod keyed;
 mod alerts;
 mod webhooks;

@@ -22,7 +22,7 @@ use crate::web::problem::Problem;
 use crate::web::views::{
     CountedView, DataView, DeadView, EventView, EventsView, FatesView, Raw, RowView, TopicView, TopicsView, WindowsView,
 };
-use crate::web::{Examples, Web, html, json_answer};
+use crate::web::{Examples, Web, html, json_answer, story};
 
 pub const LIMIT_DEFAULT: u32 = 100;
 pub const WINDOWS_MAX: u32 = 10_000;
@@ -81,8 +81,21 @@ pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
 }
 
 pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
-    let params = Params::of(&uri, &["limit", "topic", "q", "before"])?;
+    let params = Params::of(&uri, &["limit", "topic", "q", "before", "correlation", "after"])?;
     let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
+    if let Some(correlation) = params.get("correlation") {
+        let from = params.number("after")?.map_or(Offset(0), |after| Offset(after.saturating_add(1)));
+        let plan = Arc::clone(&web.pipelines().plan);
+        if plan.topics.iter().all(|topic| topic.correlation.is_none()) {
+            return Err(Problem::bad_request(
+                "no topic has a correlation: name its field in a pipeline file, `correlation: FIELD`",
+            ));
+        }
+        let (events, more) = story::of_correlation(&web, &plan, correlation, from, limit as usize).await?;
+        let last = events.last().filter(|_| more);
+        let next = last.map(|last| next_page(&uri, "after", &last.offset.to_string()));
+        return Ok(shown(&web, &headers, &events, next));
+    }
     let query =
         EventQuery { topic: topic(&params, &web)?, before: params.number("before")?.map(Offset), limit: limit + 1 };
     let text = params.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
@@ -94,13 +107,14 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
         })
         .await?;
     let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
-    let mut response = if wants_html(&headers) {
-        Html(html::events(&events)).into_response()
-    } else {
-        event_list(&web, &events, next)
-    };
+    Ok(shown(&web, &headers, &events, next))
+}
+
+fn shown(web: &Web, headers: &HeaderMap, events: &[AuditEvent], next: Option<String>) -> Response {
+    let mut response =
+        if wants_html(headers) { Html(html::events(events)).into_response() } else { event_list(web, events, next) };
     response.headers_mut().insert(VARY, ACCEPT.into());
-    Ok(response)
+    response
 }
 
 /// The newest events whose body holds the text, letter for letter, among the `EVENTS_SEARCHED` newest: bodies are not indexed.
@@ -119,37 +133,38 @@ fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result
     Ok(found)
 }
 
-/// An event by its id (several where topics share an id): counted ones from the audit, refused and late ones from the newest dead letters.
+/// An event by its id (several where topics share an id): out of the audit where that is full, else out of the log; and its dead letters.
 pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Response, Problem> {
     Params::none(&uri)?;
     let id = segment(path)?;
     let plan = Arc::clone(&web.pipelines().plan);
-    let wanted = id.clone();
-    let (events, letters) = web
+    let (wanted, of_plan) = (id.clone(), Arc::clone(&plan));
+    let (kept, mut letters) = web
         .readers
         .ask(move |r| {
             let events = r.event(&wanted)?;
             let newest = DeadLetterQuery { limit: DEAD_LETTERS_SEARCHED, ..DeadLetterQuery::default() };
             let mut letters = r.dead_letters(&newest)?;
-            letters.retain(|letter| has_id(&letter.letter, &wanted, &plan));
+            letters.retain(|letter| has_id(&letter.letter, &wanted, &of_plan));
             Ok((events, letters))
         })
         .await?;
-    if events.is_empty() && letters.is_empty() {
-        let why = match web.pipelines().plan.audit() {
-            Audit::Full => "if it was accepted just now, its epoch is not committed yet: ask again",
-            Audit::Compact => {
-                "these pipelines keep no events beside the log (audit: compact), only dead letters; GET /windows/{id}/events has those of a row"
-            }
-            Audit::None => "these pipelines keep no counted events (audit: none), only dead letters",
-        };
-        return Err(Problem::not_found(format!("no event with the id {id:?} is kept here; {why}")));
+    let mut events: Vec<CountedView> = kept.iter().map(CountedView::of).collect();
+    let told;
+    if plan.pipelines.iter().any(|pipeline| pipeline.audit != Audit::Full) {
+        told = story::of_event(&web, &plan, &id).await?;
+        let is_new = |event: &&AuditEvent| !kept.iter().any(|other| other.offset == event.offset);
+        events.extend(told.events.iter().filter(is_new).map(CountedView::of_log));
+        let known: Vec<Offset> = letters.iter().map(|letter| letter.letter.offset).collect();
+        let more = told.letters.iter().filter(|letter| !known.contains(&letter.letter.offset));
+        letters.extend(more.filter(|letter| has_id(&letter.letter, &id, &plan)).cloned());
     }
-    Ok(json_answer(&FatesView {
-        event_id: &id,
-        events: events.iter().map(CountedView::of).collect(),
-        dead_letters: letters.iter().map(DeadView::of).collect(),
-    }))
+    if events.is_empty() && letters.is_empty() {
+        return Err(Problem::not_found(format!(
+            "no event with the id {id:?} is kept here; if it was accepted just now, its epoch is not committed yet: ask again"
+        )));
+    }
+    Ok(json_answer(&FatesView { event_id: &id, events, dead_letters: letters.iter().map(DeadView::of).collect() }))
 }
 
 /// The newest row of each group of each window.

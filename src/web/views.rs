@@ -270,6 +270,12 @@ impl<'a> CountedView<'a> {
     pub fn of(event: &'a AuditEvent) -> Self {
         Self { fate: "counted", event: EventView::of(event) }
     }
+
+    /// Of the log's events those were counted for certain that went into rows; others may be duplicates, filtered, or not committed yet.
+    pub fn of_log(event: &'a AuditEvent) -> Self {
+        let fate = if event.metrics.is_empty() { "taken" } else { "counted" };
+        Self { fate, event: EventView::of(event) }
+    }
 }
 
 #[derive(Serialize)]

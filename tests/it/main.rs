@@ -35,6 +35,7 @@ mod demo;
 mod applications;
 mod changes;
 mod replays;
+mod compact;
 mod audit_file;
 mod limits;
 mod page;

@@ -7,6 +7,7 @@ mod rows;
 mod value;
 mod walk;
 pub mod table;
+pub mod identities;
 #[cfg(test)]
 mod tests;
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_128_with_seed;
-
 use crate::core::columns::{Column, Columns, EventId, GroupValue, Numbering, Reason, Slab};
 use crate::core::decode::dictionary::Dictionary;
+use crate::core::decode::identities::identity;
 use crate::core::decode::walk::Capture;
 use crate::core::decode::{Reader, Refusal, quoted};
 use crate::core::plan::{ColumnKind, FieldPath, Plan, TimeFormat};
-use crate::core::schema::{Num, Parsed, uuid};
+use crate::core::schema::{Num, Parsed};
 use crate::core::time;
 use crate::core::units::{Micros, Millis, Offset, TopicId};
 
@@ -112,7 +111,7 @@ impl<'a> Rows<'a> {
         };
         match text.len() {
             0 => Err("empty; it is the event's id"),
-            1..=ID_BYTES_MAX => Ok(EventId(uuid(text).unwrap_or_else(|| xxh3_128_with_seed(text, self.id_key)))),
+            1..=ID_BYTES_MAX => Ok(identity(text, self.id_key)),
             _ => Err("longer than 1,024 bytes; it is the event's id"),
         }
     }

@@ -26,6 +26,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
     let File {
         pipeline,
         topic_field: _,
+        correlation,
         topics,
         derived,
         filter,
@@ -52,6 +53,7 @@ pub fn effective(file: &File, pipelines: &Pipelines) -> String {
         entry("pipeline", text(&pipeline.it)),
         entry("topic_field", text(&pipelines.plan.topic_field)),
         entry("topics", Item::Map(described.collect())),
+        entry("correlation", or(correlation.as_ref(), |of| path(&of.it), "events tell no stories")),
         entry("derive", if derived.is_empty() { Item::Absent("no computed fields") } else { Item::Map(derived) }),
         entry("filter", or(filter.as_ref(), |sql| text(&sql.it), "every event passes")),
         entry(
@@ -109,6 +111,7 @@ fn described(topic: &Topic, pipelines: &Pipelines) -> Item {
         name: _,
         schema: _,
         id,
+        correlation,
         time,
         time_format,
         out_of_order,
@@ -126,6 +129,7 @@ fn described(topic: &Topic, pipelines: &Pipelines) -> Item {
     Item::Map(vec![
         entry("schema", text(&schema.it)),
         entry("id", id.as_ref().map_or_else(|| plain("~"), path)),
+        entry("correlation", correlation.as_ref().map_or_else(|| plain("~"), path)),
         entry(
             "time",
             Item::Map(vec![

@@ -25,6 +25,7 @@ fn topic(name: &str, out_of_order_ms: i64) -> TopicPlan {
         name: name.to_owned(),
         schema: Arc::new(Schema::compile(SCHEMA).unwrap()),
         id: Some(FieldPath::top("id")),
+        correlation: None,
         time: FieldPath::top("at"),
         time_format: TimeFormat::Unix(Unit::Milliseconds),
         out_of_order: Micros(out_of_order_ms * 1000),

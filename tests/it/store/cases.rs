@@ -1,18 +1,22 @@
 //! What every store must do.
 
 use caudal::core::columns::{GroupValue, Reason};
+use caudal::core::identity::metric_id;
+use caudal::core::lineage::Lineage;
 use caudal::core::mend::{Mended, Retry};
 use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, Value, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
-    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, GroupPosition, OpenQuery,
-    Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry, StoredLetter,
-    StoredRow, ViewQuery, WindowQuery,
+    AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, GroupPosition, Leftover,
+    OpenQuery, Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry,
+    StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
 use super::{Bed, HOUR, LOG, all, commit, daily, dead_letter, event, first, plan, row, text};
+
+const SECOND: i64 = 1_000_000;
 
 pub type Case = (&'static str, fn(&Bed));
 
@@ -35,6 +39,8 @@ pub const CASES: &[Case] = &[
     ("filters", filters),
     ("pages over equal starts, in both directions", pages),
     ("lineage in pages, and back from an event", lineage),
+    ("lineage as bitmaps, of tumbling and hopping windows, and back", compact_lineage),
+    ("a pipeline's past moves no progress, and can be taken out", past),
     ("dead letters, newest first", dead_letters),
     ("readers see whole commits while the next is written", whole_commits),
     ("dead letters that were retried or discarded", mended),
@@ -686,6 +692,130 @@ fn lineage(bed: &Bed) {
     assert_eq!(reader.lineage(Uuid::from_u128(1), Some(Offset(u64::MAX)), 10).unwrap(), []);
     assert_eq!(reader.event("id 0").unwrap(), [events[0].clone(), events[24].clone()]);
     assert_eq!(reader.event("id %").unwrap(), []);
+}
+
+/// What this epoch added to a slice, relative to its first offset.
+fn slice(window: usize, seconds: i64, region: &str, (epoch, first): (u64, u64), bits: &[u32]) -> Lineage {
+    Lineage {
+        window,
+        slice: Micros(seconds * SECOND),
+        group: vec![text(region)],
+        epoch: Epoch(epoch),
+        first: Offset(first),
+        late_to: Micros::MIN,
+        offsets: bits.iter().copied().collect(),
+    }
+}
+
+/// A row of `daily` (1) or `sliding` (2).
+fn of_window(window: usize, seconds: i64, region: &str) -> WindowRow {
+    let (name, start) = (["by_region", "daily", "sliding"][window], Micros(seconds * SECOND));
+    let id = metric_id("civic_safety", name, start, &[text(region)]);
+    WindowRow { window, start, end: start.plus(Micros(HOUR)), ..daily(id.as_u128(), 0, region) }
+}
+
+fn compact_lineage(bed: &Bed) {
+    let (day, early, late) = (of_window(1, 0, "RM"), of_window(2, 0, "RM"), of_window(2, 3598, "RM"));
+    let (many, fine) = (of_window(1, 0, "AP"), of_window(2, 0, "XV"));
+    let mut lineage = vec![slice(1, 0, "RM", (1, 0), &[0, 1, 5]), slice(2, 0, "RM", (1, 0), &[5, 0])];
+    lineage.push(slice(2, 3599, "RM", (1, 0), &[1]));
+    // In the second epoch events were late for the row that ends first.
+    lineage.push(slice(1, 0, "RM", (2, 17), &[3]));
+    lineage.push(Lineage { late_to: Micros(HOUR), ..slice(2, 3599, "RM", (2, 17), &[3]) });
+    // More than are read at once: of many epochs, and of one.
+    lineage.extend((10..700).map(|epoch| slice(1, 0, "AP", (epoch, epoch * 1000), &[7])));
+    lineage.extend((0..700).map(|second| slice(2, i64::from(second), "XV", (3, 500), &[second])));
+    let rows = vec![day.clone(), early.clone(), late.clone(), many.clone(), fine.clone()];
+    let mut store = (bed.store)();
+    store.commit(&Commit { lineage, ..first(rows) }).unwrap();
+    let mut reader = (bed.reader)();
+    let mut check = |row: &WindowRow, expected: &[u64]| {
+        let row = StoredRow::of(&plan(), row);
+        for size in [1, 3, 600, 1000].into_iter().filter(|size| expected.len() < 10 || *size > 100) {
+            let (mut after, mut seen) = (None, Vec::new());
+            loop {
+                let page = reader.compact_lineage(&row, after, size).unwrap();
+                assert!(page.len() <= size as usize);
+                let Some(last) = page.last() else { break };
+                after = Some(*last);
+                seen.extend(page.iter().map(|offset| offset.0));
+            }
+            assert_eq!(seen, expected, "{row:?} in pages of {size}");
+        }
+    };
+    check(&day, &[0, 1, 5, 20]);
+    check(&early, &[0, 1, 5]);
+    check(&late, &[1, 20]);
+    check(&many, &(10..700).map(|epoch| epoch * 1000 + 7).collect::<Vec<_>>());
+    check(&fine, &(500..1200).collect::<Vec<_>>());
+    check(&of_window(1, 0, "XV"), &[]);
+
+    let offsets = [0, 1, 2, 7, 20, 500, 10_007];
+    let ids = |rows: &[&WindowRow]| {
+        let mut ids: Vec<Uuid> = rows.iter().map(|row| row.metric_id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let expected = [
+        ids(&[&day, &early]),
+        ids(&[&day, &early, &late]),
+        ids(&[]),
+        ids(&[]),
+        ids(&[&day, &late]),
+        ids(&[&fine]),
+        ids(&[&many]),
+    ];
+    assert_eq!(reader.compact_metrics(&offsets.map(Offset)).unwrap(), expected);
+}
+
+fn past(bed: &Bed) {
+    let mut store = (bed.store)();
+    let mut reader = (bed.reader)();
+    let entry = |view: usize, key: &str| ViewRow {
+        view,
+        key: key.into(),
+        value: "{}".to_owned(),
+        events: 1,
+        time: Micros(1),
+        offset: Offset(1),
+        epoch: Epoch(1),
+    };
+    let past = Commit {
+        beside: true,
+        views: vec![entry(0, "a"), entry(1, "b")],
+        lineage: vec![slice(1, 0, "RM", (1, 0), &[0]), slice(2, 0, "RM", (1, 0), &[0])],
+        events: vec![event(1, "a", &[1])],
+        ..first(vec![of_window(1, 0, "RM"), of_window(2, 0, "RM"), row(1, 0, "RM")])
+    };
+    // In an empty store too, and as often as may be.
+    for _ in 0..2 {
+        store.commit(&past).unwrap();
+        assert_eq!(store.progress().unwrap(), None);
+        assert_eq!(reader.windows(&all()).unwrap().len(), 3);
+    }
+    store.commit(&first(Vec::new())).unwrap();
+    store.commit(&past).unwrap();
+    assert_eq!(store.progress().unwrap(), Some(first(Vec::new()).to));
+    store.claim(Generation(2)).unwrap();
+    let stale = store.commit(&past);
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+
+    let left = Leftover { pipeline: "civic_safety".to_owned(), views: vec!["current".to_owned()] };
+    let stale = store.forget(Generation(1), &left);
+    assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
+    let nothing = Leftover { pipeline: "another".to_owned(), views: Vec::new() };
+    store.forget(Generation(2), &nothing).unwrap();
+    assert_eq!(reader.windows(&all()).unwrap().len(), 3);
+    for _ in 0..2 {
+        store.forget(Generation(2), &left).unwrap();
+        assert_eq!(reader.windows(&all()).unwrap(), []);
+        assert_eq!(reader.lineage(Uuid::from_u128(1), None, 10).unwrap(), []);
+        assert_eq!(reader.compact_metrics(&[Offset(0)]).unwrap(), [Vec::<Uuid>::new()]);
+        assert_eq!(reader.view_entry("current", "a").unwrap(), None);
+        assert!(reader.view_entry("other", "b").unwrap().is_some());
+    }
+    let row = StoredRow::of(&plan(), &of_window(2, 0, "RM"));
+    assert_eq!(reader.compact_lineage(&row, None, 10).unwrap(), []);
 }
 
 fn dead_letters(bed: &Bed) {

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::expression::{Expr, Literal};
 use caudal::core::ledger::Counts;
-use caudal::core::plan::{AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan, WebhookPlan};
+use caudal::core::plan::{
+    AlertPlan, Audit, ColumnId, ColumnKind, Metric, Plan, Rule, ViewPlan, WebhookPlan, WindowKind, WindowPlan,
+};
 use caudal::core::row::{AuditEvent, DeadLetter, Value, WindowRow};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::store::target::Target;
@@ -78,7 +80,7 @@ fn all() -> WindowQuery {
     WindowQuery { limit: 1000, ..WindowQuery::default() }
 }
 
-/// Two windows: `by_region` (groups region and code; metrics of each type) and `daily` (one group, one metric).
+/// Three windows: `by_region` (groups region and code; metrics of each type), `daily` and `sliding` (one group, one metric).
 fn plan() -> Arc<Plan> {
     Arc::new(plan_with(&[
         ("n", Metric::Count),
@@ -98,7 +100,9 @@ fn plan_with(metrics: &[(&str, Metric)]) -> Plan {
     let (region, code, hour) = (("region", ColumnId(0)), ("code", ColumnId(1)), Micros(HOUR));
     let by_region = window("by_region", hour, &[region, code], metrics);
     let daily = window("daily", hour, &[region], &[("n", Metric::Count)]);
-    let mut plan = support::plan::plan("civic_safety", Vec::new(), columns, vec![by_region, daily]);
+    let kind = WindowKind::Hopping { size: hour, every: Micros(7_000_000) };
+    let sliding = WindowPlan { kind, ..window("sliding", hour, &[region], &[("n", Metric::Count)]) };
+    let mut plan = support::plan::plan("civic_safety", Vec::new(), columns, vec![by_region, daily, sliding]);
     plan.pipelines[0].audit = Audit::Full;
     for name in ["current", "other"] {
         let latest = vec![("x".to_owned(), ColumnId(2))];

@@ -18,6 +18,7 @@ pub fn topic(name: &str, schema: &str, time: &str) -> TopicPlan {
         name: name.to_owned(),
         schema: Arc::new(Schema::compile(schema).expect("a schema")),
         id: None,
+        correlation: None,
         time: FieldPath::dotted(time),
         time_format: TimeFormat::Rfc3339 { zone: None },
         out_of_order: Micros(0),

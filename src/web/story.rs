@@ -1,0 +1,96 @@
+//! Events by an id that they have, out of the log: one event and its fate (`GET /events/{event_id}`), and those of one correlation (`GET /events?correlation=`).
+
+use std::sync::Arc;
+
+use crate::bus::fetch::Fetched;
+use crate::core::decode::identities::{Kind, fingerprint, identity};
+use crate::core::plan::{Plan, Step};
+use crate::core::row::AuditEvent;
+use crate::core::units::Offset;
+use crate::store::StoredLetter;
+use crate::web::Web;
+use crate::web::lineage::audited;
+use crate::web::problem::Problem;
+
+/// Events of one id that are looked at: an id comes back only after it was forgotten.
+const SAME_ID_MAX: usize = 100;
+
+/// What the log has of an id.
+pub struct Told {
+    /// Valid events, with the rows that they went into as far as bitmaps tell.
+    pub events: Vec<AuditEvent>,
+    pub letters: Vec<StoredLetter>,
+}
+
+/// The events of this id.
+pub async fn of_event(web: &Web, plan: &Arc<Plan>, id: &str) -> Result<Told, Problem> {
+    let mut found = read(web, plan, Kind::Event, id, Offset(0), SAME_ID_MAX).await?.0;
+    found.retain(|event| match &event.read {
+        Some(read) => read.id.as_ref().is_none_or(|of| identity(of.as_bytes(), 0) == identity(id.as_bytes(), 0)),
+        None => true,
+    });
+    let offsets: Vec<Offset> = found.iter().map(|event| event.offset).collect();
+    let (metrics, letters) = web
+        .readers
+        .ask(move |r| {
+            let letters = offsets.iter().map(|offset| r.dead_letter(*offset)).collect::<Result<Vec<_>, _>>()?;
+            Ok((r.compact_metrics(&offsets)?, letters))
+        })
+        .await?;
+    let mut told = Told { events: Vec::new(), letters: Vec::new() };
+    for ((event, metrics), letter) in found.into_iter().zip(metrics).zip(letters) {
+        match letter {
+            Some(letter) => told.letters.push(letter),
+            None if event.read.is_some() => told.events.push(audited(plan, event, metrics)),
+            // Refused, and discarded since; or another id with the same fingerprint.
+            None => {}
+        }
+    }
+    Ok(told)
+}
+
+/// The valid events with this correlation, from `from` on, in the order in which they were taken in; and whether there may be more.
+pub async fn of_correlation(
+    web: &Web,
+    plan: &Arc<Plan>,
+    text: &str,
+    from: Offset,
+    limit: usize,
+) -> Result<(Vec<AuditEvent>, bool), Problem> {
+    let (found, more) = read(web, plan, Kind::Correlation, text, from, limit).await?;
+    let wanted = identity(text.as_bytes(), 0);
+    let is_told = |event: &Fetched| event.read.as_ref().is_some_and(|read| shares(plan, event, read.topic.0, wanted.0));
+    let events = found.into_iter().filter(is_told).map(|event| audited(plan, event, Vec::new()));
+    Ok((events.collect(), more))
+}
+
+async fn read(
+    web: &Web,
+    plan: &Arc<Plan>,
+    kind: Kind,
+    text: &str,
+    from: Offset,
+    limit: usize,
+) -> Result<(Vec<Fetched>, bool), Problem> {
+    let (source, plan, wanted) = (Arc::clone(&web.app.bus), Arc::clone(plan), fingerprint(text.as_bytes()));
+    let read = move || {
+        let mut offsets = source.find(&plan, kind, wanted, from)?;
+        let more = offsets.len() > limit;
+        offsets.truncate(limit);
+        Ok((source.fetch(&plan, &offsets)?, more))
+    };
+    web.reading.run(read).await
+}
+
+/// Whether the event's correlation is this one, and not only of its fingerprint.
+fn shares(plan: &Plan, event: &Fetched, topic: u16, wanted: u128) -> bool {
+    let Some(path) = plan.topics.get(usize::from(topic)).and_then(|topic| topic.correlation.as_ref()) else {
+        return false;
+    };
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(&event.line) else { return false };
+    let found = path.0.iter().try_fold(&value, |value, step| match step {
+        Step::Name(name) => value.get(name),
+        Step::Item(item) => value.get(*item as usize),
+    });
+    found.and_then(serde_json::Value::as_str).is_some_and(|text| identity(text.as_bytes(), 0).0 == wanted)
+}
