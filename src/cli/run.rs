@@ -1,23 +1,21 @@
 //! `caudal run`: the live job.
 
+mod index;
+mod server;
+
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 
 use crate::bus::Source;
-use crate::bus::index::Index;
 use crate::cli::check::cases;
 use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
+use crate::cli::run::index::Indexing;
+use crate::cli::run::server::Server;
 use crate::cli::webhooks;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Http};
@@ -37,7 +35,7 @@ use crate::core::units::{Generation, LogId, Offset};
 use crate::ingest::feed::feed;
 use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
-use crate::log::{Access, Log, LogError, Options, Record, Recovered};
+use crate::log::{Log, LogError, Options, Record, Recovered};
 use crate::outbox::{self, Hook, Sending};
 use crate::pipeline::running::{InForce, Running};
 use crate::pipeline::{Bundle, Configuration};
@@ -46,17 +44,8 @@ use crate::store::writer as store_writer;
 use crate::store::{Progress, StoreError};
 use crate::transport::idle::Idle;
 use crate::transport::{Channel, Transport};
-use crate::web::{self, App};
+use crate::web::App;
 use crate::wire::{self, Message, Open};
-
-/// Threads that serve HTTP.
-const HTTP_THREADS: usize = 2;
-/// How often it is looked whether a segment is full.
-const INDEX_EVERY: Duration = Duration::from_secs(1);
-/// After one that could not be indexed.
-const INDEX_RETRY: Duration = Duration::from_secs(30);
-/// Running requests have this long to end when the job stops.
-const HTTP_DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs this rank of the job.
 ///
@@ -106,31 +95,6 @@ impl Notifier {
         // The loop that listens lives longer than whoever tells; at the very end nobody needs to know.
         drop(self.events.send(event));
         self.wake.wake();
-    }
-}
-
-/// The HTTP server and what stops it.
-struct Server {
-    runtime: Runtime,
-    stop: oneshot::Sender<()>,
-    done: tokio::task::JoinHandle<std::io::Result<()>>,
-}
-
-/// A runtime that is only dropped waits for questions to the store, and with them the process's end.
-struct Runtime(Option<tokio::runtime::Runtime>);
-
-impl Runtime {
-    fn get(&self) -> &tokio::runtime::Runtime {
-        let Some(runtime) = &self.0 else { panic!("the runtime is taken away only when it is dropped") };
-        runtime
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -348,47 +312,6 @@ impl Rank0 {
     }
 }
 
-/// The thread that makes the files by which events are found by their ids. It ends when this is dropped.
-struct Indexing {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Indexing {
-    fn start(folder: &Path, access: Access, bus: &Source, running: &Running) -> Result<Self, Failure> {
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(folder).or_exit(Exit::Damaged)?);
-        let index = Arc::new(Index::open(disk, access).or_exit(Exit::Damaged)?);
-        bus.indexed(Arc::clone(&index));
-        let (running, (stop, stopped)) = (running.clone(), mpsc::channel::<()>());
-        let work = move || {
-            loop {
-                let plan = Arc::clone(&running.get().pipelines.plan);
-                let pause = match plan.is_indexed().then(|| index.make_one(&plan)) {
-                    Some(Ok(true)) => Duration::ZERO,
-                    Some(Ok(false)) | None => INDEX_EVERY,
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "events of a segment are found by looking through it");
-                        INDEX_RETRY
-                    }
-                };
-                if !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("index".to_owned()).spawn(work).or_exit(Exit::TryAgain)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Indexing {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        // A thread that panicked has said so.
-        drop(self.thread.take().map(JoinHandle::join));
-    }
-}
-
 /// The pipelines as the files of PIPELINES say, until the log is open.
 pub struct Begun {
     pub bundle: Bundle,
@@ -553,50 +476,6 @@ fn checkpoint_writer(
         }
     });
     Ok((sender, thread.or_exit(Exit::TryAgain)?))
-}
-
-impl Server {
-    fn start(app: App, notifier: &Notifier) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build();
-        let runtime = Runtime(Some(runtime.or_exit(Exit::TryAgain)?));
-        let at = (app.http.addr, app.http.port);
-        let listener = runtime.get().block_on(TcpListener::bind(at));
-        let listener = listener
-            .map_err(|e| format!("HTTP_ADDR {} HTTP_PORT {} cannot be opened: {e}; name another HTTP_PORT", at.0, at.1))
-            .or_exit(Exit::Config)?;
-        let (stop, stopped) = oneshot::channel();
-        let serve = web::serve(listener, app, async {
-            // A sender that is gone stops the server too.
-            drop(stopped.await);
-        });
-        let done = runtime.get().spawn(serve);
-        runtime.get().block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
-        Ok(Self { runtime, stop, done })
-    }
-
-    fn stop(self) -> Result<(), Failure> {
-        // The receiver is gone only if the server has ended already.
-        let _ = self.stop.send(());
-        let ended = self.runtime.get().block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
-        match ended {
-            Ok(Ok(Err(error))) => Err(Failure::new(Exit::TryAgain, format!("HTTP: {error}"))),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// mpirun forwards SIGUSR1; the others reach a job that was started without it.
-fn drain_on_signals(notifier: &Notifier) -> std::io::Result<()> {
-    for kind in [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind)?;
-        let notifier = notifier.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                notifier.tell(Event::Drain);
-            }
-        });
-    }
-    Ok(())
 }
 
 pub fn log_failure(error: LogError) -> Failure {

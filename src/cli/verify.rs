@@ -106,7 +106,7 @@ impl Replayed {
             commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
             replayed.letters.add(&commit.dead_letters, &commit.mended);
             replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));
-            if !commit.beside {
+            if commit.past.is_none() {
                 replayed.counts = commit.to.counts;
             }
         })

@@ -54,7 +54,7 @@ pub fn replay(
                 let Some((cut, slabs)) = epochs.next_epoch()? else {
                     panic!("epoch {epoch} is followed, so it is logged")
                 };
-                each(filling.epoch(cut, &slabs)?);
+                each(filling.epoch(cut, &slabs, epoch)?);
             }
             actions.extend(state.adopt(&filling.past()));
         }

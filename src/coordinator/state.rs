@@ -398,7 +398,7 @@ impl State {
                 lineage: results.lineage,
                 mended,
                 gone,
-                beside: false,
+                past: None,
                 plan: Some(plan),
             };
             self.stored = true;

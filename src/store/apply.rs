@@ -22,8 +22,10 @@ const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, dup
 /// All of a commit, in a transaction that has begun and that the caller commits.
 pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), StoreError> {
     fence(tx, commit.to.generation)?;
-    if !commit.beside {
-        move_progress(tx, commit)?;
+    match commit.past {
+        None => move_progress(tx, commit)?,
+        Some(last) if read_progress(tx)?.is_some_and(|progress| progress.epoch > last) => return Ok(()),
+        Some(_) => {}
     }
     let rows: Vec<StoredRow> = commit.rows.iter().map(|row| StoredRow::of(plan, row)).collect();
     tx.delete(METRICS_OUT.name, "metric_id", &commit.removed)?;

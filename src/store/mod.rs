@@ -66,8 +66,9 @@ pub struct Commit {
     pub mended: Mended,
     /// Views that are no more after these epochs: their entries and histories go.
     pub gone: Vec<usize>,
-    /// It is a new pipeline's past, and moves no progress: it may be committed again, and comes to the same.
-    pub beside: bool,
+    /// It is a new pipeline's past, and moves no progress: it may be committed again, and comes to the same. A store that has come beyond this epoch, the
+    /// last of the past, has all of it, and newer states too: there it changes nothing.
+    pub past: Option<Epoch>,
     /// What the places of windows, views, alerts and webhooks are places in; None: the plan that the store was opened with.
     pub plan: Option<Arc<Plan>>,
 }
@@ -90,7 +91,7 @@ impl Commit {
             lineage: Vec::new(),
             mended: Mended::default(),
             gone: Vec::new(),
-            beside: false,
+            past: None,
             plan: None,
         }
     }

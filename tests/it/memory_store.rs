@@ -121,7 +121,7 @@ impl Tables {
 
     fn check(&self, commit: &Commit) -> Result<(), StoreError> {
         self.check_generation(commit.to.generation)?;
-        if commit.beside {
+        if commit.past.is_some() {
             return Ok(());
         }
         let log = self.progress.map_or(commit.to.log, |p| p.log);
@@ -133,8 +133,10 @@ impl Tables {
 
     fn apply(&mut self, commit: &Commit) {
         self.generation = commit.to.generation;
-        if !commit.beside {
-            self.progress = Some(commit.to);
+        match commit.past {
+            None => self.progress = Some(commit.to),
+            Some(last) if self.progress.is_some_and(|progress| progress.epoch > last) => return,
+            Some(_) => {}
         }
         for id in &commit.removed {
             self.rows.remove(id);

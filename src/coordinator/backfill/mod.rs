@@ -48,11 +48,11 @@ impl Filling {
         self.at
     }
 
-    /// The next epoch, which has these slabs: what it changes in the store, where it moves no progress.
+    /// The next epoch, which has these slabs: what it changes in the store, as long as that has not come beyond `last`.
     ///
     /// # Errors
     /// If the worker says what no worker of this build says.
-    pub fn epoch(&mut self, cut: Cut, slabs: &[Slab]) -> Result<Commit, WireError> {
+    pub fn epoch(&mut self, cut: Cut, slabs: &[Slab], last: Epoch) -> Result<Commit, WireError> {
         let base = self.at.1;
         for slab in slabs {
             self.worker.step(To::Coordinator, Message::Slab(slab.into()));
@@ -79,7 +79,7 @@ impl Filling {
             events: results.events,
             lineage: results.lineage,
             plan: Some(Arc::clone(&self.plan)),
-            beside: true,
+            past: Some(last),
             ..Commit::new(Some(before), to)
         })
     }

@@ -183,7 +183,9 @@ impl Work<'_> {
             let is_there = until.is_some_and(|until| filling.at().0 >= until);
             let next = if is_there { None } else { epochs.next_epoch()? };
             if let Some((cut, slabs)) = &next {
-                let commit = filling.epoch(*cut, slabs).map_err(ReplayError::from)?;
+                // Before it is known no epoch comes after it.
+                let last = until.unwrap_or(Epoch(u64::MAX));
+                let commit = filling.epoch(*cut, slabs, last).map_err(ReplayError::from)?;
                 if self.stores {
                     size += size_of(&commit);
                     waiting.push(commit);

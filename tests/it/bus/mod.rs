@@ -3,6 +3,7 @@
 mod reading;
 mod sharing;
 mod job;
+mod index;
 
 use caudal::clock::Clock;
 use caudal::core::units::Millis;

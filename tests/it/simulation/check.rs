@@ -386,7 +386,7 @@ fn fill(net: &mut Net, log: LogId, generation: Generation, entries: &[Entry], st
         let base = filling.at().1;
         let of_epoch = |slab: &&&Slab| (base..cut.end).contains(&slab.first_offset);
         let slabs: Vec<Slab> = slabs.iter().filter(of_epoch).map(|slab| (*slab).clone()).collect();
-        let commit = filling.epoch(cut, &slabs).unwrap();
+        let commit = filling.epoch(cut, &slabs, until).unwrap();
         if stores {
             store.commit(&commit).unwrap();
         }

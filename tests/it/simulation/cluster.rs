@@ -410,8 +410,11 @@ impl<'w> Life<'w> {
         let world = &mut *self.world;
         let before = &world.versions[world.versions.len() - 1].shape;
         let mut version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
-        let is_new = |at: &usize| version.shape.pipelines[*at] && !before.pipelines[*at];
-        let new = (0..before.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.6));
+        // What was asked for last may have died with the job.
+        let holds = changes_of(&world.log).last().map_or(0, |(_, version)| version);
+        let holds = &world.versions[holds].shape;
+        let is_new = |at: &usize| version.shape.pipelines[*at] && !holds.pipelines[*at];
+        let new = (0..holds.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.6));
         if let Some(pipeline) = new {
             let access = self.log.access();
             let event = world.rng.random_range(access.begin().0..=access.end().0);
@@ -642,7 +645,7 @@ impl<'w> Life<'w> {
                 error @ ReplayError::Wire(_) => panic!("{error}"),
             })?;
             if let Some((cut, slabs)) = next {
-                let commit = fill.filling.epoch(cut, &slabs).unwrap();
+                let commit = fill.filling.epoch(cut, &slabs, fill.until).unwrap();
                 self.world.seen.note("rows of pasts", commit.rows.len() as u64);
                 fill.waiting = fill.stores.then_some(commit);
             }

@@ -781,7 +781,7 @@ fn past(bed: &Bed) {
         epoch: Epoch(1),
     };
     let past = Commit {
-        beside: true,
+        past: Some(Epoch(1)),
         views: vec![entry(0, "a"), entry(1, "b")],
         lineage: vec![slice(1, 0, "RM", (1, 0), &[0]), slice(2, 0, "RM", (1, 0), &[0])],
         events: vec![event(1, "a", &[1])],
@@ -796,6 +796,12 @@ fn past(bed: &Bed) {
     store.commit(&first(Vec::new())).unwrap();
     store.commit(&past).unwrap();
     assert_eq!(store.progress().unwrap(), Some(first(Vec::new()).to));
+    // A store that has come beyond it has newer states.
+    store.commit(&Commit { removed: vec![Uuid::from_u128(1)], ..commit(Some(1), 2) }).unwrap();
+    store.commit(&past).unwrap();
+    assert_eq!(reader.window(Uuid::from_u128(1)).unwrap(), None);
+    store.commit(&Commit { past: Some(Epoch(2)), ..past.clone() }).unwrap();
+    assert!(reader.window(Uuid::from_u128(1)).unwrap().is_some());
     store.claim(Generation(2)).unwrap();
     let stale = store.commit(&past);
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");

@@ -1,0 +1,92 @@
+//! The HTTP server beside rank 0's loop, and the signals that end the job.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::run::Notifier;
+use crate::coordinator::run::Event;
+use crate::web::{self, App};
+
+/// Threads that serve HTTP.
+const HTTP_THREADS: usize = 2;
+/// Running requests have this long to end when the job stops.
+const HTTP_DRAIN: Duration = Duration::from_secs(3);
+
+/// The HTTP server and what stops it.
+pub struct Server {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    done: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// A runtime that is only dropped waits for questions to the store, and with them the process's end.
+struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    fn get(&self) -> &tokio::runtime::Runtime {
+        let Some(runtime) = &self.0 else { panic!("the runtime is taken away only when it is dropped") };
+        runtime
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Server {
+    /// # Errors
+    /// 78 where the address cannot be had; 75.
+    pub fn start(app: App, notifier: &Notifier) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build();
+        let runtime = Runtime(Some(runtime.or_exit(Exit::TryAgain)?));
+        let at = (app.http.addr, app.http.port);
+        let listener = runtime.get().block_on(TcpListener::bind(at));
+        let listener = listener
+            .map_err(|e| format!("HTTP_ADDR {} HTTP_PORT {} cannot be opened: {e}; name another HTTP_PORT", at.0, at.1))
+            .or_exit(Exit::Config)?;
+        let (stop, stopped) = oneshot::channel();
+        let serve = web::serve(listener, app, async {
+            // A sender that is gone stops the server too.
+            drop(stopped.await);
+        });
+        let done = runtime.get().spawn(serve);
+        runtime.get().block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
+        Ok(Self { runtime, stop, done })
+    }
+
+    /// Lets running requests end.
+    ///
+    /// # Errors
+    /// 75 if it ended before.
+    pub fn stop(self) -> Result<(), Failure> {
+        // The receiver is gone only if the server has ended already.
+        let _ = self.stop.send(());
+        let ended = self.runtime.get().block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
+        match ended {
+            Ok(Ok(Err(error))) => Err(Failure::new(Exit::TryAgain, format!("HTTP: {error}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// mpirun forwards SIGUSR1; the others reach a job that was started without it.
+fn drain_on_signals(notifier: &Notifier) -> std::io::Result<()> {
+    for kind in [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let notifier = notifier.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                notifier.tell(Event::Drain);
+            }
+        });
+    }
+    Ok(())
+}
