@@ -2,11 +2,12 @@
 //!
 //! `live`: the highest rate whose backlog does not grow, then latencies at half of it. `batch`: two workers beside a single-threaded loop that
 //! only decodes the same lines. `formats`: the same events compressed and as Parquet. `language`: what windows, metrics, filters and open groups cost. `tail`: what one reader
-//! of a topic takes. `idle`: what a job without events uses.
+//! of a topic takes. `audit`: what its levels cost, and how soon an event is found by its id. `idle`: what a job without events uses.
 
 mod batch;
 mod formats;
 mod language;
+mod audit;
 mod job;
 mod tail;
 mod load;
@@ -54,6 +55,9 @@ fn main() {
     }
     if runs("tail") {
         tail::run(dir.path(), &path, &pipeline);
+    }
+    if runs("audit") {
+        audit::run(dir.path(), &path, &pipeline);
     }
     if runs("idle") {
         idle(dir.path(), &path);

@@ -224,13 +224,13 @@ impl Part {
     }
 
     fn entry(&self, at: u64) -> io::Result<(u64, u32)> {
-        let mut bytes = [0; ENTRY_BYTES];
+        let (mut fingerprint, mut offset) = ([0; 8], [0; 4]);
         let place = HEADER_BYTES as u64 + at * ENTRY_BYTES as u64;
-        if self.file.read_at(place, &mut bytes)? < ENTRY_BYTES {
+        let read = self.file.read_at(place, &mut fingerprint)? + self.file.read_at(place + 8, &mut offset)?;
+        if read < ENTRY_BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        Ok((u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l])))
+        Ok((u64::from_le_bytes(fingerprint), u32::from_le_bytes(offset)))
     }
 
     fn find(&self, kind: Kind, wanted: u64) -> io::Result<Vec<Offset>> {

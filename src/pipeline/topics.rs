@@ -197,8 +197,8 @@ fn describe(name: &At<String>, topic: &Description, texts: &Texts, faults: &mut 
     };
     let mut paths = Vec::new();
     list_paths(&json, "", DESCRIBED_DEPTH_MAX, &mut paths);
-    check_text("id", &topic.id, name, &schema, &paths, faults);
-    check_text("correlation", &topic.correlation, name, &schema, &paths, faults);
+    check_text("id", topic.id.as_ref(), name, &schema, &paths, faults);
+    check_text("correlation", topic.correlation.as_ref(), name, &schema, &paths, faults);
     // Without them nothing is run; but what else is wrong with the use of the topic's fields is told too.
     let time_format = time_format(name, topic, &schema, &paths, faults).unwrap_or(TimeFormat::Rfc3339 { zone: None });
     let time = topic.time.as_ref().map_or_else(|| FieldPath::top("time"), |time| time.it.clone());
@@ -294,7 +294,7 @@ fn list_paths(schema: &serde_json::Value, prefix: &str, depth: usize, into: &mut
 /// Ids are texts.
 fn check_text(
     key: &str,
-    field: &Option<At<FieldPath>>,
+    field: Option<&At<FieldPath>>,
     name: &At<String>,
     schema: &Schema,
     paths: &[String],

@@ -1,6 +1,7 @@
 //! Lineage as bitmaps (`audit: compact`): what is written, and the two questions that are asked of it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use roaring::RoaringBitmap;
 use uuid::Uuid;
@@ -223,15 +224,17 @@ struct Hop {
 
 impl Rows {
     fn of_slice(&mut self, from: &mut impl Ask, plan: &Plan, slice: &Slice) -> Result<Vec<Uuid>, StoreError> {
-        if !self.known.contains_key(&slice.start) {
-            let mut hops = Vec::new();
-            for window in plan.windows.iter().filter(|window| matches!(window.kind, WindowKind::Hopping { .. })) {
-                hops.append(&mut read_hops(from, plan, window, slice.start)?);
+        let hops = match self.known.entry(slice.start) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let mut hops = Vec::new();
+                for window in plan.windows.iter().filter(|window| matches!(window.kind, WindowKind::Hopping { .. })) {
+                    hops.append(&mut read_hops(from, plan, window, slice.start)?);
+                }
+                place.insert(hops)
             }
-            self.known.insert(slice.start, hops);
-        }
-        let hops = self.known.get(&slice.start).into_iter().flatten();
-        let took = hops.filter(|hop| hop.series == slice.series && hop.end > slice.late_to);
+        };
+        let took = hops.iter().filter(|hop| hop.series == slice.series && hop.end > slice.late_to);
         Ok(took.map(|hop| hop.metric).collect())
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::bus::{BusError, Start};
 use crate::coordinator::backfill::asked::{Backfilling, Stand};
 use crate::coordinator::change::Change;
+use crate::log::Access;
 use crate::pipeline::Replayed;
 use crate::pipeline::change::{self, Proposed};
 
@@ -26,7 +27,7 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
     none_under_way(&web)?;
     let now = web.app.running.get();
     if now.pipelines.plan.pipelines.iter().any(|pipeline| pipeline.name == name) {
-        return Err(taken(format!("there is a pipeline {name:?} already")));
+        return Err(taken(&format!("there is a pipeline {name:?} already")));
     }
     let asked = name.clone();
     let proposed =
@@ -35,7 +36,7 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
     let Proposed { mut configuration, pipelines, changes, .. } = proposed;
     let of_name = WindowQuery { pipeline: Some(name.clone()), limit: 1, ..WindowQuery::default() };
     if !web.readers.ask(move |reader| reader.windows(&of_name)).await?.is_empty() {
-        return Err(taken(format!("the store has rows of an earlier pipeline {name:?}")));
+        return Err(taken(&format!("the store has rows of an earlier pipeline {name:?}")));
     }
     let source = Arc::clone(&web.app.bus);
     let found = web.reading.run(move || {
@@ -99,10 +100,10 @@ pub fn shown(web: &Web, name: Option<&str>) -> Option<Value> {
         Stand::Joining => ("joining", None),
         Stand::Failed(why) => ("failed", Some(why)),
     };
-    let end = web.app.bus.access().map_or(at, |access| access.end());
+    let end = web.app.bus.access().map_or(at, Access::end);
     Some(json!({"pipeline": pipeline, "from": from.0, "at": at.0, "end": end.0, "state": state, "reason": reason}))
 }
 
-fn taken(why: String) -> Problem {
+fn taken(why: &str) -> Problem {
     Problem::new(StatusCode::CONFLICT, format!("{why}: a replay needs a name that is new. Nothing was changed"))
 }

@@ -97,7 +97,9 @@ fn a_row_has_its_events_and_an_event_its_rows() {
     }
     let mut of_row: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (offset, (.., keys)) in &outcome.counted {
-        keys.iter().for_each(|key| of_row.entry(id(plan, key)).or_default().push(*offset));
+        for key in keys {
+            of_row.entry(id(plan, key)).or_default().push(*offset);
+        }
     }
     assert!(of_row.len() > 60, "{} rows", of_row.len());
 

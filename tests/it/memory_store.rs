@@ -274,7 +274,9 @@ impl Store for MemoryStore {
         let is_view = |view: usize| left.views.contains(&self.plan.views[view].name);
         let gone: Vec<Uuid> =
             rows.extract_if(.., |_, row| of_it(self.plan.windows[row.window].pipeline)).map(|(id, _)| id).collect();
-        events.values_mut().for_each(|event| event.metrics.retain(|id| !gone.contains(id)));
+        for event in events.values_mut() {
+            event.metrics.retain(|id| !gone.contains(id));
+        }
         lineage.retain(|_, lineage| !of_it(self.plan.windows[lineage.window].pipeline));
         alerts.retain(|_, row| !of_it(self.plan.alerts[row.alert].pipeline));
         views.retain(|(view, _), _| !is_view(*view));

@@ -142,7 +142,7 @@ impl Shop {
 }
 
 fn make_all(index: &Index, plan: &Arc<Plan>) -> usize {
-    (0..).take_while(|_| index.make_one(plan).unwrap()).count()
+    (0..1_000).take_while(|_| index.make_one(plan).unwrap()).count()
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_index_that_dies_in_the_making_is_made_again() {
         shop.disk = SimDisk::new(after);
         shop.disk.die_after(after);
         let index = shop.index();
-        let ended = (0..).map(|_| index.make_one(&plan)).find(|made| !matches!(made, Ok(true))).unwrap();
+        let ended = (0..1_000).map(|_| index.make_one(&plan)).find(|made| !matches!(made, Ok(true))).unwrap();
         died += u64::from(ended.is_err());
         shop.check(&index, &plan, after);
         shop.disk = if after % 2 == 0 { shop.disk.crash() } else { shop.disk.kill() };

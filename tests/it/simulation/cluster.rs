@@ -334,7 +334,7 @@ impl<'w> Life<'w> {
         match event {
             Event::Request => {
                 *requests -= 1;
-                if self.world.rng.random_bool(0.03) {
+                if self.world.rng.random_bool(0.06) {
                     self.change();
                 } else if self.world.rng.random_bool(0.2) {
                     self.mend();
@@ -414,7 +414,7 @@ impl<'w> Life<'w> {
         let holds = changes_of(&world.log).last().map_or(0, |(_, version)| version);
         let holds = &world.versions[holds].shape;
         let is_new = |at: &usize| version.shape.pipelines[*at] && !holds.pipelines[*at];
-        let new = (0..holds.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.6));
+        let new = (0..holds.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.9));
         if let Some(pipeline) = new {
             let access = self.log.access();
             let event = world.rng.random_range(access.begin().0..=access.end().0);
