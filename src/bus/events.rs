@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bus::source::BusError;
+use crate::bus::error::BusError;
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::units::{Millis, Offset, TopicId};

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::bus::source::BusError;
+use crate::bus::error::BusError;
 use crate::core::decode::identities::{Identities, Kind};
 use crate::core::plan::Plan;
 use crate::core::units::Offset;

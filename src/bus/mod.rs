@@ -2,11 +2,13 @@
 //!
 //! It knows the log and what a valid event is (`core::decode`); it knows no HTTP, no store and no thread.
 
+mod error;
 mod source;
 mod events;
 pub mod fetch;
 pub mod index;
 pub mod group;
 
+pub use crate::bus::error::BusError;
 pub use crate::bus::events::{Event, Events, Limits, Run};
-pub use crate::bus::source::{BusError, START_FORMS, Source, Start};
+pub use crate::bus::source::{START_FORMS, Source, Start};

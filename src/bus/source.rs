@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::bus::error::BusError;
 use crate::bus::events::Events;
 use crate::bus::index::Index;
 use crate::core::decode::Decoder;
@@ -11,7 +12,7 @@ use crate::core::decode::identities::Kind;
 use crate::core::plan::Plan;
 use crate::core::time;
 use crate::core::units::{Micros, Millis, Offset, TopicId};
-use crate::log::{Access, LogError};
+use crate::log::Access;
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +28,6 @@ pub enum Start {
 
 /// What a `Start` is written as.
 pub const START_FORMS: &str = "beginning, end, an offset, or an RFC 3339 time with its zone, as 2026-11-22T12:00:00Z";
-
-/// Why there is nothing to read.
-#[derive(Debug, thiserror::Error)]
-pub enum BusError {
-    /// May be tried again.
-    #[error("the job is starting: its log is not open yet")]
-    Starting,
-    #[error("offset {asked} is no longer retained: the oldest that is is {oldest}")]
-    Gone { asked: Offset, oldest: Offset },
-    #[error("offset {asked} is not in the log: it ends at {end}")]
-    Ahead { asked: Offset, end: Offset },
-    #[error(transparent)]
-    Log(LogError),
-}
 
 /// The log, once it is open. Shared by all who read.
 #[derive(Default)]

@@ -3,25 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::coordinator::backfill::error::ReplayError;
 use crate::coordinator::backfill::{Epochs, Filling};
 use crate::coordinator::start::Start;
 use crate::coordinator::state::{Action, Beginning, Limits, Now, State};
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Millis};
-use crate::log::{Log, LogError};
+use crate::log::Log;
 use crate::store::{Commit, Progress};
-use crate::wire::{Message, Open, WireError};
+use crate::wire::{Message, Open};
 use crate::worker::state::{State as Worker, To};
-
-/// Why a replay ends early.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Wire(#[from] WireError),
-}
 
 /// Follows the cuts of `start` up to `until`, by the plan that holds where it begins and the changes that are planned in it; `each` takes every epoch's results, in order.
 ///

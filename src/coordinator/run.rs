@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::coordinator::backfill::error::FillError;
 use crate::coordinator::backfill::fills::Fills;
-use crate::coordinator::backfill::thread::FillError;
 use crate::coordinator::change::{Asked, Changes};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::Draft;

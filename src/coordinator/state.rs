@@ -4,6 +4,7 @@
 //! replay found in the log, or a new one that is then logged. Two epochs may be in flight; their results are committed in order, once the
 //! log says that their cut and what they emit is on disk.
 
+mod backfilling;
 mod changing;
 mod due;
 mod emitting;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::coordinator::change::Change;
-use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::{Draft, InFlight, add, facts_of_all, last_states};
 use crate::coordinator::state::changing::Changing;
 use crate::coordinator::state::due::Due;
@@ -25,8 +25,7 @@ use crate::coordinator::status::PipelineStatus;
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::emit::{Emission, deliveries};
-use crate::core::epoch::{Backfill, Cut};
-use crate::core::keygroup::Owners;
+use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::mend::{Mends, Retry};
 use crate::core::plan::carry::Carry;
@@ -34,7 +33,7 @@ use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
-use crate::wire::{Facts, Ids, Message, Past, Section, WireError, by_owner, in_parts};
+use crate::wire::{Facts, Ids, Message, WireError};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -508,51 +507,6 @@ impl State {
     #[must_use]
     pub fn is_changing(&self) -> bool {
         self.changing.is_asked() || self.changing.is_under_way()
-    }
-
-    /// The change that cannot be made before its new pipeline's state as it is after this epoch is there: to be had out of the log.
-    #[must_use]
-    pub fn backfill(&self) -> Option<(Epoch, &Change, Backfill)> {
-        self.changing.backfill()
-    }
-
-    /// Whether that state can be handed over now.
-    #[must_use]
-    pub fn takes_backfill(&self) -> bool {
-        self.changing.takes_backfill()
-    }
-
-    /// Whether the store has all that the changes so far have taken away: what a past brings must not go with it.
-    #[must_use]
-    pub fn has_stored_changes(&self) -> bool {
-        self.committed.epoch >= self.changed
-    }
-
-    /// From where on the pasts that are still to be made need the log.
-    #[must_use]
-    pub fn pasts_need(&self) -> Option<Offset> {
-        self.changing.pasts_begin().map(needed_from)
-    }
-
-    /// Whether the store may lack what the pipeline published up to that epoch: what comes after it is there only if that is.
-    #[must_use]
-    pub fn stores_backfill(&self) -> bool {
-        self.changing.backfill().is_some_and(|(epoch, ..)| self.progress.epoch <= epoch)
-    }
-
-    /// Hands it over. Only where `takes_backfill`.
-    pub fn adopt(&mut self, past: &Past) -> Vec<Action> {
-        let workers = self.workers.len();
-        let Some((_, _, backfill)) = self.changing.backfill() else { panic!("no change waits for a past") };
-        self.changing.adopt(workers);
-        let Past { common, sections } = past;
-        let pipeline = backfill.pipeline as u16;
-        let adopt = |sections, last| Message::Adopt { pipeline, common: common.clone(), sections, last };
-        let by_owner = by_owner(sections.iter().cloned(), Owners::new(workers)).into_iter().enumerate();
-        let to_owner = |(worker, sections): (usize, Vec<Section>)| {
-            in_parts(sections.into_iter(), adopt).into_iter().map(move |message| Action::Send(worker, message))
-        };
-        by_owner.flat_map(to_owner).collect()
     }
 
     /// No more events will come: what is there is finished, whatever its age.

@@ -4,6 +4,8 @@
 //! which decides ids and merges panes. As owner it works on one epoch at a time: it decides epoch e's ids only when it has finished
 //! epoch e−1, so that its state after an epoch is well defined (checkpoints). As sender it may be an epoch ahead.
 
+mod moving;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ use crate::core::keygroup::Owners;
 use crate::core::plan::Plan;
 use crate::core::plan::carry::Carry;
 use crate::core::row::{AlertRow, ViewRow};
-use crate::core::units::{Epoch, Micros, Millis, Offset, TopicId};
+use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
@@ -329,66 +331,6 @@ impl State {
             Kind::Alerts => snapshot::restore(section, |rest| self.alerts.restore(rest)),
             Kind::Ids => snapshot::restore_ids(section, &mut self.seen),
         }
-    }
-
-    /// The epoch before which a change was announced is finished: from now on the next plan holds. What goes on goes to its owners by that plan.
-    fn move_on(&mut self, epoch: Epoch) {
-        let Some((_, plan, carry)) = self.next.take_if(|(of, ..)| *of == epoch) else { return };
-        let moved = snapshot::moved(epoch, &self.owned(), &carry, &plan, self.owners);
-        let last_emits = Carry::moved(&carry.windows, &self.panes.last_emits(), plan.windows.len(), Millis(0));
-
-        self.decoder = Decoder::new(Arc::clone(&plan), self.id_key);
-        self.memories = plan.topics.iter().map(Memory::of).collect();
-        let before = std::mem::replace(&mut self.watermarks, Watermarks::new(&plan));
-        self.watermarks = before.carried(&plan, &carry);
-        self.seen.carry(plan.topics.len(), &carry.retired);
-        self.panes = Panes::new(Arc::clone(&plan));
-        self.panes.restore_common(&last_emits, |pipeline| self.watermarks.of(pipeline).closing);
-        self.views = Views::new(Arc::clone(&plan));
-        self.alerts = Alerts::new(Arc::clone(&plan));
-        self.joins = Joins::new(Arc::clone(&plan));
-        self.plan = plan;
-
-        self.moving = self.owners.workers();
-        for (owner, messages) in moved.into_iter().enumerate() {
-            for message in messages {
-                self.send(owner, message);
-            }
-        }
-        for (sections, last) in self.early.remove(&epoch).unwrap_or_default() {
-            self.settle_in(&sections, last);
-        }
-    }
-
-    /// Takes up state of the plan that holds now.
-    fn settle_in(&mut self, sections: &[Section], last: bool) {
-        for section in sections {
-            self.restore_section(section);
-        }
-        self.moving -= usize::from(last);
-        if self.moving == 0 {
-            self.tell_configured();
-        }
-    }
-
-    /// Takes up the state of a pipeline that is new with the plan that holds now.
-    fn adopt(&mut self, pipeline: usize, common: &[u8], sections: &[Section], last: bool) {
-        assert!(
-            self.moving == 0 && self.next.is_none(),
-            "a pipeline is adopted where its plan holds, between two epochs"
-        );
-        snapshot::adopt_common(common, pipeline, &self.plan, &mut self.watermarks, &mut self.panes);
-        for section in sections {
-            self.restore_section(section);
-        }
-        if last {
-            self.tell_configured();
-        }
-    }
-
-    fn tell_configured(&mut self) {
-        let configured = Message::Configured { epoch: self.finished.0, facts: self.facts() };
-        self.out.push((To::Coordinator, configured));
     }
 
     /// The coordinator has ended an epoch: all its slabs for this worker are here. Its ids go to their owners.

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::applications::compare;
 use crate::model::shape::Shape;
-use crate::model::{self, Entry};
+use crate::model::{self, Entry, Outcome};
 use crate::mpi::assert_identical;
 use crate::support::client::Client;
 use crate::support::job::{Job, Setup};
@@ -83,7 +83,18 @@ pub fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
     (entries, shape(0, &recovered.first_bundle.unwrap()))
 }
 
-pub fn log(setup: &Setup) -> (Vec<Entry>, Recovered) {
+/// The store of a stopped job, whose last pipelines are all that it ever had, has what the model makes of the log; gives those, that, and the number of changes.
+pub fn against_the_model(setup: &Setup) -> (Pipelines, Outcome, usize) {
+    let (_, recovered) = log(setup);
+    let whole = Configuration::from_text(&recovered.start.unwrap().bundle).unwrap().pipelines().unwrap();
+    let (log, first) = entries(setup, &whole);
+    let outcome = model::live_of(&whole.plan, &whole.schemas, &first, &log);
+    let target = Target::Sqlite(setup.data.join("caudal.sqlite"));
+    compare(&whole, &outcome, target.reader(&whole.plan).unwrap().as_mut());
+    (whole, outcome, recovered.changes.len())
+}
+
+fn log(setup: &Setup) -> (Vec<Entry>, Recovered) {
     let disk = Arc::new(FileDisk::open(&setup.data.join("log")).unwrap());
     let options = Options { segment_bytes: 64 << 20, bytes_max: 1 << 40, low_water_bytes: 0, store_asked: true };
     let (log, recovered) = Log::open(disk, options, LogId(0), None, Offset(0)).unwrap();
@@ -136,14 +147,8 @@ fn a_pipeline_comes_and_goes_and_comes_again_whatever_is_killed() {
     let (_dir, setup, status) = job.stop();
     assert_eq!(status.code(), Some(0));
 
-    let (_, recovered) = log(&setup);
-    let whole = Configuration::from_text(&recovered.start.unwrap().bundle).unwrap().pipelines().unwrap();
-    assert_eq!(recovered.changes.len(), 4);
-    let (log, first) = entries(&setup, &whole);
-    let outcome = model::live_of(&whole.plan, &whole.schemas, &first, &log);
-    let target = Target::Sqlite(setup.data.join("caudal.sqlite"));
-    let mut reader = target.reader(&whole.plan).unwrap();
-    compare(&whole, &outcome, reader.as_mut());
+    let (whole, outcome, changes) = against_the_model(&setup);
+    assert_eq!(changes, 4);
     let of_window = |name: &str| {
         let at = whole.plan.windows.iter().position(|window| window.name == name).unwrap();
         outcome.rows.keys().filter(|(window, ..)| *window == at).count()

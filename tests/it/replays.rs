@@ -3,15 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use caudal::pipeline::Configuration;
-use caudal::store::target::Target;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::applications::compare;
-use crate::changes::{SEVERITIES, entries, log, names, put};
-use crate::model;
+use crate::changes::{SEVERITIES, against_the_model, names, put};
 use crate::mpi::assert_identical;
 use crate::support::job::{Job, Setup, caudal, until};
 use crate::support::traffic::{civic_safety, events, send_all};
@@ -63,12 +59,8 @@ fn a_replayed_pipeline_has_what_it_would_have_had() {
     let (_dir, setup, status) = job.stop();
     assert_eq!(status.code(), Some(0));
 
-    let (_, recovered) = log(&setup);
-    let whole = Configuration::from_text(&recovered.start.unwrap().bundle).unwrap().pipelines().unwrap();
-    let (log, first) = entries(&setup, &whole);
-    let outcome = model::live_of(&whole.plan, &whole.schemas, &first, &log);
-    let target = Target::Sqlite(setup.data.join("caudal.sqlite"));
-    compare(&whole, &outcome, target.reader(&whole.plan).unwrap().as_mut());
+    let (whole, outcome, changes) = against_the_model(&setup);
+    assert_eq!(changes, 2);
     let severities = whole.plan.windows.iter().position(|window| window.name == "by_severity").unwrap();
     let counted: u64 =
         outcome.rows.iter().filter(|((w, ..), _)| *w == severities).map(|(_, row)| row.event_count).sum();

@@ -6,7 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
 
 use crate::coordinator::backfill::Backfills;
-use crate::coordinator::backfill::thread::{Fill, FillError, Filler, Note};
+use crate::coordinator::backfill::error::FillError;
+use crate::coordinator::backfill::thread::{Fill, Filler, Note};
 use crate::coordinator::change::{Asked, Change, Changes};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::state::{Action, State};

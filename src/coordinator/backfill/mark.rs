@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::coordinator::backfill::thread::FillError;
+use crate::coordinator::backfill::error::FillError;
 use crate::core::plan::Plan;
 use crate::store::Leftover;
 

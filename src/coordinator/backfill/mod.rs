@@ -1,6 +1,7 @@
 //! A new pipeline's past: what it makes of epochs that have gone by, by one worker in this thread, so that it goes on as if it had been there. It knows no
 //! transport and no clock. What it would have emitted, and webhooks would have been sent, is left out.
 
+pub mod error;
 pub mod asked;
 pub mod mark;
 pub mod thread;
@@ -8,9 +9,9 @@ pub mod fills;
 
 use std::sync::Arc;
 
+use crate::coordinator::backfill::error::ReplayError;
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::{InFlight, last_states};
-use crate::coordinator::replay::ReplayError;
 use crate::core::columns::Slab;
 use crate::core::epoch::{Backfill, Cut};
 use crate::core::ledger::Counts;

@@ -1,15 +1,14 @@
 //! The thread that makes a new pipeline's past beside the job, and stores what it publishes.
 
-use std::io;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::coordinator::backfill::error::{FillError, ReplayError};
 use crate::coordinator::backfill::mark::Mark;
 use crate::coordinator::backfill::{Backfills, Epochs, Filling};
 use crate::coordinator::change::Change;
-use crate::coordinator::replay::ReplayError;
 use crate::core::epoch::Backfill;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId};
@@ -38,19 +37,6 @@ pub enum Note {
     /// What was stored is taken out again.
     Forgotten,
     Failed(FillError),
-}
-
-/// Why there is no past.
-#[derive(Debug, thiserror::Error)]
-pub enum FillError {
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("{}: {error}", .mark.display())]
-    Mark { mark: std::path::PathBuf, error: io::Error },
-    #[error("a thread cannot be started: {0}")]
-    Thread(io::Error),
 }
 
 /// What threads work with.

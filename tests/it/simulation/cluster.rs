@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use caudal::coordinator::backfill::error::ReplayError;
 use caudal::coordinator::backfill::{Epochs, Filling};
 use caudal::coordinator::checkpoint::{Checkpoints, least_progress, needed_from};
-use caudal::coordinator::replay::ReplayError;
 use caudal::coordinator::start::{self, Start};
 use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Numbering, Slab};

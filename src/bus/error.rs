@@ -1,0 +1,18 @@
+//! Why there is nothing to read.
+
+use crate::core::units::Offset;
+use crate::log::LogError;
+
+/// Why there is nothing to read.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// May be tried again.
+    #[error("the job is starting: its log is not open yet")]
+    Starting,
+    #[error("offset {asked} is no longer retained: the oldest that is is {oldest}")]
+    Gone { asked: Offset, oldest: Offset },
+    #[error("offset {asked} is not in the log: it ends at {end}")]
+    Ahead { asked: Offset, end: Offset },
+    #[error(transparent)]
+    Log(LogError),
+}
