@@ -67,15 +67,21 @@ impl Access {
             while let Some(cut) = cuts.next_cut()?.filter(|cut| cut.end <= event) {
                 last = Some((cut.epoch, cut.end));
             }
-            if let Some(last) = last {
+            // A cut may stand behind the beginning of its segment, and its epoch end before it.
+            if let Some(last) = last.filter(|(_, end)| *end >= self.begin()) {
                 return Ok(last);
             }
         }
         if self.begin() == Offset(0) {
             return Ok((Epoch(0), Offset(0)));
         }
-        let first = self.cuts(self.begin()).next_cut()?.map(|cut| (cut.epoch, cut.end));
-        first.ok_or_else(|| LogError::Mismatch("no whole epoch is retained".to_owned()))
+        let mut cuts = self.cuts(self.begin());
+        while let Some(cut) = cuts.next_cut()? {
+            if cut.end >= self.begin() {
+                return Ok((cut.epoch, cut.end));
+            }
+        }
+        Err(LogError::Mismatch("no whole epoch is retained".to_owned()))
     }
 
     /// The first event that was taken in at `time` or later: the log's end where there is none, the first retained where all were. Only headers are

@@ -78,7 +78,8 @@ impl Fills {
                     if now.change.is_some() {
                         self.asked.failed("it was cancelled".to_owned());
                     }
-                    (self.now, self.keep) = (None, None);
+                    // What an earlier one needs of the log it needs until then at the latest.
+                    (self.now, self.covered) = (None, Some(state.dispatched()));
                 }
                 Note::Failed(error) => {
                     let Some(plan) = now.durable.as_ref().and(now.change.as_ref()).map(|change| &change.plan) else {
@@ -108,14 +109,14 @@ impl Fills {
         if let Some((epoch, change, backfill)) = logged {
             let fill = self.filler.fill(&change, backfill, state.stores_backfill(), notes)?;
             fill.end_with(epoch);
-            self.keep = Some(needed_from(backfill.from));
+            self.keep_from(needed_from(backfill.from));
             // It is in the pipelines that the log had at the start.
             self.asked.shown();
             self.now = Some(Now { fill, change: Some(change), durable: None, past: None });
         } else if let Some(Asked { change, durable }) = self.asked.take() {
             let Some(backfill) = change.backfill else { panic!("what is asked for here has a past") };
             let fill = self.filler.fill(&change, backfill, true, notes)?;
-            (self.keep, self.covered) = (Some(needed_from(backfill.from)), None);
+            self.keep_from(needed_from(backfill.from));
             self.now = Some(Now { fill, change: Some(change), durable: Some(durable), past: None });
         }
         Ok(())
@@ -126,6 +127,12 @@ impl Fills {
         if let Some(now) = &self.now {
             now.fill.end_with(epoch);
         }
+    }
+
+    /// An earlier one may need the log still.
+    fn keep_from(&mut self, from: Offset) {
+        self.keep = Some(self.keep.map_or(from, |keep| keep.min(from)));
+        self.covered = None;
     }
 
     /// From where on the log must be kept, when the checkpoints that are kept need it from `checkpoints` on.

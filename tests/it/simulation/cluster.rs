@@ -651,7 +651,10 @@ impl<'w> Life<'w> {
             }
         } else if self.net.coordinator.takes_backfill() {
             let past = fill.filling.past();
-            self.keep = Some((needed_from(fill.from), self.net.coordinator.dispatched()));
+            let from = needed_from(fill.from);
+            // An earlier one may need the log still.
+            let from = self.keep.map_or(from, |(keep, _)| keep.min(from));
+            self.keep = Some((from, self.net.coordinator.dispatched()));
             self.fill = None;
             self.net.adopt(&past);
         }

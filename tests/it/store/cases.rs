@@ -724,7 +724,7 @@ fn compact_lineage(bed: &Bed) {
     lineage.push(Lineage { late_to: Micros(HOUR), ..slice(2, 3599, "RM", (2, 17), &[3]) });
     // More than are read at once: of many epochs, and of one.
     lineage.extend((10..700).map(|epoch| slice(1, 0, "AP", (epoch, epoch * 1000), &[7])));
-    lineage.extend((0..700).map(|second| slice(2, i64::from(second), "XV", (3, 500), &[second])));
+    lineage.extend((0..700).map(|second| slice(2, i64::from(second), "XV", (3, 500), &[699 - second])));
     let rows = vec![day.clone(), early.clone(), late.clone(), many.clone(), fine.clone()];
     let mut store = (bed.store)();
     store.commit(&Commit { lineage, ..first(rows) }).unwrap();
