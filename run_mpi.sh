@@ -6,7 +6,7 @@
 #     ./run_mpi.sh -n 2 batch --pipeline …  two ranks of another subcommand; its exit code and its last line of stdout are the script's
 #     ./run_mpi.sh check FILE…              a subcommand that needs no MPI is run without
 #     ./run_mpi.sh demo NAME                plays the story of an application under pipelines/, on a job of its own
-#     ./run_mpi.sh bench [live|batch|formats|language|tail|idle]   measures jobs end to end on this machine
+#     ./run_mpi.sh bench [live|batch|formats|language|tail|audit|idle]   measures jobs end to end on this machine
 #
 # On a fresh Debian or Ubuntu machine with a Rust toolchain it installs what is missing (or says which packages to ask for), builds, starts the
 # job, which prints the page's address when events are accepted. It may be called from any directory; relative paths, `.env` and DATA_DIR are
