@@ -88,6 +88,12 @@ impl Source {
         });
     }
 
+    /// How many events there are to read; 0 before the log is open.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.access.get().map_or(Offset(0), Access::end)
+    }
+
     /// Changes whenever there is more to read.
     pub fn subscribe(&self) -> watch::Receiver<Offset> {
         self.end.subscribe()

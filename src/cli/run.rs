@@ -273,7 +273,8 @@ impl Rank0 {
         self.ingest.letters().found(&start.beginning.mends.after(stored.epoch, stored.end));
         let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
-        let fills = Fills::new(filler, &plan).map_err(fill_failure)?;
+        let logged = start.beginning.changes.iter().map(|(_, change)| change);
+        let fills = Fills::new(filler, &plan, logged).map_err(fill_failure)?;
         let coordinator = Coordinator {
             state: State::new(first_plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
             transport,

@@ -83,6 +83,9 @@ pub async fn put(State(web): Shared, path: Segment, request: Request) -> Result<
     let condition = request.headers().get(IF_MATCH).cloned();
     let wish = wish(&web, request).await?;
     if let Some(from) = from {
+        if condition.is_some() {
+            return Err(Problem::bad_request("If-Match names a version, and what is replayed has none yet"));
+        }
         open(&web)?;
         let begun = tokio::spawn(replays::begin(web, name, from, wish));
         return begun.await.map_err(|_| failed())?;

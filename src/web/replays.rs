@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, LOCATION};
 use serde_json::{Value, json};
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::bus::{BusError, Start};
 use crate::coordinator::backfill::asked::{Backfilling, Stand};
 use crate::coordinator::change::Change;
-use crate::log::Access;
 use crate::pipeline::Replayed;
 use crate::pipeline::change::{self, Proposed};
 
@@ -74,7 +73,7 @@ pub fn none_under_way(web: &Web) -> Result<(), Problem> {
         Some(Backfilling { pipeline, .. }) => Err(Problem::new(
             StatusCode::CONFLICT,
             format!(
-                "the pipeline {pipeline:?} is being replayed, and until it is the job's nothing else may change: GET /pipelines/{pipeline} tells how far it \
+                "the pipeline {pipeline:?} is being replayed (or what is left of that taken away), and until that is done nothing else may change: GET /pipelines/{pipeline} tells how far it \
                  has come, DELETE /pipelines/{pipeline} gives it up"
             ),
         )),
@@ -88,7 +87,8 @@ pub fn give_up(web: &Web, name: &str) -> Option<Result<Response, Problem>> {
         let body = json!({"pipeline": under_way.pipeline, "replay": "given up"});
         return Some(Ok(json_of(StatusCode::ACCEPTED, &body)));
     }
-    Some(none_under_way(web).map(|()| StatusCode::NO_CONTENT.into_response()))
+    // It may have joined the job meanwhile: then it is taken away like any other.
+    none_under_way(web).err().map(Err)
 }
 
 /// The replay that is under way, or that failed last; of this pipeline, if one is named.
@@ -98,9 +98,10 @@ pub fn shown(web: &Web, name: Option<&str>) -> Option<Value> {
     let (state, reason) = match state {
         Stand::Filling => ("filling", None),
         Stand::Joining => ("joining", None),
+        Stand::Leaving => ("leaving", None),
         Stand::Failed(why) => ("failed", Some(why)),
     };
-    let end = web.app.bus.access().map_or(at, Access::end);
+    let end = web.app.bus.end().max(at);
     Some(json!({"pipeline": pipeline, "from": from.0, "at": at.0, "end": end.0, "state": state, "reason": reason}))
 }
 

@@ -25,7 +25,7 @@ fn setting(name: &str, default: usize) -> usize {
 }
 
 /// `caudal verify` on a stopped job's directory.
-fn verify(setup: &Setup) -> (i32, String) {
+pub fn verify(setup: &Setup) -> (i32, String) {
     let mut command = Command::new(caudal());
     command.args(["verify", "--json"]).env("DATA_DIR", &setup.data).envs(&setup.env);
     let output = command.current_dir(setup.data.parent().expect("a parent")).output().expect("caudal runs");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::changes::{SEVERITIES, against_the_model, names, put};
-use crate::mpi::assert_identical;
+use crate::mpi::{assert_identical, verify};
 use crate::support::job::{Job, Setup, caudal, until};
 use crate::support::traffic::{civic_safety, events, send_all};
 
@@ -45,6 +45,7 @@ fn a_replayed_pipeline_has_what_it_would_have_had() {
         sender.join().unwrap();
     });
     assert_eq!(names(&job.client), ["civic_safety", "severities"]);
+    until("its past is there", || job.client.json("/pipelines")["replay"].is_null());
     // One that begins in the middle, and reads what the first one makes.
     let crimes = "pipeline: crimes_seen\ntopics: {crimes: ~, security.incident: ~}\nwindows:\n  hourly: {every: 1h, metrics: {n: count()}}\n";
     let output = replay(job.dir.path(), &job.client.base, crimes, &middle.to_string()).output().unwrap();
@@ -131,11 +132,13 @@ fn a_replay_that_is_given_up_leaves_nothing() {
     let (dir, setup, _) = job.stop();
     let rows = count("metrics_out");
     std::fs::write(setup.data.join("backfill"), r#"{"pipeline":"severities","views":["last"]}"#).unwrap();
-    let left = "INSERT INTO metrics_out SELECT 'x' || metric_id, 'severities', window_name, window_start, window_end, group_key, metrics, event_count,
+    let left = "INSERT INTO metrics_out SELECT '00000000' || substr(metric_id, 9), 'severities', window_name, window_start, window_end, group_key, metrics, event_count,
                                                revision, closed, digest, epoch FROM metrics_out LIMIT 10;
                 INSERT INTO views VALUES ('last', 'RM', '{}', 1, 0, 0, 1)";
     store.execute_batch(left).unwrap();
     assert_eq!(count("metrics_out"), rows + 10);
+    let (code, verdict) = verify(&setup);
+    assert!(code == 0 && verdict.contains("\"not_covered\":10"), "{verdict}");
     let job = Job::start_in(dir, setup);
     until("it is gone", || !job.setup.data.join("backfill").exists());
     assert_eq!((count("metrics_out"), count("views WHERE view = 'last'")), (rows, 0));

@@ -40,6 +40,8 @@ pub enum Stand {
     Filling,
     /// The pipeline is the job's; what is left of its past comes before the next epoch.
     Joining,
+    /// It came to nothing, and what it has stored is taken out.
+    Leaving,
     /// It ended, and nothing of it is left.
     Failed(String),
 }
@@ -83,6 +85,21 @@ impl Backfills {
         let can = shared.now.as_ref().is_some_and(|now| now.state == Stand::Filling);
         shared.cancelled |= can;
         can
+    }
+
+    /// The log has this pipeline, and not all workers have its past yet.
+    pub(super) fn logged(&self, pipeline: &str, from: Offset) {
+        let now = Backfilling { pipeline: pipeline.to_owned(), from, at: from, state: Stand::Joining };
+        *self.lock() = Shared { now: Some(now), shown: true, ..Shared::default() };
+    }
+
+    /// What this pipeline has stored is taken out.
+    pub(super) fn leaving(&self, pipeline: &str) {
+        let mut shared = self.lock();
+        shared.asked = None;
+        let from = Offset(0);
+        let now = Backfilling { pipeline: pipeline.to_owned(), from, at: from, state: Stand::Leaving };
+        shared.now.get_or_insert(now).state = Stand::Leaving;
     }
 
     pub(super) fn take(&self) -> Option<Asked> {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::coordinator::backfill::Backfills;
 use crate::coordinator::backfill::error::FillError;
-use crate::coordinator::backfill::thread::{Fill, Filler, Note};
+use crate::coordinator::backfill::thread::{Fill, Filler, Note, Stores};
 use crate::coordinator::change::{Asked, Change, Changes};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::state::{Action, State};
@@ -25,6 +25,8 @@ pub struct Fills {
     keep: Option<Offset>,
     /// … until the checkpoints that are kept have passed this one.
     covered: Option<Offset>,
+    /// Pasts that the log has, and that are still to be made.
+    logged: usize,
 }
 
 /// What is under way.
@@ -35,27 +37,48 @@ struct Now {
     /// Before the change is handed over: who waits until it is on disk.
     durable: Option<oneshot::Sender<Epoch>>,
     past: Option<Past>,
+    /// Why it comes to nothing.
+    why: String,
+}
+
+impl Now {
+    /// The place of its pipeline in the change's plan.
+    fn pipeline(&self) -> usize {
+        self.change.as_ref().and_then(|change| change.backfill).map_or(0, |backfill| backfill.pipeline)
+    }
 }
 
 impl Fills {
-    /// Takes out what a backfill that came to nothing left in the store: one whose pipeline is none of those that hold now.
+    /// Takes out what a backfill that came to nothing left in the store: one whose pipeline is none of those that hold now. `logged` are the log's changes
+    /// that are still to be followed.
     ///
     /// # Errors
     /// As `FillError` says.
-    pub fn new(filler: Filler, holds: &Arc<Plan>) -> Result<Self, FillError> {
+    pub fn new<'c>(
+        filler: Filler,
+        holds: &Arc<Plan>,
+        logged: impl Iterator<Item = &'c Change>,
+    ) -> Result<Self, FillError> {
         let (filler, notes) = (Arc::new(filler), mpsc::channel());
         let is_held = |name: &str| holds.pipelines.iter().any(|pipeline| pipeline.name == name);
         let now = match filler.mark.read()? {
             Some(left) if !is_held(&left.pipeline) => {
+                filler.asked.leaving(&left.pipeline);
                 let fill = filler.forget(holds, notes.0.clone())?;
-                Some(Now { fill, change: None, durable: None, past: None })
+                Some(Now { fill, change: None, durable: None, past: None, why: "the job ended before".to_owned() })
             }
             _ => {
                 filler.mark.remove()?;
                 None
             }
         };
-        Ok(Self { asked: filler.asked.clone(), filler, notes, now, keep: None, covered: None })
+        let pasts =
+            logged.filter_map(|change| Some((change.plan.pipeline_name(change.backfill?.pipeline), change.backfill?)));
+        let pasts: Vec<_> = pasts.collect();
+        if let Some((pipeline, backfill)) = pasts.last() {
+            filler.asked.logged(pipeline, backfill.from);
+        }
+        Ok(Self { asked: filler.asked.clone(), filler, notes, now, keep: None, covered: None, logged: pasts.len() })
     }
 
     /// Takes up what has come, and gives what is to be done. A change whose pipeline has come near is handed to `changes`.
@@ -75,8 +98,8 @@ impl Fills {
                 }
                 Note::Done(past) => now.past = Some(past),
                 Note::Forgotten => {
-                    if now.change.is_some() {
-                        self.asked.failed("it was cancelled".to_owned());
+                    if self.logged == 0 {
+                        self.asked.failed(std::mem::take(&mut now.why));
                     }
                     // What an earlier one needs of the log it needs until then at the latest.
                     (self.now, self.covered) = (None, Some(state.dispatched()));
@@ -86,9 +109,9 @@ impl Fills {
                         return Err(error);
                     };
                     tracing::warn!(%error, "a pipeline's replay failed; what it has stored is taken out again");
+                    self.asked.leaving(plan.pipeline_name(now.pipeline()));
                     let fill = self.filler.forget(plan, self.notes.0.clone())?;
-                    self.asked.failed(error.to_string());
-                    self.now = Some(Now { fill, change: None, durable: None, past: None });
+                    self.now = Some(Now { fill, change: None, durable: None, past: None, why: error.to_string() });
                 }
             }
         }
@@ -96,7 +119,10 @@ impl Fills {
         let Some(past) = past else { return Ok(Vec::new()) };
         (self.now, self.covered) = (None, Some(state.dispatched()));
         self.filler.mark.remove()?;
-        self.asked.adopted();
+        self.logged = self.logged.saturating_sub(1);
+        if self.logged == 0 {
+            self.asked.adopted();
+        }
         Ok(state.adopt(&past))
     }
 
@@ -107,17 +133,18 @@ impl Fills {
         let logged = state.backfill().map(|(epoch, change, backfill)| (epoch, change.clone(), backfill));
         let notes = self.notes.0.clone();
         if let Some((epoch, change, backfill)) = logged {
-            let fill = self.filler.fill(&change, backfill, state.stores_backfill(), notes)?;
+            let fill = self.filler.fill(&change, backfill, Stores::of_logged(state.stores_backfill()), notes)?;
             fill.end_with(epoch);
             self.keep_from(needed_from(backfill.from));
-            // It is in the pipelines that the log had at the start.
-            self.asked.shown();
-            self.now = Some(Now { fill, change: Some(change), durable: None, past: None });
+            self.now = Some(Now { fill, change: Some(change), durable: None, past: None, why: String::new() });
+        } else if state.has_changes_ahead() {
+            // What a change takes away must be gone from the store before a past brings what has its name.
         } else if let Some(Asked { change, durable }) = self.asked.take() {
             let Some(backfill) = change.backfill else { panic!("what is asked for here has a past") };
-            let fill = self.filler.fill(&change, backfill, true, notes)?;
+            let fill = self.filler.fill(&change, backfill, Stores::Marked, notes)?;
             self.keep_from(needed_from(backfill.from));
-            self.now = Some(Now { fill, change: Some(change), durable: Some(durable), past: None });
+            let why = "it was cancelled".to_owned();
+            self.now = Some(Now { fill, change: Some(change), durable: Some(durable), past: None, why });
         }
         Ok(())
     }

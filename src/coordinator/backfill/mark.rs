@@ -26,8 +26,7 @@ impl Mark {
         let written = File::create(&self.0).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            let folder = self.0.parent().map_or_else(|| Ok(None), |folder| File::open(folder).map(Some))?;
-            folder.map_or(Ok(()), |folder| folder.sync_all())
+            self.sync_folder()
         });
         written.map_err(|error| self.failed(error))
     }
@@ -47,9 +46,14 @@ impl Mark {
 
     pub fn remove(&self) -> Result<(), FillError> {
         match fs::remove_file(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.and_then(|()| self.sync_folder()).map_err(|error| self.failed(error)),
         }
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let folder = self.0.parent().map(File::open).transpose()?;
+        folder.map_or(Ok(()), |folder| folder.sync_all())
     }
 
     fn failed(&self, error: io::Error) -> FillError {

@@ -17,8 +17,10 @@ use crate::store::writer::merge;
 use crate::store::{Commit, Store, StoreError};
 use crate::wire::Past;
 
-/// Rows, entries and events that one transaction takes, about.
-const STORED_AT_ONCE: usize = 5_000;
+/// Bytes that one transaction takes, about.
+const STORED_AT_ONCE: usize = 4 << 20;
+/// What a row or an entry takes.
+const ROW_BYTES: usize = 300;
 /// At the log's end it is looked this often whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A store that is away is tried again after this.
@@ -49,6 +51,24 @@ pub struct Filler {
     pub mark: Mark,
     pub asked: Backfills,
     pub wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Whether what is published may be missing in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stores {
+    /// It is all there.
+    Nothing,
+    /// The pipeline is the job's: nothing of it is ever to be taken out.
+    Logged,
+    /// The pipeline is not the job's yet: a mark says what is to be taken out if it never is.
+    Marked,
+}
+
+impl Stores {
+    #[must_use]
+    pub fn of_logged(may_lack: bool) -> Self {
+        if may_lack { Self::Logged } else { Self::Nothing }
+    }
 }
 
 /// What the loop wants of the thread.
@@ -87,7 +107,7 @@ fn lock(goal: &Mutex<Goal>) -> MutexGuard<'_, Goal> {
 }
 
 impl Filler {
-    /// Makes the past of a change's new pipeline; `stores` says whether what it publishes may be missing in the store.
+    /// Makes the past of a change's new pipeline.
     ///
     /// # Errors
     /// If there can be no further thread.
@@ -95,7 +115,7 @@ impl Filler {
         self: &Arc<Self>,
         change: &Change,
         backfill: Backfill,
-        stores: bool,
+        stores: Stores,
         notes: Sender<Note>,
     ) -> Result<Fill, FillError> {
         let (plan, filler) = (Arc::clone(&change.plan), Arc::clone(self));
@@ -115,7 +135,8 @@ impl Filler {
     pub fn forget(self: &Arc<Self>, plan: &Arc<Plan>, notes: Sender<Note>) -> Result<Fill, FillError> {
         let (plan, filler) = (Arc::clone(plan), Arc::clone(self));
         self.start(notes, move |goal, notes| {
-            Work { filler: &filler, plan: &plan, pipeline: 0, goal, notes, stores: true, store: None }.forget()
+            Work { filler: &filler, plan: &plan, pipeline: 0, goal, notes, stores: Stores::Marked, store: None }
+                .forget()
         })
     }
 
@@ -147,7 +168,7 @@ struct Work<'a> {
     pipeline: usize,
     goal: &'a (Mutex<Goal>, Condvar),
     notes: &'a Sender<Note>,
-    stores: bool,
+    stores: Stores,
     store: Option<Box<dyn Store>>,
 }
 
@@ -155,7 +176,7 @@ impl Work<'_> {
     /// None where it was stopped.
     fn run(mut self, mut filling: Filling, mut epochs: Epochs) -> Result<Option<Note>, FillError> {
         let (mut waiting, mut size, mut told) = (Vec::new(), 0, false);
-        if self.stores {
+        if self.stores == Stores::Marked {
             self.filler.mark.put(self.plan, self.pipeline)?;
         }
         loop {
@@ -172,7 +193,7 @@ impl Work<'_> {
                 // Before it is known no epoch comes after it.
                 let last = until.unwrap_or(Epoch(u64::MAX));
                 let commit = filling.epoch(*cut, slabs, last).map_err(ReplayError::from)?;
-                if self.stores {
+                if self.stores != Stores::Nothing {
                     size += size_of(&commit);
                     waiting.push(commit);
                 }
@@ -246,5 +267,9 @@ impl Work<'_> {
 }
 
 fn size_of(commit: &Commit) -> usize {
-    1 + commit.rows.len() + commit.views.len() + commit.history.len() + commit.alerts.len() + commit.events.len()
+    let Commit { rows, views, history, alerts, events, lineage, .. } = commit;
+    let count = 1 + rows.len() + views.len() + history.len() + alerts.len() + events.len() + lineage.len();
+    count * ROW_BYTES
+        + events.iter().map(|event| event.body.len()).sum::<usize>()
+        + lineage.iter().map(|lineage| lineage.offsets.serialized_size()).sum::<usize>()
 }

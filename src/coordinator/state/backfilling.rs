@@ -21,6 +21,12 @@ impl State {
         self.changing.takes_backfill()
     }
 
+    /// Whether a change is asked for, under way, or still to be followed in the log.
+    #[must_use]
+    pub fn has_changes_ahead(&self) -> bool {
+        self.is_changing() || self.changing.has_logged()
+    }
+
     /// Whether the store has all that the changes so far have taken away: what a past brings must not go with it.
     #[must_use]
     pub fn has_stored_changes(&self) -> bool {

@@ -84,6 +84,10 @@ impl Changing {
         it.change.backfill.map(|backfill| (it.epoch, &it.change, backfill))
     }
 
+    pub(super) fn has_logged(&self) -> bool {
+        !self.logged.is_empty()
+    }
+
     /// Where the pasts begin that are still to be made.
     pub(super) fn pasts_begin(&self) -> Option<Offset> {
         let under_way = self.under_way.as_ref().filter(|it| it.stage != Stage::Adopting).map(|it| &it.change);
