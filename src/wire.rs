@@ -267,6 +267,8 @@ pub struct Split {
 pub enum Part {
     /// Lines that begin in `[start, end)` of an NDJSON file; `at` is the position of the byte `start`.
     Bytes { start: u64, end: u64 },
+    /// Likewise of an export.
+    Export { start: u64, end: u64 },
     /// Rows of a row group of a Parquet file.
     Rows { group: u32, first: u64, rows: u64 },
 }
@@ -288,6 +290,7 @@ pub struct WireChunk {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Form {
     Lines,
+    Export,
     Csv { delimiter: u8, header: Vec<u8> },
 }
 

@@ -1,10 +1,13 @@
 -- With `audit: compact` only: which events of an epoch went into a slice of a window, for one group.
--- A row of metrics_out has the slices from its start to before its end, of its series (pipeline, window and group), where it ends after late_to.
+-- A row of metrics_out has the slices from its start to before its end, of its series (pipeline, window and group; groups that differ in U+0000 and U+2400 alone are one series), where it ends after late_to.
 CREATE TABLE lineage (
     series_id    TEXT NOT NULL,
     slice_start  INTEGER NOT NULL,
     epoch        INTEGER NOT NULL,
-    metric_id    TEXT, -- of the row that has this slice alone; null where there are several
+    pipeline     TEXT NOT NULL,
+    window_name  TEXT NOT NULL,
+    metric_id    TEXT, -- of the row that has this slice alone; null where there are several:
+    group_key    BLOB, -- then the group, as its rows' ids are made from it
     first_offset INTEGER NOT NULL, -- of the epoch
     last_offset  INTEGER NOT NULL, -- of the events
     late_to      INTEGER NOT NULL, -- microseconds since 1970-01-01T00:00:00Z: rows that end by then were late for them

@@ -1,7 +1,7 @@
 //! Why there is nothing to read.
 
 use crate::core::units::Offset;
-use crate::log::LogError;
+use crate::log::{Access, LogError};
 
 /// Why there is nothing to read.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,18 @@ pub enum BusError {
     Gone { asked: Offset, oldest: Offset },
     #[error("offset {asked} is not in the log: it ends at {end}")]
     Ahead { asked: Offset, end: Offset },
+    #[error("until lies before from: {until} before {from}")]
+    Backwards { from: Offset, until: Offset },
     #[error(transparent)]
     Log(LogError),
+}
+
+impl BusError {
+    /// Of a reader that wanted this offset next.
+    pub(super) fn of(error: LogError, asked: Offset, access: &Access) -> Self {
+        match error {
+            LogError::Mismatch(_) => Self::Gone { asked, oldest: access.begin() },
+            error => Self::Log(error),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::bus::error::BusError;
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::units::{Millis, Offset, TopicId};
-use crate::log::{Access, LogError, Reader};
+use crate::log::{Access, Reader};
 
 /// A slab is decoded in pieces of about this size, so that few events cost little.
 const PIECE_BYTES: usize = 64 << 10;
@@ -133,7 +133,7 @@ impl Events {
                 match self.reader.next_slab() {
                     Ok(Some(slab)) => self.rest = Some(slab),
                     Ok(None) => return Ok(None),
-                    Err(error) => return Err(self.failed(error)),
+                    Err(error) => return Err(BusError::of(error, self.at, &self.access)),
                 }
                 continue;
             };
@@ -147,13 +147,6 @@ impl Events {
             return Ok(Some(if other { slab.clone() } else { front(slab) }));
         }
     }
-
-    fn failed(&self, error: LogError) -> BusError {
-        match error {
-            LogError::Mismatch(_) => BusError::Gone { asked: self.at, oldest: self.access.begin() },
-            error => BusError::Log(error),
-        }
-    }
 }
 
 fn end_of(slab: &Slab) -> Offset {
@@ -161,7 +154,7 @@ fn end_of(slab: &Slab) -> Offset {
 }
 
 /// Takes so many lines away from the slab's front; it has more.
-fn skip(slab: &mut Slab, lines: usize) {
+pub(super) fn skip(slab: &mut Slab, lines: usize) {
     let Some(last) = lines.checked_sub(1) else { return };
     let ends = memchr::memchr_iter(b'\n', &slab.bytes).nth(last);
     let begin = ends.map_or(slab.bytes.len(), |end| end + 1);

@@ -5,10 +5,12 @@
 mod error;
 mod source;
 mod events;
+mod export;
 pub mod fetch;
 pub mod index;
 pub mod group;
 
 pub use crate::bus::error::BusError;
 pub use crate::bus::events::{Event, Events, Limits, Run};
+pub use crate::bus::export::Export;
 pub use crate::bus::source::{START_FORMS, Source, Start};

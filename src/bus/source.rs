@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::bus::error::BusError;
 use crate::bus::events::Events;
+use crate::bus::export::Export;
 use crate::bus::index::Index;
 use crate::core::decode::Decoder;
 use crate::core::decode::identities::Kind;
@@ -136,6 +137,20 @@ impl Source {
     /// `Starting`.
     pub fn events(&self, plan: &Arc<Plan>, topic: TopicId, from: Offset) -> Result<Events, BusError> {
         Ok(Events::new(self.access()?.clone(), self.decoder(plan), topic, from))
+    }
+
+    /// All events from an offset on, up to another one, or to the log's end as it is now.
+    ///
+    /// # Errors
+    /// All of `BusError`.
+    pub fn export(&self, from: Start, until: Option<Start>) -> Result<Export, BusError> {
+        let until = self.offset(until.unwrap_or(Start::End))?;
+        let from = self.offset(from)?;
+        if until < from {
+            Err(BusError::Backwards { from, until })
+        } else {
+            Ok(Export::new(self.access()?, from, until))
+        }
     }
 
     pub(super) fn decoder(&self, plan: &Arc<Plan>) -> Arc<Decoder> {

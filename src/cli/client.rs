@@ -86,6 +86,8 @@ pub enum Streamed {
 pub struct Stream {
     /// The offset at which it begins.
     pub from: u64,
+    /// The one before which it ends, if it does.
+    pub until: Option<u64>,
     body: Incoming,
 }
 
@@ -129,7 +131,7 @@ impl Client {
         answer
     }
 
-    /// One try to open the stream of a topic, on a connection of its own.
+    /// One try to open a stream of events, on a connection of its own.
     pub async fn stream(&mut self, path: &str) -> anyhow::Result<Streamed> {
         let call = Call { method: Method::GET, path, kind: None, body: Bytes::new() };
         self.connection = None;
@@ -139,9 +141,10 @@ impl Client {
         if response.status() != StatusCode::OK {
             return read(response, self.answer_bytes_max).await.map(Streamed::Refused);
         }
-        let from = response.headers().get("caudal-from").and_then(|from| from.to_str().ok()?.parse().ok());
-        let from = from.ok_or_else(|| anyhow!("the answer is no stream of a topic"))?;
-        Ok(Streamed::Open(Stream { from, body: response.into_body() }))
+        let offset = |name| response.headers().get(name).and_then(|offset| offset.to_str().ok()?.parse().ok());
+        let from = offset("caudal-from").ok_or_else(|| anyhow!("the answer is no stream of events"))?;
+        let until = offset("caudal-until");
+        Ok(Streamed::Open(Stream { from, until, body: response.into_body() }))
     }
 
     async fn exchange(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {

@@ -13,6 +13,8 @@ pub mod generate;
 pub mod client;
 pub mod dead_letters;
 pub mod tail;
+mod bar;
+pub mod export;
 pub mod replay;
 
 use std::process::ExitCode;
@@ -49,6 +51,8 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Print a topic's events as they come, alone or as a member of a consumer group.
     Tail(tail::Args),
+    /// Write a running job's log into a file that a batch reads.
+    Export(export::Args),
     /// Run a new pipeline over the events that a running job has already, then beside those that come.
     Replay(replay::Args),
 }
@@ -65,6 +69,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Generate(args) => return told(generate::run(args)),
         Command::DeadLetters(args) => return told(dead_letters::run(args)),
         Command::Tail(args) => return told(tail::run(args)),
+        Command::Export(args) => return told(export::run(args)),
         Command::Replay(args) => return told(replay::run(args)),
     };
     let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };

@@ -1,15 +1,15 @@
 //! `caudal replay`: has a running job begin a new pipeline with the log's past, over HTTP, and waits until it is the job's.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::cli::bar::Bar;
 use crate::cli::client::{Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, detail, escape};
 use crate::cli::exit::Exit;
 use crate::pipeline::{Bundle, change};
@@ -19,8 +19,6 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Planning takes a while, and so does looking for a time in a long log.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Where no terminal shows a bar, a line says so often how far it has come.
-const SAY_EVERY: Duration = Duration::from_secs(5);
 /// A job that is away for longer is not coming back by itself.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
@@ -84,7 +82,7 @@ impl Replaying {
             Asked::Refused(why) => return tell(&why, EXIT_REFUSED),
         };
         let from = begin["from"].as_u64().unwrap_or_default();
-        let mut bar = Shown::new(from);
+        let mut bar = Bar::new(from);
         let mut heard = Instant::now();
         loop {
             let shown = match self.ask(Method::GET, &place, Bytes::new()).await {
@@ -109,7 +107,10 @@ impl Replaying {
                     let why = replay["reason"].as_str().unwrap_or_default();
                     return tell(&format!("the replay has ended, and nothing of it is left: {why}"), EXIT_REFUSED);
                 }
-                Some(_) => bar.show(replay),
+                Some(_) => {
+                    let offset = |name: &str| replay[name].as_u64().unwrap_or_default();
+                    bar.show(offset("at"), offset("end"));
+                }
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -136,34 +137,6 @@ impl Replaying {
             Ok(answer) if answer.may_be_tried_again() => Asked::Away(detail(&answer)),
             Ok(answer) => Asked::Refused(detail(&answer)),
             Err(error) => Asked::Away(format!("{error:#}")),
-        }
-    }
-}
-
-/// A bar on a terminal, lines elsewhere.
-struct Shown {
-    from: u64,
-    bar: Option<ProgressBar>,
-    said: Instant,
-}
-
-impl Shown {
-    fn new(from: u64) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} events, {per_sec}, {eta} left");
-            ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Self { from, bar, said: Instant::now() }
-    }
-
-    fn show(&mut self, replay: &Value) {
-        let offset = |name: &str| replay[name].as_u64().unwrap_or_default().saturating_sub(self.from);
-        if let Some(bar) = &self.bar {
-            bar.set_length(offset("end"));
-            bar.set_position(offset("at"));
-        } else if self.said.elapsed() >= SAY_EVERY {
-            self.said = Instant::now();
-            eprintln!("{} of {} events", offset("at"), offset("end"));
         }
     }
 }

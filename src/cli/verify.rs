@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let plan = &begun.running.get().pipelines.plan;
     let mut reader = config.target.reader(plan).map_err(|e| store_failure(&e))?;
     let digest = digest_of_all(replayed.rows.values());
-    let left = data.backfill_mark().read().or_exit(Exit::Damaged)?.map(|left| left.pipeline);
+    let left = data.backfill_mark().read(progress.log).or_exit(Exit::Damaged)?.map(|left| left.pipeline);
     let verdict = Verdict { digest, ..replayed.compare(plan, reader.as_mut(), progress, left.as_deref())? };
     verdict.print(args.json, progress);
     if verdict.differences > 0 {

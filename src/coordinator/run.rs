@@ -175,8 +175,13 @@ impl Coordinator<'_> {
             let quiet = self.cutter.is_idle();
             let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
             self.state.discard(self.ingest.letters().take_discards());
+            let kept = self.fills.keeps();
             let actions = self.fills.turn(&mut self.state, &self.changes)?;
             busy |= !actions.is_empty();
+            if self.fills.keeps() != kept {
+                // What the log was told before may let go of what is needed now.
+                self.retain(&mut turn, now);
+            }
             self.act(actions)?;
             if let Some(Asked { change, durable }) = self.changes.take() {
                 self.state.configure(change);
@@ -426,6 +431,7 @@ impl Coordinator<'_> {
         self.status.update(|s| {
             s.phase = turn.phase;
             s.generation = self.generation;
+            s.changed = self.state.changed();
             s.replayed = self.state.dispatched();
             s.checkpoint = turn.checkpoint;
             s.pipelines = pipelines;

@@ -56,6 +56,8 @@ pub struct Status {
     pub replay_until: Offset,
     pub ledger: Ledger,
     pub committed: Epoch,
+    /// The last epoch after which the pipelines changed.
+    pub changed: Epoch,
     pub checkpoint: Epoch,
     pub pipelines: Vec<PipelineStatus>,
     pub ranks: Vec<RankStatus>,

@@ -29,6 +29,8 @@ pub enum Numbering {
     /// Batch: first_offset + the position of the line's first byte in the slab. Blank lines may stand in it, and the last line may lack its `\n`;
     /// no future rule.
     Bytes,
+    /// As `Bytes`, and before each event stand its topic's name, or nothing, and a tab.
+    Addressed,
     /// Batch: first_offset + the line's number; no future rule.
     Rows,
 }

@@ -12,12 +12,26 @@ use crate::core::units::{Epoch, Micros, Offset};
 /// The name of a row, the same on every replay and for ever: a UUID (version 8) from a 128-bit xxh3 of (pipeline, window, start, group).
 #[must_use]
 pub fn metric_id(pipeline: &str, window: &str, start: Micros, group: &[GroupValue]) -> Uuid {
+    metric_id_of(pipeline, window, start, &group_key(group))
+}
+
+/// The same, of a group's bytes.
+#[must_use]
+pub fn metric_id_of(pipeline: &str, window: &str, start: Micros, group_key: &[u8]) -> Uuid {
     let mut bytes = Vec::new();
     put_text(pipeline, &mut bytes);
     put_text(window, &mut bytes);
     bytes.extend_from_slice(&start.0.to_le_bytes());
-    encode_group(group, &mut bytes);
+    bytes.extend_from_slice(group_key);
     Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
+}
+
+/// A group's bytes: two groups have the same ones only if they are the same.
+#[must_use]
+pub fn group_key(group: &[GroupValue]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_group(group, &mut bytes);
+    bytes
 }
 
 /// The id of the event that a closed row is: a UUID (version 8) from a 128-bit xxh3 of (metric_id, revision).

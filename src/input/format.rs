@@ -7,6 +7,8 @@ use std::path::Path;
 pub enum Format {
     /// One JSON object a line.
     Lines,
+    /// As `caudal export` writes the log: a topic, a tab and a JSON object a line.
+    Export,
     /// The first record names the fields.
     Csv {
         delimiter: u8,
@@ -44,6 +46,7 @@ impl Kind {
         };
         let of_name = match stem.rsplit_once('.').map(|(_, ending)| ending) {
             Some("ndjson" | "jsonl" | "json" | "log" | "txt") => Some(Format::Lines),
+            Some("events") => Some(Format::Export),
             Some("csv") => Some(Format::Csv { delimiter: b',' }),
             Some("tsv") => Some(Format::Csv { delimiter: b'\t' }),
             Some("parquet" | "pq") => Some(Format::Parquet),
@@ -51,7 +54,7 @@ impl Kind {
         };
         let format = format.or(of_name).ok_or_else(|| {
             format!(
-                "{}: the name does not say what is in it: .ndjson, .jsonl, .json, .csv, .tsv (each also with .gz or .zst behind it) or .parquet; \
+                "{}: the name does not say what is in it: .ndjson, .jsonl, .json, .events, .csv, .tsv (each also with .gz or .zst behind it) or .parquet; \
                  --format says it for all",
                 path.display()
             )
@@ -66,8 +69,8 @@ impl Kind {
     #[must_use]
     pub fn can_be_cut(self) -> bool {
         match (self.format, self.compression) {
-            (Format::Lines, Compression::None) | (Format::Parquet, _) => true,
-            (Format::Lines | Format::Csv { .. }, _) => false,
+            (Format::Lines | Format::Export, Compression::None) | (Format::Parquet, _) => true,
+            (Format::Lines | Format::Export | Format::Csv { .. }, _) => false,
         }
     }
 }
@@ -82,6 +85,7 @@ mod tests {
         for (name, given, expected) in [
             ("a.ndjson", None, Some((Format::Lines, Compression::None))),
             ("/x.csv/A.JSONL.GZ", None, Some((Format::Lines, Compression::Gzip))),
+            ("a.events.gz", None, Some((Format::Export, Compression::Gzip))),
             ("a.b.csv.zst", None, Some((csv, Compression::Zstd))),
             ("a.tsv", None, Some((Format::Csv { delimiter: b'\t' }, Compression::None))),
             ("a.parquet", None, Some((Format::Parquet, Compression::None))),

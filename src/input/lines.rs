@@ -4,28 +4,36 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::core::columns::Numbering;
-use crate::core::decode::FILE_LINE_BYTES_MAX;
+use crate::core::decode::{ADDRESS_BYTES_MAX, FILE_LINE_BYTES_MAX};
 use crate::core::units::{Offset, TopicId};
 use crate::input::{InputError, Lines, Records, slab};
 
 /// How far past its end a range is read at a time to find the end of its last line.
 const TAIL_BYTES: usize = 64 << 10;
+/// With what may stand before an event and behind it, a line of so many bytes is too long.
+const TOO_LONG_BYTES: usize = ADDRESS_BYTES_MAX + 1 + FILE_LINE_BYTES_MAX + 2;
 
 /// The lines that begin in `[start, end)` of the file, whose byte `start` has the position `at`.
 ///
 /// # Errors
 /// `Io`.
-pub fn read_range(path: &str, topic: Option<TopicId>, start: u64, end: u64, at: Offset) -> Result<Lines, InputError> {
+pub fn read_range(
+    path: &str,
+    topic: Option<TopicId>,
+    (start, end): (u64, u64),
+    at: Offset,
+    numbering: Numbering,
+) -> Result<Lines, InputError> {
     let (first, bytes) = read(path, start, end).map_err(|error| InputError::Io { path: path.to_owned(), error })?;
-    let slab = slab(Offset(at.0 + (first - start)), topic, bytes, Numbering::Bytes, 0);
+    let slab = slab(Offset(at.0 + (first - start)), topic, bytes, numbering, 0);
     Ok(Lines { slab, refused: Vec::new() })
 }
 
 /// The lines of a piece, whose first has the position `at`.
 #[must_use]
-pub fn lines_of(topic: Option<TopicId>, records: &Records, at: Offset) -> Lines {
+pub fn lines_of(topic: Option<TopicId>, records: &Records, at: Offset, numbering: Numbering) -> Lines {
     let refused = records.refused.iter().map(|why| (0, why.clone())).collect();
-    Lines { slab: slab(at, topic, records.text.clone(), Numbering::Bytes, 0), refused }
+    Lines { slab: slab(at, topic, records.text.clone(), numbering, 0), refused }
 }
 
 /// The lines, whole, and where the first of them begins.
@@ -61,8 +69,8 @@ fn finish_line(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
         }
         if let Some(line_end) = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default()) {
             bytes.truncate(from + line_end + 1);
-        } else if bytes.len() > begin + FILE_LINE_BYTES_MAX + 2 {
-            bytes.truncate(begin + FILE_LINE_BYTES_MAX + 2);
+        } else if bytes.len() > begin + TOO_LONG_BYTES {
+            bytes.truncate(begin + TOO_LONG_BYTES);
             break;
         }
     }

@@ -6,7 +6,7 @@ use crate::input::Format;
 pub(super) fn end(format: Format, text: &[u8]) -> Option<usize> {
     match format {
         Format::Csv { delimiter } => csv_end(text, delimiter),
-        Format::Lines | Format::Parquet => memchr::memchr(b'\n', text).map(|at| at + 1),
+        Format::Lines | Format::Export | Format::Parquet => memchr::memchr(b'\n', text).map(|at| at + 1),
     }
 }
 

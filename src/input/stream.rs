@@ -244,7 +244,7 @@ impl Stream {
         let taken = std::mem::replace(&mut self.text, rest);
         self.at += match self.format {
             Format::Csv { .. } => u64::from(records),
-            Format::Lines | Format::Parquet => taken.len() as u64,
+            Format::Lines | Format::Export | Format::Parquet => taken.len() as u64,
         };
         Bytes::from(taken)
     }

@@ -3,7 +3,6 @@
 use uuid::Uuid;
 
 use crate::core::ledger::Counts;
-use crate::core::lineage::series_id;
 use crate::core::mend::{Mended, Retry};
 use crate::core::plan::Plan;
 use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow};
@@ -24,8 +23,11 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     fence(tx, commit.to.generation)?;
     match commit.past {
         None => move_progress(tx, commit)?,
-        Some(last) if read_progress(tx)?.is_some_and(|progress| progress.epoch > last) => return Ok(()),
-        Some(_) => {}
+        Some(last) => {
+            if of_log(tx, commit.to.log)?.is_some_and(|progress| progress.epoch > last) {
+                return Ok(());
+            }
+        }
     }
     let rows: Vec<StoredRow> = commit.rows.iter().map(|row| StoredRow::of(plan, row)).collect();
     tx.delete(METRICS_OUT.name, "metric_id", &commit.removed)?;
@@ -49,14 +51,11 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
 /// Takes out what a pipeline has left, in a transaction that has begun and that the caller commits.
 pub fn forget(tx: &mut impl Write, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
     fence(tx, mine)?;
+    of_log(tx, left.log)?;
     let of_pipeline = [Param::text(&left.pipeline)];
-    let groups = "SELECT DISTINCT window_name, CAST(group_key AS text) FROM metrics_out WHERE pipeline = $1";
-    for mut row in tx.ask(&Query::with(groups, of_pipeline.clone()))? {
-        let series = series_id(&left.pipeline, &row.text()?, &row.text()?);
-        tx.execute(&Query::with("DELETE FROM lineage WHERE series_id = $1", [Param::Uuid(series)]))?;
-    }
     for sql in [
         "DELETE FROM trace WHERE metric_id IN (SELECT metric_id FROM metrics_out WHERE pipeline = $1)",
+        "DELETE FROM lineage WHERE pipeline = $1",
         "DELETE FROM metrics_out WHERE pipeline = $1",
         "DELETE FROM alerts WHERE pipeline = $1",
     ] {
@@ -128,6 +127,16 @@ pub fn read_progress(from: &mut impl Ask) -> Result<Option<Progress>, StoreError
             late: row.unsigned()?,
         },
     }))
+}
+
+/// How far the store has come, if it has begun; it must be with results of this log.
+fn of_log(tx: &mut impl Write, log: LogId) -> Result<Option<Progress>, StoreError> {
+    match read_progress(tx)? {
+        Some(theirs) if theirs.log != log => {
+            Err(StoreError::Mismatch(format!("it has the results of log {}, not of log {log}", theirs.log)))
+        }
+        progress => Ok(progress),
+    }
 }
 
 /// From exactly `after` to `to`: what makes a commit happen once.
@@ -311,7 +320,10 @@ fn slice(slice: &StoredSlice) -> Vec<Param<'_>> {
         Param::Uuid(slice.series),
         Param::Time(slice.start),
         Param::int(slice.epoch.0),
+        Param::text(&slice.pipeline),
+        Param::text(&slice.window),
         slice.metric.map_or(Param::Null, Param::Uuid),
+        slice.group.as_deref().map_or(Param::Null, Param::Bytes),
         Param::int(slice.first.0),
         Param::int(slice.last.0),
         Param::Int(slice.late_to.0),

@@ -1,12 +1,9 @@
 //! Lineage as bitmaps (`audit: compact`): what is written, and the two questions that are asked of it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use crate::core::identity::metric_id;
+use crate::core::identity::{group_key, metric_id, metric_id_of};
 use crate::core::lineage::{Lineage, series_id};
 use crate::core::plan::{Plan, WindowKind, WindowPlan};
 use crate::core::units::{Epoch, Micros, Offset};
@@ -22,7 +19,12 @@ pub struct StoredSlice {
     pub series: Uuid,
     pub start: Micros,
     pub epoch: Epoch,
+    pub pipeline: String,
+    pub window: String,
+    /// The row that has the slice alone.
     pub metric: Option<Uuid>,
+    /// Where there are several, the group's bytes.
+    pub group: Option<Vec<u8>>,
     pub first: Offset,
     pub last: Offset,
     pub late_to: Micros,
@@ -44,7 +46,10 @@ impl StoredSlice {
             series: series_id(pipeline, &window.name, &group_json(window, &lineage.group)),
             start: lineage.slice,
             epoch: lineage.epoch,
+            pipeline: pipeline.clone(),
+            window: window.name.clone(),
             metric: alone.then(|| metric_id(pipeline, &window.name, lineage.slice, &lineage.group)),
+            group: (!alone).then(|| group_key(&lineage.group)),
             first: lineage.first,
             last: lineage.last(),
             late_to: lineage.late_to,
@@ -76,7 +81,7 @@ pub fn offsets(
         }
         for of_epoch in bitmaps.chunk_by(|a, b| a.epoch == b.epoch) {
             epoch = of_epoch.last().map_or(epoch, |bitmap| bitmap.epoch);
-            let took = of_epoch.iter().filter(|bitmap| row.end > bitmap.late_to);
+            let took = of_epoch.iter().filter(|bitmap| bitmap.is_of(row) && row.end > bitmap.late_to);
             let mut offsets: Vec<Offset> = took.flat_map(Bitmap::offsets).filter(|o| Some(*o) > after).collect();
             offsets.sort_unstable();
             found.append(&mut offsets);
@@ -92,12 +97,20 @@ pub fn offsets(
 /// What one epoch added to a slice.
 struct Bitmap {
     epoch: i64,
+    metric: Option<Uuid>,
+    group: Option<Vec<u8>>,
     first: Offset,
     late_to: Micros,
     bits: RoaringBitmap,
 }
 
 impl Bitmap {
+    /// Whether it is of the row's group: another one may read the same.
+    fn is_of(&self, row: &StoredRow) -> bool {
+        let of_group = |group| metric_id_of(&row.pipeline, &row.window, row.start, group);
+        self.group.as_deref().map(of_group).or(self.metric) == Some(row.metric_id)
+    }
+
     fn offsets(&self) -> impl Iterator<Item = Offset> {
         self.bits.iter().map(|bit| Offset(self.first.0 + u64::from(bit)))
     }
@@ -122,7 +135,9 @@ fn bitmaps(
     after: Option<Offset>,
     of: Of,
 ) -> Result<Vec<Bitmap>, StoreError> {
-    let mut query = Query::new("SELECT epoch, first_offset, late_to, offsets FROM lineage WHERE series_id = ");
+    let mut query = Query::new(
+        "SELECT epoch, metric_id, group_key, first_offset, late_to, offsets FROM lineage WHERE series_id = ",
+    );
     query.bind(Param::Uuid(series_id(&row.pipeline, &row.window, &row.group)));
     if is_slice(plan, row) {
         // Then the table's key has them in order.
@@ -142,21 +157,20 @@ fn bitmaps(
         }
     };
     let read = |mut row: Row| {
-        let (epoch, first, late_to) = (row.int()?, Offset(row.unsigned()?), Micros(row.int()?));
-        Ok(Bitmap { epoch, first, late_to, bits: read_bits(&row.bytes()?)? })
+        let (epoch, metric, group) = (row.int()?, row.uuid_or_null()?, row.bytes_or_null()?);
+        let (first, late_to) = (Offset(row.unsigned()?), Micros(row.int()?));
+        Ok(Bitmap { epoch, metric, group, first, late_to, bits: read_bits(&row.bytes()?)? })
     };
     from.ask(&query)?.into_iter().map(read).collect()
 }
 
 fn is_slice(plan: &Plan, row: &StoredRow) -> bool {
-    let mut windows = plan.windows.iter();
-    let window = windows.find(|window| window.name == row.window && plan.pipeline_of(window).name == row.pipeline);
+    let window = find(plan, &row.pipeline, &row.window);
     window.is_some_and(|window| matches!(window.kind, WindowKind::Tumbling { .. }))
 }
 
 /// For each of the offsets the rows that it went into, by their ids.
 pub fn metrics(from: &mut impl Ask, plan: &Plan, offsets: &[Offset]) -> Result<Vec<Vec<Uuid>>, StoreError> {
-    let mut rows = Rows { known: HashMap::new() };
     let mut epoch = OfEpoch { range: Offset(0)..Offset(0), slices: Vec::new() };
     let mut all = Vec::with_capacity(offsets.len());
     for offset in offsets {
@@ -164,13 +178,8 @@ pub fn metrics(from: &mut impl Ask, plan: &Plan, offsets: &[Offset]) -> Result<V
             epoch = OfEpoch::holding(from, *offset)?;
         }
         let bit = u32::try_from(offset.0.wrapping_sub(epoch.range.start.0)).unwrap_or(u32::MAX);
-        let mut found = Vec::new();
-        for slice in epoch.slices.iter().filter(|slice| slice.bits.contains(bit)) {
-            match slice.metric {
-                Some(metric) => found.push(metric),
-                None => found.extend(rows.of_slice(from, plan, slice)?),
-            }
-        }
+        let of_offset = epoch.slices.iter().filter(|slice| slice.bits.contains(bit));
+        let mut found: Vec<Uuid> = of_offset.flat_map(|slice| slice.rows(plan)).collect();
         found.sort_unstable();
         all.push(found);
     }
@@ -184,9 +193,11 @@ struct OfEpoch {
 }
 
 struct Slice {
-    series: Uuid,
     start: Micros,
+    pipeline: String,
+    window: String,
     metric: Option<Uuid>,
+    group: Option<Vec<u8>>,
     late_to: Micros,
     bits: RoaringBitmap,
 }
@@ -200,55 +211,31 @@ impl OfEpoch {
         let first = bound("SELECT max(first_offset) FROM lineage WHERE first_offset <= $1")?;
         let next = bound("SELECT min(first_offset) FROM lineage WHERE first_offset > $1")?;
         let range = Offset(first.unwrap_or_default())..Offset(next.unwrap_or(u64::MAX));
-        let sql = "SELECT series_id, slice_start, metric_id, late_to, offsets FROM lineage WHERE first_offset = $1";
+        let sql = "SELECT slice_start, pipeline, window_name, metric_id, group_key, late_to, offsets
+                   FROM lineage WHERE first_offset = $1";
         let read = |mut row: Row| {
-            let (series, start, metric) = (row.uuid()?, row.time()?, row.uuid_or_null()?);
-            Ok(Slice { series, start, metric, late_to: Micros(row.int()?), bits: read_bits(&row.bytes()?)? })
+            let (start, pipeline, window) = (row.time()?, row.text()?, row.text()?);
+            let (metric, group) = (row.uuid_or_null()?, row.bytes_or_null()?);
+            let (late_to, bits) = (Micros(row.int()?), read_bits(&row.bytes()?)?);
+            Ok(Slice { start, pipeline, window, metric, group, late_to, bits })
         };
         let rows = from.ask(&Query::with(sql, [Param::int(range.start.0)]))?;
         Ok(Self { range, slices: rows.into_iter().map(read).collect::<Result<_, _>>()? })
     }
 }
 
-/// Rows of hopping windows, by slice.
-struct Rows {
-    known: HashMap<Micros, Vec<Hop>>,
-}
-
-/// A row of a hopping window.
-struct Hop {
-    series: Uuid,
-    metric: Uuid,
-    end: Micros,
-}
-
-impl Rows {
-    fn of_slice(&mut self, from: &mut impl Ask, plan: &Plan, slice: &Slice) -> Result<Vec<Uuid>, StoreError> {
-        let hops = match self.known.entry(slice.start) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let mut hops = Vec::new();
-                for window in plan.windows.iter().filter(|window| matches!(window.kind, WindowKind::Hopping { .. })) {
-                    hops.append(&mut read_hops(from, plan, window, slice.start)?);
-                }
-                place.insert(hops)
-            }
-        };
-        let took = hops.iter().filter(|hop| hop.series == slice.series && hop.end > slice.late_to);
-        Ok(took.map(|hop| hop.metric).collect())
+impl Slice {
+    /// The rows that it went into; of a hopping window only while that is one of the plan's.
+    fn rows<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Uuid> + 'a {
+        let kind = find(plan, &self.pipeline, &self.window).map(|window| window.kind);
+        let hops = self.group.as_deref().zip(kind).into_iter().flat_map(move |(group, kind)| {
+            let took = kind.starts(self.start).filter(move |start| kind.end(*start) > self.late_to);
+            took.map(move |start| metric_id_of(&self.pipeline, &self.window, start, group))
+        });
+        self.metric.into_iter().chain(hops)
     }
 }
 
-/// The window's rows that have this slice.
-fn read_hops(from: &mut impl Ask, plan: &Plan, window: &WindowPlan, slice: Micros) -> Result<Vec<Hop>, StoreError> {
-    let pipeline = &plan.pipeline_of(window).name;
-    let mut query = Query::new("SELECT metric_id, window_end, group_key FROM metrics_out WHERE window_name = ");
-    query.bind(Param::text(&window.name)).push(" AND pipeline = ").bind(Param::text(pipeline));
-    query.push(" AND window_start <= ").bind(Param::Time(slice));
-    query.push(" AND window_start > ").bind(Param::Time(slice.minus(window.kind.end(Micros(0)))));
-    let read = |mut row: Row| {
-        let (metric, end) = (row.uuid()?, row.time()?);
-        Ok(Hop { series: series_id(pipeline, &window.name, &row.text()?), metric, end })
-    };
-    from.ask(&query)?.into_iter().map(read).collect()
+fn find<'a>(plan: &'a Plan, pipeline: &str, window: &str) -> Option<&'a WindowPlan> {
+    plan.windows.iter().find(|of_plan| of_plan.name == window && plan.pipeline_of(of_plan).name == pipeline)
 }

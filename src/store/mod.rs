@@ -172,6 +172,8 @@ pub trait Store: Send {
 /// What a backfill that came to nothing may have left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
+    /// The log that it was made of: the results of another one are left alone.
+    pub log: LogId,
     pub pipeline: String,
     pub views: Vec<String>,
 }

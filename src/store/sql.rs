@@ -218,14 +218,26 @@ pub static LINEAGE: Table = Table {
         ("series_id", Kind::Uuid),
         ("slice_start", Kind::Time),
         ("epoch", Kind::Int),
+        ("pipeline", Kind::Text),
+        ("window_name", Kind::Text),
         ("metric_id", Kind::Uuid),
+        ("group_key", Kind::Bytes),
         ("first_offset", Kind::Int),
         ("last_offset", Kind::Int),
         ("late_to", Kind::Int),
         ("offsets", Kind::Bytes),
     ],
     key: "series_id, slice_start, epoch",
-    revised: &["metric_id", "first_offset", "last_offset", "late_to", "offsets"],
+    revised: &[
+        "pipeline",
+        "window_name",
+        "metric_id",
+        "group_key",
+        "first_offset",
+        "last_offset",
+        "late_to",
+        "offsets",
+    ],
 };
 
 impl Table {
@@ -334,6 +346,14 @@ impl Row {
         match self.0.next() {
             Some(Cell::Bytes(value)) => Ok(value),
             other => Err(unexpected("bytes", other.as_ref())),
+        }
+    }
+
+    pub fn bytes_or_null(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.0.next() {
+            Some(Cell::Null) => Ok(None),
+            Some(Cell::Bytes(value)) => Ok(Some(value)),
+            other => Err(unexpected("bytes, or null", other.as_ref())),
         }
     }
 

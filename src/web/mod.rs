@@ -19,6 +19,7 @@ mod keyed;
 mod alerts;
 mod webhooks;
 mod routes;
+mod export;
 mod fill;
 mod views;
 mod html;
@@ -50,7 +51,7 @@ use crate::coordinator::backfill::Backfills;
 use crate::coordinator::change::Changes;
 use crate::coordinator::status::SharedStatus;
 use crate::core::plan::Plan;
-use crate::core::units::TopicId;
+use crate::core::units::{Epoch, TopicId};
 use crate::ingest::writer::Ingest;
 use crate::pipeline::cases::Case;
 use crate::pipeline::running::Running;
@@ -97,7 +98,7 @@ struct Web {
     /// The addresses of pipeline files.
     own: routes::Own,
     /// One change of the pipelines at a time.
-    changing: Arc<tokio::sync::Mutex<()>>,
+    changing: Arc<tokio::sync::Mutex<Epoch>>,
     /// True once the server stops: streams end.
     stopping: watch::Sender<bool>,
 }
@@ -146,6 +147,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/healthz", get(job::healthz))
         .route("/readyz", get(job::readyz))
         .route("/metrics", get(job::metrics))
+        .route("/log", get(export::log))
         .route("/topics", get(query::topics))
         .route("/topics/{topic}/events", get(topic::events).post(events::to_topic))
         .route("/topics/{topic}/stream", get(topic::stream))

@@ -78,7 +78,7 @@ pub async fn one(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap
 
 pub async fn put(State(web): Shared, path: Segment, request: Request) -> Result<Response, Problem> {
     let params = Params::of(request.uri(), &["from"])?;
-    let from = params.get("from").map(topic::start).transpose()?;
+    let from = params.get("from").map(|text| topic::start("from", text)).transpose()?;
     let name = segment(path)?;
     let condition = request.headers().get(IF_MATCH).cloned();
     let wish = wish(&web, request).await?;
@@ -161,7 +161,7 @@ async fn make(
 ) -> Result<Response, Problem> {
     open(&web)?;
     let done = tokio::spawn(async move {
-        let one_at_a_time = Arc::clone(&web.changing).lock_owned().await;
+        let mut last_change = Arc::clone(&web.changing).lock_owned().await;
         replays::none_under_way(&web)?;
         let now = web.app.running.get();
         if let Some(wanted) = condition {
@@ -190,7 +190,8 @@ async fn make(
         };
         // Now that it is on disk: an event of a new topic must not come into the log before the topic does.
         web.app.running.set(Arc::clone(&next));
-        drop(one_at_a_time);
+        *last_change = epoch;
+        drop(last_change);
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok(answer(status, &name, &next, Some(epoch), &changes))
     });

@@ -85,6 +85,7 @@ impl From<StoreError> for Problem {
 impl From<BusError> for Problem {
     fn from(error: BusError) -> Self {
         match error {
+            BusError::Backwards { .. } => Self::bad_request(error.to_string()),
             BusError::Starting => Self::unavailable(format!("{error}: ask again"), 1),
             BusError::Gone { asked, oldest } => Self::new(
                 StatusCode::GONE,

@@ -12,9 +12,8 @@ use crate::coordinator::backfill::asked::{Backfilling, Stand};
 use crate::coordinator::change::Change;
 use crate::pipeline::Replayed;
 use crate::pipeline::change::{self, Proposed};
-
 use crate::pipeline::running::InForce;
-use crate::store::WindowQuery;
+use crate::store::{AlertQuery, WindowQuery};
 use crate::web::Web;
 use crate::web::params::escape;
 use crate::web::pipelines::{Wish, blocking, json_of, logged_text, refusal};
@@ -22,8 +21,15 @@ use crate::web::problem::Problem;
 
 /// Has the pipeline filled beside the job; it becomes the job's when it has come to the log's end.
 pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Result<Response, Problem> {
-    let _one_at_a_time = Arc::clone(&web.changing).lock_owned().await;
+    let last_change = Arc::clone(&web.changing).lock_owned().await;
     none_under_way(&web)?;
+    let status = web.app.status.get();
+    if status.committed < status.changed.max(*last_change) {
+        return Err(Problem::unavailable(
+            "the store does not have yet all that the last change takes away: try again",
+            1,
+        ));
+    }
     let now = web.app.running.get();
     if now.pipelines.plan.pipelines.iter().any(|pipeline| pipeline.name == name) {
         return Err(taken(&format!("there is a pipeline {name:?} already")));
@@ -33,9 +39,11 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
         blocking(move || change::put(&now.configuration, &asked, &wish.file, |path| wish.schemas.get(path).cloned()));
     let proposed = proposed.await?.map_err(|refused| refusal(&refused))?;
     let Proposed { mut configuration, pipelines, changes, .. } = proposed;
-    let of_name = WindowQuery { pipeline: Some(name.clone()), limit: 1, ..WindowQuery::default() };
-    if !web.readers.ask(move |reader| reader.windows(&of_name)).await?.is_empty() {
-        return Err(taken(&format!("the store has rows of an earlier pipeline {name:?}")));
+    let rows = WindowQuery { pipeline: Some(name.clone()), limit: 1, ..WindowQuery::default() };
+    let alerts = AlertQuery { pipeline: Some(name.clone()), limit: 1, ..AlertQuery::default() };
+    let has = web.readers.ask(move |r| Ok(!r.windows(&rows)?.is_empty() || !r.alerts(&alerts)?.is_empty()));
+    if has.await? {
+        return Err(taken(&format!("the store has rows or alerts of an earlier pipeline {name:?}")));
     }
     let source = Arc::clone(&web.app.bus);
     let found = web.reading.run(move || {

@@ -41,14 +41,14 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNK_EVENTS_MAX: usize = 10_000;
 const CHUNK_SCANNED_BYTES_MAX: usize = 4 << 20;
 /// A client that takes nothing for so long has its part of the log put out of memory.
-const STALL: Duration = Duration::from_secs(1);
+pub const STALL: Duration = Duration::from_secs(1);
 /// A stream is never silent for longer, so that whoever is between does not cut it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Where the client is told to come again after a cut: soon, since it goes on where it was.
 const RETRY_MS: u32 = 1_000;
 
 /// The offset at which a stream begins: what a client needs to go on where nothing came.
-const FROM_HEADER: HeaderName = HeaderName::from_static("caudal-from");
+pub const FROM_HEADER: HeaderName = HeaderName::from_static("caudal-from");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 type Shared = State<Arc<Web>>;
@@ -58,7 +58,7 @@ pub async fn events(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
     let params = Params::of(&uri, &["from", "limit"])?;
     let topic = topic_of(&web, &segment(path)?)?;
     let limit = params.limit(LIMIT_DEFAULT, EVENTS_MAX)?;
-    let start = params.get("from").map(start).transpose()?.unwrap_or(Start::Beginning);
+    let start = params.get("from").map(|text| start("from", text)).transpose()?.unwrap_or(Start::Beginning);
     let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.pipelines().plan));
     let limits =
         Limits { events: limit as usize, bytes: EVENTS_BYTES_MAX, scanned: SCANNED_BYTES_MAX, until: Offset(u64::MAX) };
@@ -112,10 +112,11 @@ pub fn topic_of(web: &Web, name: &str) -> Result<TopicId, Problem> {
     })
 }
 
-pub fn start(text: &str) -> Result<Start, Problem> {
+/// The value of this parameter.
+pub fn start(name: &str, text: &str) -> Result<Start, Problem> {
     Start::parse(text).ok_or_else(|| {
         let shown: String = text.chars().take(100).collect();
-        Problem::bad_request(format!("from={shown:?}: allowed are {START_FORMS} (a + is written %2B)"))
+        Problem::bad_request(format!("{name}={shown:?}: allowed are {START_FORMS} (a + is written %2B)"))
     })
 }
 
@@ -123,12 +124,10 @@ pub async fn stream(State(web): Shared, path: Segment, uri: Uri, headers: Header
     let params = Params::of(&uri, &["from"])?;
     let name = segment(path)?;
     let topic = topic_of(&web, &name)?;
-    let from = params.get("from").map(start).transpose()?.unwrap_or(Start::End);
+    let from = params.get("from").map(|text| start("from", text)).transpose()?.unwrap_or(Start::End);
     // A browser that comes again asks for the same path, and says how far it had come.
     let start = last_event(&headers)?.unwrap_or(from);
-    let Ok(place) = Arc::clone(&web.streams).try_acquire_owned() else {
-        return Err(Problem::unavailable(format!("{STREAMS_MAX} streams are open: come again when one has ended"), 5));
-    };
+    let place = stream_place(&web)?;
     let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.pipelines().plan));
     let of = (name, Arc::clone(&plan));
     let events = web.reading.run(move || source.events(&plan, topic, source.offset(start)?)).await?;
@@ -142,6 +141,13 @@ pub async fn stream(State(web): Shared, path: Segment, uri: Uri, headers: Header
     };
     let kind = HeaderValue::from_static("text/event-stream");
     Ok(([(CONTENT_TYPE, kind), (FROM_HEADER, from)], Body::from_stream(body)).into_response())
+}
+
+/// # Errors
+/// 503 where as many streams are open as may be.
+pub fn stream_place(web: &Web) -> Result<OwnedSemaphorePermit, Problem> {
+    let full = |_| Problem::unavailable(format!("{STREAMS_MAX} streams are open: come again when one has ended"), 5);
+    Arc::clone(&web.streams).try_acquire_owned().map_err(full)
 }
 
 /// Where a client goes on that has seen this event last.

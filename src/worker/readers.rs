@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::core::columns::Reason;
+use crate::core::columns::{Numbering, Reason};
 use crate::core::decode::{Decoded, Decoder};
 use crate::core::plan::Plan;
 use crate::core::units::{Offset, TopicId};
@@ -22,10 +22,13 @@ impl Readers {
     /// `InputError`.
     pub fn split(&mut self, decoder: &Decoder, split: &Split) -> Result<Vec<DecodedSlab>, InputError> {
         let (topic, at) = (split.topic.map(TopicId), Offset(split.at));
+        let range = |start, end, numbering| {
+            let lines = input::read_range(&split.path, topic, (start, end), at, numbering)?;
+            Ok(vec![decode(decoder, lines)])
+        };
         match split.part {
-            Part::Bytes { start, end } => {
-                Ok(vec![decode(decoder, input::read_range(&split.path, topic, start, end, at)?)])
-            }
+            Part::Bytes { start, end } => range(start, end, Numbering::Bytes),
+            Part::Export { start, end } => range(start, end, Numbering::Addressed),
             Part::Rows { group, first, rows } => {
                 let batches = self.table(&split.path)?.read(group as usize, first, rows)?;
                 let starts = batches.iter().scan(at.0, |next, batch| {
@@ -49,7 +52,8 @@ impl Readers {
         let (topic, at) = (chunk.topic.map(TopicId), Offset(chunk.at));
         let records = Records { text: chunk.text(), count: chunk.records, refused: chunk.refused.clone() };
         let lines = match &chunk.form {
-            Form::Lines => input::lines_of(topic, &records, at),
+            Form::Lines => input::lines_of(topic, &records, at, Numbering::Bytes),
+            Form::Export => input::lines_of(topic, &records, at, Numbering::Addressed),
             Form::Csv { delimiter, header } => {
                 if self.layout.as_ref().is_none_or(|(form, _)| *form != chunk.form) {
                     let layout = Layout::of(plan, header, *delimiter);

@@ -11,7 +11,8 @@ use caudal::pipeline::{Bundle, FileText, Pipelines};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::mpi::assert_identical;
+use crate::export::export;
+use crate::mpi::{assert_identical, digest, verify};
 use crate::support::job::{Job, Setup, until};
 
 /// The sources: a topic `a` with an id, a region, an amount, a flag and a place.
@@ -298,7 +299,22 @@ fn a_chain_counts_each_event_once_whatever_is_killed() {
     let rows: u64 = expected.values().map(|(.., seconds)| seconds).sum();
     assert_eq!(ledger["accepted"].as_u64().unwrap(), 30 * 200 + large.len() as u64 + rows, "{ledger}");
     assert_eq!(ledger["counted"], ledger["accepted"], "{ledger}");
+
+    // What was exported, with the events that the job itself made, gives the same rows to a batch.
+    let folder = job.dir.path().to_owned();
+    for name in ["all.events", "all.events.gz", "all.events.zst"] {
+        let summary = export(&job, &["--output", folder.join(name).to_str().unwrap(), "--json"]);
+        assert_eq!(summary["events"], ledger["accepted"], "{summary}");
+    }
     let (_dir, setup, status) = job.stop();
     assert_eq!(status.code(), Some(0));
     assert_identical(&setup);
+    let live = digest(&verify(&setup).1);
+    for name in ["all.events", "all.events.gz", "all.events.zst"] {
+        let files = ["--pipeline", "seconds.yaml", "spans.yaml", "--input", name];
+        let args = [&["batch", "--json", "--output", "out"], &files[..]].concat();
+        let run = setup.command(&folder, &args).output().expect("run_mpi.sh runs");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        assert_eq!(digest(&String::from_utf8_lossy(&run.stdout)), live, "{name}");
+    }
 }

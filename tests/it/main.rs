@@ -17,6 +17,7 @@ mod join;
 mod alert;
 mod files;
 mod explain;
+mod export;
 mod fuzz;
 mod editor;
 mod foreign;

@@ -8,8 +8,8 @@ use caudal::core::columns::GroupValue;
 use caudal::core::identity::metric_id;
 use caudal::core::lineage::Lineage;
 use caudal::core::mend::Retry;
+use caudal::core::plan::Plan;
 use caudal::core::plan::carry::Carry;
-use caudal::core::plan::{Plan, WindowKind};
 use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, Micros, Offset};
 use caudal::store::text::clean;
@@ -121,11 +121,9 @@ impl Tables {
 
     fn check(&self, commit: &Commit) -> Result<(), StoreError> {
         self.check_generation(commit.to.generation)?;
-        if commit.past.is_some() {
-            return Ok(());
-        }
         let log = self.progress.map_or(commit.to.log, |p| p.log);
-        if self.progress.map(|p| p.epoch) != commit.after || log != commit.to.log {
+        let continues = commit.past.is_some() || self.progress.map(|p| p.epoch) == commit.after;
+        if !continues || log != commit.to.log {
             return Err(StoreError::Mismatch(format!("progress is {:?}, the commit {:?}", self.progress, commit.to)));
         }
         Ok(())
@@ -268,6 +266,9 @@ impl Store for MemoryStore {
         let mut shared = self.lock();
         shared.arrive()?;
         shared.tables.check_generation(mine)?;
+        if let Some(theirs) = shared.tables.progress.filter(|progress| progress.log != left.log) {
+            return Err(StoreError::Mismatch(format!("it has the results of log {}", theirs.log)));
+        }
         let Tables { rows, events, lineage, alerts, views, history, generation, .. } = &mut shared.tables;
         *generation = mine;
         let of_it = |pipeline: usize| self.plan.pipeline_name(pipeline) == left.pipeline;
@@ -347,9 +348,9 @@ impl Reader for MemoryStore {
             let slices = shared.tables.lineage.values().filter(|lineage| offsets_of(lineage).any(|of| of == *offset));
             let metrics = slices.flat_map(|lineage| {
                 let window = &self.plan.windows[lineage.window];
-                let id = metric_id(&self.plan.pipeline_of(window).name, &window.name, lineage.slice, &lineage.group);
-                let rows = shared.tables.rows.values().filter(|row| has(row, lineage)).map(|row| row.metric_id);
-                if matches!(window.kind, WindowKind::Hopping { .. }) { rows.collect() } else { vec![id] }
+                let took = window.kind.starts(lineage.slice).filter(|start| window.kind.end(*start) > lineage.late_to);
+                let pipeline = &self.plan.pipeline_of(window).name;
+                took.map(move |start| metric_id(pipeline, &window.name, start, &lineage.group))
             });
             let mut metrics: Vec<Uuid> = metrics.collect();
             metrics.sort_unstable();

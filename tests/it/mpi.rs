@@ -88,7 +88,7 @@ fn live_batch_and_replay_give_one_digest() {
 }
 
 /// Of the summary on the last line.
-fn digest(output: &str) -> String {
+pub fn digest(output: &str) -> String {
     let summary: serde_json::Value = serde_json::from_str(output.lines().last().expect("a summary")).expect("JSON");
     summary["digest"].as_str().expect("a digest").to_owned()
 }

@@ -96,7 +96,7 @@ fn what_cannot_be_replayed_is_refused() {
     until("it has rows", || !job.client.windows("&pipeline=severities").is_empty());
     assert_eq!(job.client.delete("/pipelines/severities").0, 200);
     job.wait_settled();
-    refused(SEVERITIES, "0", 65, "rows of an earlier pipeline");
+    refused(SEVERITIES, "0", 65, "rows or alerts of an earlier pipeline");
 }
 
 /// While the store takes nothing the replay waits; it can be given up, and what one that died had stored is taken out at the next start.

@@ -66,6 +66,7 @@ impl DryRun {
 fn kind(kind: Kind) -> String {
     let format = match kind.format {
         Format::Lines => "ndjson",
+        Format::Export => "events",
         Format::Csv { delimiter: b'\t' } => "tsv",
         Format::Csv { .. } => "csv",
         Format::Parquet => "parquet",

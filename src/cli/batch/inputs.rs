@@ -11,6 +11,8 @@ use crate::input::{Format, Input, Kind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FormatName {
     Ndjson,
+    /// What `caudal export` wrote.
+    Events,
     Csv,
     Tsv,
     Parquet,
@@ -20,6 +22,7 @@ impl FormatName {
     fn format(self) -> Format {
         match self {
             Self::Ndjson => Format::Lines,
+            Self::Events => Format::Export,
             Self::Csv => Format::Csv { delimiter: b',' },
             Self::Tsv => Format::Csv { delimiter: b'\t' },
             Self::Parquet => Format::Parquet,
@@ -50,6 +53,10 @@ pub fn inputs(patterns: &[String], topic: Option<TopicId>, format: Option<Format
                 continue;
             }
             let kind = Kind::of(&path, format.map(FormatName::format)).or_exit(Exit::Usage)?;
+            if topic.is_some() && kind.format == Format::Export {
+                let why = format!("--topic: {} is an export, whose events have topics", path.display());
+                return Err(Failure::new(Exit::Usage, why));
+            }
             inputs.push(Input::of(&absolute(&path)?, topic, kind).or_exit(Exit::Input)?);
         }
         if inputs.len() == before {

@@ -61,7 +61,7 @@ impl Fills {
     ) -> Result<Self, FillError> {
         let (filler, notes) = (Arc::new(filler), mpsc::channel());
         let is_held = |name: &str| holds.pipelines.iter().any(|pipeline| pipeline.name == name);
-        let now = match filler.mark.read()? {
+        let now = match filler.mark.read(filler.log)? {
             Some(left) if !is_held(&left.pipeline) => {
                 filler.asked.leaving(&left.pipeline);
                 let fill = filler.forget(holds, notes.0.clone())?;
@@ -160,6 +160,12 @@ impl Fills {
     fn keep_from(&mut self, from: Offset) {
         self.keep = Some(self.keep.map_or(from, |keep| keep.min(from)));
         self.covered = None;
+    }
+
+    /// From where on the log is kept for a backfill.
+    #[must_use]
+    pub fn keeps(&self) -> Option<Offset> {
+        self.keep
     }
 
     /// From where on the log must be kept, when the checkpoints that are kept need it from `checkpoints` on.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::coordinator::backfill::error::FillError;
 use crate::core::plan::Plan;
+use crate::core::units::LogId;
 use crate::store::Leftover;
 
 /// Where it is.
@@ -31,7 +32,7 @@ impl Mark {
         written.map_err(|error| self.failed(error))
     }
 
-    pub fn read(&self) -> Result<Option<Leftover>, FillError> {
+    pub fn read(&self, log: LogId) -> Result<Option<Leftover>, FillError> {
         let text = match fs::read_to_string(&self.0) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -41,7 +42,7 @@ impl Mark {
         let Ok(mark) = serde_json::from_str::<serde_json::Value>(&text) else { return Ok(None) };
         let views = mark["views"].as_array().into_iter().flatten().filter_map(|view| view.as_str().map(str::to_owned));
         let pipeline = mark["pipeline"].as_str().unwrap_or_default().to_owned();
-        Ok(Some(Leftover { pipeline, views: views.collect() }))
+        Ok(Some(Leftover { log, pipeline, views: views.collect() }))
     }
 
     pub fn remove(&self) -> Result<(), FillError> {

@@ -219,7 +219,7 @@ impl Work<'_> {
     }
 
     fn forget(mut self) -> Result<Option<Note>, FillError> {
-        if let Some(left) = self.filler.mark.read()? {
+        if let Some(left) = self.filler.mark.read(self.filler.log)? {
             let generation = self.filler.generation;
             let forget = |store: &mut dyn Store, left: &_| store.forget(generation, left);
             if !self.write(forget, &left)? {

@@ -217,7 +217,11 @@ fn range(input: &Input, at: &mut u64, base: Offset) -> Taken {
         path: input.path.clone(),
         topic: input.topic.map(|topic| topic.0),
         at: base.0 + start,
-        part: Part::Bytes { start, end },
+        part: if input.kind.format == Format::Export {
+            Part::Export { start, end }
+        } else {
+            Part::Bytes { start, end }
+        },
     };
     let bytes = end - start;
     Some((
@@ -273,6 +277,7 @@ fn run(
 fn chunk(input: &Input, piece: Piece, base: Offset, read_bytes: u64) -> Share {
     let form = match input.kind.format {
         Format::Csv { delimiter } => Form::Csv { delimiter, header: piece.header.to_vec() },
+        Format::Export => Form::Export,
         Format::Lines | Format::Parquet => Form::Lines,
     };
     let weight = piece.records.text.len() as u64;

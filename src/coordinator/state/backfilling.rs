@@ -27,6 +27,12 @@ impl State {
         self.is_changing() || self.changing.has_logged()
     }
 
+    /// The last epoch after which the pipelines changed.
+    #[must_use]
+    pub fn changed(&self) -> Epoch {
+        self.changed
+    }
+
     /// Whether the store has all that the changes so far have taken away: what a past brings must not go with it.
     #[must_use]
     pub fn has_stored_changes(&self) -> bool {

@@ -60,6 +60,14 @@ struct Reader {
 /// In every program the topic's name is the first capture.
 const TOPIC: CaptureId = 0;
 
+/// Whose event a line of an export is.
+enum Address {
+    /// A topic's; none: the event names it.
+    Topic(Option<TopicId>),
+    /// That of a topic that no pipeline here knows.
+    Other,
+}
+
 /// Why a line is no row.
 struct Refusal {
     topic: Option<TopicId>,
@@ -96,20 +104,32 @@ impl Decoder {
         }
     }
 
-    /// Every line of the slab is either a row of the columns or a reject. Blank lines (batch only) are neither.
+    /// Every line of the slab is either a row of the columns or a reject. Blank lines, and those of an export whose topic no pipeline knows (batch only), are neither.
     #[must_use]
     pub fn decode(&self, slab: &Slab) -> Decoded {
         let mut scratch = Scratch::default();
         let mut rows = Rows::new(&self.plan, self.id_key, slab);
         let mut rejects = Vec::new();
-        for (offset, (start, length)) in lines(slab) {
-            let line = slab.bytes.get(start as usize..(start + length) as usize).unwrap_or_default();
-            if slab.numbering == Numbering::Bytes && line.len() > FILE_LINE_BYTES_MAX {
-                let detail = format!("longer than {FILE_LINE_BYTES_MAX} bytes");
-                rejects.push(Reject { offset, topic: slab.topic, reason: Reason::Json, detail, line: (start, length) });
-                continue;
+        for (offset, (mut start, mut length)) in lines(slab) {
+            let mut line = slab.bytes.get(start as usize..(start + length) as usize).unwrap_or_default();
+            let mut topic = slab.topic;
+            let json = |topic, detail| Refusal { topic, reason: Reason::Json, detail };
+            let mut checked = Ok(());
+            if slab.numbering == Numbering::Addressed {
+                match self.addressed(line) {
+                    Some((Address::Other, _)) => continue,
+                    Some((Address::Topic(of_line), event)) => {
+                        // A part of a line that fits.
+                        start += length - event.len() as u32;
+                        (topic, line, length) = (of_line, event, event.len() as u32);
+                    }
+                    None => checked = Err(json(topic, "no line of an export: a topic, a tab, an event".to_owned())),
+                }
             }
-            let added = self.event(slab.topic, line, &mut scratch).and_then(|topic| {
+            if matches!(slab.numbering, Numbering::Bytes | Numbering::Addressed) && line.len() > FILE_LINE_BYTES_MAX {
+                checked = Err(json(topic, format!("longer than {FILE_LINE_BYTES_MAX} bytes")));
+            }
+            let added = checked.and_then(|()| self.event(topic, line, &mut scratch)).and_then(|topic| {
                 let reader = self.reader(topic);
                 rows.add(topic, reader, line, &scratch.captures, offset, (start, length))
             });
@@ -200,6 +220,20 @@ impl Decoder {
         self.outside(name)
     }
 
+    /// Of a line of an export, whose event it is, and the event.
+    fn addressed<'l>(&self, line: &'l [u8]) -> Option<(Address, &'l [u8])> {
+        let tab = memchr::memchr(b'\t', line.get(..=ADDRESS_BYTES_MAX).unwrap_or(line))?;
+        let (name, event) = (line.get(..tab)?, line.get(tab + 1..)?);
+        let address = if name.is_empty() {
+            Address::Topic(None)
+        } else if let Some(topic) = self.topics.find(name) {
+            Address::Topic(Some(TopicId(u16::try_from(topic).ok()?)))
+        } else {
+            Address::Other
+        };
+        Some((address, event))
+    }
+
     /// The topic of this name, unless the job makes it itself.
     fn outside(&self, name: &[u8]) -> Option<TopicId> {
         let at = self.topics.find(name)?;
@@ -241,8 +275,8 @@ fn lines(slab: &Slab) -> impl Iterator<Item = (Offset, (u32, u32))> {
             start += length + 1;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let distance = match slab.numbering {
-                Numbering::Bytes if line.iter().all(u8::is_ascii_whitespace) => continue,
-                Numbering::Bytes => begin as u64,
+                Numbering::Bytes | Numbering::Addressed if line.iter().all(u8::is_ascii_whitespace) => continue,
+                Numbering::Bytes | Numbering::Addressed => begin as u64,
                 Numbering::Dense | Numbering::Rows => number,
             };
             number += 1;
@@ -262,6 +296,9 @@ fn quoted(text: &[u8]) -> String {
 
 /// An event that a file holds has at most so many bytes; those that come over HTTP have a limit of their own (EVENT_BYTES_MAX).
 pub const FILE_LINE_BYTES_MAX: usize = 256 << 10;
+
+/// Before a line's event there are no more bytes than these, and a tab: topics' names are shorter.
+pub const ADDRESS_BYTES_MAX: usize = 255;
 
 /// A refusal quotes no more of an event's text.
 const QUOTED_CHARS_MAX: usize = 100;

@@ -35,7 +35,7 @@ impl<'a> Rows<'a> {
             // A line has two bytes at least, whatever the count says.
             Numbering::Dense => (Some(slab.ingest), (slab.count as usize).min(slab.bytes.len() / 2 + 1)),
             Numbering::Rows => (None, slab.count as usize),
-            Numbering::Bytes => (None, slab.bytes.len() / EVENT_BYTES_USUAL + 1),
+            Numbering::Bytes | Numbering::Addressed => (None, slab.bytes.len() / EVENT_BYTES_USUAL + 1),
         };
         let fields = plan.columns.iter().map(|column| match column.kind {
             ColumnKind::Group => Column::Group { codes: Vec::with_capacity(rows), dictionary: Vec::new() },

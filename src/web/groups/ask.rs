@@ -69,8 +69,8 @@ impl Poll {
         within("session_ms", session, SESSION_MS)?;
         let from = match body.from {
             None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(start(&text)?),
-            Some(other) => Some(start(&other.to_string())?),
+            Some(Value::String(text)) => Some(start("from", &text)?),
+            Some(other) => Some(start("from", &other.to_string())?),
         };
         Ok(Self {
             member: name("member", &body.member)?,

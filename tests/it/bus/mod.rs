@@ -16,7 +16,7 @@ const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 
 /// A valid event of the security topic; `n` makes it like no other.
-fn incident(n: u64) -> String {
+pub fn incident(n: u64) -> String {
     format!(
         "{{\"event_id\":\"9531985d-5d9d-49f8-9818-{n:012x}\",\"timestamp\":\"2026-11-22T12:00:00Z\",\"region\":\"RM\",\"source\":\"security.incident\",\
          \"schema_version\":\"1.0\",\"correlation_id\":\"099950d8-36f6-45cc-81e7-4ef5e8e25d94\",\"payload\":{{\"crime_type\":\"assault\",\

@@ -1,5 +1,7 @@
 //! What every store must do.
 
+use std::ops::Range;
+
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::identity::metric_id;
 use caudal::core::lineage::Lineage;
@@ -751,19 +753,21 @@ fn compact_lineage(bed: &Bed) {
     check(&of_window(1, 0, "XV"), &[]);
 
     let offsets = [0, 1, 2, 7, 20, 500, 10_007];
-    let ids = |rows: &[&WindowRow]| {
-        let mut ids: Vec<Uuid> = rows.iter().map(|row| row.metric_id).collect();
+    // Of `sliding` also those that the store does not have.
+    let ids = |day: Option<&WindowRow>, region: &str, starts: Range<i64>| {
+        let sliding = starts.filter(|start| start % 7 == 0).map(|start| of_window(2, start, region).metric_id);
+        let mut ids: Vec<Uuid> = day.map(|row| row.metric_id).into_iter().chain(sliding).collect();
         ids.sort_unstable();
         ids
     };
     let expected = [
-        ids(&[&day, &early]),
-        ids(&[&day, &early, &late]),
-        ids(&[]),
-        ids(&[]),
-        ids(&[&day, &late]),
-        ids(&[&fine]),
-        ids(&[&many]),
+        ids(Some(&day), "RM", -3599..1),
+        ids(Some(&day), "RM", 0..3600),
+        ids(None, "RM", 0..0),
+        ids(None, "RM", 0..0),
+        ids(Some(&day), "RM", 1..3600),
+        ids(None, "XV", -2900..700),
+        ids(Some(&many), "AP", 0..0),
     ];
     assert_eq!(reader.compact_metrics(&offsets.map(Offset)).unwrap(), expected);
 }
@@ -783,7 +787,12 @@ fn past(bed: &Bed) {
     let past = Commit {
         past: Some(Epoch(1)),
         views: vec![entry(0, "a"), entry(1, "b")],
-        lineage: vec![slice(1, 0, "RM", (1, 0), &[0]), slice(2, 0, "RM", (1, 0), &[0])],
+        // The last is of rows that are not shown.
+        lineage: vec![
+            slice(1, 0, "RM", (1, 0), &[0]),
+            slice(2, 0, "RM", (1, 0), &[0]),
+            slice(2, 0, "AP", (1, 0), &[1]),
+        ],
         events: vec![event(1, "a", &[1])],
         ..first(vec![of_window(1, 0, "RM"), of_window(2, 0, "RM"), row(1, 0, "RM")])
     };
@@ -806,17 +815,23 @@ fn past(bed: &Bed) {
     let stale = store.commit(&past);
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
 
-    let left = Leftover { pipeline: "civic_safety".to_owned(), views: vec!["current".to_owned()] };
+    let left = Leftover { log: LOG, pipeline: "civic_safety".to_owned(), views: vec!["current".to_owned()] };
     let stale = store.forget(Generation(1), &left);
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
-    let nothing = Leftover { pipeline: "another".to_owned(), views: Vec::new() };
+    let other = LogId(LOG.0 + 1);
+    let foreign = store.forget(Generation(2), &Leftover { log: other, ..left.clone() });
+    assert!(matches!(foreign, Err(StoreError::Mismatch(_))), "{foreign:?}");
+    let to = Progress { log: other, generation: Generation(2), ..past.to };
+    let foreign = store.commit(&Commit { to, ..past.clone() });
+    assert!(matches!(foreign, Err(StoreError::Mismatch(_))), "{foreign:?}");
+    let nothing = Leftover { log: LOG, pipeline: "another".to_owned(), views: Vec::new() };
     store.forget(Generation(2), &nothing).unwrap();
     assert_eq!(reader.windows(&all()).unwrap().len(), 3);
     for _ in 0..2 {
         store.forget(Generation(2), &left).unwrap();
         assert_eq!(reader.windows(&all()).unwrap(), []);
         assert_eq!(reader.lineage(Uuid::from_u128(1), None, 10).unwrap(), []);
-        assert_eq!(reader.compact_metrics(&[Offset(0)]).unwrap(), [Vec::<Uuid>::new()]);
+        assert_eq!(reader.compact_metrics(&[Offset(0), Offset(1)]).unwrap(), [const { Vec::<Uuid>::new() }; 2]);
         assert_eq!(reader.view_entry("current", "a").unwrap(), None);
         assert!(reader.view_entry("other", "b").unwrap().is_some());
     }
