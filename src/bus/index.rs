@@ -1,5 +1,5 @@
-//! Which events have an id: for each sealed segment of the log a file of fingerprints, sorted, with the events' offsets; what has no such file yet is
-//! looked through. The files follow from the log: one that is missing, damaged or of other ids is made again.
+//! Which events have an id: for each sealed segment of the log a file of fingerprints, sorted, with the events' offsets; those of the segment behind them
+//! are in memory; what is in neither yet is looked through. All of it follows from the log: a file that is missing, damaged or of other ids is made again.
 //!
 //! `docs/log-format.md` draws the file.
 
@@ -13,7 +13,7 @@ use crate::core::decode::identities::{Identities, Kind};
 use crate::core::plan::Plan;
 use crate::core::units::Offset;
 use crate::log::disk::{Disk, DiskFile};
-use crate::log::{Access, LogError};
+use crate::log::{Access, LogError, Reader};
 
 const MAGIC: &[u8; 8] = b"caudalX1";
 /// Magic, CRC, version of the ids, first offset, end, number of events' ids, number of correlations.
@@ -40,8 +40,22 @@ pub struct Index {
     access: Access,
     /// By first offset.
     parts: Mutex<BTreeMap<Offset, Arc<Part>>>,
+    fresh: Mutex<Option<Fresh>>,
     /// Of the plan that was asked for last.
     identities: Mutex<Option<(Arc<Plan>, Arc<Identities>)>>,
+}
+
+/// Of each kind of id the fingerprints, with what is to be added to a first offset.
+type Entries = [Vec<(u64, u32)>; 2];
+
+/// The segment that gets events now, as far as it was looked through.
+struct Fresh {
+    version: u64,
+    span: Range<Offset>,
+    /// By offset.
+    entries: Entries,
+    /// Before what lies behind the span.
+    reader: Reader,
 }
 
 /// One segment's file.
@@ -75,7 +89,7 @@ impl Index {
                 parts.insert(first, Arc::new(part));
             }
         }
-        Ok(Self { disk, access, parts: Mutex::new(parts), identities: Mutex::default() })
+        Ok(Self { disk, access, parts: Mutex::new(parts), fresh: Mutex::default(), identities: Mutex::default() })
     }
 
     fn parts(&self) -> MutexGuard<'_, BTreeMap<Offset, Arc<Part>>> {
@@ -95,7 +109,13 @@ impl Index {
         }
     }
 
-    /// Makes the newest file that is missing, and removes those whose segment is gone. False where there was none to make.
+    fn fresh(&self) -> MutexGuard<'_, Option<Fresh>> {
+        // Whoever fails in it takes it out.
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks through what has come. Makes a file of what is sealed, or the newest that is missing, and removes those whose segment is gone. False where there was
+    /// none to make.
     ///
     /// # Errors
     /// As `IndexError` says; nothing but the file is missing then.
@@ -108,18 +128,65 @@ impl Index {
             self.parts().remove(&first);
             self.disk.remove(&name(first))?;
         }
+        self.look_on(&mut self.fresh(), &identities)?;
+        // Those that are sealed meanwhile are of the segments that are listed, or come with the next turn.
+        let told = self.fresh().as_mut().and_then(|fresh| fresh.take_sealed(&sealed));
+        if let Some((span, entries)) = told {
+            self.put(version, span, entries)?;
+            return Ok(true);
+        }
         let is_missing = |span: &&Range<Offset>| {
             self.parts().get(&span.start).is_none_or(|part| part.version != version || part.span != **span)
         };
         let Some(span) = sealed.iter().rev().find(is_missing).cloned() else { return Ok(false) };
-        let mut entries: [Vec<(u64, u32)>; 2] = Default::default();
+        let mut entries = Entries::default();
         self.look_through(&identities, &span, |offset, kind, fingerprint| {
             // A segment has far fewer events than 2^32.
             entries[kind as usize].push((fingerprint, (offset.0 - span.start.0) as u32));
         })?;
+        self.put(version, span, entries)?;
+        Ok(true)
+    }
+
+    fn put(&self, version: u64, span: Range<Offset>, entries: Entries) -> io::Result<()> {
         let part = self.write(version, span.clone(), entries)?;
         self.parts().insert(span.start, Arc::new(part));
-        Ok(true)
+        Ok(())
+    }
+
+    /// Looks through what the log has behind what was looked through; from the beginning of the last segment where nothing was.
+    fn look_on(&self, fresh: &mut Option<Fresh>, identities: &Identities) -> Result<(), LogError> {
+        let version = identities.version();
+        let mut now = match fresh.take().filter(|fresh| fresh.version == version) {
+            Some(fresh) => fresh,
+            None => {
+                let start = self.access.sealed().last().map_or(self.access.begin(), |span| span.end);
+                let reader = self.access.reader(start);
+                Fresh { version, span: start..start, entries: Entries::default(), reader }
+            }
+        };
+        while let Some(slab) = now.reader.next_slab()? {
+            identities.each(&slab, |offset, kind, fingerprint| {
+                now.entries[kind as usize].push((fingerprint, (offset.0 - now.span.start.0) as u32));
+            });
+            now.span.end = Offset(slab.first_offset.0 + u64::from(slab.count));
+        }
+        *fresh = Some(now);
+        Ok(())
+    }
+
+    /// As far as it is known, of the events from `start` on.
+    fn find_fresh(
+        &self,
+        identities: &Identities,
+        (kind, wanted): (Kind, u64),
+        start: Offset,
+    ) -> Option<(Range<Offset>, Vec<Offset>)> {
+        let mut fresh = self.fresh();
+        self.look_on(&mut fresh, identities).ok()?;
+        let fresh = fresh.as_ref().filter(|fresh| fresh.span.start <= start)?;
+        let of_id = fresh.entries[kind as usize].iter().filter(|(fingerprint, _)| *fingerprint == wanted);
+        Some((fresh.span.clone(), of_id.map(|(_, offset)| Offset(fresh.span.start.0 + u64::from(*offset))).collect()))
     }
 
     fn look_through(
@@ -139,7 +206,7 @@ impl Index {
         Ok(())
     }
 
-    fn write(&self, version: u64, span: Range<Offset>, mut entries: [Vec<(u64, u32)>; 2]) -> io::Result<Part> {
+    fn write(&self, version: u64, span: Range<Offset>, mut entries: Entries) -> io::Result<Part> {
         let counts = [entries[0].len() as u32, entries[1].len() as u32];
         let mut covered = version.to_le_bytes().to_vec();
         covered.extend([span.start.0, span.end.0].iter().flat_map(|n| n.to_le_bytes()));
@@ -171,6 +238,7 @@ impl Index {
         let mut found = Vec::new();
         let mut spans = self.access.sealed();
         let open = spans.last().map_or(self.access.begin(), |span| span.end);
+        let fresh = self.find_fresh(&identities, (kind, wanted), open).filter(|(span, _)| span.end >= end);
         spans.push(open..end);
         for span in spans.into_iter().filter(|span| span.end > from) {
             if found.len() >= FOUND_MAX {
@@ -179,9 +247,11 @@ impl Index {
             let part =
                 self.parts().get(&span.start).filter(|part| part.version == version && part.span == span).cloned();
             let told = part.and_then(|part| part.find(kind, wanted).ok());
-            match told {
-                Some(offsets) => found.extend(offsets),
-                None => self
+            let in_memory = fresh.as_ref().filter(|(known, _)| known.start <= span.start && span.end <= known.end);
+            match (told, in_memory) {
+                (Some(offsets), _) => found.extend(offsets),
+                (None, Some((_, offsets))) => found.extend(offsets.iter().filter(|offset| span.contains(offset))),
+                (None, None) => self
                     .look_through(&identities, &span, |offset, of, fingerprint| {
                         if (of, fingerprint) == (kind, wanted) {
                             found.push(offset);
@@ -193,6 +263,21 @@ impl Index {
         found.retain(|offset| *offset >= from);
         found.truncate(FOUND_MAX);
         Ok(found)
+    }
+}
+
+impl Fresh {
+    /// Takes out what a sealed segment has, if it is the first that was looked through, and was to its end.
+    fn take_sealed(&mut self, sealed: &[Range<Offset>]) -> Option<(Range<Offset>, Entries)> {
+        let span = sealed.iter().find(|span| span.start == self.span.start && span.end <= self.span.end)?;
+        let length = (span.end.0 - span.start.0) as u32;
+        let entries = self.entries.each_mut().map(|entries| {
+            let rest = entries.split_off(entries.partition_point(|(_, offset)| *offset < length));
+            let rest = rest.into_iter().map(|(fingerprint, offset)| (fingerprint, offset - length)).collect();
+            std::mem::replace(entries, rest)
+        });
+        self.span.start = span.end;
+        Some((span.clone(), entries))
     }
 }
 

@@ -13,8 +13,8 @@ use crate::log::Access;
 use crate::log::disk::{Disk, FileDisk};
 use crate::pipeline::running::Running;
 
-/// How often it is looked whether a segment is full.
-const INDEX_EVERY: Duration = Duration::from_secs(1);
+/// How often what has come is looked through: a question waits for what has not been yet.
+const INDEX_EVERY: Duration = Duration::from_millis(100);
 /// After one that could not be indexed.
 const INDEX_RETRY: Duration = Duration::from_secs(30);
 

@@ -81,25 +81,30 @@ impl Shop {
         let (mut log, _) = Log::open(SimDisk::new(seed), options, LogId(5), None, Offset(0)).unwrap();
         let start = Start { generation: Generation(1), bundle: String::new() };
         log.append(&[Record::Start(start)], Millis(1)).unwrap();
-        let mut lines = BTreeMap::new();
-        for frame in 0..40 {
+        let mut shop = Self { disk: SimDisk::new(!seed), log, lines: BTreeMap::new() };
+        shop.take(40, &mut rng);
+        shop
+    }
+
+    /// So many more frames of events.
+    fn take(&mut self, frames: usize, rng: &mut ChaCha8Rng) {
+        for _ in 0..frames {
             let topic = [None, Some(0), Some(1)][rng.random_range(0..3)];
             let count = rng.random_range(1..20_u32);
             let name =
                 |rng: &mut ChaCha8Rng| ["order", "refund", "nobody"][topic.map_or(rng.random_range(0..3), usize::from)];
-            let texts: Vec<String> = (0..count).map(|_| line(name(&mut rng), &mut rng)).collect();
+            let texts: Vec<String> = (0..count).map(|_| line(name(rng), rng)).collect();
             let slab = Slab {
-                first_offset: log.end(),
+                first_offset: self.log.end(),
                 count,
-                ingest: Millis(frame + 1),
+                ingest: Millis(2),
                 topic: topic.map(TopicId),
                 bytes: Bytes::from(texts.iter().map(|text| format!("{text}\n")).collect::<String>()),
                 numbering: Numbering::Dense,
             };
-            lines.extend((slab.first_offset.0..).zip(texts.into_iter().map(|text| (topic, text))));
-            log.append(&[Record::Slab(slab)], Millis(frame + 1)).unwrap();
+            self.lines.extend((slab.first_offset.0..).zip(texts.into_iter().map(|text| (topic, text))));
+            self.log.append(&[Record::Slab(slab)], Millis(2)).unwrap();
         }
-        Self { disk: SimDisk::new(!seed), log, lines }
     }
 
     fn index(&self) -> Index {
@@ -174,6 +179,38 @@ fn what_is_found_does_not_depend_on_what_is_indexed() {
         shop.check(&index, &plan, seed);
     }
     assert!(made > 60, "{made} segments");
+}
+
+/// While the log grows under it, and is cut off at its beginning.
+#[test]
+fn what_comes_is_found() {
+    let plan = plan(PIPELINE);
+    let other = self::plan(&PIPELINE.replace("correlation: about\n", ""));
+    let mut sealed = 0;
+    for seed in 100..115 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut shop = Shop::new(seed);
+        let index = shop.index();
+        for turn in 0..60 {
+            shop.take(rng.random_range(0..6), &mut rng);
+            match rng.random_range(0..6) {
+                0 => shop.check(&index, &plan, seed + turn),
+                1 => sealed += make_all(&index, &plan),
+                2 if rng.random_bool(0.2) => drop(index.make_one(&other).unwrap()),
+                3 if rng.random_bool(0.2) => drop(shop.log.retain(Offset(shop.log.end().0 / 2), None).unwrap()),
+                _ => drop(index.make_one(&plan).unwrap()),
+            }
+        }
+        shop.check(&index, &plan, seed);
+        make_all(&index, &plan);
+        // Its files say the same to one who did not see the log grow.
+        let files = shop.disk.files().len();
+        assert_eq!(files, shop.log.access().sealed().len());
+        let again = shop.index();
+        assert!(!again.make_one(&plan).unwrap());
+        shop.check(&again, &plan, !seed);
+    }
+    assert!(sealed > 40, "{sealed} segments");
 }
 
 #[test]
