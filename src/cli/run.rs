@@ -22,7 +22,7 @@ use crate::config::{Config, Http};
 use crate::coordinator::backfill::Backfills;
 use crate::coordinator::backfill::error::{FillError, ReplayError};
 use crate::coordinator::backfill::fills::Fills;
-use crate::coordinator::backfill::thread::Filler;
+use crate::coordinator::backfill::thread::{Filler, Thread};
 use crate::coordinator::change::{Change, Changes};
 use crate::coordinator::checkpoint::{Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
@@ -274,7 +274,8 @@ impl Rank0 {
         let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let logged = start.beginning.changes.iter().map(|(_, change)| change);
-        let fills = Fills::new(filler, &plan, logged).map_err(fill_failure)?;
+        let left = filler.mark.read(recovered.id).map_err(fill_failure)?.map(|left| left.pipeline);
+        let fills = Fills::begin(filler.asked.clone(), left.as_deref(), &plan, logged);
         let coordinator = Coordinator {
             state: State::new(first_plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
             transport,
@@ -289,6 +290,7 @@ impl Rank0 {
             events,
             changes: self.changes,
             fills,
+            filling: Thread::new(filler),
             waiting: None,
             ids_max: self.config.limits.ids,
             retention: self.config.log.retention,

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::coordinator::backfill::error::FillError;
-use crate::coordinator::backfill::fills::Fills;
+use crate::coordinator::backfill::fills::{Fills, Order};
+use crate::coordinator::backfill::thread::Thread;
 use crate::coordinator::change::{Asked, Changes};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::Draft;
@@ -109,6 +110,7 @@ pub struct Coordinator<'a> {
     pub changes: Changes,
     /// Pipelines that begin with the log's past.
     pub fills: Fills,
+    pub filling: Thread,
     /// Who waits for one that was taken, and after which epoch it holds, once that is known.
     pub waiting: Option<(Option<Epoch>, oneshot::Sender<Epoch>)>,
     /// Called when events are taken for the first time.
@@ -176,13 +178,11 @@ impl Coordinator<'_> {
             let idle_log = self.dispatch(&mut turn, now, &mut busy)?;
             self.state.discard(self.ingest.letters().take_discards());
             let kept = self.fills.keeps();
-            let actions = self.fills.turn(&mut self.state, &self.changes)?;
-            busy |= !actions.is_empty();
+            busy |= self.fill()?;
             if self.fills.keeps() != kept {
                 // What the log was told before may let go of what is needed now.
                 self.retain(&mut turn, now);
             }
-            self.act(actions)?;
             if let Some(Asked { change, durable }) = self.changes.take() {
                 self.state.configure(change);
                 self.waiting = Some((None, durable));
@@ -316,6 +316,35 @@ impl Coordinator<'_> {
         self.act(actions)
     }
 
+    /// Goes on with the pasts of new pipelines; true if there was something to do.
+    fn fill(&mut self) -> Result<bool, RunError> {
+        let mut orders = Vec::new();
+        while let Some(note) = self.filling.note() {
+            orders.extend(self.fills.take(note, &self.state)?);
+        }
+        orders.extend(self.fills.turn(&self.state));
+        let busy = !orders.is_empty();
+        for order in orders {
+            self.carry_out(order)?;
+        }
+        Ok(busy)
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<(), RunError> {
+        match order {
+            Order::Fill { change, backfill, stores } => self.filling.fill(&change, backfill, stores)?,
+            Order::EndWith(epoch) => self.filling.end_with(epoch),
+            Order::Forget(plan) => self.filling.forget(&plan)?,
+            Order::RemoveMark => self.filling.remove_mark()?,
+            Order::Change(asked) => self.changes.put(asked),
+            Order::Adopt(past) => {
+                let actions = self.state.adopt(&past);
+                self.act(actions)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lets go of segments that neither a checkpoint, nor the store, nor LOG_RETENTION needs.
     fn retain(&mut self, turn: &mut Turn, now: Now) {
         turn.retained = now.awake;
@@ -355,7 +384,9 @@ impl Coordinator<'_> {
                     self.ingest.letters().cut(cut.epoch, &discards);
                     if let (true, Some((at, _))) = (bundle.is_some(), &mut self.waiting) {
                         *at = Some(cut.epoch);
-                        self.fills.logged(cut.epoch);
+                        if let Some(order) = self.fills.logged(cut.epoch) {
+                            self.carry_out(order)?;
+                        }
                     }
                     self.cutter.cut(Ended { cut, discards, bundle });
                 }

@@ -106,7 +106,9 @@ impl Backfills {
         self.lock().asked.take()
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
+    /// Whether it was ended before it was the job's.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
         self.lock().cancelled
     }
 
@@ -130,7 +132,7 @@ impl Backfills {
 
     pub(super) fn failed(&self, why: String) {
         let mut shared = self.lock();
-        shared.asked = None;
+        (shared.asked, shared.cancelled) = (None, false);
         if let Some(now) = &mut shared.now {
             now.state = Stand::Failed(why);
         }

@@ -4,12 +4,13 @@
 pub mod error;
 pub mod asked;
 pub mod mark;
-pub mod thread;
+pub mod making;
 pub mod fills;
+pub mod thread;
 
 use std::sync::Arc;
 
-use crate::coordinator::backfill::error::ReplayError;
+use crate::coordinator::backfill::error::{FillError, ReplayError};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::{InFlight, last_states};
 use crate::core::columns::Slab;
@@ -23,6 +24,18 @@ use crate::wire::{Message, Open, Past, WireError};
 use crate::worker::state::{State as Worker, To};
 
 pub use crate::coordinator::backfill::asked::Backfills;
+
+/// What the loop is told of a past in the making.
+#[derive(Debug)]
+pub enum Note {
+    /// It has come to the log's end: the pipeline can become the job's.
+    Near,
+    /// The pipeline's state after the epoch that was asked for; what it published is stored.
+    Done(Past),
+    /// What was stored is taken out again.
+    Forgotten,
+    Failed(FillError),
+}
 
 /// Makes a past, epoch by epoch.
 pub struct Filling {

@@ -1,26 +1,23 @@
-//! The thread that makes a new pipeline's past beside the job, and stores what it publishes.
+//! Carries out the orders: a thread makes a new pipeline's past beside the job and stores what it publishes, or takes out what one has left.
 
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::coordinator::backfill::error::{FillError, ReplayError};
+use crate::coordinator::backfill::error::FillError;
+use crate::coordinator::backfill::making::{Making, Next, Stores};
 use crate::coordinator::backfill::mark::Mark;
-use crate::coordinator::backfill::{Backfills, Epochs, Filling};
+use crate::coordinator::backfill::{Backfills, Note};
 use crate::coordinator::change::Change;
 use crate::core::epoch::Backfill;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId};
 use crate::log::Access;
-use crate::store::writer::merge;
-use crate::store::{Commit, Store, StoreError};
-use crate::wire::Past;
+use crate::store::{Store, StoreError};
 
 /// Bytes that one transaction takes, about.
 const STORED_AT_ONCE: usize = 4 << 20;
-/// What a row or an entry takes.
-const ROW_BYTES: usize = 300;
 /// At the log's end it is looked this often whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A store that is away is tried again after this.
@@ -28,18 +25,6 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 
 /// Opens a connection to the store for results of this plan.
 pub type Open = Arc<dyn Fn(&Arc<Plan>) -> Result<Box<dyn Store>, StoreError> + Send + Sync>;
-
-/// What the loop is told.
-#[derive(Debug)]
-pub enum Note {
-    /// It has come to the log's end: the pipeline can become the job's.
-    Near,
-    /// The pipeline's state after the epoch that was asked for; what it published is stored.
-    Done(Past),
-    /// What was stored is taken out again.
-    Forgotten,
-    Failed(FillError),
-}
 
 /// What threads work with.
 pub struct Filler {
@@ -53,22 +38,11 @@ pub struct Filler {
     pub wake: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Whether what is published may be missing in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stores {
-    /// It is all there.
-    Nothing,
-    /// The pipeline is the job's: nothing of it is ever to be taken out.
-    Logged,
-    /// The pipeline is not the job's yet: a mark says what is to be taken out if it never is.
-    Marked,
-}
-
-impl Stores {
-    #[must_use]
-    pub fn of_logged(may_lack: bool) -> Self {
-        if may_lack { Self::Logged } else { Self::Nothing }
-    }
+/// The thread that is at work, if one is.
+pub struct Thread {
+    filler: Arc<Filler>,
+    notes: (Sender<Note>, Receiver<Note>),
+    fill: Option<Fill>,
 }
 
 /// What the loop wants of the thread.
@@ -79,24 +53,22 @@ struct Goal {
     stopped: bool,
 }
 
-/// A thread at work. Dropped, it ends as soon as it can, and what it stored is left to the next start.
-pub struct Fill {
+/// Dropped, it ends as soon as it can, and what it stored is left to the next start.
+struct Fill {
     goal: Arc<(Mutex<Goal>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Fill {
-    /// The past ends with this epoch.
-    pub fn end_with(&self, epoch: Epoch) {
-        lock(&self.goal.0).until = Some(epoch);
+    fn change(&self, change: impl FnOnce(&mut Goal)) {
+        change(&mut lock(&self.goal.0));
         self.goal.1.notify_all();
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        lock(&self.goal.0).stopped = true;
-        self.goal.1.notify_all();
+        self.change(|goal| goal.stopped = true);
         // A thread that panicked has said so.
         drop(self.thread.take().map(JoinHandle::join));
     }
@@ -106,57 +78,72 @@ fn lock(goal: &Mutex<Goal>) -> MutexGuard<'_, Goal> {
     goal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Filler {
+impl Thread {
+    #[must_use]
+    pub fn new(filler: Filler) -> Self {
+        Self { filler: Arc::new(filler), notes: mpsc::channel(), fill: None }
+    }
+
+    /// What it has to say.
+    pub fn note(&self) -> Option<Note> {
+        self.notes.1.try_recv().ok()
+    }
+
     /// Makes the past of a change's new pipeline.
     ///
     /// # Errors
     /// If there can be no further thread.
-    pub fn fill(
-        self: &Arc<Self>,
-        change: &Change,
-        backfill: Backfill,
-        stores: Stores,
-        notes: Sender<Note>,
-    ) -> Result<Fill, FillError> {
-        let (plan, filler) = (Arc::clone(&change.plan), Arc::clone(self));
-        self.start(notes, move |goal, notes| {
-            let names = (filler.log, filler.generation);
-            let filling = Filling::new(Arc::clone(&plan), filler.id_key, names, backfill);
-            let work =
-                Work { filler: &filler, plan: &plan, pipeline: backfill.pipeline, goal, notes, stores, store: None };
-            work.run(filling, Epochs::new(&filler.access, backfill))
+    pub fn fill(&mut self, change: &Change, backfill: Backfill, stores: Stores) -> Result<(), FillError> {
+        let plan = Arc::clone(&change.plan);
+        self.start(plan, move |work| {
+            let Filler { access, id_key, log, generation, .. } = work.filler;
+            let names = (*id_key, *log, *generation);
+            let making = Making::new(work.plan, backfill, names, access, (stores, STORED_AT_ONCE));
+            work.run(backfill.pipeline, making)
         })
     }
 
-    /// Takes out of the store what a backfill left there.
+    /// The past ends with this epoch.
+    pub fn end_with(&self, epoch: Epoch) {
+        if let Some(fill) = &self.fill {
+            fill.change(|goal| goal.until = Some(epoch));
+        }
+    }
+
+    /// Takes out of the store what a backfill left there, and then the mark.
     ///
     /// # Errors
     /// As `fill`.
-    pub fn forget(self: &Arc<Self>, plan: &Arc<Plan>, notes: Sender<Note>) -> Result<Fill, FillError> {
-        let (plan, filler) = (Arc::clone(plan), Arc::clone(self));
-        self.start(notes, move |goal, notes| {
-            Work { filler: &filler, plan: &plan, pipeline: 0, goal, notes, stores: Stores::Marked, store: None }
-                .forget()
-        })
+    pub fn forget(&mut self, plan: &Arc<Plan>) -> Result<(), FillError> {
+        self.start(Arc::clone(plan), |work| work.forget())
+    }
+
+    /// # Errors
+    /// `Mark`.
+    pub fn remove_mark(&self) -> Result<(), FillError> {
+        self.filler.mark.remove()
     }
 
     fn start(
-        &self,
-        notes: Sender<Note>,
-        work: impl FnOnce(&(Mutex<Goal>, Condvar), &Sender<Note>) -> Result<Option<Note>, FillError> + Send + 'static,
-    ) -> Result<Fill, FillError> {
+        &mut self,
+        plan: Arc<Plan>,
+        work: impl FnOnce(Work<'_>) -> Result<Option<Note>, FillError> + Send + 'static,
+    ) -> Result<(), FillError> {
+        // The one before has ended, or ends now.
+        self.fill = None;
         let goal: Arc<(Mutex<Goal>, Condvar)> = Arc::default();
-        let (of_thread, wake) = (Arc::clone(&goal), Arc::clone(&self.wake));
+        let (of_thread, notes, filler) = (Arc::clone(&goal), self.notes.0.clone(), Arc::clone(&self.filler));
         let run = move || {
-            let last = work(&of_thread, &notes).unwrap_or_else(|error| Some(Note::Failed(error)));
-            if let Some(last) = last {
+            let last = work(Work { filler: &filler, plan: &plan, goal: &of_thread, notes: &notes, store: None });
+            if let Some(last) = last.unwrap_or_else(|error| Some(Note::Failed(error))) {
                 // Who does not listen any more wants nothing.
                 drop(notes.send(last));
-                wake();
+                (filler.wake)();
             }
         };
         let thread = std::thread::Builder::new().name("backfill".to_owned()).spawn(run).map_err(FillError::Thread)?;
-        Ok(Fill { goal, thread: Some(thread) })
+        self.fill = Some(Fill { goal, thread: Some(thread) });
+        Ok(())
     }
 }
 
@@ -164,65 +151,43 @@ impl Filler {
 struct Work<'a> {
     filler: &'a Filler,
     plan: &'a Arc<Plan>,
-    /// Its place in the plan.
-    pipeline: usize,
     goal: &'a (Mutex<Goal>, Condvar),
     notes: &'a Sender<Note>,
-    stores: Stores,
     store: Option<Box<dyn Store>>,
 }
 
 impl Work<'_> {
-    /// None where it was stopped.
-    fn run(mut self, mut filling: Filling, mut epochs: Epochs) -> Result<Option<Note>, FillError> {
-        let (mut waiting, mut size, mut told) = (Vec::new(), 0, false);
-        if self.stores == Stores::Marked {
-            self.filler.mark.put(self.plan, self.pipeline)?;
-        }
+    /// None where it was stopped. `pipeline` is its place in the plan.
+    fn run(mut self, pipeline: usize, mut making: Making) -> Result<Option<Note>, FillError> {
         loop {
             let Goal { until, stopped } = *lock(&self.goal.0);
             if stopped {
                 return Ok(None);
             }
-            if self.filler.asked.is_cancelled() {
-                return self.forget();
-            }
-            let is_there = until.is_some_and(|until| filling.at().0 >= until);
-            let next = if is_there { None } else { epochs.next_epoch()? };
-            if let Some((cut, slabs)) = &next {
-                // Before it is known no epoch comes after it.
-                let last = until.unwrap_or(Epoch(u64::MAX));
-                let commit = filling.epoch(*cut, slabs, last).map_err(ReplayError::from)?;
-                if self.stores != Stores::Nothing {
-                    size += size_of(&commit);
-                    waiting.push(commit);
+            match making.next(until, self.filler.asked.is_cancelled())? {
+                Next::Mark => self.filler.mark.put(self.plan, pipeline)?,
+                Next::Store(commit) => {
+                    if !self.write(|store| store.commit(&commit))? {
+                        return Ok(None);
+                    }
                 }
-            }
-            if (next.is_none() && !waiting.is_empty()) || size > STORED_AT_ONCE {
-                size = 0;
-                if !self.write(|store, commit| store.commit(commit), &merge(std::mem::take(&mut waiting)))? {
-                    return Ok(None);
-                }
-            }
-            self.filler.asked.came_to(filling.at().1);
-            if is_there {
-                return Ok(Some(Note::Done(filling.past())));
-            }
-            if next.is_none() {
-                if !std::mem::replace(&mut told, true) && until.is_none() {
+                Next::More => {}
+                Next::Near => {
                     drop(self.notes.send(Note::Near));
                     (self.filler.wake)();
                 }
-                self.wait(LOOK_EVERY);
+                Next::Wait => drop(self.wait(LOOK_EVERY)),
+                Next::Forget => return self.forget(),
+                Next::Done(past) => return Ok(Some(Note::Done(past))),
             }
+            self.filler.asked.came_to(making.at());
         }
     }
 
     fn forget(mut self) -> Result<Option<Note>, FillError> {
         if let Some(left) = self.filler.mark.read(self.filler.log)? {
             let generation = self.filler.generation;
-            let forget = |store: &mut dyn Store, left: &_| store.forget(generation, left);
-            if !self.write(forget, &left)? {
+            if !self.write(|store| store.forget(generation, &left))? {
                 return Ok(None);
             }
         }
@@ -231,18 +196,14 @@ impl Work<'_> {
     }
 
     /// Tries until it is done, which happens once or again and comes to the same; false if it was stopped before.
-    fn write<T>(
-        &mut self,
-        work: impl Fn(&mut dyn Store, &T) -> Result<(), StoreError>,
-        of: &T,
-    ) -> Result<bool, FillError> {
+    fn write(&mut self, work: impl Fn(&mut dyn Store) -> Result<(), StoreError>) -> Result<bool, FillError> {
         loop {
             let store = match self.store.take() {
                 Some(store) => Ok(store),
                 None => (self.filler.open)(self.plan),
             };
             let done = store.and_then(|mut store| {
-                work(store.as_mut(), of)?;
+                work(store.as_mut())?;
                 self.store = Some(store);
                 Ok(())
             });
@@ -264,12 +225,4 @@ impl Work<'_> {
         let waited = self.goal.1.wait_timeout_while(goal, time, |goal| !goal.stopped && goal.until == before);
         waited.unwrap_or_else(PoisonError::into_inner).0.stopped
     }
-}
-
-fn size_of(commit: &Commit) -> usize {
-    let Commit { rows, views, history, alerts, events, lineage, .. } = commit;
-    let count = 1 + rows.len() + views.len() + history.len() + alerts.len() + events.len() + lineage.len();
-    count * ROW_BYTES
-        + events.iter().map(|event| event.body.len()).sum::<usize>()
-        + lineage.iter().map(|lineage| lineage.offsets.serialized_size()).sum::<usize>()
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use caudal::coordinator::backfill::error::ReplayError;
-use caudal::coordinator::backfill::{Epochs, Filling};
-use caudal::coordinator::checkpoint::{Checkpoints, least_progress, needed_from};
+use caudal::coordinator::backfill::fills::Order;
+use caudal::coordinator::change::Asked;
+use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
 use caudal::coordinator::start::{self, Start};
 use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Numbering, Slab};
@@ -15,6 +15,7 @@ use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
+use caudal::core::plan::Audit;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
@@ -22,12 +23,13 @@ use caudal::ingest::writer::Ended;
 use caudal::log::disk::Disk;
 use caudal::log::{Config, Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
 use caudal::store::writer::{Outcome, commit_once, meet, merge, of_one_plan, pass_over};
-use caudal::store::{Commit, Progress, Store, StoreError};
+use caudal::store::{Commit, Leftover, Progress, Store, StoreError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::changes::{self, Version, changes_of};
 use super::net::Net;
+use super::pasts::Pasts;
 use super::pipelines::{self, Pipeline};
 use super::traffic::{Answer, Client};
 use crate::memory_store::MemoryStore;
@@ -49,6 +51,8 @@ pub struct World {
     pub versions: Vec<Version>,
     pub client: Client,
     pub store: MemoryStore,
+    /// Of a past that the store may have a part of.
+    pub mark: Option<Leftover>,
     disk: Arc<SimDisk>,
     log_options: Options,
     limits: Limits,
@@ -98,20 +102,9 @@ pub struct Life<'w> {
     ledger: Ledger,
     draining: bool,
     pub letters: Arc<Letters>,
-    fill: Option<Fill>,
-    /// What pasts need of the log, until checkpoints have passed the epoch after which they were adopted.
-    keep: Option<(Offset, Offset)>,
-}
-
-/// The past of a pipeline in the making.
-struct Fill {
-    until: Epoch,
-    from: Offset,
-    filling: Filling,
-    epochs: Epochs,
-    stores: bool,
-    /// Until the store has it.
-    waiting: Option<Commit>,
+    pasts: Pasts,
+    /// Up to which epoch changes that were logged are known to `pasts`.
+    told: Epoch,
 }
 
 impl World {
@@ -130,6 +123,7 @@ impl World {
         };
         Self {
             store: MemoryStore::new(pipeline.plan.clone()),
+            mark: None,
             disk: SimDisk::new(rng.random()),
             log_options: Options { segment_bytes, bytes_max, low_water_bytes: 0, store_asked: true },
             limits,
@@ -160,6 +154,10 @@ impl World {
         }
         self.disk = self.disk.kill();
         self.live(u64::MAX, true).expect("nothing was to fail in the last life");
+        // A past that has not come to its end is taken out by the next start.
+        while self.mark.is_some() {
+            self.live(u64::MAX, true).expect("nothing was to fail");
+        }
     }
 
     /// Some lives end in the middle of a write, some by a sync that fails.
@@ -188,6 +186,9 @@ impl World {
         let last = steps == u64::MAX;
         let requests =
             if last && self.crashes > 0 { self.requests_left } else { self.rng.random_range(0..=self.requests_left) };
+        if self.rng.random_bool(0.2) {
+            self.store.away(self.rng.random_range(1..30));
+        }
         let mut life = Life::begin(self, workers)?;
         let mut requests_now = requests;
         let mut quiet = life.world.rng.random_range(0..4000);
@@ -239,9 +240,6 @@ enum Event {
 impl<'w> Life<'w> {
     /// Recovers and starts, as rank 0 does.
     fn begin(world: &'w mut World, workers: usize) -> Result<Self, Died> {
-        if world.rng.random_bool(0.2) {
-            world.store.away(world.rng.random_range(1..30));
-        }
         let (progress, met) = match world.store.progress() {
             Ok(progress) => (progress, true),
             Err(StoreError::Unavailable(_)) => {
@@ -271,6 +269,7 @@ impl<'w> Life<'w> {
         world.seen.note("starts that replay changes", u64::from(!beginning.changes.is_empty()));
         let logged = recovered.start.as_ref().map(|start| start.bundle.as_str());
         assert!(logged.is_none_or(|logged| logged == in_force), "{logged:?} is not {in_force}");
+        let first_text = in_force.clone();
         let first = LogStart { generation, bundle: in_force };
         log.append(&[Record::Start(first)], ingest).map_err(died)?;
         world.seen.note("starts", 1);
@@ -290,6 +289,9 @@ impl<'w> Life<'w> {
         let under_way = beginning.mends.after(beginning.progress.epoch, beginning.progress.end);
         letters.found(&under_way);
         world.seen.note("letters under way at a start", u64::from(under_way != Mends::default()));
+        let holds = world.versions[changes::version(&first_text)].plan.clone();
+        let logged: Vec<_> = beginning.changes.iter().map(|(_, change)| change.clone()).collect();
+        let pasts = Pasts::begin(world, log.access(), (id_key, recovered.id, generation), &holds, logged.iter());
         let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores);
         Ok(Self {
             net,
@@ -309,8 +311,8 @@ impl<'w> Life<'w> {
             ledger,
             draining: false,
             letters,
-            fill: None,
-            keep: None,
+            pasts,
+            told: Epoch(0),
             world,
         })
     }
@@ -336,6 +338,9 @@ impl<'w> Life<'w> {
                 *requests -= 1;
                 if self.world.rng.random_bool(0.06) {
                     self.change();
+                } else if self.world.rng.random_bool(0.04) {
+                    // Whoever asked for a past changes his mind.
+                    let _ = self.pasts.asked.cancel();
                 } else if self.world.rng.random_bool(0.2) {
                     self.mend();
                 } else {
@@ -352,6 +357,9 @@ impl<'w> Life<'w> {
                 if let Some((cut, emitted, end)) = self.durable.pop_front() {
                     self.net.durable(cut, emitted, end);
                     self.letters.durable(cut.unwrap_or_default());
+                    if cut.is_some_and(|cut| cut >= self.told) {
+                        self.pasts.asked.shown();
+                    }
                 }
             }
             Event::Coordinate => {
@@ -362,9 +370,14 @@ impl<'w> Life<'w> {
             Event::Commit => self.commit(),
             Event::Committed => self.take_committed(),
             Event::Checkpoint => self.checkpoint(),
-            Event::Fill => self.fill()?,
+            Event::Fill => self.pasts.step(self.world)?,
             Event::Time => self.pass_time(),
             Event::Fault => self.fault(),
+        }
+        let changed = self.net.cuts.iter().filter(|ended| ended.bundle.is_some() && ended.cut.epoch > self.told);
+        for epoch in changed.map(|ended| ended.cut.epoch).collect::<Vec<_>>() {
+            self.told = epoch;
+            self.pasts.logged(self.world, epoch);
         }
         Ok(true)
     }
@@ -384,7 +397,7 @@ impl<'w> Life<'w> {
         may(self.committing.is_some() || !self.net.commits.is_empty(), Event::Commit);
         may(!self.committed.is_empty(), Event::Committed);
         may(!self.net.drafts.is_empty(), Event::Checkpoint);
-        may(self.may_fill(), Event::Fill);
+        may(self.pasts.may_step(self.world.log.len()), Event::Fill);
         events.extend(self.net.ranks.busy_edges().into_iter().map(Event::Deliver));
         events.extend(self.net.ranks.undecoded().into_iter().map(Event::Decode));
         events
@@ -404,7 +417,7 @@ impl<'w> Life<'w> {
 
     /// Somebody changes the pipelines. Whoever does waits for the answer before the next one.
     fn change(&mut self) {
-        if self.net.coordinator.is_changing() {
+        if self.net.coordinator.is_changing() || self.pasts.asked.under_way().is_some() {
             return;
         }
         let world = &mut *self.world;
@@ -423,9 +436,21 @@ impl<'w> Life<'w> {
                 version.begin(pipeline, found);
             }
         }
+        let backfill = version.backfill;
+        let never = |pipeline: &usize| !world.versions.iter().any(|version| version.shape.pipelines[*pipeline]);
+        // With `full` events stay that a past has brought which came to nothing.
+        let is_full = |pipeline: &usize| world.pipeline.plan.pipelines[*pipeline].audit == Audit::Full;
+        let asks = backfill.zip(new.filter(never).filter(|new| !is_full(new)));
         world.versions.push(version);
+        let change = changes::change(&world.versions, world.versions.len() - 1);
+        if let Some((backfill, _)) = asks.filter(|_| world.rng.random_bool(0.8)) {
+            world.seen.note("pasts asked for", 1);
+            let name = change.plan.pipeline_name(backfill.pipeline).to_owned();
+            assert!(self.pasts.asked.ask(&name, backfill.from, change).is_some());
+            return;
+        }
         world.seen.note("changes asked for", 1);
-        self.net.configure(changes::change(&world.versions, world.versions.len() - 1));
+        self.net.configure(change);
     }
 
     /// The log's writer: what waits, or a part of it, goes into one frame.
@@ -539,6 +564,18 @@ impl<'w> Life<'w> {
             let now = self.now();
             self.net.dispatch(&slab, now);
         }
+        let (filled, orders) = self.pasts.turn(self.world, &self.net.coordinator);
+        busy |= filled;
+        for order in orders {
+            match order {
+                Order::Change(Asked { change, .. }) => {
+                    self.world.seen.note("pasts that joined", 1);
+                    self.net.configure(change);
+                }
+                Order::Adopt(past) => self.net.adopt(&past),
+                _ => unreachable!("it is carried out"),
+            }
+        }
         let before = (self.net.cuts.len(), self.net.ranks.busy_edges().len());
         let now = self.now();
         self.net.tick(now, idle_log);
@@ -609,63 +646,9 @@ impl<'w> Life<'w> {
         }
     }
 
-    fn may_fill(&self) -> bool {
-        let coordinator = &self.net.coordinator;
-        match &self.fill {
-            None => coordinator.backfill().is_some() && coordinator.has_stored_changes(),
-            Some(fill) => fill.waiting.is_some() || fill.filling.at().0 < fill.until || coordinator.takes_backfill(),
-        }
-    }
-
-    /// A step of what the thread for pasts does, and rank 0's loop with it.
-    fn fill(&mut self) -> Result<(), Died> {
-        let Some(fill) = &mut self.fill else {
-            let Some((until, change, backfill)) = self.net.coordinator.backfill() else { return Ok(()) };
-            let access = self.log.access();
-            let names = (self.fits.0.id, self.generation);
-            let filling = Filling::new(change.plan.clone(), self.fits.0.id.0 as u64, names, backfill);
-            let stores = self.net.coordinator.stores_backfill();
-            self.world.seen.note("pasts", 1);
-            self.world.seen.note("pasts made again and not stored", u64::from(!stores));
-            let epochs = Epochs::new(&access, backfill);
-            self.fill = Some(Fill { until, from: backfill.from, filling, epochs, stores, waiting: None });
-            return Ok(());
-        };
-        if let Some(commit) = &fill.waiting {
-            match self.world.store.commit(commit) {
-                Ok(()) => fill.waiting = None,
-                Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_)) => {
-                    self.world.seen.note("pasts to be stored again", 1);
-                }
-                Err(error) => panic!("{error}"),
-            }
-        } else if fill.filling.at().0 < fill.until {
-            let next = fill.epochs.next_epoch().map_err(|error| match error {
-                ReplayError::Log(error) => died(error),
-                error @ ReplayError::Wire(_) => panic!("{error}"),
-            })?;
-            if let Some((cut, slabs)) = next {
-                let commit = fill.filling.epoch(cut, &slabs, fill.until).unwrap();
-                self.world.seen.note("rows of pasts", commit.rows.len() as u64);
-                fill.waiting = fill.stores.then_some(commit);
-            }
-        } else if self.net.coordinator.takes_backfill() {
-            let past = fill.filling.past();
-            let from = needed_from(fill.from);
-            // An earlier one may need the log still.
-            let from = self.keep.map_or(from, |(keep, _)| keep.min(from));
-            self.keep = Some((from, self.net.coordinator.dispatched()));
-            self.fill = None;
-            self.net.adopt(&past);
-        }
-        Ok(())
-    }
-
     fn retain(&mut self) {
         let needed_from = self.checkpoints.needed_from(self.net.coordinator.committed_to().end);
-        self.keep = self.keep.filter(|(_, covered)| needed_from < *covered);
-        let pasts = [self.keep.map(|(from, _)| from), self.net.coordinator.pasts_need()];
-        let needed_from = pasts.into_iter().flatten().fold(needed_from, Offset::min);
+        let needed_from = self.pasts.fills.needed_from(&self.net.coordinator, needed_from);
         let now = self.world.unix_ms;
         let keep_since = self.world.rng.random_bool(0.3).then(|| Millis(now.saturating_sub(1000)));
         // If the disk dies by it, the next write finds that out.
@@ -705,7 +688,7 @@ impl<'w> Life<'w> {
 }
 
 /// The disk died in a call; anything else is a fault of the log.
-fn died(error: LogError) -> Died {
+pub fn died(error: LogError) -> Died {
     match error {
         LogError::Io { .. } => Died,
         error => panic!("{error}"),

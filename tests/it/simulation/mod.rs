@@ -7,6 +7,7 @@
 mod pipelines;
 mod traffic;
 mod net;
+mod pasts;
 mod cluster;
 mod check;
 mod batch;
@@ -27,9 +28,17 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 82] = [
+const HAPPENS: [&str; 90] = [
     "pasts",
     "pasts made again and not stored",
+    "pasts of the job's own",
+    "pasts of pipelines that are not the job's yet",
+    "pasts asked for",
+    "pasts that joined",
+    "pasts given up",
+    "pasts that failed",
+    "pasts taken out",
+    "pasts left at a start",
     "pasts to be stored again",
     "rows of pasts",
     "events of pasts counted",
