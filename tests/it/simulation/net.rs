@@ -34,6 +34,7 @@ impl Ranks {
             bundle: String::new(),
             id_key,
             batch,
+            sealing: None,
         };
         let workers = (0..workers).map(|w| Worker::new(&open(w), plan.clone())).collect();
         Self { workers, plans: BTreeMap::new(), edges: BTreeMap::new() }
