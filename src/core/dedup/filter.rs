@@ -1,6 +1,6 @@
 //! A blocked Bloom filter: whether an id may be in a part of a run, by one cache line of memory.
 
-/// Bits that an id takes. With these a filter lets one in some 200 ids pass that it does not have.
+/// Bits that an id takes. With these a filter that is full lets one in some 200 ids pass that it does not have.
 const BITS_AN_ID: usize = 12;
 /// Words of a block; an id sets a bit in each.
 const WORDS: usize = 8;
@@ -16,19 +16,34 @@ struct Block([u64; WORDS]);
 #[derive(Debug)]
 pub(super) struct Filter {
     blocks: Vec<Block>,
+    /// Ids that it has room for.
+    room: usize,
 }
 
 impl Filter {
+    /// With room for so many ids.
+    pub(super) fn new(ids: usize) -> Self {
+        let blocks = (ids * BITS_AN_ID).div_ceil(WORDS * 64).max(1);
+        Self { blocks: vec![Block::default(); blocks], room: ids }
+    }
+
     pub(super) fn of(hashes: &[u64]) -> Self {
-        let blocks = (hashes.len() * BITS_AN_ID).div_ceil(WORDS * 64).max(1);
-        let mut filter = Self { blocks: vec![Block::default(); blocks] };
-        for &hash in hashes {
-            let block = filter.block_of(hash);
-            for (word, bit) in filter.blocks[block].0.iter_mut().zip(bits(hash)) {
-                *word |= bit;
-            }
-        }
+        let mut filter = Self::new(hashes.len());
+        hashes.iter().for_each(|&hash| filter.add(hash));
         filter
+    }
+
+    pub(super) fn add(&mut self, hash: u64) {
+        let block = self.block_of(hash);
+        for (word, bit) in self.blocks[block].0.iter_mut().zip(bits(hash)) {
+            *word |= bit;
+        }
+        self.room = self.room.saturating_sub(1);
+    }
+
+    /// Ids that may be added without its letting more pass than it should.
+    pub(super) fn room(&self) -> usize {
+        self.room
     }
 
     /// False: the id is none of them.

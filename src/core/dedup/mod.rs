@@ -15,7 +15,7 @@ use std::ops::Range;
 use crate::core::columns::EventId;
 use crate::core::dedup::run::{Cell, Entry};
 use crate::core::dedup::runs::{MemoryRuns, Runs, RunsError};
-use crate::core::dedup::sealed::{Maybe, Sealed};
+use crate::core::dedup::sealed::Sealed;
 use crate::core::dedup::table::IdTable;
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup};
 use crate::core::plan::TopicPlan;
@@ -94,7 +94,7 @@ pub struct Seen {
     /// Ids that came since the last seal: what the next checkpoint writes.
     fresh: Vec<SeenId>,
     /// Room for what is asked about the ids of one cell.
-    maybe: Vec<Maybe>,
+    maybe: Vec<bool>,
 }
 
 impl Seen {
@@ -134,7 +134,7 @@ impl Seen {
         let table = table(&mut self.tables, cell);
         for (place, &(id, bucket)) in ids.iter().enumerate() {
             let maybe = self.maybe.get(place).copied().unwrap_or_default();
-            let is_sealed = !maybe.nowhere() && table.get(id).is_none() && self.sealed.find(cell, id, maybe)?.is_some();
+            let is_sealed = maybe && table.get(id).is_none() && self.sealed.find(cell, id)?.is_some();
             if !is_sealed && table.insert(id, bucket) {
                 self.in_memory += 1;
                 self.fresh.push(SeenId { topic, id, bucket });
@@ -153,8 +153,8 @@ impl Seen {
         self.sealed.may_hold(cell, &[(id, bucket)], &mut self.maybe);
         let maybe = self.maybe.first().copied().unwrap_or_default();
         let table = table(&mut self.tables, cell);
-        if !maybe.nowhere() && table.get(id).is_none() {
-            match self.sealed.find(cell, id, maybe)? {
+        if maybe && table.get(id).is_none() {
+            match self.sealed.find(cell, id)? {
                 Some(before) if before >= bucket => return Ok(()),
                 Some(before) => self.sealed.gave(topic, before),
                 None => {}

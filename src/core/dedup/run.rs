@@ -2,9 +2,10 @@
 //!
 //! A run is made of parts, each of one topic and key group, one after the other. A part is its entries, ordered by (hash, id), 20 bytes each,
 //! little-endian: bucket (u32), id (u128). Memory keeps of a part a filter, and of each `BLOCK_IDS` entries where their hashes begin and their
-//! checksum: some 13 bits an id. An id that passes the filter costs a read of one block.
+//! checksum: some 14 bits an id. An id that passes the filter costs a read of one block.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::core::columns::EventId;
 use crate::core::dedup::Bucket;
@@ -15,10 +16,10 @@ use crate::core::units::TopicId;
 
 const ENTRY_BYTES: usize = 20;
 /// Entries that are read for one id.
-const BLOCK_IDS: usize = 64;
+const BLOCK_IDS: usize = 32;
 const BLOCK_BYTES: usize = BLOCK_IDS * ENTRY_BYTES;
 /// What is read or written at once where a run is gone through from its beginning to its end.
-const CHUNK_BYTES: usize = 64 * BLOCK_BYTES;
+const CHUNK_BYTES: usize = 128 * BLOCK_BYTES;
 /// Buckets that a run counts its ids by; with more, several count as the latest of them.
 const AGES_MAX: usize = 1_024;
 
@@ -90,18 +91,18 @@ impl Run {
         self.ages.ids
     }
 
-    /// Whether most of its entries are forgotten.
+    /// Whether most of its entries, three of four, are forgotten.
     pub(super) fn is_mostly_forgotten(&self) -> bool {
-        self.live() * 2 < self.ids
+        self.live() * 4 < self.ids
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = Cell> + '_ {
         self.parts.keys().copied()
     }
 
-    /// Which of the cell's ids may be here.
-    pub(super) fn filter(&self, cell: Cell) -> Option<&Filter> {
-        self.parts.get(&cell).map(|part| &part.filter)
+    /// Entries of the cell, forgotten or not.
+    pub(super) fn ids(&self, cell: Cell) -> usize {
+        self.parts.get(&cell).map_or(0, |part| part.ids)
     }
 
     /// The topic's buckets before this one are forgotten.
@@ -123,12 +124,9 @@ impl Run {
         hash: u64,
         id: EventId,
     ) -> Result<Option<Bucket>, RunsError> {
-        let Some(part) = self.parts.get(&cell) else { return Ok(None) };
-        let begins = beginning(hash);
-        let from = part.blocks.partition_point(|block| block.begins < begins).saturating_sub(1);
-        let until = part.blocks.partition_point(|block| block.begins <= begins);
+        let Some(part) = self.parts.get(&cell).filter(|part| part.filter.may_hold(hash)) else { return Ok(None) };
         let mut bytes = [0; BLOCK_BYTES];
-        for block in from..until {
+        for block in part.blocks_of(beginning(hash)) {
             let block = part.read(runs, self.id, block..block + 1, &mut bytes)?;
             let (entries, _) = block.as_chunks();
             let at = entries.partition_point(|entry| {
@@ -144,12 +142,28 @@ impl Run {
 }
 
 impl Part {
+    /// Blocks that may have an entry whose hash begins so: nearly always one.
+    fn blocks_of(&self, begins: u32) -> Range<usize> {
+        // Hashes are evenly spread, so this is nearly right, and what is near lies in the same memory.
+        let guess = ((u64::from(begins) * self.blocks.len() as u64) >> 32) as usize;
+        let before = |at: &usize| self.blocks[*at].begins < begins;
+        let mut from = guess;
+        while from > 0 && !before(&from) {
+            from -= 1;
+        }
+        while from + 1 < self.blocks.len() && before(&(from + 1)) {
+            from += 1;
+        }
+        let more = self.blocks[from + 1..].iter().take_while(|block| block.begins == begins).count();
+        from..from + 1 + more
+    }
+
     /// The bytes of these blocks, which are what was written.
     fn read<'a>(
         &self,
         runs: &dyn Runs,
         run: RunId,
-        blocks: std::ops::Range<usize>,
+        blocks: Range<usize>,
         into: &'a mut [u8],
     ) -> Result<&'a [u8], RunsError> {
         let (from, until) = (blocks.start * BLOCK_BYTES, (blocks.end * BLOCK_BYTES).min(self.ids * ENTRY_BYTES));

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::core::columns::EventId;
 use crate::core::dedup::Bucket;
+use crate::core::dedup::filter::Filter;
 use crate::core::dedup::run::{Builder, Cell, Entry, Merge, Run};
 use crate::core::dedup::runs::{Runs, RunsError};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, mix};
@@ -19,25 +20,16 @@ use crate::core::units::TopicId;
 const SHARDS: usize = 16;
 /// So many runs of one size are merged.
 const FAN_IN: usize = 4;
-/// Runs that a shard can have: fewer than `FAN_IN` of each size that there can be.
-const RUNS_MAX: usize = (FAN_IN - 1) * (u64::BITS as usize / 2 + 1);
-const _: () = assert!(RUNS_MAX < u128::BITS as usize, "a bit each of `Maybe`");
-
-/// In which of a shard's runs an id may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Maybe(u128);
-
-impl Maybe {
-    pub(super) fn nowhere(self) -> bool {
-        self.0 == 0
-    }
-}
+/// Room that a filter has at the least.
+const FILTER_ROOM_MIN: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Sealed {
     runs: Box<dyn Runs>,
     groups_in_shard: usize,
     shards: Vec<Vec<Run>>,
+    /// Of all runs together: by them an id that is nowhere, as most are, is told by one look.
+    filters: BTreeMap<Cell, Filter>,
     /// By topic.
     topics: Vec<Topic>,
     len: usize,
@@ -57,7 +49,7 @@ impl Sealed {
         let groups_in_shard = owned.len().div_ceil(SHARDS).max(1);
         let shards = (0..KEY_GROUPS.div_ceil(groups_in_shard)).map(|_| Vec::new()).collect();
         let topics = (0..topics).map(|_| Topic::default()).collect();
-        Self { runs, groups_in_shard, shards, topics, len: 0 }
+        Self { runs, groups_in_shard, shards, filters: BTreeMap::new(), topics, len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,26 +74,19 @@ impl Sealed {
         self.topics[usize::from(topic.0)].first_remembered
     }
 
-    /// Where each of the cell's ids may be; empty if they are nowhere.
-    pub(super) fn may_hold(&self, cell: Cell, ids: &[(EventId, Bucket)], maybe: &mut Vec<Maybe>) {
+    /// Which of the cell's ids may be here; empty if none is.
+    pub(super) fn may_hold(&self, cell: Cell, ids: &[(EventId, Bucket)], maybe: &mut Vec<bool>) {
         maybe.clear();
-        let filters = self.shard(cell.group).iter().enumerate().filter_map(|(n, run)| Some((n, run.filter(cell)?)));
-        for (n, filter) in filters {
-            maybe.resize(ids.len(), Maybe::default());
-            for (maybe, &(id, _)) in maybe.iter_mut().zip(ids) {
-                maybe.0 |= u128::from(filter.may_hold(mix(id))) << n;
-            }
+        if let Some(filter) = self.filters.get(&cell) {
+            maybe.extend(ids.iter().map(|&(id, _)| filter.may_hold(mix(id))));
         }
     }
 
     /// The bucket in which the id is remembered.
-    pub(super) fn find(&self, cell: Cell, id: EventId, maybe: Maybe) -> Result<Option<Bucket>, RunsError> {
+    pub(super) fn find(&self, cell: Cell, id: EventId) -> Result<Option<Bucket>, RunsError> {
         let mut latest = None;
-        let mut maybe = maybe.0;
-        while maybe != 0 {
-            let run = &self.shard(cell.group)[maybe.trailing_zeros() as usize];
+        for run in self.shard(cell.group) {
             latest = latest.max(run.find(&*self.runs, cell, mix(id), id)?);
-            maybe &= maybe - 1;
         }
         Ok(latest.filter(|&bucket| bucket >= self.first_remembered(cell.topic)))
     }
@@ -122,7 +107,15 @@ impl Sealed {
         cells: impl Iterator<Item = (Cell, Vec<Entry>)>,
     ) -> Result<(), RunsError> {
         let mut builder = Builder::begin(&mut *self.runs)?;
+        let mut full = Vec::new();
         for (cell, entries) in cells {
+            if entries.is_empty() {
+                continue;
+            }
+            match self.filters.get_mut(&cell).filter(|filter| filter.room() >= entries.len()) {
+                Some(filter) => entries.iter().for_each(|entry| filter.add(entry.hash)),
+                None => full.push(cell),
+            }
             let by_bucket = &mut self.topics[usize::from(cell.topic.0)].by_bucket;
             for entry in &entries {
                 builder.push(&mut *self.runs, cell, entry)?;
@@ -133,7 +126,17 @@ impl Sealed {
         }
         let run = builder.finish(&mut *self.runs)?;
         self.shards[shard].extend(run);
-        self.merge_crowded(shard)
+        self.merge_crowded(shard)?;
+        full.into_iter().try_for_each(|cell| self.filter(cell))
+    }
+
+    /// Makes a cell's filter anew, with room for as many ids again: so an id is read a few times for it.
+    fn filter(&mut self, cell: Cell) -> Result<(), RunsError> {
+        let ids: usize = self.shard(cell.group).iter().map(|run| run.ids(cell)).sum();
+        let mut filter = Filter::new((2 * ids).max(FILTER_ROOM_MIN));
+        self.each(cell, |entry| filter.add(entry.hash))?;
+        self.filters.insert(cell, filter);
+        Ok(())
     }
 
     fn merge_crowded(&mut self, shard: usize) -> Result<(), RunsError> {
@@ -188,6 +191,7 @@ impl Sealed {
     pub(super) fn retire(&mut self, topic: TopicId) -> Result<(), RunsError> {
         let Some(of) = self.topics.get_mut(usize::from(topic.0)) else { return Ok(()) };
         self.len -= std::mem::take(of).by_bucket.into_values().sum::<usize>();
+        self.filters.retain(|cell, _| cell.topic != topic);
         self.shards.iter_mut().flatten().for_each(|run| run.retire(topic));
         self.shrink()
     }

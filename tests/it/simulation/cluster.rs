@@ -27,7 +27,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::changes::{self, Version, changes_of};
-use super::net::Net;
+use super::net::{Net, Sealing};
 use super::pipelines::{self, Pipeline};
 use super::traffic::{Answer, Client};
 use crate::memory_store::MemoryStore;
@@ -60,6 +60,8 @@ pub struct World {
     /// Totals after every epoch that was ever committed.
     pub totals: BTreeMap<u64, Counts>,
     requests_left: u32,
+    /// Of each life.
+    pub sealings: Vec<Sealing>,
     pub crashes: u32,
     pub seen: Seen,
 }
@@ -141,6 +143,7 @@ impl World {
             in_doubt: Vec::new(),
             totals: BTreeMap::new(),
             requests_left: rng.random_range(60..140),
+            sealings: Vec::new(),
             crashes: 0,
             seen: Seen::default(),
             rng,
@@ -290,7 +293,9 @@ impl<'w> Life<'w> {
         let under_way = beginning.mends.after(beginning.progress.epoch, beginning.progress.end);
         letters.found(&under_way);
         world.seen.note("letters under way at a start", u64::from(under_way != Mends::default()));
-        let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores);
+        let sealing = Sealing::random(&mut world.rng);
+        let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores, &sealing);
+        world.sealings.push(sealing);
         Ok(Self {
             net,
             feed: log.reader(read_from),
