@@ -450,7 +450,7 @@ fn a_batch_that_is_killed_goes_on() {
     assert!(whole.success(), "{}", fs::read_to_string(dir.path().join("whole.txt")).unwrap());
     for victim in 0..3 {
         let (output, log) = (format!("killed{victim}"), dir.path().join(format!("{victim}.txt")));
-        let mut script = start(&output, "1000", fs::File::create(&log).unwrap());
+        let mut script = start(&output, "20000", fs::File::create(&log).unwrap());
         let kept = dir.path().join(&output).join(".caudal-batch");
         until_kept(&kept, &mut script);
         assert!(kept.join("scratch").is_dir(), "ids are sealed");

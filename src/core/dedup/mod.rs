@@ -93,8 +93,8 @@ pub struct Seen {
     sealed: Sealed,
     /// Ids that came since the last seal: what the next checkpoint writes.
     fresh: Vec<SeenId>,
-    /// Room for what is asked about the ids of one cell.
-    maybe: Vec<bool>,
+    /// Room for what is found of the ids of one cell.
+    found: Vec<Option<Bucket>>,
 }
 
 impl Seen {
@@ -113,7 +113,7 @@ impl Seen {
             in_memory_max,
             sealed: Sealed::new(topics, &owned, runs),
             fresh: Vec::new(),
-            maybe: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -129,12 +129,10 @@ impl Seen {
         mut duplicate: impl FnMut(usize),
     ) -> Result<(), RunsError> {
         let cell = Cell { topic, group };
-        // All filters first, then id by id: so the memory of many ids is waited for at once.
-        self.sealed.may_hold(cell, ids, &mut self.maybe);
+        self.sealed.find(cell, ids, &mut self.found)?;
         let table = table(&mut self.tables, cell);
         for (place, &(id, bucket)) in ids.iter().enumerate() {
-            let maybe = self.maybe.get(place).copied().unwrap_or_default();
-            let is_sealed = maybe && table.get(id).is_none() && self.sealed.find(cell, id)?.is_some();
+            let is_sealed = self.found.get(place).is_some_and(Option::is_some);
             if !is_sealed && table.insert(id, bucket) {
                 self.in_memory += 1;
                 self.fresh.push(SeenId { topic, id, bucket });
@@ -150,11 +148,10 @@ impl Seen {
     pub fn restore(&mut self, group: KeyGroup, seen: SeenId) -> Result<(), RunsError> {
         let SeenId { topic, id, bucket } = seen;
         let cell = Cell { topic, group };
-        self.sealed.may_hold(cell, &[(id, bucket)], &mut self.maybe);
-        let maybe = self.maybe.first().copied().unwrap_or_default();
         let table = table(&mut self.tables, cell);
-        if maybe && table.get(id).is_none() {
-            match self.sealed.find(cell, id)? {
+        if table.get(id).is_none() {
+            self.sealed.find(cell, &[(id, bucket)], &mut self.found)?;
+            match self.found.first().copied().flatten() {
                 Some(before) if before >= bucket => return Ok(()),
                 Some(before) => self.sealed.gave(topic, before),
                 None => {}
@@ -279,6 +276,7 @@ fn table(tables: &mut [Vec<IdTable>], cell: Cell) -> &mut IdTable {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
 
     use proptest::prelude::*;
@@ -510,7 +508,7 @@ mod tests {
     #[test]
     fn a_damaged_run_is_an_error_and_no_verdict() {
         #[derive(Debug, Default)]
-        struct Damaging(MemoryRuns);
+        struct Damaging(MemoryRuns, Arc<AtomicBool>);
         impl Runs for Damaging {
             fn begin(&mut self) -> Result<RunId, RunsError> {
                 self.0.begin()
@@ -522,7 +520,7 @@ mod tests {
 
             fn read(&self, run: RunId, at: u64, into: &mut [u8]) -> Result<(), RunsError> {
                 self.0.read(run, at, into)?;
-                into[0] ^= 1;
+                into[0] ^= u8::from(self.1.load(Ordering::Relaxed));
                 Ok(())
             }
 
@@ -530,10 +528,13 @@ mod tests {
                 self.0.remove(run)
             }
         }
-        let mut seen = Seen::sealing(1, 0..128, 0, Box::<Damaging>::default());
+        let runs = Damaging::default();
+        let damages = Arc::clone(&runs.1);
+        let mut seen = Seen::sealing(1, 0..128, 0, Box::new(runs));
         let ids = [(id(1), Bucket(1))];
         let group = KeyGroup::of_id(id(1));
         seen.insert(group, TopicId(0), &ids, |_| panic!("it is new")).unwrap();
+        damages.store(true, Ordering::Relaxed);
         let again = seen.insert(group, TopicId(0), &ids, |_| panic!("nothing can be said of it"));
         assert!(matches!(again, Err(RunsError::Damaged(_))), "{again:?}");
         assert!(seen.each(group, |_| panic!("nor given out")).is_err());

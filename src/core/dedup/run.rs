@@ -51,6 +51,14 @@ impl Entry {
     }
 }
 
+/// An id that may be in runs, and its place among those that are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suspect {
+    pub(super) place: usize,
+    pub(super) hash: u64,
+    pub(super) id: EventId,
+}
+
 #[derive(Debug)]
 pub(super) struct Run {
     id: RunId,
@@ -116,28 +124,24 @@ impl Run {
         self.ages.forget(topic, Bucket(u32::MAX));
     }
 
-    /// The bucket of this id, forgotten or not.
+    /// Raises what was found of each suspect to its bucket here, forgotten or not.
     pub(super) fn find(
         &self,
         runs: &dyn Runs,
         cell: Cell,
-        hash: u64,
-        id: EventId,
-    ) -> Result<Option<Bucket>, RunsError> {
-        let Some(part) = self.parts.get(&cell).filter(|part| part.filter.may_hold(hash)) else { return Ok(None) };
-        let mut bytes = [0; BLOCK_BYTES];
-        for block in part.blocks_of(beginning(hash)) {
-            let block = part.read(runs, self.id, block..block + 1, &mut bytes)?;
-            let (entries, _) = block.as_chunks();
-            let at = entries.partition_point(|entry| {
-                let entry = Entry::read(entry);
-                (entry.hash, entry.id) < (hash, id)
-            });
-            if let Some(found) = entries.get(at).map(Entry::read).filter(|found| found.id == id) {
-                return Ok(Some(found.bucket));
+        suspects: &[Suspect],
+        found: &mut [Option<Bucket>],
+    ) -> Result<(), RunsError> {
+        let Some(part) = self.parts.get(&cell) else { return Ok(()) };
+        // Step by step for all of them, so that the memory of many is waited for at once.
+        let held: Vec<&Suspect> = suspects.iter().filter(|suspect| part.filter.may_hold(suspect.hash)).collect();
+        let blocks: Vec<Range<usize>> = held.iter().map(|suspect| part.blocks_of(beginning(suspect.hash))).collect();
+        for (suspect, blocks) in held.into_iter().zip(blocks) {
+            if let Some(bucket) = part.search(runs, self.id, blocks, suspect)? {
+                found[suspect.place] = found[suspect.place].max(Some(bucket));
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -156,6 +160,27 @@ impl Part {
         }
         let more = self.blocks[from + 1..].iter().take_while(|block| block.begins == begins).count();
         from..from + 1 + more
+    }
+
+    fn search(
+        &self,
+        runs: &dyn Runs,
+        run: RunId,
+        blocks: Range<usize>,
+        suspect: &Suspect,
+    ) -> Result<Option<Bucket>, RunsError> {
+        let mut bytes = [0; BLOCK_BYTES];
+        for block in blocks {
+            let (entries, _) = self.read(runs, run, block..block + 1, &mut bytes)?.as_chunks();
+            let at = entries.partition_point(|entry| {
+                let entry = Entry::read(entry);
+                (entry.hash, entry.id) < (suspect.hash, suspect.id)
+            });
+            if let Some(found) = entries.get(at).map(Entry::read).filter(|found| found.id == suspect.id) {
+                return Ok(Some(found.bucket));
+            }
+        }
+        Ok(None)
     }
 
     /// The bytes of these blocks, which are what was written.

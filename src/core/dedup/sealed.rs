@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::core::columns::EventId;
 use crate::core::dedup::Bucket;
 use crate::core::dedup::filter::Filter;
-use crate::core::dedup::run::{Builder, Cell, Entry, Merge, Run};
+use crate::core::dedup::run::{Builder, Cell, Entry, Merge, Run, Suspect};
 use crate::core::dedup::runs::{Runs, RunsError};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, mix};
 use crate::core::units::TopicId;
@@ -74,21 +74,27 @@ impl Sealed {
         self.topics[usize::from(topic.0)].first_remembered
     }
 
-    /// Which of the cell's ids may be here; empty if none is.
-    pub(super) fn may_hold(&self, cell: Cell, ids: &[(EventId, Bucket)], maybe: &mut Vec<bool>) {
-        maybe.clear();
-        if let Some(filter) = self.filters.get(&cell) {
-            maybe.extend(ids.iter().map(|&(id, _)| filter.may_hold(mix(id))));
+    /// The buckets in which the cell's ids are remembered here; empty if none is.
+    pub(super) fn find(
+        &self,
+        cell: Cell,
+        ids: &[(EventId, Bucket)],
+        found: &mut Vec<Option<Bucket>>,
+    ) -> Result<(), RunsError> {
+        found.clear();
+        let Some(filter) = self.filters.get(&cell) else { return Ok(()) };
+        let all = ids.iter().enumerate().map(|(place, &(id, _))| Suspect { place, hash: mix(id), id });
+        let suspects: Vec<Suspect> = all.filter(|suspect| filter.may_hold(suspect.hash)).collect();
+        if suspects.is_empty() {
+            return Ok(());
         }
-    }
-
-    /// The bucket in which the id is remembered.
-    pub(super) fn find(&self, cell: Cell, id: EventId) -> Result<Option<Bucket>, RunsError> {
-        let mut latest = None;
+        found.resize(ids.len(), None);
         for run in self.shard(cell.group) {
-            latest = latest.max(run.find(&*self.runs, cell, mix(id), id)?);
+            run.find(&*self.runs, cell, &suspects, found)?;
         }
-        Ok(latest.filter(|&bucket| bucket >= self.first_remembered(cell.topic)))
+        let first_remembered = Some(self.first_remembered(cell.topic));
+        found.iter_mut().filter(|bucket| **bucket < first_remembered).for_each(|bucket| *bucket = None);
+        Ok(())
     }
 
     /// The id is remembered in memory now, in a later bucket than here.
