@@ -11,7 +11,7 @@ use crate::pipeline::duration;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 /// Every variable there is, in the order of `.env.example`.
-pub const VARIABLES: [&str; 27] = [
+pub const VARIABLES: [&str; 28] = [
     "PIPELINES",
     "DATA_DIR",
     "RANKS",
@@ -39,6 +39,7 @@ pub const VARIABLES: [&str; 27] = [
     "INGEST_QUEUE_MAX",
     "INGEST_QUEUE_BYTES_MAX",
     "IDS_MAX",
+    "IDS_IN_MEMORY_MAX",
 ];
 
 const KIB: u64 = 1 << 10;
@@ -48,6 +49,8 @@ const GIB: u64 = 1 << 30;
 const BYTES_MAX: u64 = 1 << 50;
 /// The slab format numbers a slab's bytes in 32 bits; a body this large would also fill every queue.
 const BODY_BYTES_LIMIT: u64 = GIB;
+/// More ids than a job has disk for.
+const IDS_LIMIT: u64 = 100_000_000_000;
 /// A token is sent in a header.
 const TOKEN_BYTES_MAX: usize = 1_024;
 
@@ -132,6 +135,8 @@ pub struct Limits {
     pub ingest_queue_bytes: usize,
     /// Ids remembered by all workers, beyond which ingest answers 503.
     pub ids: u64,
+    /// Ids that each worker keeps in memory; the others lie in its scratch files.
+    pub ids_in_memory: u64,
 }
 
 /// Exit 78.
@@ -156,14 +161,19 @@ impl Config {
     /// # Errors
     /// As `load`.
     pub fn load_over(given: &[(&str, String)]) -> Result<(Self, Warnings), ConfigError> {
-        let dotenv = read_dotenv(Path::new(".env"))?;
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            // What is no text cannot be right either; the wrong value is then named like any other.
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        };
-        let mut environment: Variables = std::env::vars_os().filter_map(text).collect();
-        environment.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let (environment, dotenv) = variables(given)?;
         Self::from_variables(&environment, &dotenv)
+    }
+
+    /// The only setting that counts for a batch whose results go to a folder: `Limits::ids_in_memory`.
+    ///
+    /// # Errors
+    /// As `load`, of this one.
+    pub fn load_ids_in_memory() -> Result<u64, ConfigError> {
+        let (environment, dotenv) = variables(&[])?;
+        let mut given = Given { environment: &environment, dotenv: &dotenv, wrong: Vec::new() };
+        let ids = ids_in_memory(&mut given);
+        if given.wrong.is_empty() { Ok(ids) } else { Err(ConfigError(given.wrong.join("\n"))) }
     }
 
     /// The settings that these variables mean; the environment beats `.env`. An empty value is none.
@@ -199,6 +209,18 @@ impl Config {
         }
         if given.wrong.is_empty() { Ok((config, warnings(&given))) } else { Err(ConfigError(given.wrong.join("\n"))) }
     }
+}
+
+/// Those of the environment, these instead of the environment's, and those of `.env`.
+fn variables(given: &[(&str, String)]) -> Result<(Variables, Variables), ConfigError> {
+    let dotenv = read_dotenv(Path::new(".env"))?;
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        // What is no text cannot be right either; the wrong value is then named like any other.
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    };
+    let mut environment: Variables = std::env::vars_os().filter_map(text).collect();
+    environment.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    Ok((environment, dotenv))
 }
 
 fn webhooks(given: &mut Given) -> Webhooks {
@@ -354,8 +376,13 @@ fn limits(given: &mut Given) -> Limits {
         body_bytes: given.bytes("BODY_BYTES_MAX", 16 * MIB, (KIB, BODY_BYTES_LIMIT)) as usize,
         ingest_queue: given.count("INGEST_QUEUE_MAX", 4_096, (1, 1_000_000)) as usize,
         ingest_queue_bytes: given.bytes("INGEST_QUEUE_BYTES_MAX", 64 * MIB, (KIB, 64 * GIB)) as usize,
-        ids: given.count("IDS_MAX", 50_000_000, (1, 100_000_000_000)),
+        ids: given.count("IDS_MAX", 50_000_000, (1, IDS_LIMIT)),
+        ids_in_memory: ids_in_memory(given),
     }
+}
+
+fn ids_in_memory(given: &mut Given) -> u64 {
+    given.count("IDS_IN_MEMORY_MAX", 10_000_000, (1, IDS_LIMIT))
 }
 
 /// What is not wrong, and yet may not be what was meant.

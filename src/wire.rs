@@ -137,6 +137,17 @@ pub struct Open {
     /// Keys the hash of ids that are no UUIDs.
     pub id_key: u64,
     pub batch: bool,
+    /// None: all remembered ids stay in memory.
+    pub sealing: Option<Sealing>,
+}
+
+/// Where a worker keeps remembered ids beyond its memory.
+#[derive(Clone, Debug, Encode, Decode)]
+pub struct Sealing {
+    /// Ids that it keeps in memory.
+    pub ids_in_memory_max: u64,
+    /// A folder of the job's, on the worker's host.
+    pub scratch: String,
 }
 
 /// Which ids a checkpoint taken after the epoch brings along.

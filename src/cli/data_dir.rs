@@ -63,6 +63,12 @@ impl DataDir {
         self.path.join("index")
     }
 
+    /// Where workers keep what is of no use once they end.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.path.join("scratch")
+    }
+
     /// What names a pipeline's past of which the store may have a part.
     #[must_use]
     pub fn backfill_mark(&self) -> Mark {

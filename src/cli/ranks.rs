@@ -59,7 +59,11 @@ fn alone(coordinate: Coordinate, idle: &mut Idle, waker: Wake) -> Result<(), Fai
         // Whoever asked waits for it.
         drop(tell.send(waker));
         worker.wake_with(0, wake_coordinator);
-        work(&mut worker, &mut idle)
+        work(&mut worker, &mut idle).inspect_err(|Failure { exit, why }| {
+            // Rank 0 would wait for it.
+            eprintln!("caudal: {why}");
+            end_all(*exit);
+        })
     });
     let thread = thread.or_exit(Exit::TryAgain)?;
     if let Ok(wake_worker) = told.recv() {

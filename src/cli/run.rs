@@ -5,6 +5,7 @@ mod server;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
@@ -45,7 +46,7 @@ use crate::store::{Progress, StoreError};
 use crate::transport::idle::Idle;
 use crate::transport::{Channel, Transport};
 use crate::web::App;
-use crate::wire::{self, Message, Open};
+use crate::wire::{self, Message, Open, Sealing};
 
 /// Runs this rank of the job.
 ///
@@ -169,8 +170,12 @@ impl Rank0 {
             s.replay_until = recovered.end;
         });
         let bundle = Arc::clone(&start.beginning.bundle);
-        open_workers(transport, &bundle, recovered.id, &mut start)?;
+        open_workers(transport, &bundle, recovered.id, &self.sealing(), &mut start)?;
         self.coordinate(transport, idle, log, &recovered, (start, plan))
+    }
+
+    fn sealing(&self) -> Sealing {
+        sealing(self.config.limits.ids_in_memory, &self.data.scratch())
     }
 
     /// What the store has, and whether it could be asked. While it is away, what it had at least: what it has beyond is computed again, and passed over
@@ -412,8 +417,21 @@ fn say_ready(http: &Http) {
     drop(writeln!(out, "Caudal is ready: http://{host}:{}/", http.port).and_then(|()| out.flush()));
 }
 
+/// Where workers keep ids beyond so many in memory.
+pub fn sealing(ids_in_memory_max: u64, scratch: &Path) -> Sealing {
+    // A worker on another host may begin in another directory.
+    let scratch = std::path::absolute(scratch).unwrap_or_else(|_| scratch.to_owned());
+    Sealing { ids_in_memory_max, scratch: scratch.to_string_lossy().into_owned() }
+}
+
 /// Tells the workers what they work on, and gives them the state of the checkpoint.
-fn open_workers(transport: &mut dyn Transport, bundle: &str, log: LogId, start: &mut Start) -> Result<(), Failure> {
+fn open_workers(
+    transport: &mut dyn Transport,
+    bundle: &str,
+    log: LogId,
+    sealing: &Sealing,
+    start: &mut Start,
+) -> Result<(), Failure> {
     let workers = transport.size() - 1;
     let mut send = |worker: usize, message: &Message| {
         transport.send(worker + 1, Channel::Data, wire::encode(message)).or_exit(Exit::TryAgain)
@@ -425,6 +443,7 @@ fn open_workers(transport: &mut dyn Transport, bundle: &str, log: LogId, start: 
             bundle: bundle.to_owned(),
             id_key: id_key(log),
             batch: false,
+            sealing: Some(sealing.clone()),
         };
         send(worker, &Message::Open(open))?;
     }

@@ -18,7 +18,7 @@ use crate::worker::state::{State as Worker, To};
 /// # Errors
 /// If the worker says what no worker of this build says.
 pub fn rehearse(plan: &Arc<Plan>, topic: Option<TopicId>, lines: Bytes) -> Result<Results, WireError> {
-    let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key: 0, batch: true };
+    let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key: 0, batch: true, sealing: None };
     let mut worker = Worker::new(&open, Arc::clone(plan));
     let end = Offset(lines.len() as u64);
     let zero = Millis(0);

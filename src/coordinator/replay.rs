@@ -27,7 +27,7 @@ pub fn replay(
     until: Epoch,
     mut each: impl FnMut(Commit),
 ) -> Result<(), ReplayError> {
-    let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false };
+    let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false, sealing: None };
     let mut worker = Worker::new(&open, plan.clone());
     for (_, restore) in start.restores {
         worker.step(To::Coordinator, restore);

@@ -4,7 +4,8 @@
 //! order, its id (u128), its offset less the epoch's base (u32) and its bucket (u32).
 
 use crate::core::columns::EventId;
-use crate::core::dedup::{Bucket, Memory, Seen, SeenId};
+use crate::core::dedup::runs::RunsError;
+use crate::core::dedup::{Bucket, Memory, Seen};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::units::{Offset, TopicId};
 use crate::worker::rows::EpochRows;
@@ -85,13 +86,22 @@ fn pack_owner(rows: &EpochRows, base: Offset, memories: &[Memory], counts: &[u32
 
 /// Decides an epoch's ids: of the workers' entries (one list a worker) and what is remembered, the lower offset wins. Gives each worker's
 /// verdicts: a bit an entry, in the order of its entries, set for a duplicate.
-#[must_use]
-pub fn decide(entries: &[Vec<u8>], topics: usize, owners: Owners, owner: usize, seen: &mut Seen) -> Vec<Vec<u8>> {
+///
+/// # Errors
+/// If what is remembered cannot be had; then there is no verdict.
+pub fn decide(
+    entries: &[Vec<u8>],
+    topics: usize,
+    owners: Owners,
+    owner: usize,
+    seen: &mut Seen,
+) -> Result<Vec<Vec<u8>>, RunsError> {
     let groups = owners.range(owner);
     let cells = groups.len() * topics;
     let mut lists: Vec<Entries> = entries.iter().map(|bytes| Entries::new(bytes, cells)).collect();
     let mut verdicts: Vec<Vec<u8>> = lists.iter().map(|l| vec![0; l.len().div_ceil(8)]).collect();
     let mut merged: Vec<(u32, u32, u32)> = Vec::new();
+    let mut ids: Vec<(EventId, Bucket)> = Vec::new();
     for cell in 0..cells {
         let group = KeyGroup(groups.start + (cell / topics) as u8);
         let topic = TopicId((cell % topics) as u16);
@@ -103,14 +113,14 @@ pub fn decide(entries: &[Vec<u8>], topics: usize, owners: Owners, owner: usize, 
         }
         #[expect(clippy::stable_sort_primitive, reason = "it finds the sorted runs and merges them")]
         merged.sort();
-        for &(_, worker, at) in &merged {
-            let (id, bucket) = lists[worker as usize].id(at as usize);
-            if !seen.insert(group, SeenId { topic, id, bucket }) {
-                verdicts[worker as usize][at as usize / 8] |= 1 << (at % 8);
-            }
-        }
+        ids.clear();
+        ids.extend(merged.iter().map(|&(_, worker, at)| lists[worker as usize].id(at as usize)));
+        seen.insert(group, topic, &ids, |place| {
+            let (_, worker, at) = merged[place];
+            verdicts[worker as usize][at as usize / 8] |= 1 << (at % 8);
+        })?;
     }
-    verdicts
+    Ok(verdicts)
 }
 
 /// One worker's entries for one owner.

@@ -3,6 +3,7 @@
 pub mod readers;
 pub mod rows;
 pub mod ids;
+pub mod scratch;
 pub mod share;
 pub mod fates;
 pub mod snapshot;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::core::dedup::runs::RunsError;
 use crate::core::plan::Plan;
 use crate::core::units::Epoch;
 use crate::input::InputError;
 use crate::transport::idle::Idle;
 use crate::transport::process;
 use crate::transport::{Channel, Transport, TransportError};
-use crate::wire::{self, Message, Open, WireError};
+use crate::wire::{self, Message, Open, Sealing, WireError};
 use crate::worker::readers::Readers;
 use crate::worker::rows::DecodedSlab;
+use crate::worker::scratch::Scratch;
 use crate::worker::state::{State, To};
 
 /// A worker that hears nothing from rank 0 for so long ends itself: its job is gone, or is being replaced.
@@ -26,6 +28,8 @@ pub enum WorkerError {
     Wire(#[from] WireError),
     #[error("the coordinator's pipeline cannot be read here: {0}; all ranks must run the same build of caudal")]
     Plan(String),
+    #[error(transparent)]
+    Ids(#[from] RunsError),
     #[error("nothing was heard from rank 0 for {} s", HEARTBEAT_MAX.as_secs())]
     Silent,
 }
@@ -33,7 +37,7 @@ pub enum WorkerError {
 /// Works until the coordinator closes. `plan` makes the plan of a bundle's text.
 ///
 /// # Errors
-/// If the transport fails or another build speaks; the job must be started anew.
+/// If the transport fails, another build speaks, or sealed ids cannot be had; the job must be started anew.
 pub fn run(
     transport: &mut dyn Transport,
     idle: &mut Idle,
@@ -77,7 +81,13 @@ pub fn run(
                 (Message::Configure { epoch, bundle }, Some(state)) => {
                     state.configure(Epoch(epoch), plan(&bundle).map_err(WorkerError::Plan)?);
                 }
-                (message, Some(state)) => send(transport, state.step(from, message))?,
+                (message, Some(state)) => {
+                    let out = state.step(from, message);
+                    if let Some(fault) = state.fault() {
+                        return Err(fault.clone().into());
+                    }
+                    send(transport, out)?;
+                }
             }
         } else if let Some(state) = state.as_mut().filter(|s| s.has_waiting()) {
             busy = true;
@@ -98,7 +108,10 @@ pub fn run(
 
 fn opened(open: &Open, plan: impl Fn(&str) -> Result<Arc<Plan>, String>) -> Result<State, WorkerError> {
     let plan = plan(&open.bundle).map_err(WorkerError::Plan)?;
-    Ok(State::new(open, plan))
+    let state = State::new(open, plan);
+    let Some(Sealing { ids_in_memory_max, scratch }) = &open.sealing else { return Ok(state) };
+    let runs = Scratch::new(scratch.into(), open.worker as usize);
+    Ok(state.sealing(usize::try_from(*ids_in_memory_max).unwrap_or(usize::MAX), Box::new(runs)))
 }
 
 /// Batch: what was read of an input.
@@ -168,7 +181,7 @@ mod tests {
         peer.send(1, Channel::Data, wire::encode(&ids)).unwrap();
         let cut =
             Cut { epoch: Epoch(1), end: Offset(0), ingest: Millis(0), up: Millis(0), idle: None, emitted: Epoch(0) };
-        let open = Open { worker: 0, workers: 2, bundle, id_key: 0, batch: false };
+        let open = Open { worker: 0, workers: 2, bundle, id_key: 0, batch: false, sealing: None };
         let end = Message::EndEpoch { cut: cut.into(), base: 0, checkpoint: None };
         let thread = std::thread::spawn(move || {
             let (mut idle, _) = Idle::new();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::core::aggregate::Contribution;
 use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::EventId;
+use crate::core::dedup::runs::RunsError;
 use crate::core::dedup::{Bucket, Seen, SeenId};
 use crate::core::encoding::NotAPane;
 use crate::core::join::{Half, Joins};
@@ -93,19 +94,24 @@ pub struct Owned<'a> {
 }
 
 /// The checkpoint of a worker after `epoch`, cut into messages; the last one says so.
-pub fn parts(epoch: Epoch, which: Ids, watermarks: &Watermarks, owned: &Owned, seen: &mut Seen) -> Vec<Message> {
+///
+/// # Errors
+/// If remembered ids cannot be had.
+pub fn parts(
+    epoch: Epoch,
+    which: Ids,
+    watermarks: &Watermarks,
+    owned: &Owned,
+    seen: &mut Seen,
+) -> Result<Vec<Message>, RunsError> {
     let common = common(epoch, watermarks, owned.panes);
     let fresh = seen.seal();
     let ids = match which {
-        Ids::Fresh => id_sections(fresh.into_iter()),
-        Ids::All => id_sections(seen.iter()),
+        Ids::Fresh => fresh_sections(&fresh),
+        Ids::All => all_sections(seen)?,
     };
-    in_parts(owned_sections(owned).chain(ids), |sections, last| Message::CheckpointPart {
-        epoch: epoch.0,
-        common: common.clone(),
-        sections,
-        last,
-    })
+    let part = |sections, last| Message::CheckpointPart { epoch: epoch.0, common: common.clone(), sections, last };
+    Ok(in_parts(owned_sections(owned).chain(ids), part))
 }
 
 fn owned_sections(owned: &Owned) -> impl Iterator<Item = Section> {
@@ -176,15 +182,26 @@ fn keyed_sections<T>(
     sections(kind, by_group)
 }
 
-fn id_sections(ids: impl Iterator<Item = SeenId>) -> Vec<Section> {
+fn fresh_sections(fresh: &[SeenId]) -> Vec<Section> {
     let mut by_group = vec![Vec::new(); KEY_GROUPS];
-    for seen in ids {
-        let bytes = &mut by_group[usize::from(KeyGroup::of_id(seen.id).0)];
-        bytes.extend_from_slice(&seen.topic.0.to_le_bytes());
-        bytes.extend_from_slice(&seen.bucket.0.to_le_bytes());
-        bytes.extend_from_slice(&seen.id.0.to_le_bytes());
+    for seen in fresh {
+        put_id(seen, &mut by_group[usize::from(KeyGroup::of_id(seen.id).0)]);
     }
     sections(Kind::Ids, by_group)
+}
+
+fn all_sections(seen: &Seen) -> Result<Vec<Section>, RunsError> {
+    let mut by_group = vec![Vec::new(); KEY_GROUPS];
+    for (group, bytes) in (0..).map(KeyGroup).zip(&mut by_group) {
+        seen.each(group, |seen| put_id(&seen, bytes))?;
+    }
+    Ok(sections(Kind::Ids, by_group))
+}
+
+fn put_id(seen: &SeenId, into: &mut Vec<u8>) {
+    into.extend_from_slice(&seen.topic.0.to_le_bytes());
+    into.extend_from_slice(&seen.bucket.0.to_le_bytes());
+    into.extend_from_slice(&seen.id.0.to_le_bytes());
 }
 
 fn common(epoch: Epoch, watermarks: &Watermarks, panes: &Panes) -> Vec<u8> {
@@ -254,14 +271,18 @@ pub fn restore(section: &Section, mut entry: impl FnMut(&mut &[u8]) -> Result<()
 }
 
 /// Takes up one key group's ids; those that a later checkpoint brings again are the same.
-pub fn restore_ids(section: &Section, seen: &mut Seen) {
+///
+/// # Errors
+/// If they cannot be kept.
+pub fn restore_ids(section: &Section, seen: &mut Seen) -> Result<(), RunsError> {
     for entry in section.bytes.chunks_exact(ID_BYTES) {
         let mut rest = entry;
         let topic = TopicId(u16::from_le_bytes(take(&mut rest)));
         let bucket = Bucket(u32::from_le_bytes(take(&mut rest)));
         let id = EventId(u128::from_le_bytes(take(&mut rest)));
-        seen.restore(KeyGroup(section.key_group), SeenId { topic, id, bucket });
+        seen.restore(KeyGroup(section.key_group), SeenId { topic, id, bucket })?;
     }
+    Ok(())
 }
 
 /// The next bytes of a checkpoint, whose checksum was right: too few of them is a bug.

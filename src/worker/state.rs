@@ -16,6 +16,7 @@ use crate::core::aggregate::Contribution;
 use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
+use crate::core::dedup::runs::{Runs, RunsError};
 use crate::core::dedup::{Memory, Seen};
 use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
@@ -100,6 +101,8 @@ pub struct State {
     finished: Epoch,
     watermarks: Watermarks,
     seen: Seen,
+    /// What makes `seen` useless: from then on nothing is decided.
+    fault: Option<RunsError>,
     panes: Panes,
     views: Views,
     alerts: Alerts,
@@ -135,6 +138,7 @@ impl State {
             finished: Epoch(0),
             watermarks: Watermarks::new(&plan),
             seen: Seen::new(plan.topics.len()),
+            fault: None,
             panes: Panes::new(Arc::clone(&plan)),
             views: Views::new(Arc::clone(&plan)),
             alerts: Alerts::new(Arc::clone(&plan)),
@@ -149,6 +153,25 @@ impl State {
     #[must_use]
     pub fn alone(self, pipeline: usize, after: Epoch) -> Self {
         Self { only: Some(pipeline), decided: after, finished: after, ..self }
+    }
+
+    /// One that keeps about so many ids in memory, and the others in these runs.
+    #[must_use]
+    pub fn sealing(self, ids_in_memory_max: usize, runs: Box<dyn Runs>) -> Self {
+        assert!(self.seen.is_empty(), "where ids are kept is said before there are any");
+        let owned = self.owners.range(self.me);
+        let seen = Seen::sealing(self.plan.topics.len(), owned, ids_in_memory_max, runs);
+        Self { seen, ..self }
+    }
+
+    /// Why it decides nothing more, if that is so: whoever steps it must end it.
+    #[must_use]
+    pub fn fault(&self) -> Option<&RunsError> {
+        self.fault.as_ref()
+    }
+
+    fn bear<T>(&mut self, result: Result<T, RunsError>) -> Option<T> {
+        result.map_err(|fault| self.fault = Some(fault)).ok()
     }
 
     /// What it has made of the epochs so far.
@@ -250,6 +273,9 @@ impl State {
     }
 
     fn take(&mut self, from: usize, message: Message) {
+        if self.fault.is_some() {
+            return;
+        }
         match message {
             Message::Restore(restore) => self.restore(restore),
             Message::Slab(slab) => self.waiting.push(slab.into()),
@@ -329,7 +355,10 @@ impl State {
                 snapshot::restore(section, |rest| Half::decode(&self.plan, rest).map(|half| self.joins.restore(half)));
             }
             Kind::Alerts => snapshot::restore(section, |rest| self.alerts.restore(rest)),
-            Kind::Ids => snapshot::restore_ids(section, &mut self.seen),
+            Kind::Ids => {
+                let restored = snapshot::restore_ids(section, &mut self.seen);
+                self.bear(restored);
+            }
         }
     }
 
@@ -372,15 +401,9 @@ impl State {
             return;
         }
         let (newest, entries): (Vec<_>, Vec<_>) = inbox.ids.iter_mut().filter_map(Option::take).unzip();
+        let verdicts = self.verdicts(&entries);
+        let Some(verdicts) = self.bear(verdicts) else { return };
         let Some((cut, _)) = self.cuts.get(&epoch) else { return };
-
-        if !self.batch {
-            for (topic, memory) in self.memories.iter().enumerate() {
-                let topic = TopicId(topic as u16);
-                self.seen.forget(topic, memory.first_remembered(self.watermarks.of_topic(topic)));
-            }
-        }
-        let verdicts = ids::decide(&entries, self.memories.len(), self.owners, self.me, &mut self.seen);
         let topics = self.plan.topics.len();
         let of_all: Vec<Option<Micros>> =
             (0..topics).map(|topic| newest.iter().filter_map(|n| n.get(topic).copied().flatten()).max()).collect();
@@ -389,6 +412,16 @@ impl State {
         for (worker, duplicates) in verdicts.into_iter().enumerate() {
             self.send(worker, Message::Verdicts { epoch: epoch.0, duplicates });
         }
+    }
+
+    fn verdicts(&mut self, entries: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, RunsError> {
+        if !self.batch {
+            for (topic, memory) in self.memories.iter().enumerate() {
+                let topic = TopicId(topic as u16);
+                self.seen.forget(topic, memory.first_remembered(self.watermarks.of_topic(topic)))?;
+            }
+        }
+        ids::decide(entries, self.memories.len(), self.owners, self.me, &mut self.seen)
     }
 
     /// As sender: once all owners have judged the oldest epoch's ids, settles its events' fates and sends the panes.
@@ -483,6 +516,7 @@ impl State {
         if let Some(which) = checkpoint {
             let owned = Owned { panes: &self.panes, views: &self.views, alerts: &self.alerts, joins: &self.joins };
             let parts = snapshot::parts(epoch, which, &self.watermarks, &owned, &mut self.seen);
+            let Some(parts) = self.bear(parts) else { return };
             self.out.extend(parts.into_iter().map(|part| (To::Coordinator, part)));
         }
         self.move_on(epoch);

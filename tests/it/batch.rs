@@ -422,14 +422,14 @@ fn until_kept(folder: &Path, batch: &mut Child) {
     until("a round is kept", || has_kept() || batch.try_wait().unwrap().is_some());
 }
 
-/// Each rank of a batch is killed once; it goes on from what it kept and comes to the same results.
+/// Each rank of a batch is killed once; it goes on from what it kept and comes to the same results as one that keeps all ids in memory.
 #[test]
 fn a_batch_that_is_killed_goes_on() {
     let dir = TempDir::new().unwrap();
     generated(dir.path(), 300_000);
     let setup = Setup::new(3, dir.path());
     let pipeline = setup.env["PIPELINES"].clone();
-    let start = |output: &str, stderr: fs::File| {
+    let start = |output: &str, ids_in_memory: &str, stderr: fs::File| {
         let args = [
             "batch",
             "--json",
@@ -443,16 +443,17 @@ fn a_batch_that_is_killed_goes_on() {
             output,
         ];
         let mut command = setup.command(dir.path(), &args);
-        command.stdout(stderr.try_clone().unwrap()).stderr(stderr);
+        command.stdout(stderr.try_clone().unwrap()).stderr(stderr).env("IDS_IN_MEMORY_MAX", ids_in_memory);
         command.spawn().unwrap()
     };
-    let whole = start("whole", fs::File::create(dir.path().join("whole.txt")).unwrap()).wait().unwrap();
+    let whole = start("whole", "1000000", fs::File::create(dir.path().join("whole.txt")).unwrap()).wait().unwrap();
     assert!(whole.success(), "{}", fs::read_to_string(dir.path().join("whole.txt")).unwrap());
     for victim in 0..3 {
         let (output, log) = (format!("killed{victim}"), dir.path().join(format!("{victim}.txt")));
-        let mut script = start(&output, fs::File::create(&log).unwrap());
+        let mut script = start(&output, "20000", fs::File::create(&log).unwrap());
         let kept = dir.path().join(&output).join(".caudal-batch");
         until_kept(&kept, &mut script);
+        assert!(kept.join("scratch").is_dir(), "ids are sealed");
         Job::signal(setup.rank(victim).expect("the batch runs on"), Signal::KILL);
         let ended = script.wait().unwrap();
         let said = fs::read_to_string(&log).unwrap();

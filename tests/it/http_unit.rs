@@ -159,6 +159,7 @@ impl Server {
                 ingest_queue: 1000,
                 ingest_queue_bytes: 64 << 20,
                 ids: 1 << 20,
+                ids_in_memory: 1_000,
             },
             clock,
         };

@@ -45,6 +45,28 @@ fn a_full_log_refuses_events_and_heals_when_the_store_is_back() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// Where ids beyond memory cannot be kept, no event is judged: the job ends, says why, and starts again.
+#[test]
+fn a_job_that_cannot_keep_its_ids_goes_on_when_it_can() {
+    let dir = TempDir::new().expect("a directory");
+    let setup = Setup::new(3, dir.path()).with("IDS_IN_MEMORY_MAX", "100");
+    let scratch = setup.data.join("scratch");
+    fs::create_dir(&setup.data).expect("a directory");
+    fs::write(&scratch, "no folder").expect("a file");
+    let bodies = events(&civic_safety(), 17, 20_000);
+    let job = Job::start_in(dir, setup);
+    std::thread::scope(|scope| {
+        scope.spawn(|| send_all(&job.client, &bodies));
+        until("it says what is wrong", || job.output().contains("cannot be kept"));
+        assert!(job.output().contains(scratch.to_str().expect("UTF-8")), "{}", job.output());
+        fs::remove_file(&scratch).expect("it is there");
+    });
+    assert_results(&job, &bodies);
+    assert!(scratch.is_dir(), "ids are sealed");
+    let (_, _, status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
 /// `count` events whose times are a constant span apart, without any fault, as bodies.
 fn steady(pipeline: &Pipelines, start: Micros, rate: f64, count: usize) -> Vec<Vec<u8>> {
     let none = Micros(0);

@@ -42,6 +42,11 @@ impl Kept {
         }
     }
 
+    /// Where workers keep what is of no use once they end.
+    pub fn scratch(&self) -> PathBuf {
+        self.folder.join("scratch")
+    }
+
     /// What this very batch kept before it was killed. Of another batch all is removed.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::generate::span;
 use crate::cli::ranks;
-use crate::cli::run::store_failure;
+use crate::cli::run::{sealing, store_failure};
 use crate::config::Config;
 use crate::coordinator::batch::{self, BatchError, Begun, Job};
 use crate::core::ledger::Counts;
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let inputs = inputs::inputs(&args.input, topic, args.format)?;
         let limit = if args.dry_run { Some(args.limit.unwrap_or(u64::MAX).min(dry_run::EVENTS)) } else { args.limit };
         let text = bundle.to_text();
-        let job = Job { bundle: &text, plan: &plan, inputs: &inputs, limit };
+        let job = Job { bundle: &text, plan: &plan, inputs: &inputs, limit, sealing: None };
         if args.dry_run {
             let mut tried = DryRun::default();
             let begun = Begun { keeper: None, found: None, keep_every: Duration::MAX };
@@ -98,6 +98,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         // No live job may use what a batch fills.
         let _data = config.as_ref().map(|config| DataDir::lock(&config.data_dir)).transpose()?;
         let kept = Kept::lock(&folder, &job)?;
+        let sealing = sealing(ids_in_memory(config.as_ref())?, &kept.scratch());
+        let job = Job { sealing: Some(&sealing), ..job };
         let begun = kept.begun(Duration::from_micros(args.keep_every.0.unsigned_abs()))?;
         let stand = begun.found.as_ref().map(|(stand, _)| stand);
         let mut progress = Progress::new(inputs.iter().map(|input| input.bytes).sum(), stand);
@@ -130,6 +132,13 @@ fn store_config(args: &Args) -> Result<Config, Failure> {
     let files = args.pipeline.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>().join(",");
     let (config, _) = Config::load_over(&[("PIPELINES", files)]).or_exit(Exit::Config)?;
     Ok(config)
+}
+
+fn ids_in_memory(config: Option<&Config>) -> Result<u64, Failure> {
+    match config {
+        Some(config) => Ok(config.limits.ids_in_memory),
+        None => Config::load_ids_in_memory().or_exit(Exit::Config),
+    }
 }
 
 /// Where results go.

@@ -51,7 +51,7 @@ impl Filling {
     /// `id_key` as the job's workers have it.
     #[must_use]
     pub fn new(plan: Arc<Plan>, id_key: u64, (log, generation): (LogId, Generation), backfill: Backfill) -> Self {
-        let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false };
+        let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false, sealing: None };
         let worker = Worker::new(&open, Arc::clone(&plan)).alone(backfill.pipeline, backfill.after);
         Self { plan, worker, log, generation, at: (backfill.after, backfill.from) }
     }

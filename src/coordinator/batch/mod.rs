@@ -21,7 +21,7 @@ use crate::input::{Input, InputError};
 use crate::store::StoreError;
 use crate::transport::idle::Idle;
 use crate::transport::{Channel, Transport, TransportError};
-use crate::wire::{self, Message, Open, WireCounts, WireError};
+use crate::wire::{self, Message, Open, Sealing, WireCounts, WireError};
 
 pub use crate::coordinator::batch::pieces::Places;
 
@@ -45,6 +45,8 @@ pub struct Job<'a> {
     pub inputs: &'a [Input],
     /// Only the first so many records.
     pub limit: Option<u64>,
+    /// None: all remembered ids stay in memory.
+    pub sealing: Option<&'a Sealing>,
 }
 
 /// What a batch was begun with.
@@ -221,7 +223,9 @@ impl<'a> Run<'a> {
         let workers = transport.size() - 1;
         for worker in 0..workers {
             let bundle = job.bundle.to_owned();
-            let open = Open { worker: worker as u32, workers: workers as u32, bundle, id_key: 0, batch: true };
+            let sealing = job.sealing.cloned();
+            let (worker_number, workers) = (worker as u32, workers as u32);
+            let open = Open { worker: worker_number, workers, bundle, id_key: 0, batch: true, sealing };
             send(transport, worker, &Message::Open(open))?;
         }
         let mut keeping = Keeping {

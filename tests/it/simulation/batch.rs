@@ -1,6 +1,7 @@
 //! Batch: the same workers, fed with pieces of a file in rounds, against the model's batch.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use caudal::coordinator::gather::{Draft, InFlight, Results};
@@ -14,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::check;
-use super::net::Ranks;
+use super::net::{Ranks, Sealing};
 use super::pipelines::{self, Pipeline};
 use super::traffic::Client;
 use crate::model;
@@ -51,8 +52,8 @@ struct Saved {
 
 impl Saved {
     /// Workers with the saved state, as many as are wanted.
-    fn ranks(&self, pipeline: &Pipeline, workers: usize) -> Ranks {
-        let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true);
+    fn ranks(&self, pipeline: &Pipeline, workers: usize, sealing: &Sealing) -> Ranks {
+        let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true, sealing);
         let owners = Owners::new(workers);
         for worker in 0..workers {
             let common = Restore::Common(self.draft.common.clone());
@@ -67,10 +68,12 @@ impl Saved {
 }
 
 /// Rounds of pieces, cut at line ends, to random workers; two rounds in flight; messages delivered in any order that keeps each edge's. Now and then a
-/// round is kept, and all ranks die: others, perhaps more or fewer, go on after it. Gives the results, and how often that was.
-fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>, usize) {
+/// round is kept, and all ranks die: others, perhaps more or fewer, go on after it. Gives the results, how often that was, and
+/// how often ids were sealed.
+fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>, usize, u64) {
     let mut workers = rng.random_range(1..=8);
-    let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true);
+    let sealing = Sealing::random(rng);
+    let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true, &sealing);
     let (mut at, mut epoch, mut base, mut closing) = (0, 0, 0, false);
     let mut in_flight: VecDeque<InFlight> = VecDeque::new();
     let mut results = Vec::new();
@@ -79,7 +82,7 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>
         if let Some(saved) = saved.as_ref().filter(|_| rng.random_bool(0.01)) {
             deaths += 1;
             workers = rng.random_range(1..=8);
-            ranks = saved.ranks(pipeline, workers);
+            ranks = saved.ranks(pipeline, workers, &sealing);
             (at, base, closing) = (saved.at, saved.at as u64, false);
             epoch = saved.draft.cut.epoch.0;
             in_flight.clear();
@@ -154,21 +157,22 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>
             saved = draft.take();
         }
     }
-    (results, deaths)
+    (results, deaths, sealing.begun.load(Ordering::Relaxed))
 }
 
 #[test]
 fn a_batch_is_as_the_model_says() {
-    let mut deaths = 0;
+    let (mut deaths, mut runs) = (0, 0);
     for seed in 0..SEEDS {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let pipeline = pipelines::random(&mut rng);
         let (bytes, lines) = input(&pipeline, &mut rng);
         let outcome = model::batch(&pipeline.plan, &pipeline.schemas, None, lines);
-        let (results, died) = run(&pipeline, &bytes, &mut rng);
-        deaths += died;
+        let (results, died, sealed) = run(&pipeline, &bytes, &mut rng);
+        (deaths, runs) = (deaths + died, runs + sealed);
         eprintln!("batch, seed {seed}");
         check::batch(&pipeline.plan, &outcome, &results);
     }
     assert!(deaths > SEEDS as usize / 4, "batches died only {deaths} times");
+    assert!(runs > SEEDS, "ids were sealed only {runs} times");
 }

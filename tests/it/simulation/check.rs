@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::changes::{self, Version, changes_of};
 use super::cluster::{World, cut_of, discards_of, retries_of, slab_of};
-use super::net::Net;
+use super::net::{Net, Sealing};
 use super::traffic::Answer;
 use crate::memory_store::{MemoryStore, Tables, offsets_of};
 use crate::model::shape::Shape;
@@ -495,7 +495,7 @@ pub fn live_of(
         mends,
         ingest: Millis(0),
     };
-    let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, Vec::new());
+    let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, Vec::new(), &Sealing::none());
     let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
     loop {
         let edges = net.ranks.busy_edges();

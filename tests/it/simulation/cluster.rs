@@ -28,7 +28,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::changes::{self, Version, changes_of};
-use super::net::Net;
+use super::net::{Net, Sealing};
 use super::pasts::Pasts;
 use super::pipelines::{self, Pipeline};
 use super::traffic::{Answer, Client};
@@ -64,6 +64,8 @@ pub struct World {
     /// Totals after every epoch that was ever committed.
     pub totals: BTreeMap<u64, Counts>,
     requests_left: u32,
+    /// Of each life.
+    pub sealings: Vec<Sealing>,
     pub crashes: u32,
     pub seen: Seen,
 }
@@ -135,6 +137,7 @@ impl World {
             in_doubt: Vec::new(),
             totals: BTreeMap::new(),
             requests_left: rng.random_range(60..140),
+            sealings: Vec::new(),
             crashes: 0,
             seen: Seen::default(),
             rng,
@@ -292,7 +295,9 @@ impl<'w> Life<'w> {
         let holds = world.versions[changes::version(&first_text)].plan.clone();
         let logged: Vec<_> = beginning.changes.iter().map(|(_, change)| change.clone()).collect();
         let pasts = Pasts::begin(world, log.access(), (id_key, recovered.id, generation), &holds, logged.iter());
-        let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores);
+        let sealing = Sealing::random(&mut world.rng);
+        let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores, &sealing);
+        world.sealings.push(sealing);
         Ok(Self {
             net,
             feed: log.reader(read_from),

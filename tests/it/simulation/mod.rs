@@ -17,6 +17,7 @@ mod mend;
 mod changes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -28,7 +29,10 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 90] = [
+const HAPPENS: [&str; 93] = [
+    "runs of sealed ids begun",
+    "runs of sealed ids ended",
+    "reads of sealed ids",
     "pasts",
     "pasts made again and not stored",
     "pasts of the job's own",
@@ -128,6 +132,15 @@ fn number(name: &str) -> Option<u64> {
 fn simulate(seed: u64) -> Seen {
     let mut world = World::new(seed);
     world.run(CRASHES);
+    for sealing in std::mem::take(&mut world.sealings) {
+        for (what, count) in [
+            ("runs of sealed ids begun", sealing.begun),
+            ("runs of sealed ids ended", sealing.removed),
+            ("reads of sealed ids", sealing.read),
+        ] {
+            world.seen.note(what, count.load(Ordering::Relaxed));
+        }
+    }
     check::requests_are_logged_once(&mut world);
     let outcome = check::store_is_as_the_model_says(&mut world);
     let lines = check::all_lines(&world);

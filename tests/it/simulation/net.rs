@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use caudal::coordinator::change::Change;
 use caudal::coordinator::gather::Draft;
 use caudal::coordinator::state::{Action, Beginning, Limits, Now, State as Coordinator};
 use caudal::core::columns::Slab;
+use caudal::core::dedup::runs::{MemoryRuns, RunId, Runs, RunsError};
 use caudal::core::emit::Emission;
 use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Offset};
@@ -14,9 +16,60 @@ use caudal::ingest::writer::Ended;
 use caudal::store::{Commit, Progress};
 use caudal::wire::{self, Message, Open, Past};
 use caudal::worker::state::{State as Worker, To};
+use rand::Rng;
 
 /// From a rank to a rank; 0 is the coordinator, w + 1 worker w.
 pub type Edge = (usize, usize);
+
+/// How many ids a worker keeps in memory, and what became of the others.
+#[derive(Clone, Debug)]
+pub struct Sealing {
+    pub ids_in_memory_max: usize,
+    pub begun: Arc<AtomicU64>,
+    pub read: Arc<AtomicU64>,
+    pub removed: Arc<AtomicU64>,
+}
+
+impl Sealing {
+    /// Now and then few, now and then all.
+    pub fn random(rng: &mut impl Rng) -> Self {
+        let ids_in_memory_max = match rng.random_range(0..4) {
+            0 => rng.random_range(0..4),
+            1 => rng.random_range(4..60),
+            _ => usize::MAX,
+        };
+        Self { ids_in_memory_max, ..Self::none() }
+    }
+
+    pub fn none() -> Self {
+        let [begun, read, removed] = [(); 3].map(|()| Arc::default());
+        Self { ids_in_memory_max: usize::MAX, begun, read, removed }
+    }
+}
+
+#[derive(Debug)]
+struct CountedRuns(MemoryRuns, Sealing);
+
+impl Runs for CountedRuns {
+    fn begin(&mut self) -> Result<RunId, RunsError> {
+        self.1.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.begin()
+    }
+
+    fn append(&mut self, run: RunId, bytes: &[u8]) -> Result<(), RunsError> {
+        self.0.append(run, bytes)
+    }
+
+    fn read(&self, run: RunId, at: u64, into: &mut [u8]) -> Result<(), RunsError> {
+        self.1.read.fetch_add(1, Ordering::Relaxed);
+        self.0.read(run, at, into)
+    }
+
+    fn remove(&mut self, run: RunId) -> Result<(), RunsError> {
+        self.1.removed.fetch_add(1, Ordering::Relaxed);
+        self.0.remove(run)
+    }
+}
 
 /// The workers and all edges.
 pub struct Ranks {
@@ -27,15 +80,20 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    pub fn new(plan: &Arc<Plan>, workers: usize, id_key: u64, batch: bool) -> Self {
+    pub fn new(plan: &Arc<Plan>, workers: usize, id_key: u64, batch: bool, sealing: &Sealing) -> Self {
         let open = |worker: usize| Open {
             worker: worker as u32,
             workers: workers as u32,
             bundle: String::new(),
             id_key,
             batch,
+            sealing: None,
         };
-        let workers = (0..workers).map(|w| Worker::new(&open(w), plan.clone())).collect();
+        let worker = |w: usize| {
+            let runs = CountedRuns(MemoryRuns::default(), sealing.clone());
+            Worker::new(&open(w), plan.clone()).sealing(sealing.ids_in_memory_max, Box::new(runs))
+        };
+        let workers = (0..workers).map(worker).collect();
         Self { workers, plans: BTreeMap::new(), edges: BTreeMap::new() }
     }
 
@@ -77,6 +135,7 @@ impl Ranks {
             }
             message => worker.step(from.checked_sub(1).map_or(To::Coordinator, To::Worker), message),
         };
+        assert!(worker.fault().is_none(), "{:?}", worker.fault());
         self.send_all(to, out);
         None
     }
@@ -111,8 +170,9 @@ impl Net {
         id_key: u64,
         beginning: Beginning,
         restores: Vec<(usize, Message)>,
+        sealing: &Sealing,
     ) -> Self {
-        let mut ranks = Ranks::new(plan, workers, id_key, false);
+        let mut ranks = Ranks::new(plan, workers, id_key, false, sealing);
         for (worker, restore) in restores {
             ranks.send((0, worker + 1), &restore);
         }
