@@ -21,6 +21,8 @@ pub(in crate::core) enum Num {
     Float(f64),
 }
 
+/// Characters of a UUID.
+const UUID_LENGTH: u64 = 36;
 /// Integers up to here, of either sign, are doubles without rounding.
 const EXACT: u64 = 1 << 53;
 
@@ -199,6 +201,29 @@ impl Rules {
             && self.length(text)
             && self.format.as_ref().is_none_or(|format| format.accepts(text, parsed))
             && self.pattern.as_ref().is_none_or(|pattern| pattern.accepts(text))
+    }
+
+    /// Whether every UUID is accepted, written as usual in lower case.
+    pub fn any_uuid(&self) -> bool {
+        let length = self.length_min <= UUID_LENGTH && self.length_max.is_none_or(|max| max >= UUID_LENGTH);
+        self.any_text() && length && !matches!(self.format, Some(Format::DateTime(_)))
+    }
+
+    /// Whether every moment of the years 0001 to 9999 is accepted, as `time::format` writes it.
+    pub fn any_time(&self) -> bool {
+        let length = self.length_min == 0 && self.length_max.is_none();
+        self.any_text() && length && !matches!(self.format, Some(Format::Uuid))
+    }
+
+    /// Whether every text is accepted, as far as lengths and formats are not asked.
+    fn any_text(&self) -> bool {
+        self.types.has(Types::STRING) && self.literals.is_empty() && self.pattern.is_none()
+    }
+
+    /// Whether every number is accepted.
+    pub fn any_number(&self) -> bool {
+        let limits = self.minimum.is_some() || self.maximum.is_some();
+        self.types.has(Types::NUMBER) && self.literals.is_empty() && !limits
     }
 
     fn length(&self, text: &[u8]) -> bool {
