@@ -151,13 +151,15 @@ fn exponent(text: &[u8]) -> Option<i64> {
 /// The microseconds of `.123…`, if it is there, and what follows.
 fn fraction(tail: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.', digits)) = tail.split_first() else { return Some((0, tail)) };
-    let length = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
-    let (digits, zone) = digits.split_at(length);
-    if digits.is_empty() {
-        return None;
+    let (mut micros, mut length) = (0, 0);
+    while let Some(digit) = digits.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+        if length < FRACTION_DIGITS {
+            micros = micros * 10 + i64::from(digit);
+        }
+        length += 1;
     }
-    let kept = digits.iter().copied().chain(std::iter::repeat(b'0')).take(FRACTION_DIGITS);
-    Some((kept.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')), zone))
+    let missing = FRACTION_DIGITS.saturating_sub(length) as u32;
+    (length > 0).then(|| Some((micros * 10_i64.pow(missing), digits.get(length..)?)))?
 }
 
 /// Seconds east of Greenwich, of `Z` or an offset such as `+01:00`.

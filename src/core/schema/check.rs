@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jsonschema::Validator;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::core::schema::names::Names;
+use crate::core::schema::uuid::uuid;
 use crate::core::time;
 use crate::core::units::Micros;
 
@@ -269,13 +269,4 @@ impl Format {
 
 fn judged(reference: &Validator, text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| reference.is_valid(&Value::from(text)))
-}
-
-/// A UUID in the usual hyphenated form, in either letter case.
-pub(in crate::core) fn uuid(text: &[u8]) -> Option<u128> {
-    // Of its length only the hyphenated form is no UUID in other clothes (braces, urn:).
-    if text.len() != 36 {
-        return None;
-    }
-    Uuid::try_parse_ascii(text).ok().map(|uuid| uuid.as_u128())
 }
