@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, FieldRef, Schema};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{ConvertedType, Encoding};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -37,6 +39,36 @@ pub struct Table {
     path: String,
     file: File,
     metadata: ArrowReaderMetadata,
+}
+
+/// A run of a row group's rows that is being read.
+pub struct Run<'a> {
+    table: &'a Table,
+    group: usize,
+    first: u64,
+    rows: u64,
+    found: u64,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Run<'_> {
+    /// The next batches, in order, at most so many; none at the run's end.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn batches(&mut self, most: usize) -> Result<Vec<RecordBatch>, InputError> {
+        let Self { table, group, first, rows, .. } = *self;
+        let read = || self.reader.by_ref().take(most).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string());
+        let batches = guarded(read).map_err(|why| table.unreadable(format!("row group {group}: {why}")))?;
+        self.found += batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        if batches.len() < most && self.found != rows {
+            let found = self.found;
+            return Err(table.unreadable(format!(
+                "row group {group} has {found} of the {rows} rows that it should have from row {first} on"
+            )));
+        }
+        Ok(batches)
+    }
 }
 
 /// # Errors
@@ -80,29 +112,21 @@ impl Table {
         &self.path
     }
 
-    /// The batches of a run of a row group's rows, in order.
+    /// Begins to read a run of a row group's rows.
     ///
     /// # Errors
     /// `Io`, `Unreadable`.
-    pub fn read(&self, group: usize, first: u64, rows: u64) -> Result<Vec<RecordBatch>, InputError> {
+    pub fn run(&self, group: usize, first: u64, rows: u64) -> Result<Run<'_>, InputError> {
         let file = self.file.try_clone().map_err(|error| InputError::Io { path: self.path.clone(), error })?;
-        let read = || {
+        let open = || {
             let metadata = self.quick(group).map_err(|e| e.to_string())?;
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
             let builder = builder.with_row_groups(vec![group]).with_batch_size(BATCH_ROWS);
             // A row group has fewer rows than memory has bytes.
-            let reader =
-                builder.with_offset(first as usize).with_limit(rows as usize).build().map_err(|e| e.to_string())?;
-            reader.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())
+            builder.with_offset(first as usize).with_limit(rows as usize).build().map_err(|e| e.to_string())
         };
-        let batches = guarded(read).map_err(|why| self.unreadable(format!("row group {group}: {why}")))?;
-        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if found as u64 != rows {
-            return Err(self.unreadable(format!(
-                "row group {group} has {found} of the {rows} rows that it should have from row {first} on"
-            )));
-        }
-        Ok(batches)
+        let reader = guarded(open).map_err(|why| self.unreadable(format!("row group {group}: {why}")))?;
+        Ok(Run { table: self, group, first, rows, found: 0, reader })
     }
 
     /// With texts as they are read quickest from this row group.

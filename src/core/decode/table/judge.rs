@@ -201,7 +201,7 @@ impl<'a> Judge<'a> {
             return self.refuse(rows);
         }
         let mut items = Mask::none(item.column.len());
-        rows.iter().for_each(|row| items.insert_all(aligned.column.range(row)));
+        rows.each(|row| items.insert_all(aligned.column.range(row)));
         let mut judge = Judge::new(self.program, items, None);
         let items = judge.sure.clone();
         let present = item.column.present(&items);
@@ -221,13 +221,13 @@ impl<'a> Judge<'a> {
 
     fn each(&mut self, place: &Place, rows: &Mask, accepts: impl Fn(&Rules, usize) -> bool) {
         let Some(rules) = &place.rules else { return };
-        rows.iter().filter(|row| !accepts(rules, *row)).for_each(|row| self.sure.remove(row));
+        self.refuse(&rows.filter(|row| !accepts(rules, row)));
     }
 
     fn texts<'t>(&mut self, id: PlaceId, rows: &Mask, text: impl Fn(usize) -> &'t [u8]) {
         let place = self.program.place(id);
         if id != ANYTHING {
-            rows.iter().for_each(|row| self.text(place, row, text(row)));
+            rows.each(|row| self.text(place, row, text(row)));
         }
     }
 
@@ -239,14 +239,14 @@ impl<'a> Judge<'a> {
         }
         let Some(rules) = &place_of.rules else { return };
         let mut known = vec![None; texts.len()];
-        for row in rows.iter() {
+        rows.each(|row| {
             let at = place(keys, row);
-            let Some(known) = known.get_mut(at) else { continue };
+            let Some(known) = known.get_mut(at) else { return };
             let accepts = || rules.text(texts.value(at).as_bytes(), &mut Parsed::Nothing);
             if !*known.get_or_insert_with(accepts) {
                 self.sure.remove(row);
             }
-        }
+        });
     }
 
     #[inline]
@@ -272,11 +272,11 @@ impl<'a> Judge<'a> {
     /// All are accepted.
     fn uuids(&mut self, place: &Place, array: &FixedSizeBinaryArray, rows: &Mask) {
         let Some((_, found)) = self.reading.as_mut().filter(|(wanted, _)| is(place, wanted.id)) else { return };
-        for row in rows.iter() {
+        rows.each(|row| {
             if let Ok(bytes) = array.value(row).try_into() {
                 found.keep_id(row, EventId(u128::from_be_bytes(bytes)));
             }
-        }
+        });
     }
 
     /// All are accepted that are moments of the years that have a text.
@@ -285,7 +285,7 @@ impl<'a> Judge<'a> {
         self.refuse(&rows.without(&in_time));
         let wanted = |wanted: &Wanted| is(place, Some(wanted.time)) && reads(wanted.format);
         if let Some((_, found)) = self.reading.as_mut().filter(|(of, _)| wanted(of)) {
-            in_time.iter().for_each(|row| found.keep_time(row, Micros(array.value(row))));
+            in_time.each(|row| found.keep_time(row, Micros(array.value(row))));
         }
     }
 

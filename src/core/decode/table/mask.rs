@@ -77,8 +77,24 @@ impl Mask {
 
     pub fn filter(&self, mut keep: impl FnMut(usize) -> bool) -> Self {
         let mut kept = self.clone();
-        self.iter().filter(|row| !keep(*row)).for_each(|row| kept.remove(row));
+        self.each(|row| {
+            if !keep(row) {
+                kept.remove(row);
+            }
+        });
         kept
+    }
+
+    /// Calls with each, in ascending order.
+    #[inline]
+    pub fn each(&self, mut row: impl FnMut(usize)) {
+        for (at, word) in self.0.iter().enumerate() {
+            let mut left = *word;
+            while left != 0 {
+                row(at * BITS + left.trailing_zeros() as usize);
+                left &= left - 1;
+            }
+        }
     }
 
     /// In ascending order.
