@@ -115,6 +115,24 @@ pub fn parse_unix(text: &[u8], unit: Unit) -> Option<Micros> {
     (FIRST..=LAST).contains(&micros).then_some(Micros(micros))
 }
 
+/// The same, of an integer.
+#[must_use]
+pub fn of_unix(number: i64, unit: Unit) -> Option<Micros> {
+    let micros = match unit {
+        Unit::Seconds => number.checked_mul(MICROS_PER_SECOND)?,
+        Unit::Milliseconds => number.checked_mul(1_000)?,
+        Unit::Microseconds => number,
+        Unit::Nanoseconds => number.div_euclid(1_000),
+    };
+    Some(Micros(micros)).filter(|time| is_time(*time))
+}
+
+/// Whether a moment is of the years 0001 to 9999.
+#[must_use]
+pub fn is_time(moment: Micros) -> bool {
+    (FIRST..=LAST).contains(&moment.0)
+}
+
 /// An exponent; one that is past every moment stops there.
 fn exponent(text: &[u8]) -> Option<i64> {
     const PAST_ALL: i64 = 1_000_000_000;
@@ -133,13 +151,15 @@ fn exponent(text: &[u8]) -> Option<i64> {
 /// The microseconds of `.123…`, if it is there, and what follows.
 fn fraction(tail: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.', digits)) = tail.split_first() else { return Some((0, tail)) };
-    let length = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
-    let (digits, zone) = digits.split_at(length);
-    if digits.is_empty() {
-        return None;
+    let (mut micros, mut length) = (0, 0);
+    while let Some(digit) = digits.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+        if length < FRACTION_DIGITS {
+            micros = micros * 10 + i64::from(digit);
+        }
+        length += 1;
     }
-    let kept = digits.iter().copied().chain(std::iter::repeat(b'0')).take(FRACTION_DIGITS);
-    Some((kept.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')), zone))
+    let missing = FRACTION_DIGITS.saturating_sub(length) as u32;
+    (length > 0).then(|| Some((micros * 10_i64.pow(missing), digits.get(length..)?)))?
 }
 
 /// Seconds east of Greenwich, of `Z` or an offset such as `+01:00`.
@@ -287,6 +307,14 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(micros in FIRST..=LAST) {
             prop_assert_eq!(parse(format(Micros(micros)).as_bytes()), Some(Micros(micros)));
+        }
+
+        #[test]
+        fn an_integer_is_the_moment_that_its_digits_are(number in any::<i64>(), shift in 0..50_u32) {
+            let number = number >> shift;
+            for unit in [Unit::Seconds, Unit::Milliseconds, Unit::Microseconds, Unit::Nanoseconds] {
+                prop_assert_eq!(of_unix(number, unit), parse_unix(number.to_string().as_bytes(), unit));
+            }
         }
 
         #[test]

@@ -3,9 +3,16 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::{ConvertedType, Encoding};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 
 use crate::core::decode::table;
 use crate::input::InputError;
@@ -32,6 +39,36 @@ pub struct Table {
     path: String,
     file: File,
     metadata: ArrowReaderMetadata,
+}
+
+/// A run of a row group's rows that is being read.
+pub struct Run<'a> {
+    table: &'a Table,
+    group: usize,
+    first: u64,
+    rows: u64,
+    found: u64,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Run<'_> {
+    /// The next batches, in order, at most so many; none at the run's end.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn batches(&mut self, most: usize) -> Result<Vec<RecordBatch>, InputError> {
+        let Self { table, group, first, rows, .. } = *self;
+        let read = || self.reader.by_ref().take(most).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string());
+        let batches = guarded(read).map_err(|why| table.unreadable(format!("row group {group}: {why}")))?;
+        self.found += batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        if batches.len() < most && self.found != rows {
+            let found = self.found;
+            return Err(table.unreadable(format!(
+                "row group {group} has {found} of the {rows} rows that it should have from row {first} on"
+            )));
+        }
+        Ok(batches)
+    }
 }
 
 /// # Errors
@@ -75,32 +112,72 @@ impl Table {
         &self.path
     }
 
-    /// The batches of a run of a row group's rows, in order.
+    /// Begins to read a run of a row group's rows.
     ///
     /// # Errors
     /// `Io`, `Unreadable`.
-    pub fn read(&self, group: usize, first: u64, rows: u64) -> Result<Vec<RecordBatch>, InputError> {
+    pub fn run(&self, group: usize, first: u64, rows: u64) -> Result<Run<'_>, InputError> {
         let file = self.file.try_clone().map_err(|error| InputError::Io { path: self.path.clone(), error })?;
-        let read = || {
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        let open = || {
+            let metadata = self.quick(group).map_err(|e| e.to_string())?;
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
             let builder = builder.with_row_groups(vec![group]).with_batch_size(BATCH_ROWS);
             // A row group has fewer rows than memory has bytes.
-            let reader =
-                builder.with_offset(first as usize).with_limit(rows as usize).build().map_err(|e| e.to_string())?;
-            reader.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())
+            builder.with_offset(first as usize).with_limit(rows as usize).build().map_err(|e| e.to_string())
         };
-        let batches = guarded(read).map_err(|why| self.unreadable(format!("row group {group}: {why}")))?;
-        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if found as u64 != rows {
-            return Err(self.unreadable(format!(
-                "row group {group} has {found} of the {rows} rows that it should have from row {first} on"
-            )));
-        }
-        Ok(batches)
+        let reader = guarded(open).map_err(|why| self.unreadable(format!("row group {group}: {why}")))?;
+        Ok(Run { table: self, group, first, rows, found: 0, reader })
+    }
+
+    /// With texts as they are read quickest from this row group.
+    fn quick(&self, group: usize) -> Result<ArrowReaderMetadata, ParquetError> {
+        let file = self.metadata.metadata();
+        let Some(group) = file.row_groups().get(group) else { return Ok(self.metadata.clone()) };
+        let fields = self.metadata.schema().fields();
+        let mut chunks = group.columns().iter();
+        let fields: Vec<Field> = fields.iter().map(|field| quick(field, &mut chunks)).collect();
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
+        ArrowReaderMetadata::try_new(Arc::clone(file), options)
     }
 
     fn unreadable(&self, why: String) -> InputError {
         InputError::Unreadable { path: self.path.clone(), why }
+    }
+}
+
+/// The field whose leaves are the next of these: texts as places in a dictionary where the file has them so, else as views of its pages.
+fn quick<'a>(field: &Field, chunks: &mut impl Iterator<Item = &'a ColumnChunkMetaData>) -> Field {
+    let mut list = |item: &FieldRef| Arc::new(quick(item, chunks));
+    let of = match field.data_type() {
+        DataType::Struct(members) => DataType::Struct(members.iter().map(|member| quick(member, chunks)).collect()),
+        DataType::List(item) => DataType::List(list(item)),
+        DataType::LargeList(item) => DataType::LargeList(list(item)),
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(list(item), *length),
+        of => match (chunks.next(), of) {
+            // Of other annotations the reader does not see to it that they are UTF-8.
+            (Some(chunk), DataType::Utf8) if chunk.column_descr().converted_type() == ConvertedType::UTF8 => {
+                if is_dictionary(chunk) {
+                    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+                } else {
+                    DataType::Utf8View
+                }
+            }
+            _ => of.clone(),
+        },
+    };
+    field.clone().with_data_type(of)
+}
+
+/// Whether all of the column's pages are places in its dictionary.
+fn is_dictionary(chunk: &ColumnChunkMetaData) -> bool {
+    match chunk.page_encoding_stats_mask() {
+        Some(pages) => pages.is_only(Encoding::RLE_DICTIONARY) || pages.is_only(Encoding::PLAIN_DICTIONARY),
+        None => {
+            let places = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
+            let values = [Encoding::PLAIN, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY];
+            chunk.encodings().any(|encoding| places.contains(&encoding))
+                && !chunk.encodings().any(|encoding| values.contains(&encoding))
+        }
     }
 }
 

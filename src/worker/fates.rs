@@ -182,6 +182,7 @@ impl Verdicts {
         let counted = self.metrics.into_iter().zip(self.counted).enumerate().filter(|(_, (_, counted))| *counted);
         counted
             .filter_map(|(row, (metrics, _))| {
+                let metrics = metrics?;
                 let (slab, body) = rows.source(epoch.slabs, row);
                 let topic = rows.topic[row];
                 let event = AuditEvent {
@@ -191,7 +192,7 @@ impl Verdicts {
                     time: rows.time[row],
                     received: slab.slab.ingest,
                     body: body.to_vec(),
-                    metrics: metrics?,
+                    metrics,
                 };
                 Some(event.into())
             })

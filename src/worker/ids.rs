@@ -11,6 +11,7 @@ use crate::core::units::{Offset, TopicId};
 use crate::worker::rows::EpochRows;
 
 const ENTRY_BYTES: usize = 24;
+const COUNT_BYTES: usize = 4;
 
 /// One worker's ids of one epoch, ready to be sent.
 #[derive(Debug)]
@@ -38,50 +39,39 @@ pub fn pack(rows: &EpochRows, base: Offset, memories: &[Memory], owners: Owners)
             cell as u32
         })
         .collect();
-    let mut next: Vec<u32> = Vec::with_capacity(cells + 1);
-    let mut sum = 0;
-    for count in &counts {
-        next.push(sum);
-        sum += count;
-    }
-    let mut sorted = vec![0u32; rows.len()];
-    for (row, &cell) in cell.iter().enumerate() {
-        let at = &mut next[cell as usize];
-        sorted[*at as usize] = row as u32;
-        *at += 1;
-    }
-
     let mut packed = IdsByOwner { entries: Vec::new(), rows: Vec::new() };
-    let mut from = 0;
+    // By cell: whose it is, and how many entries of the owner stand before its next one.
+    let mut next: Vec<(usize, usize)> = Vec::with_capacity(cells);
     for owner in 0..owners.workers() {
         let groups = owners.range(owner);
         let of_owner = &counts[usize::from(groups.start) * topics..usize::from(groups.end) * topics];
-        let count: u32 = of_owner.iter().sum();
-        let mine = &sorted[from..from + count as usize];
-        from += count as usize;
-        packed.entries.push(pack_owner(rows, base, memories, of_owner, mine));
-        packed.rows.push(mine.to_vec());
+        let mut count = 0;
+        for of_cell in of_owner {
+            next.push((owner, count));
+            count += *of_cell as usize;
+        }
+        let mut entries = Vec::with_capacity(of_owner.len() * COUNT_BYTES + count * ENTRY_BYTES);
+        entries.extend(of_owner.iter().flat_map(|count| count.to_le_bytes()));
+        entries.resize(entries.len() + count * ENTRY_BYTES, 0);
+        packed.entries.push(entries);
+        packed.rows.push(vec![0; count]);
     }
-    packed
-}
-
-fn pack_owner(rows: &EpochRows, base: Offset, memories: &[Memory], counts: &[u32], mine: &[u32]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(counts.len() * 4 + mine.len() * ENTRY_BYTES);
-    for count in counts {
-        bytes.extend_from_slice(&count.to_le_bytes());
-    }
-    for &row in mine {
-        let row = row as usize;
-        let Some(EventId(id)) = rows.id[row] else { panic!("rows without id are not packed") };
+    // Row by row, because they lie in memory so: the cells' ends are few enough to stay in the cache.
+    for (row, cell) in cell.into_iter().enumerate() {
+        let (Some(id), Some((owner, at))) = (rows.id[row], next.get_mut(cell as usize)) else { continue };
+        let (entries, of_owner) = (&mut packed.entries[*owner], &mut packed.rows[*owner]);
+        of_owner[*at] = row as u32;
+        let from = entries.len() - (of_owner.len() - *at) * ENTRY_BYTES;
+        *at += 1;
         let Ok(offset) = u32::try_from(rows.offset[row].0 - base.0) else {
             panic!("an epoch spans under 2^32 offsets")
         };
         let bucket = memories[usize::from(rows.topic[row].0)].bucket(rows.time[row]);
-        bytes.extend_from_slice(&id.to_le_bytes());
-        bytes.extend_from_slice(&offset.to_le_bytes());
-        bytes.extend_from_slice(&bucket.0.to_le_bytes());
+        entries[from..from + 16].copy_from_slice(&id.0.to_le_bytes());
+        entries[from + 16..from + 20].copy_from_slice(&offset.to_le_bytes());
+        entries[from + 20..from + ENTRY_BYTES].copy_from_slice(&bucket.0.to_le_bytes());
     }
-    bytes
+    packed
 }
 
 /// Decides an epoch's ids: of the workers' entries (one list a worker) and what is remembered, the lower offset wins. Gives each worker's
@@ -132,7 +122,7 @@ struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     fn new(bytes: &'a [u8], cells: usize) -> Self {
-        let (counts, packed) = bytes.split_at(cells * 4);
+        let (counts, packed) = bytes.split_at(cells * COUNT_BYTES);
         Self { counts, packed, next: 0 }
     }
 
@@ -143,7 +133,7 @@ impl<'a> Entries<'a> {
     /// The entries of the next cell; cells must be asked for in order.
     fn cell(&mut self, cell: usize) -> std::ops::Range<usize> {
         let from = self.next;
-        self.next += u32_at(self.counts, cell * 4) as usize;
+        self.next += u32_at(self.counts, cell * COUNT_BYTES) as usize;
         from..self.next
     }
 

@@ -30,18 +30,30 @@ impl Readers {
             Part::Bytes { start, end } => range(start, end, Numbering::Bytes),
             Part::Export { start, end } => range(start, end, Numbering::Addressed),
             Part::Rows { group, first, rows } => {
-                let batches = self.table(&split.path)?.read(group as usize, first, rows)?;
-                let starts = batches.iter().scan(at.0, |next, batch| {
-                    let start = *next;
-                    *next += batch.num_rows() as u64;
-                    Some(Offset(start))
-                });
-                let placed: Vec<_> = starts.zip(&batches).collect();
-                let decoded = placed.into_par_iter().map(|(start, batch)| {
-                    let (slab, decoded) = decoder.decode_table(batch, start, topic);
-                    DecodedSlab { slab, decoded }
-                });
-                Ok(decoded.collect())
+                let mut run = self.table(&split.path)?.run(group as usize, first, rows)?;
+                let (mut next, mut decoded) = (at, Vec::new());
+                loop {
+                    // One for each core: what is read is decoded while it is in the cache, and its memory used again.
+                    let batches = run.batches(rayon::current_num_threads())?;
+                    if batches.is_empty() {
+                        return Ok(decoded);
+                    }
+                    let starts = batches.iter().map(|batch| {
+                        let start = next;
+                        next.0 += batch.num_rows() as u64;
+                        start
+                    });
+                    let placed: Vec<_> = starts.zip(&batches).collect();
+                    let decode = |(start, batch)| {
+                        let (slab, decoded) = decoder.decode_table(batch, start, topic);
+                        DecodedSlab { slab, decoded }
+                    };
+                    if placed.len() > 1 {
+                        decoded.par_extend(placed.into_par_iter().map(decode));
+                    } else {
+                        decoded.extend(placed.into_iter().map(decode));
+                    }
+                }
             }
         }
     }

@@ -103,16 +103,10 @@ impl<'a> Rows<'a> {
     }
 
     fn id(&mut self, capture: Capture, line: &[u8]) -> Result<EventId, &'static str> {
-        let text = match capture {
-            Capture::Text(_, Parsed::Uuid(value)) => return Ok(EventId(value)),
-            Capture::Text(text, _) => text.plain(line, &mut self.room),
-            Capture::Absent => return Err("missing; it is the event's id"),
-            _ => return Err("no string; it is the event's id"),
-        };
-        match text.len() {
-            0 => Err("empty; it is the event's id"),
-            1..=ID_BYTES_MAX => Ok(identity(text, self.id_key)),
-            _ => Err("longer than 1,024 bytes; it is the event's id"),
+        match capture {
+            Capture::Text(text, parsed) => identified(text.plain(line, &mut self.room), parsed, self.id_key),
+            Capture::Absent => Err("missing; it is the event's id"),
+            _ => Err("no string; it is the event's id"),
         }
     }
 
@@ -128,6 +122,11 @@ impl<'a> Rows<'a> {
             (_, TimeFormat::Unix(_)) => return Err("neither a number nor a string; it is the event's time".into()),
         };
         time::read(format, text).ok_or_else(|| format!("{} is {}", quoted(text), time::refused(format)))
+    }
+
+    /// One of the plan's columns; of a group also how its codes are found.
+    pub fn field_of(&mut self, at: usize) -> (&mut Column, &mut Dictionary) {
+        (&mut self.columns.fields[at], &mut self.dictionaries[at])
     }
 
     /// Adds the value that `readable` has found good.
@@ -158,6 +157,16 @@ impl<'a> Rows<'a> {
                 });
             }
         }
+    }
+}
+
+/// The id that a text is, of which a format's check may have read something; if it is none, what is wrong with it.
+pub(super) fn identified(text: &[u8], parsed: Parsed, key: u64) -> Result<EventId, &'static str> {
+    match (parsed, text.len()) {
+        (Parsed::Uuid(value), _) => Ok(EventId(value)),
+        (_, 0) => Err("empty; it is the event's id"),
+        (_, 1..=ID_BYTES_MAX) => Ok(identity(text, key)),
+        _ => Err("longer than 1,024 bytes; it is the event's id"),
     }
 }
 
@@ -193,7 +202,7 @@ fn readable(kind: ColumnKind, capture: Capture) -> Result<(), &'static str> {
 }
 
 /// The number as an integer of 64 bits, if it is one.
-fn integer(number: Num) -> Option<i64> {
+pub(super) fn integer(number: Num) -> Option<i64> {
     match number {
         Num::Integer(value) => Some(value),
         Num::Large(_) => None,

@@ -36,6 +36,8 @@ pub struct Bucket(pub u32);
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     width: i64,
+    /// The number, counted from 1970, of the bucket in which the year 0 begins.
+    year_zero: i64,
     remember: Micros,
 }
 
@@ -49,13 +51,17 @@ impl Memory {
     #[must_use]
     pub fn lasting(remember: Micros) -> Self {
         let share = remember.0.div_euclid(BUCKETS_IN_MEMORY) + i64::from(remember.0.rem_euclid(BUCKETS_IN_MEMORY) > 0);
-        Self { width: share.max(BUCKET_WIDTH_MIN), remember }
+        Self::of_width(share.max(BUCKET_WIDTH_MIN), remember)
+    }
+
+    fn of_width(width: i64, remember: Micros) -> Self {
+        Self { width, year_zero: YEAR_ZERO.div_euclid(width), remember }
     }
 
     /// The bucket of an event of this time.
     #[must_use]
     pub fn bucket(&self, time: Micros) -> Bucket {
-        let number = time.0.div_euclid(self.width) - YEAR_ZERO.div_euclid(self.width);
+        let number = time.0.div_euclid(self.width) - self.year_zero;
         Bucket(u32::try_from(number.max(0)).unwrap_or(u32::MAX - 1))
     }
 
@@ -66,7 +72,7 @@ impl Memory {
             return Bucket(0);
         }
         // Forgotten iff (bucket + 1) * width + remember <= watermark.
-        let ended = watermark.minus(self.remember).0.div_euclid(self.width) - YEAR_ZERO.div_euclid(self.width);
+        let ended = watermark.minus(self.remember).0.div_euclid(self.width) - self.year_zero;
         Bucket(u32::try_from(ended.max(0)).unwrap_or(u32::MAX))
     }
 }
@@ -542,7 +548,7 @@ mod tests {
 
     #[test]
     fn an_id_is_forgotten_exactly_when_its_bucket_ends() {
-        let memory = Memory { width: 120_000_000, remember: Micros(3_600_000_000) };
+        let memory = Memory::of_width(120_000_000, Micros(3_600_000_000));
         let bucket = memory.bucket(Micros(-1));
         // It ends at 0, and is remembered an hour longer.
         assert!(memory.first_remembered(Micros(3_599_999_999)) <= bucket);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jsonschema::Validator;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::core::schema::names::Names;
+use crate::core::schema::uuid::uuid;
 use crate::core::time;
 use crate::core::units::Micros;
 
@@ -21,6 +21,8 @@ pub(in crate::core) enum Num {
     Float(f64),
 }
 
+/// Characters of a UUID.
+const UUID_LENGTH: u64 = 36;
 /// Integers up to here, of either sign, are doubles without rounding.
 const EXACT: u64 = 1 << 53;
 
@@ -201,6 +203,29 @@ impl Rules {
             && self.pattern.as_ref().is_none_or(|pattern| pattern.accepts(text))
     }
 
+    /// Whether every UUID is accepted, written as usual in lower case.
+    pub fn any_uuid(&self) -> bool {
+        let length = self.length_min <= UUID_LENGTH && self.length_max.is_none_or(|max| max >= UUID_LENGTH);
+        self.any_text() && length && !matches!(self.format, Some(Format::DateTime(_)))
+    }
+
+    /// Whether every moment of the years 0001 to 9999 is accepted, as `time::format` writes it.
+    pub fn any_time(&self) -> bool {
+        let length = self.length_min == 0 && self.length_max.is_none();
+        self.any_text() && length && !matches!(self.format, Some(Format::Uuid))
+    }
+
+    /// Whether every text is accepted, as far as lengths and formats are not asked.
+    fn any_text(&self) -> bool {
+        self.types.has(Types::STRING) && self.literals.is_empty() && self.pattern.is_none()
+    }
+
+    /// Whether every number is accepted.
+    pub fn any_number(&self) -> bool {
+        let limits = self.minimum.is_some() || self.maximum.is_some();
+        self.types.has(Types::NUMBER) && self.literals.is_empty() && !limits
+    }
+
     fn length(&self, text: &[u8]) -> bool {
         if self.length_min == 0 && self.length_max.is_none() {
             return true;
@@ -244,13 +269,4 @@ impl Format {
 
 fn judged(reference: &Validator, text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| reference.is_valid(&Value::from(text)))
-}
-
-/// A UUID in the usual hyphenated form, in either letter case.
-pub(in crate::core) fn uuid(text: &[u8]) -> Option<u128> {
-    // Of its length only the hyphenated form is no UUID in other clothes (braces, urn:).
-    if text.len() != 36 {
-        return None;
-    }
-    Uuid::try_parse_ascii(text).ok().map(|uuid| uuid.as_u128())
 }

@@ -3,14 +3,16 @@
 mod check;
 mod compile;
 mod names;
+mod uuid;
 
 use std::fmt;
 
 use jsonschema::{Draft, Validator};
 use serde_json::Value;
 
-pub(in crate::core) use check::{Num, Parsed, Rules, Shape, uuid};
+pub(in crate::core) use check::{Num, Parsed, Rules, Shape};
 pub(in crate::core) use names::Names;
+pub(in crate::core) use uuid::uuid;
 
 use crate::core::path::{FieldPath, Step};
 

@@ -41,10 +41,6 @@ impl Names {
         found
     }
 
-    pub fn len(&self) -> usize {
-        self.texts.len()
-    }
-
     /// The place of this text.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<usize> {

@@ -11,16 +11,19 @@ use arrow_array::types::{
 };
 use arrow_array::{
     Array, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, FixedSizeListArray,
-    Float64Array, Int64Array, LargeListArray, LargeStringArray, ListArray, PrimitiveArray, StringArray,
+    Float64Array, Int32Array, Int64Array, LargeListArray, LargeStringArray, ListArray, PrimitiveArray, StringArray,
     StringViewArray, StructArray, UInt64Array,
 };
 use arrow_schema::{DataType, Schema, TimeUnit};
 use uuid::Uuid;
 
+use crate::core::decode::json::number as read_number;
 use crate::core::decode::table::Fields;
+use crate::core::decode::table::mask::Mask;
 use crate::core::json;
 use crate::core::path::FieldPath;
 use crate::core::plan::Unit;
+use crate::core::schema::Num;
 use crate::core::time;
 use crate::core::units::Micros;
 
@@ -63,6 +66,7 @@ fn check(name: &str, of: &DataType, depth: usize) -> Result<(), String> {
         | DataType::FixedSizeBinary(UUID_BYTES)
         | DataType::Decimal128(..)
         | DataType::Decimal256(..) => Ok(()),
+        DataType::Dictionary(key, value) if **key == DataType::Int32 && **value == DataType::Utf8 => Ok(()),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             check(name, item.data_type(), depth + 1)
         }
@@ -73,7 +77,7 @@ fn check(name: &str, of: &DataType, depth: usize) -> Result<(), String> {
     }
 }
 
-/// A column, ready to be read row by row.
+/// A column, ready to be read.
 pub(super) enum Column<'a> {
     Nothing,
     Boolean(&'a BooleanArray),
@@ -83,6 +87,8 @@ pub(super) enum Column<'a> {
     Text(&'a StringArray),
     LargeText(&'a LargeStringArray),
     TextView(&'a StringViewArray),
+    /// Places in the texts, and these.
+    Dictionary(&'a Int32Array, &'a StringArray),
     Bytes(&'a BinaryArray),
     Uuid(&'a FixedSizeBinaryArray),
     /// Microseconds, and what they are written in; None: as a text.
@@ -125,6 +131,10 @@ impl<'a> Column<'a> {
             DataType::Utf8 => Self::Text(array.as_string()),
             DataType::LargeUtf8 => Self::LargeText(array.as_string()),
             DataType::Utf8View => Self::TextView(array.as_string_view()),
+            DataType::Dictionary(..) => {
+                let array = array.as_dictionary::<Int32Type>();
+                Self::Dictionary(array.keys(), array.values().as_string())
+            }
             DataType::Binary => Self::Bytes(array.as_binary()),
             DataType::FixedSizeBinary(_) => Self::Uuid(array.as_fixed_size_binary()),
             DataType::Timestamp(..) => Self::Moment(moments(array), fields.unit(path)),
@@ -158,26 +168,50 @@ impl<'a> Column<'a> {
         }
     }
 
+    /// What says which rows have no value; None: no row has one. (Of a dictionary its texts say it too.)
+    fn array(&self) -> Option<&dyn Array> {
+        Some(match self {
+            Self::Nothing => return None,
+            Self::Boolean(array) => *array,
+            Self::Integer(array) | Self::Moment(array, _) | Self::Date(array) => array,
+            Self::Unsigned(array) => array,
+            Self::Number(array) => array,
+            Self::Text(array) => *array,
+            Self::LargeText(array) => *array,
+            Self::TextView(array) => *array,
+            Self::Dictionary(keys, _) => *keys,
+            Self::Bytes(array) => *array,
+            Self::Uuid(array) => *array,
+            Self::Decimal(array) => *array,
+            Self::LongDecimal(array) => *array,
+            Self::List(array, _) => *array,
+            Self::LargeList(array, _) => *array,
+            Self::FixedList(array, _) => *array,
+            Self::Object(array, _) => *array,
+        })
+    }
+
     /// Whether there is no value in this row: the field is then absent.
     pub fn is_absent(&self, row: usize) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Boolean(array) => array.is_null(row),
-            Self::Integer(array) | Self::Moment(array, _) | Self::Date(array) => array.is_null(row),
-            Self::Unsigned(array) => array.is_null(row),
-            Self::Number(array) => array.is_null(row),
-            Self::Text(array) => array.is_null(row),
-            Self::LargeText(array) => array.is_null(row),
-            Self::TextView(array) => array.is_null(row),
-            Self::Bytes(array) => array.is_null(row),
-            Self::Uuid(array) => array.is_null(row),
-            Self::Decimal(array) => array.is_null(row),
-            Self::LongDecimal(array) => array.is_null(row),
-            Self::List(array, _) => array.is_null(row),
-            Self::LargeList(array, _) => array.is_null(row),
-            Self::FixedList(array, _) => array.is_null(row),
-            Self::Object(array, _) => array.is_null(row),
+        let absent = self.array().is_none_or(|array| array.is_null(row));
+        absent || matches!(self, Self::Dictionary(keys, texts) if texts.is_null(place(keys, row)))
+    }
+
+    /// Of these rows, which have a value.
+    pub fn present(&self, rows: &Mask) -> Mask {
+        let Some(array) = self.array() else { return Mask::none(0) };
+        let mut present = rows.valid(array);
+        if let Self::Dictionary(keys, texts) = self
+            && texts.null_count() > 0
+        {
+            present = present.filter(|row| texts.is_valid(place(keys, row)));
         }
+        present
+    }
+
+    /// How many values it has room for.
+    pub fn len(&self) -> usize {
+        self.array().map_or(0, Array::len)
     }
 
     /// Writes the value of a row, which is not absent.
@@ -191,6 +225,7 @@ impl<'a> Column<'a> {
             Self::Text(array) => json::write_string(out, array.value(row).as_bytes()),
             Self::LargeText(array) => json::write_string(out, array.value(row).as_bytes()),
             Self::TextView(array) => json::write_string(out, array.value(row).as_bytes()),
+            Self::Dictionary(keys, texts) => json::write_string(out, texts.value(place(keys, row)).as_bytes()),
             Self::Bytes(array) => json::write_string(out, array.value(row)),
             Self::Uuid(array) => {
                 let bytes = <[u8; 16]>::try_from(array.value(row)).unwrap_or_default();
@@ -223,6 +258,42 @@ impl<'a> Column<'a> {
                 }
                 out.push(b'}');
             }
+        }
+    }
+
+    /// The text in a row that has one; None: it is no text. `room` is for those that must be made.
+    pub fn text<'r>(&'r self, row: usize, room: &'r mut Vec<u8>) -> Option<&'r [u8]> {
+        Some(match self {
+            Self::Text(array) => array.value(row).as_bytes(),
+            Self::LargeText(array) => array.value(row).as_bytes(),
+            Self::TextView(array) => array.value(row).as_bytes(),
+            Self::Dictionary(keys, texts) => texts.value(place(keys, row)).as_bytes(),
+            Self::Bytes(array) => std::str::from_utf8(array.value(row)).ok()?.as_bytes(),
+            Self::Uuid(_) | Self::Date(_) | Self::Moment(_, None) => {
+                room.clear();
+                self.write(row, room);
+                room.strip_prefix(b"\"")?.strip_suffix(b"\"")?
+            }
+            _ => return None,
+        })
+    }
+
+    /// The number in a row that has one, as JSON would have it; None: it is none. `room` is for those that must be written.
+    pub fn number(&self, row: usize, room: &mut Vec<u8>) -> Option<Num> {
+        match self {
+            Self::Integer(array) => Some(Num::Integer(array.value(row))),
+            Self::Unsigned(array) => {
+                let value = array.value(row);
+                Some(i64::try_from(value).map_or(Num::Large(value), Num::Integer))
+            }
+            Self::Number(array) => Some(Num::Float(array.value(row))).filter(|_| array.value(row).is_finite()),
+            Self::Moment(_, Some(_)) | Self::Decimal(_) | Self::LongDecimal(_) => {
+                room.clear();
+                self.write(row, room);
+                let (number, end) = read_number(room, 0).ok()?;
+                (end == room.len()).then_some(number)
+            }
+            _ => None,
         }
     }
 
@@ -263,6 +334,11 @@ impl<'a> Column<'a> {
             self.write(row, out);
         }
     }
+}
+
+/// Where the text of a row stands in its dictionary. (Arrow has no key below zero.)
+pub(super) fn place(keys: &Int32Array, row: usize) -> usize {
+    keys.value(row) as usize
 }
 
 /// A Vec takes all that is written.

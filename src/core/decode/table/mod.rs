@@ -1,7 +1,10 @@
 //! Rows of a columnar batch (Arrow) as events: what a Parquet file has. A row is the event that its JSON would be; `docs/batch.md` says which JSON that is.
 
 mod column;
-mod row;
+mod mask;
+mod size;
+mod judge;
+mod fill;
 
 use arrow_array::{Array, RecordBatch, StructArray};
 use bytes::Bytes;
@@ -9,14 +12,25 @@ use bytes::Bytes;
 use crate::core::columns::{Numbering, Reason, Reject, Slab};
 use crate::core::decode::rows::Rows;
 use crate::core::decode::table::column::Column;
-use crate::core::decode::table::row::Aligned;
+use crate::core::decode::table::fill::{Source, fill, readable as readable_fields, sources};
+use crate::core::decode::table::judge::{Aligned, Found, Judge, Wanted};
+use crate::core::decode::table::mask::Mask;
 use crate::core::decode::walk::Scratch;
-use crate::core::decode::{Decoded, Decoder, FILE_LINE_BYTES_MAX, Refusal};
+use crate::core::decode::{Decoded, Decoder, FILE_LINE_BYTES_MAX, Reader, Refusal};
 use crate::core::path::FieldPath;
 use crate::core::plan::{ColumnKind, Plan, TimeFormat, TopicPlan, Unit};
 use crate::core::units::{Millis, Offset, TopicId};
 
 pub use column::readable;
+
+/// The rows of a batch that are surely well, and what they are.
+struct Well<'a> {
+    rows: Mask,
+    /// By row, where it is well.
+    topics: Vec<TopicId>,
+    found: Found,
+    sources: Vec<Source<'a>>,
+}
 
 impl Decoder {
     /// Decodes the rows of a batch, the first of which has the position `first`. The slab has lines for those rows that had to be written as lines, the rejects
@@ -31,20 +45,18 @@ impl Decoder {
             |bytes| Slab { first_offset: first, count, ingest: Millis(0), topic, bytes, numbering: Numbering::Rows };
         let mut rows = Rows::new(&self.plan, self.id_key, &slab(Bytes::new()));
         let mut rejects = Vec::new();
-        let topics = Topics::of(self, topic, &root);
-        let (mut scratch, mut quick, mut text) = (Scratch::default(), Vec::new(), Vec::new());
-        for row in 0..array.len() {
-            let offset = Offset(first.0 + row as u64);
-            if let Some((topic, aligned)) = topics.of_row(self, row) {
-                let reader = self.reader(topic);
-                let read = aligned.read(row, &reader.program, &mut scratch.captures, &mut quick);
-                let captures = &scratch.captures;
-                if read.is_ok() && rows.add(topic, reader, &quick, captures, offset, (0, 0)).is_ok() {
-                    continue;
-                }
+        let mut well = self.well(&root, array.len(), topic);
+        let (mut scratch, mut text) = (Scratch::default(), Vec::new());
+        let mut run = Vec::with_capacity(array.len());
+        for row in 0..count {
+            if well.rows.has(row as usize) {
+                run.push(row);
+                continue;
             }
+            self.add(&mut rows, &mut well, first, &mut run);
+            let offset = Offset(first.0 + u64::from(row));
             let start = text.len();
-            root.write(row, &mut text);
+            root.write(row as usize, &mut text);
             let too_long = text.len() - start > FILE_LINE_BYTES_MAX;
             text.truncate(start + FILE_LINE_BYTES_MAX);
             // A batch of rows that are all as long as may be has less than 4 GiB.
@@ -62,40 +74,87 @@ impl Decoder {
                 rejects.push(Reject { offset, topic, reason, detail, line: place });
             }
         }
+        self.add(&mut rows, &mut well, first, &mut run);
         (slab(Bytes::from(text)), Decoded { columns: rows.columns, rejects })
     }
-}
 
-/// By topic, how its rows are read quickly; None: they are not.
-struct Topics<'a> {
-    only: Option<TopicId>,
-    /// The column that names a row's topic.
-    name: Option<&'a Column<'a>>,
-    aligned: Vec<Option<Aligned<'a>>>,
-}
-
-impl<'a> Topics<'a> {
-    fn of(decoder: &Decoder, only: Option<TopicId>, root: &'a Column<'a>) -> Self {
-        let members = if let Column::Object(_, members) = root { members.as_slice() } else { &[] };
-        let name = members.iter().find(|member| member.name == decoder.plan.topic_field).map(|member| &member.column);
-        let aligned = decoder.readers.iter().enumerate().map(|(topic, reader)| {
-            let wanted = only.is_none_or(|only| usize::from(only.0) == topic);
-            // What is kept as JSON needs its text.
-            let mut columns = decoder.plan.columns.iter().zip(&reader.columns);
-            let as_json = columns.any(|(column, capture)| capture.is_some() && column.kind == ColumnKind::Json);
-            let compiled = decoder.plan.topics.get(topic).is_some_and(|topic| topic.schema.is_compiled());
-            (wanted && compiled && !as_json).then(|| Aligned::of(root, &reader.program)).flatten()
-        });
-        Self { only, name, aligned: aligned.collect() }
+    /// Judges all rows.
+    fn well<'a>(&self, root: &'a Column<'a>, count: usize, only: Option<TopicId>) -> Well<'a> {
+        let (topics, by_topic) = self.by_topic(root, count, only);
+        let mut well = Well {
+            rows: Mask::none(count),
+            topics,
+            found: Found::new(count),
+            sources: sources(&self.plan, root, count),
+        };
+        for ((reader, of), rows) in self.readers.iter().zip(&self.plan.topics).zip(by_topic) {
+            if rows.is_empty() || !of.schema.is_compiled() || self.keeps_json(reader) {
+                continue;
+            }
+            let Some(aligned) = Aligned::of(root, &reader.program) else { continue };
+            let wanted = Wanted { id: reader.id, time: reader.time, format: of.time_format, id_key: self.id_key };
+            let mut judge = Judge::new(&reader.program, rows.clone(), Some((wanted, &mut well.found)));
+            judge.column(&aligned, &rows);
+            let mut sure = judge.sure.and(&well.found.has_time);
+            if reader.id.is_some() {
+                sure = sure.and(&well.found.has_id);
+            }
+            well.rows.add(&readable_fields(&mut well.sources, reader, sure));
+        }
+        if root.bytes_max() > FILE_LINE_BYTES_MAX {
+            well.rows = well.rows.filter(|row| root.bytes_max_of(row) <= FILE_LINE_BYTES_MAX);
+        }
+        well
     }
 
-    fn of_row(&self, decoder: &Decoder, row: usize) -> Option<(TopicId, &Aligned<'a>)> {
-        let topic = match (self.only, self.name) {
-            (Some(only), _) => only,
-            (None, Some(Column::Text(array))) if array.is_valid(row) => decoder.outside(array.value(row).as_bytes())?,
-            (None, _) => return None,
-        };
-        Some((topic, self.aligned.get(usize::from(topic.0))?.as_ref()?))
+    /// By row its topic, and by topic its rows; those whose topic is not surely known are in none.
+    fn by_topic(&self, root: &Column<'_>, count: usize, only: Option<TopicId>) -> (Vec<TopicId>, Vec<Mask>) {
+        let mut by_topic = vec![Mask::none(count); self.readers.len()];
+        if let Some(only) = only {
+            if let Some(rows) = by_topic.get_mut(usize::from(only.0)) {
+                *rows = Mask::all(count);
+            }
+            return (vec![only; count], by_topic);
+        }
+        let members = if let Column::Object(_, members) = root { members.as_slice() } else { &[] };
+        let name = members.iter().find(|member| member.name == self.plan.topic_field).map(|member| &member.column);
+        let mut topics = vec![TopicId(0); count];
+        let (mut room, mut known) = (Vec::new(), Vec::new());
+        if let Some(Column::Dictionary(_, texts)) = name {
+            known = texts.iter().map(|text| self.outside(text?.as_bytes())).collect();
+        }
+        for row in name.map(|name| name.present(&Mask::all(count))).iter().flat_map(Mask::iter) {
+            let topic = match name {
+                Some(Column::Dictionary(keys, _)) => known.get(column::place(keys, row)).copied().flatten(),
+                _ => name.and_then(|name| name.text(row, &mut room)).and_then(|text| self.outside(text)),
+            };
+            let of_topic = topic.and_then(|topic| by_topic.get_mut(usize::from(topic.0)));
+            if let (Some(topic), Some(slot), Some(rows)) = (topic, topics.get_mut(row), of_topic) {
+                *slot = topic;
+                rows.insert(row);
+            }
+        }
+        (topics, by_topic)
+    }
+
+    /// What is kept as JSON needs its text.
+    fn keeps_json(&self, reader: &Reader) -> bool {
+        let mut columns = self.plan.columns.iter().zip(&reader.columns);
+        columns.any(|(column, capture)| capture.is_some() && column.kind == ColumnKind::Json)
+    }
+
+    /// Adds a run of rows that are well, and empties it.
+    fn add(&self, rows: &mut Rows<'_>, well: &mut Well<'_>, first: Offset, run: &mut Vec<u32>) {
+        let Well { topics, found, sources, .. } = well;
+        let each = || run.iter().map(|row| *row as usize);
+        rows.columns.offset.extend(each().map(|row| Offset(first.0 + row as u64)));
+        rows.columns.topic.extend(each().map(|row| topics[row]));
+        rows.columns.time.extend(each().map(|row| found.time[row]));
+        let has_id = |row: usize| self.reader(topics[row]).id.is_some();
+        rows.columns.id.extend(each().map(|row| has_id(row).then(|| found.id[row])));
+        rows.columns.line.extend(run.iter().map(|_| (0, 0)));
+        fill(sources, rows, run);
+        run.clear();
     }
 }
 
