@@ -117,15 +117,15 @@ impl Seen {
     }
 
     /// Makes room for so many topics, and forgets all ids of these.
-    pub fn carry(&mut self, topics: usize, retired: &[TopicId]) {
+    pub fn carry(&mut self, topics: usize, forgotten: &[TopicId]) {
         let fresh = || (0..KEY_GROUPS).map(|_| IdTable::default()).collect::<Vec<_>>();
-        for topic in retired {
+        for topic in forgotten {
             if let Some(tables) = self.tables.get_mut(usize::from(topic.0)) {
                 self.len -= tables.iter().map(|table| table.len).sum::<usize>();
                 *tables = fresh();
             }
         }
-        self.fresh.retain(|seen| !retired.contains(&seen.topic));
+        self.fresh.retain(|seen| !forgotten.contains(&seen.topic));
         self.tables.resize_with(topics.max(self.tables.len()), fresh);
     }
 

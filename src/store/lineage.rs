@@ -44,7 +44,8 @@ impl StoredSlice {
             series: series_id(pipeline, &window.name, &group_json(window, &lineage.group)),
             start: lineage.slice,
             epoch: lineage.epoch,
-            metric: alone.then(|| metric_id(pipeline, &window.name, lineage.slice, &lineage.group)),
+            metric: alone
+                .then(|| metric_id(&plan.identity(window.pipeline), &window.name, lineage.slice, &lineage.group)),
             first: lineage.first,
             last: lineage.last(),
             late_to: lineage.late_to,
@@ -62,7 +63,9 @@ pub fn offsets(
     limit: u32,
 ) -> Result<Vec<Offset>, StoreError> {
     let mut found = Vec::new();
-    let mut epoch = -1;
+    // What went into a row of the same start in another life of the pipeline went into another row.
+    let (begun, _) = plan.lives.around(&row.pipeline, row.epoch);
+    let mut epoch = if begun > Epoch(0) { begun.0.cast_signed() } else { -1 };
     while found.len() < limit as usize {
         let mut bitmaps = bitmaps(from, plan, row, after, Of::Behind(epoch))?;
         let Some(last) = bitmaps.last().map(|bitmap| bitmap.epoch) else { break };
@@ -134,6 +137,10 @@ fn bitmaps(
     if let Some(after) = after {
         query.push(" AND last_offset > ").bind(Param::int(after.0));
     }
+    let (_, upto) = plan.lives.around(&row.pipeline, row.epoch);
+    if upto < Epoch(u64::MAX) {
+        query.push(" AND epoch <= ").bind(Param::int(upto.0));
+    }
     match of {
         Of::Only(epoch) => query.push(" AND epoch = ").bind(Param::Int(epoch)),
         Of::Behind(epoch) => {
@@ -186,6 +193,7 @@ struct OfEpoch {
 struct Slice {
     series: Uuid,
     start: Micros,
+    epoch: Epoch,
     metric: Option<Uuid>,
     late_to: Micros,
     bits: RoaringBitmap,
@@ -200,10 +208,12 @@ impl OfEpoch {
         let first = bound("SELECT max(first_offset) FROM lineage WHERE first_offset <= $1")?;
         let next = bound("SELECT min(first_offset) FROM lineage WHERE first_offset > $1")?;
         let range = Offset(first.unwrap_or_default())..Offset(next.unwrap_or(u64::MAX));
-        let sql = "SELECT series_id, slice_start, metric_id, late_to, offsets FROM lineage WHERE first_offset = $1";
+        let sql =
+            "SELECT series_id, slice_start, epoch, metric_id, late_to, offsets FROM lineage WHERE first_offset = $1";
         let read = |mut row: Row| {
-            let (series, start, metric) = (row.uuid()?, row.time()?, row.uuid_or_null()?);
-            Ok(Slice { series, start, metric, late_to: Micros(row.int()?), bits: read_bits(&row.bytes()?)? })
+            let (series, start, epoch) = (row.uuid()?, row.time()?, Epoch(row.unsigned()?));
+            let metric = row.uuid_or_null()?;
+            Ok(Slice { series, start, epoch, metric, late_to: Micros(row.int()?), bits: read_bits(&row.bytes()?)? })
         };
         let rows = from.ask(&Query::with(sql, [Param::int(range.start.0)]))?;
         Ok(Self { range, slices: rows.into_iter().map(read).collect::<Result<_, _>>()? })
@@ -220,6 +230,15 @@ struct Hop {
     series: Uuid,
     metric: Uuid,
     end: Micros,
+    /// The epochs of its pipeline's life.
+    life: (Epoch, Epoch),
+}
+
+impl Hop {
+    fn took(&self, slice: &Slice) -> bool {
+        let (after, upto) = self.life;
+        self.series == slice.series && self.end > slice.late_to && after < slice.epoch && slice.epoch <= upto
+    }
 }
 
 impl Rows {
@@ -234,7 +253,7 @@ impl Rows {
                 place.insert(hops)
             }
         };
-        let took = hops.iter().filter(|hop| hop.series == slice.series && hop.end > slice.late_to);
+        let took = hops.iter().filter(|hop| hop.took(slice));
         Ok(took.map(|hop| hop.metric).collect())
     }
 }
@@ -242,13 +261,14 @@ impl Rows {
 /// The window's rows that have this slice.
 fn read_hops(from: &mut impl Ask, plan: &Plan, window: &WindowPlan, slice: Micros) -> Result<Vec<Hop>, StoreError> {
     let pipeline = &plan.pipeline_of(window).name;
-    let mut query = Query::new("SELECT metric_id, window_end, group_key FROM metrics_out WHERE window_name = ");
+    let mut query = Query::new("SELECT metric_id, window_end, epoch, group_key FROM metrics_out WHERE window_name = ");
     query.bind(Param::text(&window.name)).push(" AND pipeline = ").bind(Param::text(pipeline));
     query.push(" AND window_start <= ").bind(Param::Time(slice));
     query.push(" AND window_start > ").bind(Param::Time(slice.minus(window.kind.end(Micros(0)))));
     let read = |mut row: Row| {
         let (metric, end) = (row.uuid()?, row.time()?);
-        Ok(Hop { series: series_id(pipeline, &window.name, &row.text()?), metric, end })
+        let life = plan.lives.around(pipeline, Epoch(row.unsigned()?));
+        Ok(Hop { series: series_id(pipeline, &window.name, &row.text()?), metric, end, life })
     };
     from.ask(&query)?.into_iter().map(read).collect()
 }

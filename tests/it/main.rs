@@ -34,6 +34,7 @@ mod mpi;
 mod demo;
 mod applications;
 mod changes;
+mod accept;
 mod replays;
 mod compact;
 mod audit_file;

@@ -99,6 +99,8 @@ pub struct Life<'w> {
     draining: bool,
     pub letters: Arc<Letters>,
     fill: Option<Fill>,
+    /// How many versions there were when this life began.
+    versions_before: usize,
     /// What pasts need of the log, until checkpoints have passed the epoch after which they were adopted.
     keep: Option<(Offset, Offset)>,
 }
@@ -270,6 +272,7 @@ impl<'w> Life<'w> {
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
         world.seen.note("starts that replay changes", u64::from(!beginning.changes.is_empty()));
         let logged = recovered.start.as_ref().map(|start| start.bundle.as_str());
+        let logged_before = logged.is_some();
         assert!(logged.is_none_or(|logged| logged == in_force), "{logged:?} is not {in_force}");
         let first = LogStart { generation, bundle: in_force };
         log.append(&[Record::Start(first)], ingest).map_err(died)?;
@@ -290,7 +293,17 @@ impl<'w> Life<'w> {
         let under_way = beginning.mends.after(beginning.progress.epoch, beginning.progress.end);
         letters.found(&under_way);
         world.seen.note("letters under way at a start", u64::from(under_way != Mends::default()));
-        let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores);
+        let last = beginning.cuts.back().map_or(beginning.checkpoint.0, |cut| cut.epoch);
+        let mut net = Net::new(&plan, workers, world.limits, id_key, beginning, restores);
+        let versions_before = world.versions.len();
+        if logged_before && world.rng.random_bool(0.2) {
+            let holds = world.versions[world.holds()].shape.clone();
+            let after = last.next().0;
+            let version = changes::accepted(&world.pipeline.plan, &holds, versions_before, after, &mut world.rng);
+            world.seen.note("starts that accept changes", 1);
+            world.versions.push(version);
+            net.configure_at_start(changes::change(&world.versions, versions_before));
+        }
         Ok(Self {
             net,
             feed: log.reader(read_from),
@@ -310,6 +323,7 @@ impl<'w> Life<'w> {
             draining: false,
             letters,
             fill: None,
+            versions_before,
             keep: None,
             world,
         })
@@ -411,8 +425,11 @@ impl<'w> Life<'w> {
         let before = &world.versions[world.versions.len() - 1].shape;
         let mut version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
         // What was asked for last may have died with the job.
-        let holds = changes_of(&world.log).last().map_or(0, |(_, version)| version);
-        let holds = &world.versions[holds].shape;
+        let holds = &world.versions[world.holds()].shape;
+        if world.versions.len() == self.versions_before {
+            version.shape.lives.clone_from(&holds.lives);
+            version = Version::new(&world.pipeline.plan, version.shape);
+        }
         let is_new = |at: &usize| version.shape.pipelines[*at] && !holds.pipelines[*at];
         let new = (0..holds.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.9));
         if let Some(pipeline) = new {
@@ -738,6 +755,11 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
 }
 
 impl World {
+    /// The version that the log has last.
+    fn holds(&self) -> usize {
+        changes_of(&self.log).last().map_or(0, |(_, version)| version)
+    }
+
     /// Holds what recovery found against what was written: everything acknowledged is there, and nothing else but, perhaps, the frame that was in doubt,
     /// whole.
     fn reconcile(&mut self, recovered: &Recovered, log: &Log) -> Result<(), Died> {

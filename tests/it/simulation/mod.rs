@@ -27,7 +27,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 82] = [
+const HAPPENS: [&str; 85] = [
     "pasts",
     "pasts made again and not stored",
     "pasts to be stored again",
@@ -36,6 +36,9 @@ const HAPPENS: [&str; 82] = [
     "changes asked for",
     "changes",
     "starts that replay changes",
+    "starts that accept changes",
+    "pipelines begun anew",
+    "rows of two lives of a pipeline",
     "pipelines gone",
     "pipelines added",
     "windows gone",
