@@ -36,7 +36,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Take events over HTTP and count them (under mpirun).
-    Run,
+    Run(run::Args),
     /// Count the events of files (under mpirun).
     Batch(batch::Args),
     /// Replay the log and compare the results with the store's.
@@ -61,7 +61,7 @@ enum Command {
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     let (done, ranked) = match cli.command {
-        Command::Run => (run::run(), true),
+        Command::Run(args) => (run::run(&args), true),
         Command::Batch(args) => (batch::run(&args), true),
         Command::Verify(args) => (verify::run(&args), false),
         Command::Check(args) => return told(check::run(&args)),

@@ -1,11 +1,12 @@
 //! `caudal run`: the live job.
 
+mod going_on;
 mod index;
 mod server;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
@@ -15,6 +16,8 @@ use crate::cli::check::cases;
 use crate::cli::data_dir::{DataDir, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
+pub use crate::cli::run::going_on::{Begun, the_pipeline};
+use crate::cli::run::going_on::{GoingOn, asked_copies, earlier, last_epoch};
 use crate::cli::run::index::Indexing;
 use crate::cli::run::server::Server;
 use crate::cli::webhooks;
@@ -24,7 +27,7 @@ use crate::coordinator::backfill::Backfills;
 use crate::coordinator::backfill::error::{FillError, ReplayError};
 use crate::coordinator::backfill::fills::Fills;
 use crate::coordinator::backfill::thread::{Filler, Thread};
-use crate::coordinator::change::{Change, Changes};
+use crate::coordinator::change::Changes;
 use crate::coordinator::checkpoint::{Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
@@ -38,9 +41,7 @@ use crate::ingest::writer::{self as log_writer, Ingest, Queue};
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
 use crate::outbox::{self, Hook, Sending};
-use crate::pipeline::running::{InForce, Running};
-use crate::pipeline::{Bundle, Configuration};
-use crate::store::jsonl::{Asked, Copies, Known};
+use crate::store::jsonl::{Copies, Known};
 use crate::store::writer as store_writer;
 use crate::store::{Progress, StoreError};
 use crate::transport::idle::Idle;
@@ -48,11 +49,20 @@ use crate::transport::{Channel, Transport};
 use crate::web::App;
 use crate::wire::{self, Message, Open, Sealing};
 
+/// Takes events over HTTP and counts them.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Start with changed pipeline files: what their changes leave of kept state goes on, and a pipeline whose state would lose its meaning begins anew, its open
+    /// windows being closed as they are. Without it changed files are refused.
+    #[arg(long)]
+    accept_changes: bool,
+}
+
 /// Runs this rank of the job.
 ///
 /// # Errors
 /// As `Exit` says.
-pub fn run() -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     ranks::run(&mut |transport, idle, wake| {
         let (config, warnings) = Config::load().or_exit(Exit::Config)?;
         let pipeline = the_pipeline(&config);
@@ -61,7 +71,7 @@ pub fn run() -> Result<(), Failure> {
         for warning in warnings.told(&used) {
             tracing::warn!("{warning}");
         }
-        Rank0::open(config, pipeline?, wake)?.run(transport, idle)
+        Rank0::open(config, pipeline?, wake)?.run(transport, idle, args.accept_changes)
     })
 }
 
@@ -144,7 +154,7 @@ impl Rank0 {
         })
     }
 
-    fn run(self, transport: &mut dyn Transport, idle: &mut Idle) -> Result<(), Failure> {
+    fn run(self, transport: &mut dyn Transport, idle: &mut Idle, accept: bool) -> Result<(), Failure> {
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&self.data.log()).or_exit(Exit::Damaged)?);
         let (progress, store_asked) = self.progress(&disk)?;
         let prepared = start::prepare(disk.clone(), progress).or_exit(Exit::Damaged)?;
@@ -158,8 +168,8 @@ impl Rank0 {
         );
         let (mut log, recovered) = opened.map_err(log_failure)?;
         let mut start = prepared.begin(&recovered, transport.size() - 1).or_exit(Exit::Config)?;
-        let (running, plan) = self.pipeline.go_on(&self.config, &recovered, &mut start)?;
-        let first = crate::log::Start { generation: start.generation, bundle: running.configuration.to_text() };
+        let going_on = self.pipeline.go_on(&self.config, &recovered, &mut start, accept)?;
+        let first = crate::log::Start { generation: start.generation, bundle: going_on.bundle.to_string() };
         let now = recovered.ingest.max(self.clock.unix());
         log.append(&[Record::Start(first)], now).map_err(log_failure)?;
         self.status.update(|s| {
@@ -171,7 +181,7 @@ impl Rank0 {
         });
         let bundle = Arc::clone(&start.beginning.bundle);
         open_workers(transport, &bundle, recovered.id, &self.sealing(), &mut start)?;
-        self.coordinate(transport, idle, log, &recovered, (start, plan))
+        self.coordinate(transport, idle, log, &recovered, (start, going_on))
     }
 
     fn sealing(&self) -> Sealing {
@@ -199,16 +209,18 @@ impl Rank0 {
 
     /// The audit's files, open where they end.
     fn copies(&self, recovered: &Recovered, start: &Start) -> Result<Option<Copies>, Failure> {
-        let pipelines = &self.pipeline.running.get().pipelines;
-        let asked = pipelines.copies.iter().map(|copy| Asked { pipeline: copy.pipeline, file: copy.file.clone() });
-        let asked: Vec<Asked> = asked.collect();
+        let now = &self.pipeline.running.get().pipelines;
+        let mut asked = asked_copies(now);
+        for before in earlier(start, &self.pipeline.bundle).or_exit(Exit::Config)? {
+            let known: Vec<PathBuf> = asked.iter().map(|copy| copy.file.clone()).collect();
+            asked.extend(asked_copies(&before).into_iter().filter(|copy| !known.contains(&copy.file)));
+        }
         if asked.is_empty() {
             return Ok(None);
         }
-        let last = recovered.cuts.last().map_or(start.beginning.checkpoint.0, |cut| cut.epoch);
-        let known = Known { progress: start.beginning.progress, last };
+        let known = Known { progress: start.beginning.progress, last: last_epoch(recovered, start) };
         let bytes_max = self.config.audit_file_bytes;
-        let plan = pipelines.plan.clone();
+        let plan = now.plan.clone();
         Copies::open(&self.data.audit(), &asked, plan, bytes_max, known).map(Some).map_err(|e| store_failure(&e))
     }
 
@@ -218,7 +230,7 @@ impl Rank0 {
         idle: &mut Idle,
         log: Log,
         recovered: &Recovered,
-        (start, first_plan): (Start, Arc<Plan>),
+        (start, going_on): (Start, GoingOn),
     ) -> Result<(), Failure> {
         let copies = self.copies(recovered, &start)?;
         let plan = self.pipeline.running.get().pipelines.plan.clone();
@@ -280,9 +292,26 @@ impl Rank0 {
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let logged = start.beginning.changes.iter().map(|(_, change)| change);
         let left = filler.mark.read(recovered.id).map_err(fill_failure)?.map(|left| left.pipeline);
+        if let Some(left) = left.as_deref().filter(|_| going_on.change.is_some()) {
+            let before = start.beginning.changes.back().map_or(&going_on.plan, |(_, change)| &change.plan);
+            let has = |plan: &Plan| plan.pipelines.iter().any(|pipeline| pipeline.name == left);
+            if has(&plan) && !has(before) {
+                return Err(Failure::new(
+                    Exit::Config,
+                    format!(
+                        "a replay of {left:?} never came to its end: start once without --accept-changes, which takes out what it has left, and then with it"
+                    ),
+                ));
+            }
+        }
         let fills = Fills::begin(filler.asked.clone(), left.as_deref(), &plan, logged);
+        let mut state =
+            State::new(going_on.plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning);
+        if let Some(change) = going_on.change {
+            state.configure_at_start(change);
+        }
         let coordinator = Coordinator {
-            state: State::new(first_plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning),
+            state,
             transport,
             idle,
             clock: self.clock,
@@ -317,74 +346,6 @@ impl Rank0 {
             thread.join().map_err(|_| Failure::new(Exit::Software, "a thread of rank 0 panicked"))?;
         }
         self.server.stop()
-    }
-}
-
-/// The pipelines as the files of PIPELINES say, until the log is open.
-pub struct Begun {
-    pub bundle: Bundle,
-    pub running: Running,
-}
-
-/// The pipelines of this job.
-///
-/// # Errors
-/// 78 where PIPELINES names no file, 2 where a file has faults.
-pub fn the_pipeline(config: &Config) -> Result<Begun, Failure> {
-    if config.pipelines.is_empty() {
-        return Err(Failure::new(Exit::Config, "there is no pipeline to run: name its file in PIPELINES"));
-    }
-    let bundle = Bundle::read(&config.pipelines).or_exit(Exit::Usage)?;
-    let (configuration, pipelines) = Configuration::begin(bundle.clone()).or_exit(Exit::Usage)?;
-    Ok(Begun { bundle, running: Running::new(InForce::new(configuration, pipelines)) })
-}
-
-impl Begun {
-    /// Goes on with what the log says: gives what holds at its end, which is then shown, and the plan that the replay begins with.
-    ///
-    /// # Errors
-    /// 78, with the ways out, where the files are neither those that the job was started with nor say what holds now.
-    pub fn go_on(
-        &self,
-        config: &Config,
-        recovered: &Recovered,
-        start: &mut Start,
-    ) -> Result<(Arc<InForce>, Arc<Plan>), Failure> {
-        let files = self.bundle.id();
-        let begun = self.running.get();
-        let logged = recovered.start.as_ref().map(|start| Configuration::from_text(&start.bundle));
-        let in_force = match logged.transpose().or_exit(Exit::Config)? {
-            None => begun,
-            Some(logged) if logged.begun != files && logged.bundle.id() != files => {
-                return Err(Failure::new(
-                    Exit::Config,
-                    format!(
-                        "{}: these are not the pipelines that DATA_DIR {} was filled with: change pipelines while the job runs (PUT /pipelines/NAME), \
-                         give changed files a DATA_DIR (and a store) of their own, or put the old texts back",
-                        self.bundle.names(),
-                        config.data_dir.display()
-                    ),
-                ));
-            }
-            Some(logged) => {
-                if logged.bundle.id() != files {
-                    tracing::info!(
-                        "the pipelines were changed while the job ran: it goes on with them, and not with the files of PIPELINES"
-                    );
-                }
-                let logged = Configuration { begun: files, replayed: None, ..logged };
-                let (configuration, pipelines) = logged.settled().or_exit(Exit::Config)?;
-                Arc::new(InForce::new(configuration, pipelines))
-            }
-        };
-        self.running.set(Arc::clone(&in_force));
-        let planned = |text: &Arc<str>| {
-            let configuration = Configuration::from_text(text)?;
-            let plan = configuration.pipelines().map_err(|faults| faults.to_string())?.plan;
-            Ok::<_, String>(Change { backfill: configuration.backfill(&plan), bundle: Arc::clone(text), plan })
-        };
-        let first = start.plan(&in_force.configuration.to_text(), planned).or_exit(Exit::Config)?;
-        Ok((in_force, first))
     }
 }
 

@@ -100,7 +100,7 @@ impl Replayed {
         let whole = recovered.begin == Offset(0);
         let prepared = if whole { start::prepare(disk, None) } else { start::prepare_oldest(disk, progress) };
         let mut start = prepared.or_exit(Exit::Damaged)?.begin(&recovered, 1).or_exit(Exit::Config)?;
-        let (_, plan) = begun.go_on(config, &recovered, &mut start)?;
+        let plan = begun.go_on(config, &recovered, &mut start, false)?.plan;
         let mut replayed =
             Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
         replay(&plan, id_key(recovered.id), start, &log, progress.epoch, |commit| {

@@ -292,6 +292,8 @@ impl State {
 
     fn end_epoch(&mut self, cut: Cut, change: Option<Change>, now: Now) -> Vec<Action> {
         assert_eq!(cut.epoch, self.ended.0.next(), "epochs are dense");
+        let newest = change.as_ref().and_then(|change| change.plan.lives.newest());
+        assert!(newest <= Some(cut.epoch), "a pipeline begins anew after the epoch that its rows are called by");
         let base = self.ended.1;
         self.ingest = self.ingest.max(cut.ingest);
         // A checkpoint is of one plan, and so is the epoch after it: where they change none is taken.
@@ -418,8 +420,8 @@ impl State {
         self.expression_errors = Carry::moved(&carry.pipelines, &self.expression_errors, pipelines, 0);
         // They are of the pipelines before; the workers tell new ones before anything is decided by them.
         self.facts.clocks.clear();
-        if !carry.retired.is_empty() {
-            // Sealed files still have the ids of topics that are retired.
+        if !carry.forgotten.is_empty() {
+            // Sealed files still have the ids that are forgotten.
             self.next_checkpoint = Ids::All;
         }
         self.bytes_since_checkpoint = self.bytes_since_checkpoint.max(1);
@@ -503,6 +505,11 @@ impl State {
         self.changing.ask(change);
     }
 
+    /// The same of a life that begins with a change: no events are taken before it is made, so that what comes is counted by it.
+    pub fn configure_at_start(&mut self, change: Change) {
+        self.changing.ask_at_start(change);
+    }
+
     /// Whether a change is asked for, or not all workers work by it yet.
     #[must_use]
     pub fn is_changing(&self) -> bool {
@@ -554,10 +561,11 @@ impl State {
         self.replay.is_empty() && self.in_flight.is_empty() && !self.changing.is_under_way()
     }
 
-    /// Whether events may be taken: the replay has caught up, goes on only when a store that is away takes results, or waits for a new pipeline's past.
+    /// Whether events may be taken: the change that the life begins with is made, if there is one, and the replay has caught up, goes on only when a store that is away takes results, or waits for a new pipeline's past.
     #[must_use]
     pub fn may_serve(&self) -> bool {
-        self.caught_up() || !self.has_room() || self.changing.backfill().is_some()
+        let may = self.caught_up() || !self.has_room() || self.changing.backfill().is_some();
+        may && !self.changing.is_starting()
     }
 
     /// Whether the results of one more epoch may be kept.
@@ -647,6 +655,7 @@ mod tests {
             alerts: Vec::new(),
             webhooks: Vec::new(),
             emits: Vec::new(),
+            lives: crate::core::plan::Lives::default(),
         }
     }
 
@@ -864,6 +873,23 @@ mod tests {
         let [Action::Commit(_)] = &state.durable(Some(Epoch(1)), None, Offset(0))[..] else { panic!("it is stored") };
         state.message(0, Message::Configured { epoch: 1, facts: Facts::default() }).expect("a message");
         assert!(state.wants_slab() && !state.is_changing());
+    }
+
+    /// Events that come are counted by what it brings.
+    #[test]
+    fn a_life_that_begins_with_a_change_takes_events_when_it_is_made() {
+        let mut state = state();
+        assert!(state.may_serve());
+        state.configure_at_start(Change { bundle: "another".into(), plan: Arc::new(plan()), backfill: None });
+        assert!(!state.may_serve());
+        assert_eq!(logged(&state.tick(at(0), false)).map(|cut| cut.epoch), Some(Epoch(1)));
+        state.message(0, report(1, Facts::default())).expect("a message");
+        assert!(!state.may_serve(), "the worker is not ready for it");
+        state.message(0, Message::Configured { epoch: 1, facts: Facts::default() }).expect("a message");
+        assert!(state.may_serve());
+        // One that is asked for later stops no event.
+        state.configure(Change { bundle: "a third".into(), plan: Arc::new(plan()), backfill: None });
+        assert!(state.may_serve());
     }
 
     #[test]

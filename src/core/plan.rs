@@ -2,8 +2,10 @@
 
 mod alerts;
 mod emits;
+mod lives;
 pub mod carry;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use crate::core::expression::{Expr, Type};
 pub use crate::core::path::{FieldPath, Step};
 pub use crate::core::plan::alerts::{AlertPlan, Anomaly, Detector, Pattern, Rule, WebhookPlan};
 pub use crate::core::plan::emits::{BodyField, EmitPlan, JoinPlan, JoinSide, Source};
+pub use crate::core::plan::lives::Lives;
 use crate::core::schema::Schema;
 use crate::core::units::{Micros, TopicId};
 
@@ -34,6 +37,7 @@ pub struct Plan {
     pub webhooks: Vec<WebhookPlan>,
     /// Likewise.
     pub emits: Vec<EmitPlan>,
+    pub lives: Lives,
 }
 
 /// What a topic's events look like, and how their time and identity are read.
@@ -431,6 +435,7 @@ impl Plan {
             alerts: Vec::new(),
             webhooks: Vec::new(),
             emits,
+            lives: Lives::default(),
         })
     }
 
@@ -439,6 +444,12 @@ impl Plan {
     pub fn pipeline_name(&self, pipeline: usize) -> &str {
         let pipeline = self.pipelines.get(pipeline).map(|pipeline| pipeline.name.as_str());
         pipeline.unwrap_or_else(|| panic!("it is of no pipeline of the plan"))
+    }
+
+    /// Under which name the rows and the state of the pipeline at this place are known: another one where it was begun anew.
+    #[must_use]
+    pub fn identity(&self, pipeline: usize) -> Cow<'_, str> {
+        self.lives.identity(self.pipeline_name(pipeline))
     }
 
     /// Whether the pipeline does nothing but fill windows, so that an event may come too late for all it does.
@@ -462,6 +473,21 @@ impl Plan {
         let computed = || pipeline.derived.iter().chain(&pipeline.arguments).map(|computed| computed.kind);
         let mut kinds = self.columns.iter().map(|column| column.kind).chain(computed());
         kinds.nth(column.0).unwrap_or_else(|| panic!("{column:?} is none of pipeline {}", pipeline.name))
+    }
+}
+
+impl TopicPlan {
+    /// Whether ids that were remembered of the one mean the same to the other. The job's own events have none.
+    #[must_use]
+    pub fn remembers_as(&self, other: &Self) -> bool {
+        self.emitted.is_some() || (&self.id, self.remember) == (&other.id, other.remember)
+    }
+
+    /// Whether times that were read of the one mean the same to the other.
+    #[must_use]
+    pub fn tells_time_as(&self, other: &Self) -> bool {
+        let of = |topic: &Self| (topic.time.clone(), topic.time_format, topic.out_of_order);
+        self.emitted.is_some() || of(self) == of(other)
     }
 }
 

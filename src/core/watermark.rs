@@ -91,7 +91,7 @@ impl Watermarks {
     pub fn carried(self, plan: &Plan, carry: &Carry) -> Self {
         let mut next = Self { up: self.up, ..Self::new(plan) };
         next.topics.iter_mut().zip(self.topics).for_each(|(topic, before)| *topic = before);
-        for topic in &carry.retired {
+        for topic in &carry.stopped {
             if let Some(clock) = next.topics.get_mut(usize::from(topic.0)) {
                 *clock = TopicClock::default();
             }
@@ -284,6 +284,7 @@ mod tests {
             alerts: Vec::new(),
             webhooks: Vec::new(),
             emits: Vec::new(),
+            lives: crate::core::plan::Lives::default(),
         }
     }
 

@@ -1,8 +1,10 @@
-//! Changes of a job's pipelines while it runs: what may be changed, and what kept state forbids. `docs/semantics.md`, "Changes of pipelines".
+//! Changes of a job's pipelines, while it runs or when it starts: what may be changed, what kept state forbids, and what is begun anew where that is accepted.
+//! `docs/semantics.md`, "Changes of pipelines".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::plan::{Metric, Plan, Rule, TopicPlan, WindowPlan};
+use crate::core::plan::{Metric, Plan, Rule, WindowPlan};
+use crate::core::units::{Epoch, TopicId};
 use crate::pipeline::effective::text::Item;
 use crate::pipeline::file::File;
 use crate::pipeline::section::Faulty;
@@ -43,6 +45,30 @@ pub struct Clash {
     pub what: String,
     pub reason: String,
     pub way_out: String,
+    pub cure: Cure,
+}
+
+/// What a start with `--accept-changes` makes of a clash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// These pipelines begin anew.
+    Anew(BTreeSet<String>),
+    /// Nothing more: what is made when the job starts is made as the file says now.
+    Start,
+    /// There is none.
+    None,
+}
+
+/// What a start makes of files that are not those that it was started with before.
+#[derive(Debug)]
+pub struct Accepted {
+    pub configuration: Configuration,
+    pub pipelines: Pipelines,
+    /// What it comes to, for people.
+    pub changes: Vec<String>,
+    /// What kept state forbids, and is left behind; the pipelines that begin anew by it.
+    pub clashes: Vec<Clash>,
+    pub anew: BTreeSet<String>,
 }
 
 impl std::fmt::Display for Clash {
@@ -71,6 +97,37 @@ pub fn put(
     let mut files: BTreeMap<String, FileText> = by_name(&now.bundle);
     let is_new = files.insert(name.to_owned(), file).is_none();
     propose(now, Bundle(files.into_values().collect()), is_new)
+}
+
+/// What holds after the epoch if these files are accepted at a start: each that is not the one that its pipeline was started with before; those that people brought
+/// or changed while the job ran stay as they are. Pipelines whose kept state would lose its meaning begin anew.
+///
+/// # Errors
+/// As `Refused` says: clashes that beginning anew does not cure.
+pub fn accept(now: &Configuration, given: &Bundle, after: Epoch) -> Result<Accepted, Refused> {
+    let (mut files, mut given) = (by_name(&now.bundle), by_name(given));
+    let begun: BTreeMap<String, String> =
+        given.iter().map(|(name, file)| (name.clone(), Bundle(vec![file.clone()]).id())).collect();
+    files.retain(|name, _| begun.contains_key(name) || !now.begun.contains_key(name));
+    given.retain(|name, _| begun.get(name) != now.begun.get(name));
+    files.extend(given);
+    if files.is_empty() {
+        return Err(Refused::Last(now.begun.keys().next().cloned().unwrap_or_default()));
+    }
+    let bundle = Bundle(files.into_values().collect());
+    let next = Configuration { bundle, begun, replayed: None, ..now.clone() };
+    let Compared { mut configuration, mut pipelines, clashes, changes } = compare(now, next)?;
+    let (cured, refused): (Vec<Clash>, Vec<Clash>) = clashes.into_iter().partition(|it| it.cure != Cure::None);
+    if !refused.is_empty() {
+        return Err(Refused::Clashes(refused));
+    }
+    let of_clash = |clash: &Clash| if let Cure::Anew(names) = &clash.cure { names.clone() } else { BTreeSet::new() };
+    let anew: BTreeSet<String> = cured.iter().flat_map(of_clash).collect();
+    if !anew.is_empty() {
+        anew.iter().for_each(|name| configuration.lives.begin(name, after));
+        pipelines = configuration.pipelines().map_err(Refused::Faults)?;
+    }
+    Ok(Accepted { configuration, pipelines, changes, clashes: cured, anew })
 }
 
 /// Takes the pipeline of this name away.
@@ -127,10 +184,26 @@ fn given(name: &str, text: &str, schema: impl Fn(&str) -> Option<String>) -> Res
 }
 
 fn propose(now: &Configuration, bundle: Bundle, is_new: bool) -> Result<Proposed, Refused> {
-    let (before, old_files) = now.bundle.planned(&now.topics).map_err(Refused::Faults)?;
-    let next = Configuration { bundle, topics: now.topics.clone(), begun: now.begun.clone(), replayed: None };
+    let next = Configuration { bundle, replayed: None, ..now.clone() };
+    let Compared { configuration, pipelines, clashes, changes } = compare(now, next)?;
+    if !clashes.is_empty() {
+        return Err(Refused::Clashes(clashes));
+    }
+    Ok(Proposed { configuration, pipelines, changes, is_new })
+}
+
+/// A configuration that is to follow, beside the one that holds.
+struct Compared {
+    configuration: Configuration,
+    pipelines: Pipelines,
+    clashes: Vec<Clash>,
+    changes: Vec<String>,
+}
+
+fn compare(now: &Configuration, next: Configuration) -> Result<Compared, Refused> {
+    let (before, old_files) = now.planned().map_err(Refused::Faults)?;
     let (configuration, pipelines) = next.settled().map_err(Refused::Faults)?;
-    let (_, new_files) = configuration.bundle.planned(&configuration.topics).map_err(Refused::Faults)?;
+    let (_, new_files) = configuration.planned().map_err(Refused::Faults)?;
     let mut clashes = Vec::new();
     topics(&before.plan, &pipelines.plan, &mut clashes);
     for (_, new) in &new_files {
@@ -146,25 +219,36 @@ fn propose(now: &Configuration, bundle: Bundle, is_new: bool) -> Result<Proposed
         }
     }
     kept(&before.plan, &pipelines.plan, &mut clashes);
-    if !clashes.is_empty() {
-        clashes.dedup();
-        return Err(Refused::Clashes(clashes));
-    }
+    clashes.dedup();
     let changes = changes(&before.plan, &pipelines.plan);
-    Ok(Proposed { configuration, pipelines, changes, is_new })
+    Ok(Compared { configuration, pipelines, clashes, changes })
 }
 
 /// What follows from a clash that is told already is not told again.
-fn clash_once(clashes: &mut Vec<Clash>, what: String, reason: &str, way_out: &str) {
+fn clash_once(clashes: &mut Vec<Clash>, what: String, reason: &str, way_out: &str, cure: Cure) {
     if !clashes.iter().any(|clash| clash.what == what) {
-        clash(clashes, what, reason, way_out);
+        clash(clashes, what, reason, way_out, cure);
     }
 }
 
-fn clash(clashes: &mut Vec<Clash>, what: String, reason: &str, way_out: &str) {
-    clashes.push(Clash { what, reason: reason.to_owned(), way_out: way_out.to_owned() });
+fn clash(clashes: &mut Vec<Clash>, what: String, reason: &str, way_out: &str, cure: Cure) {
+    clashes.push(Clash { what, reason: reason.to_owned(), way_out: way_out.to_owned(), cure });
 }
 
+impl Cure {
+    fn anew(pipeline: &str) -> Self {
+        Self::Anew(BTreeSet::from([pipeline.to_owned()]))
+    }
+
+    /// Every pipeline that reads the topic, before and after.
+    fn readers(old: &Plan, new: &Plan, topic: TopicId) -> Self {
+        let reads = |plan: &Plan, name: &str| plan.pipelines.iter().any(|of| of.name == name && of.reads_topic(topic));
+        let both = old.pipelines.iter().filter(|it| it.reads_topic(topic) && reads(new, &it.name));
+        Self::Anew(both.map(|it| it.name.clone()).collect())
+    }
+}
+
+const AT_A_START: &str = "put it into a file of PIPELINES, and start the job with --accept-changes";
 const OTHER_TOPIC: &str = "give the changed topic another name";
 
 /// A topic's ids, clock and numbers outlive changes.
@@ -176,9 +260,10 @@ fn topics(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
             "topic_field".to_owned(),
             "events that wait in the log name their topic in the old one",
             way_out,
+            Cure::None,
         );
     }
-    for (before, after) in old.topics.iter().zip(&new.topics) {
+    for (id, (before, after)) in (0..).map(TopicId).zip(old.topics.iter().zip(&new.topics)) {
         let what = || format!("topic {}", before.name);
         if before.emitted.is_some() != after.emitted.is_some() {
             clash(
@@ -186,18 +271,19 @@ fn topics(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
                 what(),
                 "events that come from outside and events that the job makes cannot have one topic",
                 OTHER_TOPIC,
+                Cure::None,
             );
         }
         if before.retired || after.retired || before.emitted.is_some() {
             continue;
         }
-        let of = |topic: &TopicPlan| (topic.id.clone(), topic.remember);
-        if of(before) != of(after) {
-            clash(clashes, what(), "the ids that are remembered are by its id and dedup", OTHER_TOPIC);
+        if !before.remembers_as(after) {
+            let cure = Cure::readers(old, new, id);
+            clash(clashes, what(), "the ids that are remembered are by its id and dedup", OTHER_TOPIC, cure);
         }
-        let of = |topic: &TopicPlan| (topic.time.clone(), topic.time_format, topic.out_of_order);
-        if of(before) != of(after) {
-            clash(clashes, what(), "its watermark and the windows that are open are by its time", OTHER_TOPIC);
+        if !before.tells_time_as(after) {
+            let cure = Cure::readers(old, new, id);
+            clash(clashes, what(), "its watermark and the windows that are open are by its time", OTHER_TOPIC, cure);
         }
     }
 }
@@ -223,6 +309,7 @@ fn files(old: &File, new: &File, clashes: &mut Vec<Clash>) {
                 what,
                 "its entries are by its key and keep its fields",
                 "give the changed view another name",
+                Cure::anew(pipeline),
             );
         }
     }
@@ -235,6 +322,7 @@ fn files(old: &File, new: &File, clashes: &mut Vec<Clash>) {
                 what,
                 "what stands and what it has counted is by its rule",
                 "give the changed alert another name",
+                Cure::anew(pipeline),
             );
         }
     }
@@ -249,6 +337,7 @@ fn files(old: &File, new: &File, clashes: &mut Vec<Clash>) {
                 what,
                 "events wait for their other halves by what it joins and keeps",
                 "give the changed join another name",
+                Cure::anew(pipeline),
             );
         }
     }
@@ -258,7 +347,7 @@ fn files(old: &File, new: &File, clashes: &mut Vec<Clash>) {
 fn windows(pipeline: &str, old: &Window, new: &Window, clashes: &mut Vec<Clash>) {
     let mut refuse = |reason: &str| {
         let what = format!("window {} of {pipeline}", new.name.it);
-        clash(clashes, what, reason, "give the changed window another name");
+        clash(clashes, what, reason, "give the changed window another name", Cure::anew(pipeline));
     };
     if old.kind != new.kind {
         refuse("its open windows are of its kind and size (every)");
@@ -292,13 +381,13 @@ fn outside(pipeline: &str, old: Option<&File>, new: Option<&File>, clashes: &mut
         file.webhooks.iter().map(shown).collect::<Vec<_>>()
     };
     if old.as_ref().map(webhooks).unwrap_or_default() != new.as_ref().map(webhooks).unwrap_or_default() {
-        let way_out = "put it into the files of PIPELINES for a job with a DATA_DIR of its own";
-        clash(clashes, format!("webhooks of {pipeline}"), "their senders are made when the job starts", way_out);
+        let reason = "their senders are made when the job starts";
+        clash(clashes, format!("webhooks of {pipeline}"), reason, AT_A_START, Cure::Start);
     }
     let jsonl = |file: &File| file.audit.jsonl.as_ref().map(|file| file.it.clone());
     if old.and_then(jsonl) != new.and_then(jsonl) {
-        let way_out = "put it into the files of PIPELINES for a job with a DATA_DIR of its own";
-        clash(clashes, format!("audit.jsonl of {pipeline}"), "its file is opened when the job starts", way_out);
+        let reason = "its file is opened when the job starts";
+        clash(clashes, format!("audit.jsonl of {pipeline}"), reason, AT_A_START, Cure::Start);
     }
 }
 
@@ -334,6 +423,7 @@ fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
                 what,
                 reason,
                 "leave the types in the schema and in derive, or give the window another name",
+                Cure::anew(&old.pipeline_of(window).name),
             );
         }
     }
@@ -351,6 +441,7 @@ fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
                 what,
                 "the type of its key changes",
                 "leave the type in the schema, or give the alert another name",
+                Cure::anew(name),
             );
         }
     }

@@ -1,15 +1,19 @@
 //! The pipelines of a job as its log has them: the files' texts, the numbers of the topics, and what the job was started with.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::core::epoch::Backfill;
-use crate::core::plan::Plan;
+use crate::core::plan::{Lives, Plan};
 use crate::core::units::{Epoch, Offset};
+use crate::pipeline::change::pipeline_of;
+use crate::pipeline::file::File;
 use crate::pipeline::{Bundle, Faults, FileText, Pipelines, Spelled};
 
 /// Of `Configuration::to_text`.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// A topic's name, in the order of numbers: the log's slabs carry numbers, so a name keeps its own for as long as the log is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +29,10 @@ pub struct Configuration {
     pub bundle: Bundle,
     /// Topics that a pipeline reads or makes, and those that none does any more. Others are numbered after them.
     pub topics: Vec<TopicName>,
-    /// `Bundle::id` of the files that this life of the job was started with.
-    pub begun: String,
+    /// By pipeline the `Bundle::id` of the file that says it, of the files that were taken when the job was started with them.
+    pub begun: BTreeMap<String, String>,
+    /// The pipelines that were begun anew.
+    pub lives: Lives,
     /// Of a CONFIG record that brings a pipeline which begins with the log's past.
     pub replayed: Option<Replayed>,
 }
@@ -47,8 +53,11 @@ impl Configuration {
     /// # Errors
     /// All faults at once.
     pub fn begin(bundle: Bundle) -> Result<(Self, Pipelines), Faults> {
-        let begun = bundle.id();
-        Self { bundle, topics: Vec::new(), begun, replayed: None }.settled()
+        Self { begun: bundle.versions(), ..Self::of(bundle) }.settled()
+    }
+
+    fn of(bundle: Bundle) -> Self {
+        Self { bundle, topics: Vec::new(), begun: BTreeMap::new(), lives: Lives::default(), replayed: None }
     }
 
     /// Checks everything and plans it.
@@ -56,7 +65,7 @@ impl Configuration {
     /// # Errors
     /// All faults at once.
     pub fn pipelines(&self) -> Result<Pipelines, Faults> {
-        self.bundle.planned(&self.topics).map(|(pipelines, _)| pipelines)
+        self.planned().map(|(pipelines, _)| pipelines)
     }
 
     /// The same, and each file as it is understood, in the order of `plan.pipelines`.
@@ -64,9 +73,13 @@ impl Configuration {
     /// # Errors
     /// All faults at once.
     pub fn explained(&self) -> Result<(Pipelines, Vec<Spelled>), Faults> {
-        let (pipelines, files) = self.bundle.planned(&self.topics)?;
+        let (pipelines, files) = self.planned()?;
         let spelled = files.iter().map(|(name, file)| Spelled::of(name, file, &pipelines)).collect();
         Ok((pipelines, spelled))
+    }
+
+    pub(super) fn planned(&self) -> Result<(Pipelines, Vec<(String, File)>), Faults> {
+        self.bundle.planned(&self.topics, &self.lives)
     }
 
     /// With numbers for all topics.
@@ -94,11 +107,13 @@ impl Configuration {
     /// As one text (JSON); the files' names for people are left out.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let Self { bundle, topics, begun, replayed } = self;
+        let Self { bundle, topics, begun, lives, replayed } = self;
         let files: Vec<_> = bundle.0.iter().map(|file| (&file.text, &file.schemas)).collect();
         let topics: Vec<_> = topics.iter().map(|topic| (&topic.name, topic.made)).collect();
         let replayed = replayed.as_ref().map(|of| (&of.pipeline, of.after.0, of.from.0));
-        json!([FORMAT, files, topics, begun, replayed]).to_string()
+        let lives: BTreeMap<&str, Vec<u64>> =
+            lives.iter().map(|(name, after)| (name, after.iter().map(|epoch| epoch.0).collect())).collect();
+        json!([FORMAT, files, topics, begun, lives, replayed]).to_string()
     }
 
     /// # Errors
@@ -107,15 +122,23 @@ impl Configuration {
         type Files = Vec<(String, Vec<(String, String)>)>;
         let unreadable = |error| format!("not a pipeline's text: {error}");
         let parts: Vec<Value> = serde_json::from_str(text).map_err(unreadable)?;
-        let [format, files, topics, begun, replayed] = <[Value; 5]>::try_from(parts).map_err(|parts| {
-            format!("a pipeline's text of {} parts, where this version of Caudal writes 5", parts.len())
-        })?;
-        if format != FORMAT {
+        if let Some(format) = parts.first().filter(|format| **format != FORMAT) {
             return Err(format!("a pipeline's text of format {format}: this version of Caudal reads {FORMAT}"));
         }
+        let [_, files, topics, begun, lives, replayed] = <[Value; 6]>::try_from(parts).map_err(|parts| {
+            format!("a pipeline's text of {} parts, where this version of Caudal writes 6", parts.len())
+        })?;
         let files: Files = serde_json::from_value(files).map_err(unreadable)?;
         let topics: Vec<(String, bool)> = serde_json::from_value(topics).map_err(unreadable)?;
         let begun = serde_json::from_value(begun).map_err(unreadable)?;
+        let all: BTreeMap<String, Vec<u64>> = serde_json::from_value(lives).map_err(unreadable)?;
+        let mut lives = Lives::default();
+        for (name, after) in &all {
+            if !after.is_sorted_by(|a, b| a < b) {
+                return Err(format!("not a pipeline's text: {name} was begun anew in no order"));
+            }
+            after.iter().for_each(|epoch| lives.begin(name, Epoch(*epoch)));
+        }
         let replayed: Option<(String, u64, u64)> = serde_json::from_value(replayed).map_err(unreadable)?;
         let replayed =
             replayed.map(|(pipeline, after, from)| Replayed { pipeline, after: Epoch(after), from: Offset(from) });
@@ -124,6 +147,7 @@ impl Configuration {
             bundle: Bundle(files.into_iter().enumerate().map(file).collect()),
             topics: topics.into_iter().map(|(name, made)| TopicName { name, made }).collect(),
             begun,
+            lives,
             replayed,
         })
     }
@@ -136,10 +160,16 @@ impl Bundle {
         format!("{:032x}", xxh3_128(self.to_text().as_bytes()))
     }
 
+    /// By pipeline the id of its file.
+    #[must_use]
+    pub fn versions(&self) -> BTreeMap<String, String> {
+        self.0.iter().filter_map(|file| Some((pipeline_of(file)?, Self(vec![file.clone()]).id()))).collect()
+    }
+
     /// The files as one text, without their names for people; equal for equal files.
     #[must_use]
     pub fn to_text(&self) -> String {
-        Configuration { bundle: self.clone(), topics: Vec::new(), begun: String::new(), replayed: None }.to_text()
+        Configuration::of(self.clone()).to_text()
     }
 
     /// # Errors

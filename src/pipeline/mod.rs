@@ -29,7 +29,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::core::plan::Plan;
+use crate::core::plan::{Lives, Plan};
 use crate::pipeline::audit::Copy;
 use crate::pipeline::cases::Case;
 pub use crate::pipeline::configuration::{Configuration, Replayed, TopicName};
@@ -160,7 +160,7 @@ impl Bundle {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        self.planned(&[]).map_or_else(|faults| faults.0, |_| Vec::new())
+        self.planned(&[], &Lives::default()).map_or_else(|faults| faults.0, |_| Vec::new())
     }
 
     /// Those that a file has whatever the others say.
@@ -178,7 +178,7 @@ impl Bundle {
     /// # Errors
     /// All faults at once.
     pub fn pipelines(&self) -> Result<Pipelines, Faults> {
-        self.planned(&[]).map(|(pipelines, _)| pipelines)
+        self.planned(&[], &Lives::default()).map(|(pipelines, _)| pipelines)
     }
 
     /// The same, and each file as it is understood, in the order of `plan.pipelines`.
@@ -186,13 +186,13 @@ impl Bundle {
     /// # Errors
     /// All faults at once.
     pub fn explained(&self) -> Result<(Pipelines, Vec<Spelled>), Faults> {
-        let (pipelines, files) = self.planned(&[])?;
+        let (pipelines, files) = self.planned(&[], &Lives::default())?;
         let spelled = files.iter().map(|(name, file)| Spelled::of(name, file, &pipelines)).collect();
         Ok((pipelines, spelled))
     }
 
     /// With the files, each with its name, in the order of `plan.pipelines`. `numbered` are the first topics, by their numbers.
-    fn planned(&self, numbered: &[TopicName]) -> Result<(Pipelines, Vec<(String, File)>), Faults> {
+    fn planned(&self, numbered: &[TopicName], lives: &Lives) -> Result<(Pipelines, Vec<(String, File)>), Faults> {
         let mut faults: Vec<Faulty> = self.0.iter().map(|file| Faulty::new(&file.file, &file.text)).collect();
         if self.0.len() > PIPELINES_MAX {
             let message = format!("{} pipelines: at most {PIPELINES_MAX} are allowed in a job", self.0.len());
@@ -213,7 +213,7 @@ impl Bundle {
         let order = topics::order(&files, &mut faults);
         let files = in_order(files, &order);
         let mut faults = in_order(faults, &order);
-        let Some(mut pipelines) = plan::plan(&files, numbered, &mut faults) else {
+        let Some(mut pipelines) = plan::plan(&files, numbered, lives, &mut faults) else {
             return Err(Faults::sorted(faults.into_iter().flat_map(|faults| faults.found).collect()));
         };
         let names = faults.iter().map(|faults| faults.file.to_owned());

@@ -6,8 +6,8 @@ use crate::core::condition;
 use crate::core::emit::{ID, TIME};
 use crate::core::expression::{Expr, Type};
 use crate::core::plan::{
-    AlertPlan, ColumnPlan, EmitPlan, EmittedBy, FieldPath, GroupField, Metric, PipelinePlan, Plan, ROW_FACTS, Step,
-    Top, ViewPlan, WebhookPlan, WindowKind, WindowPlan,
+    AlertPlan, ColumnPlan, EmitPlan, EmittedBy, FieldPath, GroupField, Lives, Metric, PipelinePlan, Plan, ROW_FACTS,
+    Step, Top, ViewPlan, WebhookPlan, WindowKind, WindowPlan,
 };
 use crate::core::units::{Micros, TopicId};
 use crate::pipeline::alerts::{self, Windows};
@@ -49,7 +49,12 @@ const TABLES: [&str; 12] = [
 const PROVISIONAL_BASE: usize = usize::MAX / 2;
 
 /// Resolves a job's files, ordered by the pipelines' names; what is wrong is noted, and None then comes out.
-pub fn plan(files: &[(File, Texts)], numbered: &[TopicName], faults: &mut [Faulty]) -> Option<Pipelines> {
+pub fn plan(
+    files: &[(File, Texts)],
+    numbered: &[TopicName],
+    lives: &Lives,
+    faults: &mut [Faulty],
+) -> Option<Pipelines> {
     check_names(files, faults);
     let topic_field = topic_field(files, faults);
     let mut topics = topics::resolve(files, numbered, faults);
@@ -73,7 +78,8 @@ pub fn plan(files: &[(File, Texts)], numbered: &[TopicName], faults: &mut [Fault
         plans.push(plan);
         texts.push(text);
     }
-    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, alerts, webhooks, emits };
+    let lives = lives.clone();
+    let plan = Plan { topic_field, topics: plans, columns, pipelines, windows, views, alerts, webhooks, emits, lives };
     Some(Pipelines { plan: Arc::new(plan), schemas: texts, hints, routes, copies, cases: Vec::new() })
 }
 

@@ -26,8 +26,7 @@ const END_OF_EPOCH: &str = "{\"kind\":\"epoch\",";
 /// The file that one pipeline asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The pipeline's place in `Plan::pipelines`.
-    pub pipeline: usize,
+    pub pipeline: String,
     /// Under the audit directory.
     pub file: PathBuf,
 }
@@ -51,7 +50,7 @@ pub struct Copies {
 
 /// One file, open at its end.
 struct Copy {
-    pipeline: usize,
+    pipeline: String,
     path: PathBuf,
     file: File,
     /// Up to here it is on disk and whole.
@@ -83,7 +82,7 @@ impl Copies {
         let log = known.progress.log;
         let open = |asked: &Asked| {
             let path = directory.join(&asked.file);
-            let copy = Copy::open(asked.pipeline, path.clone(), log).map_err(|why| refuse(&path, &why))?;
+            let copy = Copy::open(asked.pipeline.clone(), path.clone(), log).map_err(|why| refuse(&path, &why))?;
             copy.check(&known)?;
             Ok(copy)
         };
@@ -97,8 +96,7 @@ impl Copies {
     /// `Unavailable` where there is no room: nothing is lost, and it may be tried again. `Broken` after a failed sync.
     pub fn write(&mut self, commits: &[Commit]) -> Result<(), StoreError> {
         for copy in &mut self.files {
-            let name = self.plan.pipeline_name(copy.pipeline);
-            copy.write(&self.plan, name, self.log, commits)?;
+            copy.write(&self.plan, self.log, commits)?;
             if copy.bytes >= self.bytes_max {
                 copy.turn().map_err(|error| refuse(&copy.path, &error.to_string()))?;
             }
@@ -112,7 +110,7 @@ fn refuse(path: &Path, why: &str) -> StoreError {
 }
 
 impl Copy {
-    fn open(pipeline: usize, path: PathBuf, log: LogId) -> Result<Self, String> {
+    fn open(pipeline: String, path: PathBuf, log: LogId) -> Result<Self, String> {
         let text = |error: io::Error| error.to_string();
         let directory = path.parent().unwrap_or(Path::new(""));
         fs::create_dir_all(directory).map_err(text)?;
@@ -152,10 +150,10 @@ impl Copy {
         Ok(())
     }
 
-    fn write(&mut self, plan: &Plan, name: &str, log: LogId, commits: &[Commit]) -> Result<(), StoreError> {
+    fn write(&mut self, plan: &Plan, log: LogId, commits: &[Commit]) -> Result<(), StoreError> {
         let fresh = commits.iter().filter(|commit| commit.to.epoch > self.epoch);
-        let text: String =
-            fresh.map(|commit| lines(commit.plan.as_deref().unwrap_or(plan), name, log, commit)).collect();
+        let lines = |commit: &Commit| lines(commit.plan.as_deref().unwrap_or(plan), &self.pipeline, log, commit);
+        let text: String = fresh.map(lines).collect();
         let Some(last) = commits.last().map(|commit| commit.to.epoch).filter(|_| !text.is_empty()) else {
             return Ok(());
         };
@@ -263,26 +261,25 @@ impl End {
 }
 
 /// An epoch's lines: its events by offset, its rows by window, start and id, rows that are no more, and the end, which is there also where
-/// nothing else is: so the file tells how far it is whole.
+/// nothing else is: so the file tells how far it is whole. Of a pipeline that this epoch did not have yet, or no more, only that.
 fn lines(plan: &Plan, pipeline: &str, log: LogId, commit: &Commit) -> String {
     let epoch = commit.to.epoch;
     let mut text = String::new();
     let mut count = 0;
     let own = plan.pipelines.iter().find(|of_plan| of_plan.name == pipeline);
-    let Some(own) = own else { panic!("pipeline {pipeline} is none of the plan's") };
-    for event in &commit.events {
-        if plan.topic(&event.topic).is_some_and(|topic| plan.keeps(own, topic)) {
-            event_line(&mut text, epoch, event);
-            count += 1;
-        }
+    let is_own = |topic| own.is_some_and(|own| plan.keeps(own, topic));
+    for event in commit.events.iter().filter(|event| plan.topic(&event.topic).is_some_and(is_own)) {
+        event_line(&mut text, epoch, event);
+        count += 1;
     }
-    let mut rows: Vec<_> = commit.rows.iter().filter(|row| own.windows.contains(&row.window)).collect();
+    let is_own = |window| own.is_some_and(|own| own.windows.contains(window));
+    let mut rows: Vec<_> = commit.rows.iter().filter(|row| is_own(&row.window)).collect();
     rows.sort_unstable_by_key(|row| (row.window, row.start, row.metric_id));
     for row in rows {
         metric_line(&mut text, &StoredRow::of(plan, row));
         count += 1;
     }
-    let mut removed = commit.removed.clone();
+    let mut removed = if own.is_some() { commit.removed.clone() } else { Vec::new() };
     removed.sort_unstable();
     for id in removed {
         put(&mut text, format_args!("{{\"kind\":\"removed\",\"epoch\":{epoch},\"metric_id\":\"{id}\"}}\n"));

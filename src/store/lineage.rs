@@ -48,7 +48,8 @@ impl StoredSlice {
             epoch: lineage.epoch,
             pipeline: pipeline.clone(),
             window: window.name.clone(),
-            metric: alone.then(|| metric_id(pipeline, &window.name, lineage.slice, &lineage.group)),
+            metric: alone
+                .then(|| metric_id(&plan.identity(window.pipeline), &window.name, lineage.slice, &lineage.group)),
             group: (!alone).then(|| group_key(&lineage.group)),
             first: lineage.first,
             last: lineage.last(),
@@ -67,7 +68,9 @@ pub fn offsets(
     limit: u32,
 ) -> Result<Vec<Offset>, StoreError> {
     let mut found = Vec::new();
-    let mut epoch = -1;
+    // What went into a row of the same start in another life of the pipeline went into another row.
+    let (begun, _) = plan.lives.around(&row.pipeline, row.epoch);
+    let mut epoch = if begun > Epoch(0) { begun.0.cast_signed() } else { -1 };
     while found.len() < limit as usize {
         let mut bitmaps = bitmaps(from, plan, row, after, Of::Behind(epoch))?;
         let Some(last) = bitmaps.last().map(|bitmap| bitmap.epoch) else { break };
@@ -81,7 +84,7 @@ pub fn offsets(
         }
         for of_epoch in bitmaps.chunk_by(|a, b| a.epoch == b.epoch) {
             epoch = of_epoch.last().map_or(epoch, |bitmap| bitmap.epoch);
-            let took = of_epoch.iter().filter(|bitmap| bitmap.is_of(row) && row.end > bitmap.late_to);
+            let took = of_epoch.iter().filter(|bitmap| bitmap.is_of(plan, row) && row.end > bitmap.late_to);
             let mut offsets: Vec<Offset> = took.flat_map(Bitmap::offsets).filter(|o| Some(*o) > after).collect();
             offsets.sort_unstable();
             found.append(&mut offsets);
@@ -106,8 +109,9 @@ struct Bitmap {
 
 impl Bitmap {
     /// Whether it is of the row's group: another one may read the same.
-    fn is_of(&self, row: &StoredRow) -> bool {
-        let of_group = |group| metric_id_of(&row.pipeline, &row.window, row.start, group);
+    fn is_of(&self, plan: &Plan, row: &StoredRow) -> bool {
+        let identity = plan.lives.identity_at(&row.pipeline, row.epoch);
+        let of_group = |group| metric_id_of(&identity, &row.window, row.start, group);
         self.group.as_deref().map(of_group).or(self.metric) == Some(row.metric_id)
     }
 
@@ -148,6 +152,10 @@ fn bitmaps(
     }
     if let Some(after) = after {
         query.push(" AND last_offset > ").bind(Param::int(after.0));
+    }
+    let (_, upto) = plan.lives.around(&row.pipeline, row.epoch);
+    if upto < Epoch(u64::MAX) {
+        query.push(" AND epoch <= ").bind(Param::int(upto.0));
     }
     match of {
         Of::Only(epoch) => query.push(" AND epoch = ").bind(Param::Int(epoch)),
@@ -194,6 +202,7 @@ struct OfEpoch {
 
 struct Slice {
     start: Micros,
+    epoch: Epoch,
     pipeline: String,
     window: String,
     metric: Option<Uuid>,
@@ -211,13 +220,14 @@ impl OfEpoch {
         let first = bound("SELECT max(first_offset) FROM lineage WHERE first_offset <= $1")?;
         let next = bound("SELECT min(first_offset) FROM lineage WHERE first_offset > $1")?;
         let range = Offset(first.unwrap_or_default())..Offset(next.unwrap_or(u64::MAX));
-        let sql = "SELECT slice_start, pipeline, window_name, metric_id, group_key, late_to, offsets
+        let sql = "SELECT slice_start, epoch, pipeline, window_name, metric_id, group_key, late_to, offsets
                    FROM lineage WHERE first_offset = $1";
         let read = |mut row: Row| {
-            let (start, pipeline, window) = (row.time()?, row.text()?, row.text()?);
+            let (start, epoch) = (row.time()?, Epoch(row.unsigned()?));
+            let (pipeline, window) = (row.text()?, row.text()?);
             let (metric, group) = (row.uuid_or_null()?, row.bytes_or_null()?);
             let (late_to, bits) = (Micros(row.int()?), read_bits(&row.bytes()?)?);
-            Ok(Slice { start, pipeline, window, metric, group, late_to, bits })
+            Ok(Slice { start, epoch, pipeline, window, metric, group, late_to, bits })
         };
         let rows = from.ask(&Query::with(sql, [Param::int(range.start.0)]))?;
         Ok(Self { range, slices: rows.into_iter().map(read).collect::<Result<_, _>>()? })
@@ -225,12 +235,15 @@ impl OfEpoch {
 }
 
 impl Slice {
-    /// The rows that it went into; of a hopping window only while that is one of the plan's.
+    /// The rows that it went into; of a hopping window only while that is one of the plan's, and its pipeline the same life.
     fn rows<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Uuid> + 'a {
-        let kind = find(plan, &self.pipeline, &self.window).map(|window| window.kind);
+        let (begun, _) = plan.lives.around(&self.pipeline, Epoch(u64::MAX));
+        let window = find(plan, &self.pipeline, &self.window).filter(|_| self.epoch > begun);
+        let (kind, identity) = (window.map(|window| window.kind), plan.lives.identity(&self.pipeline));
         let hops = self.group.as_deref().zip(kind).into_iter().flat_map(move |(group, kind)| {
             let took = kind.starts(self.start).filter(move |start| kind.end(*start) > self.late_to);
-            took.map(move |start| metric_id_of(&self.pipeline, &self.window, start, group))
+            let ids: Vec<Uuid> = took.map(|start| metric_id_of(&identity, &self.window, start, group)).collect();
+            ids
         });
         self.metric.into_iter().chain(hops)
     }

@@ -294,6 +294,7 @@ mod tests {
             alerts: Vec::new(),
             webhooks: Vec::new(),
             emits: Vec::new(),
+            lives: crate::core::plan::Lives::default(),
         };
         let directory = tempfile::TempDir::new().unwrap();
         let mut store = SqliteStore::open(&directory.path().join("caudal.db"), Arc::new(plan)).unwrap();

@@ -15,7 +15,7 @@ use crate::coordinator::change::Change;
 use crate::core::plan::{PipelinePlan, Plan};
 use crate::core::units::Epoch;
 use crate::pipeline::cases::{Case, Given};
-use crate::pipeline::change::{self, Clash, Proposed, Refused};
+use crate::pipeline::change::{self, Clash, Cure, Proposed, Refused};
 use crate::pipeline::running::InForce;
 use crate::pipeline::{Bundle, Configuration, Fault, FileText, Pipelines};
 use crate::web::params::Params;
@@ -239,7 +239,13 @@ pub fn refusal(refused: &Refused) -> Problem {
         }
         Refused::Clashes(clashes) => {
             let conflicts: Vec<Value> = clashes.iter().map(conflict).collect();
-            let detail = format!("{refused}. Nothing was changed");
+            let anew = clashes.iter().all(|clash| matches!(clash.cure, Cure::Anew(_)));
+            let hint = if anew {
+                " (a start with the changed file and --accept-changes closes what is open and begins anew)"
+            } else {
+                ""
+            };
+            let detail = format!("{refused}. Nothing was changed{hint}");
             Problem::new(StatusCode::CONFLICT, detail).with("conflicts", conflicts)
         }
         Refused::Unknown(_) => Problem::not_found(format!("{refused}: GET /pipelines lists those there are")),
@@ -253,7 +259,7 @@ fn fault(fault: &Fault) -> Value {
 }
 
 fn conflict(clash: &Clash) -> Value {
-    let Clash { what, reason, way_out } = clash;
+    let Clash { what, reason, way_out, cure: _ } = clash;
     json!({"what": what, "reason": reason, "way_out": way_out})
 }
 

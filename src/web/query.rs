@@ -1,5 +1,6 @@
 //! The calls that read results: windows, events.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
@@ -176,7 +177,10 @@ pub async fn data(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let mut pipelines: BTreeMap<&str, BTreeMap<_, _>> = BTreeMap::new();
     for (window, rows) in plan.windows.iter().zip(&rows) {
         let mut seen = HashSet::new();
-        let newest = rows.iter().filter(|row| seen.insert(row.group.as_str())).map(RowView::of).collect();
+        // Of two lives of a pipeline that have a row of one start, the newer one's.
+        let mut rows: Vec<&StoredRow> = rows.iter().collect();
+        rows.sort_by_key(|row| Reverse((row.start, row.epoch)));
+        let newest = rows.into_iter().filter(|row| seen.insert(row.group.as_str())).map(RowView::of).collect();
         pipelines.entry(&plan.pipeline_of(window).name).or_default().insert(window.name.as_str(), newest);
     }
     Ok(json_answer(&DataView { pipelines }))

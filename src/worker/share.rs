@@ -110,7 +110,7 @@ fn passed(
         };
         contributions.append(&mut preaggregate_with(plan, index, &of_window, slice));
         if let Some(trace) = &mut trace {
-            trace.add(pipeline, window, rows, late.as_deref(), lateness);
+            trace.add(&plan.identity(window.pipeline), window, rows, late.as_deref(), lateness);
         }
     }
     let (mut entries, mut history) = (Vec::new(), Vec::new());
@@ -272,14 +272,7 @@ impl Trace {
         Self { metrics: vec![Vec::new(); rows] }
     }
 
-    fn add(
-        &mut self,
-        pipeline: &PipelinePlan,
-        window: &WindowPlan,
-        rows: &EpochRows,
-        late: Option<&[bool]>,
-        lateness: Micros,
-    ) {
+    fn add(&mut self, pipeline: &str, window: &WindowPlan, rows: &EpochRows, late: Option<&[bool]>, lateness: Micros) {
         // Which session an event goes into is known only to the session's owner.
         let Some(slice) = window.kind.slice() else { return };
         let groups: Vec<(&[u32], &[GroupValue])> =
@@ -295,7 +288,7 @@ impl Trace {
                     groups.iter().zip(codes).map(|((_, values), &code)| values[code as usize].clone()).collect();
                 let in_time = |start: &Micros| !is_late(window, window.kind.end(*start), lateness);
                 let starts = window.kind.starts(*slice).filter(in_time);
-                starts.map(|start| metric_id(&pipeline.name, &window.name, start, &group)).collect()
+                starts.map(|start| metric_id(pipeline, &window.name, start, &group)).collect()
             });
             metrics.extend_from_slice(ids);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use caudal::clock::{Clock, SystemClock};
 use caudal::core::identity::{digest, metric_id};
 use caudal::core::ledger::Counts;
+use caudal::core::plan::Plan;
 use caudal::core::row::WindowRow;
 use caudal::core::units::{Epoch, LogId, Micros, Offset};
 use caudal::generate::{Generator, Settings};
@@ -16,7 +17,9 @@ use caudal::store::target::Target;
 use caudal::store::{AlertQuery, DeadLetterQuery, Reader, StoredRow, ViewQuery, WindowQuery};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use uuid::Uuid;
 
+use crate::model::shape::identity;
 use crate::model::{self, Entry, Outcome};
 use crate::mpi::assert_identical;
 use crate::support::job::{Job, Setup, root, until};
@@ -158,12 +161,13 @@ fn from_outside(pipelines: &Pipelines, entry: &Entry) -> u64 {
     if made { 0 } else { u64::from(slab.count) }
 }
 
-pub fn compare(pipelines: &Pipelines, outcome: &Outcome, reader: &mut dyn Reader) {
-    let plan = &pipelines.plan;
-    let mut rows: BTreeMap<_, StoredRow> = BTreeMap::new();
-    for ((window, start, group), row) in &outcome.rows {
+/// The model's rows, as a store shows them.
+pub fn modelled(plan: &Plan, outcome: &Outcome) -> BTreeMap<Uuid, StoredRow> {
+    let mut rows = BTreeMap::new();
+    for ((window, start, group, life), row) in &outcome.rows {
         let of_plan = &plan.windows[*window];
-        let metric_id = metric_id(plan.pipeline_name(of_plan.pipeline), &of_plan.name, Micros(*start), group);
+        let pipeline = identity(plan.pipeline_name(of_plan.pipeline), *life);
+        let metric_id = metric_id(&pipeline, &of_plan.name, Micros(*start), group);
         let row = WindowRow {
             metric_id,
             window: *window,
@@ -179,6 +183,11 @@ pub fn compare(pipelines: &Pipelines, outcome: &Outcome, reader: &mut dyn Reader
         };
         rows.insert(metric_id, StoredRow::of(plan, &row));
     }
+    rows
+}
+
+/// All rows of a store.
+pub fn stored(reader: &mut dyn Reader) -> BTreeMap<Uuid, StoredRow> {
     let mut query = WindowQuery { limit: PAGE, ..WindowQuery::default() };
     let mut stored = BTreeMap::new();
     loop {
@@ -187,6 +196,12 @@ pub fn compare(pipelines: &Pipelines, outcome: &Outcome, reader: &mut dyn Reader
         query.after = Some((last.start, last.window.clone(), last.metric_id));
         stored.extend(page.into_iter().map(|row| (row.metric_id, row)));
     }
+    stored
+}
+
+pub fn compare(pipelines: &Pipelines, outcome: &Outcome, reader: &mut dyn Reader) {
+    let plan = &pipelines.plan;
+    let (rows, stored) = (modelled(plan, outcome), stored(reader));
     assert!(rows.len() > 50, "{} rows", rows.len());
     assert_eq!(stored.keys().collect::<BTreeSet<_>>(), rows.keys().collect());
     for (id, row) in &rows {

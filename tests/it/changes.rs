@@ -31,7 +31,7 @@ views:
   last: {key: region, latest: [event_id, payload.crime_type]}
 ";
 
-const PRESSURE: &str = "
+pub const PRESSURE: &str = "
 pipeline: pressure
 topics: {pressure.measured: {schema: pressure.json}}
 time: {field: at, out_of_order: 1s, max_future: 1m, idle_after: 1s}
@@ -39,7 +39,7 @@ windows:
   by_place: {every: 1s, group: [place], metrics: {n: count(), most: max(bar)}}
 ";
 
-const PRESSURE_SCHEMA: &str = r#"{"type": "object", "required": ["at", "place"], "properties": {"at": {"type": "string", "format": "date-time"},
+pub const PRESSURE_SCHEMA: &str = r#"{"type": "object", "required": ["at", "place"], "properties": {"at": {"type": "string", "format": "date-time"},
     "place": {"type": "string"}, "bar": {"type": "number"}}}"#;
 
 pub fn put(client: &Client, name: &str, file: &str) -> (u16, Value) {
@@ -58,6 +58,10 @@ pub fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
     let shape = |version: usize, text: &str| {
         let configuration = Configuration::from_text(text).unwrap();
         let plan = configuration.pipelines().unwrap().plan;
+        let begun = |name: &str| {
+            let mut lives = configuration.lives.iter();
+            lives.find(|(of, _)| *of == name).map_or(0, |(_, after)| after.last().unwrap().0)
+        };
         let pipeline = |name: &str| plan.pipelines.iter().any(|of| of.name == name);
         let of = |at: usize| pipeline(&whole.plan.pipelines[at].name);
         let plan = &whole.plan;
@@ -69,6 +73,7 @@ pub fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
             alerts: plan.alerts.iter().map(|alert| of(alert.pipeline)).collect(),
             emits: plan.emits.iter().map(|emit| of(emit.pipeline)).collect(),
             webhooks: Vec::new(),
+            lives: plan.pipelines.iter().map(|of| begun(&of.name)).collect(),
             past: configuration
                 .replayed
                 .map(|of| (whole.plan.pipelines.iter().position(|p| p.name == of.pipeline).unwrap(), of.after.0)),
@@ -94,7 +99,7 @@ pub fn against_the_model(setup: &Setup) -> (Pipelines, Outcome, usize) {
     (whole, outcome, recovered.changes.len())
 }
 
-fn log(setup: &Setup) -> (Vec<Entry>, Recovered) {
+pub fn log(setup: &Setup) -> (Vec<Entry>, Recovered) {
     let disk = Arc::new(FileDisk::open(&setup.data.join("log")).unwrap());
     let options = Options { segment_bytes: 64 << 20, bytes_max: 1 << 40, low_water_bytes: 0, store_asked: true };
     let (log, recovered) = Log::open(disk, options, LogId(0), None, Offset(0)).unwrap();
@@ -230,11 +235,11 @@ fn what_cannot_be_changed_is_refused_and_what_can_is_changed() {
     assert_identical(&setup);
 }
 
-const SCHEMA: &str = r#"{"type": "object", "properties": {"id": {"type": "string"}, "at": {"type": "string", "format": "date-time"},
+pub const SCHEMA: &str = r#"{"type": "object", "properties": {"id": {"type": "string"}, "at": {"type": "string", "format": "date-time"},
     "place": {"type": "string"}, "floor": {"type": "integer"}, "bar": {"type": "number"}}}"#;
 
 /// Of everything that a change could meet.
-const BASE: &str = "
+pub const BASE: &str = "
 pipeline: base
 topics:
   a: {schema: a.json}
@@ -259,7 +264,7 @@ webhooks:
 audit: {level: full, jsonl: base.jsonl}
 ";
 
-fn begun() -> Configuration {
+pub fn begun() -> Configuration {
     let file = |name: &str, text: &str| FileText {
         file: format!("{name}.yaml"),
         text: text.to_owned(),

@@ -18,7 +18,7 @@ use crate::support::job::{Job, Setup, root, until};
 use crate::support::traffic::{events, send_all};
 
 /// That of civic safety, with a hopping window whose size is no multiple of its step.
-fn pipeline(dir: &std::path::Path) -> std::path::PathBuf {
+pub fn pipeline(dir: &std::path::Path) -> std::path::PathBuf {
     let from = root().join("tests/pipelines/civic_safety");
     let text = fs::read_to_string(from.join("pipeline.yaml")).unwrap();
     let text = text
@@ -37,7 +37,7 @@ fn pipeline(dir: &std::path::Path) -> std::path::PathBuf {
 }
 
 /// All events behind a row, in pages.
-fn events_of(client: &Client, id: &str, limit: u32) -> Vec<Value> {
+pub fn events_of(client: &Client, id: &str, limit: u32) -> Vec<Value> {
     let (mut path, mut all) = (format!("/windows/{id}/events?limit={limit}"), Vec::new());
     loop {
         let page = client.json(&path);
@@ -52,7 +52,7 @@ fn offsets(events: &[Value]) -> Vec<u64> {
     events.iter().map(|event| event["offset"].as_u64().unwrap()).collect()
 }
 
-fn id(plan: &Plan, (window, start, group): &Key) -> String {
+fn id(plan: &Plan, (window, start, group, _): &Key) -> String {
     let of = &plan.windows[*window];
     metric_id(&plan.pipeline_of(of).name, &of.name, Micros(*start), group).to_string()
 }

@@ -35,6 +35,7 @@ mod mpi;
 mod demo;
 mod applications;
 mod changes;
+mod accept;
 mod replays;
 mod compact;
 mod audit_file;

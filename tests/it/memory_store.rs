@@ -9,7 +9,6 @@ use caudal::core::identity::metric_id;
 use caudal::core::lineage::Lineage;
 use caudal::core::mend::Retry;
 use caudal::core::plan::Plan;
-use caudal::core::plan::carry::Carry;
 use caudal::core::row::{AlertRow, AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use caudal::core::units::{Epoch, Generation, Micros, Offset};
 use caudal::store::text::clean;
@@ -187,7 +186,17 @@ impl Tables {
 
 /// The commit with the places of this plan, which has everything that is in the commit's own.
 fn placed(commit: &Commit, of: &Plan, plan: &Plan) -> Commit {
-    let Carry { windows, views, alerts, .. } = Carry::between(of, plan);
+    // By the names, whichever life of its pipeline it is of.
+    let place = |named: &dyn Fn(&Plan) -> Vec<(usize, String)>| -> Vec<Option<usize>> {
+        let names = |of: &Plan| -> Vec<(String, String)> {
+            named(of).into_iter().map(|(pipeline, name)| (of.pipeline_name(pipeline).to_owned(), name)).collect()
+        };
+        let all = names(plan);
+        names(of).iter().map(|name| all.iter().position(|other| other == name)).collect()
+    };
+    let windows = place(&|of| of.windows.iter().map(|it| (it.pipeline, it.name.clone())).collect());
+    let views = place(&|of| of.views.iter().map(|it| (it.pipeline, it.name.clone())).collect());
+    let alerts = place(&|of| of.alerts.iter().map(|it| (it.pipeline, it.name.clone())).collect());
     let webhook = |at: usize| {
         let name = |plan: &Plan, at: usize| {
             let webhook = &plan.webhooks[at];

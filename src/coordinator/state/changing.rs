@@ -13,6 +13,8 @@ pub(super) struct Changing {
     /// Of cuts that are still to be followed.
     logged: VecDeque<(Epoch, Change)>,
     under_way: Option<UnderWay>,
+    /// The life begins with a change that is not made yet.
+    starting: bool,
 }
 
 /// The epoch's end is told to the workers.
@@ -39,11 +41,20 @@ enum Stage {
 impl Changing {
     /// With what the log has after the checkpoint.
     pub(super) fn new(logged: VecDeque<(Epoch, Change)>) -> Self {
-        Self { asked: None, logged, under_way: None }
+        Self { asked: None, logged, under_way: None, starting: false }
     }
 
     pub(super) fn ask(&mut self, change: Change) {
         self.asked = Some(change);
+    }
+
+    /// Of a life that begins with it.
+    pub(super) fn ask_at_start(&mut self, change: Change) {
+        (self.asked, self.starting) = (Some(change), true);
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        self.starting
     }
 
     /// Whether an epoch is wanted, if only to be changed after.
@@ -121,6 +132,8 @@ impl Changing {
             return false;
         }
         self.under_way = None;
+        // Changes that are logged come before it.
+        self.starting &= self.asked.is_some();
         true
     }
 }

@@ -216,15 +216,15 @@ impl Seen {
     }
 
     /// Makes room for so many topics, and forgets all ids of these.
-    pub fn carry(&mut self, topics: usize, retired: &[TopicId]) -> Result<(), RunsError> {
-        for &topic in retired {
+    pub fn carry(&mut self, topics: usize, forgotten: &[TopicId]) -> Result<(), RunsError> {
+        for &topic in forgotten {
             if let Some(of_topic) = self.tables.get_mut(usize::from(topic.0)) {
                 self.in_memory -= of_topic.iter().map(IdTable::len).sum::<usize>();
                 *of_topic = tables();
             }
             self.sealed.retire(topic)?;
         }
-        self.fresh.retain(|seen| !retired.contains(&seen.topic));
+        self.fresh.retain(|seen| !forgotten.contains(&seen.topic));
         self.tables.resize_with(topics.max(self.tables.len()), tables);
         self.sealed.make_room(topics);
         Ok(())

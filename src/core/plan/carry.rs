@@ -1,5 +1,7 @@
-//! From one plan of a job to the next: what goes on, found again by its name, and what does not. Places in the two plans differ; topics have the same numbers in both.
+//! From one plan of a job to the next: what goes on, found again by its name, and what does not. A pipeline that is begun anew is another one. Places in the two plans differ; topics have the same numbers in both.
 //! `docs/semantics.md`, "Changes of pipelines".
+
+use std::borrow::Cow;
 
 use crate::core::plan::{Plan, TopicPlan};
 use crate::core::units::TopicId;
@@ -12,19 +14,27 @@ pub struct Carry {
     pub views: Vec<Option<usize>>,
     pub alerts: Vec<Option<usize>>,
     pub emits: Vec<Option<usize>>,
-    /// Topics that a pipeline of the old plan reads or makes, and none of the new one.
-    pub retired: Vec<TopicId>,
+    /// Topics whose ids are forgotten: none reads or makes them any more, or ids are remembered in another way.
+    pub forgotten: Vec<TopicId>,
+    /// Topics whose clocks begin anew, likewise.
+    pub stopped: Vec<TopicId>,
 }
 
 impl Carry {
     #[must_use]
     pub fn between(old: &Plan, new: &Plan) -> Self {
-        let pipeline = |of: &Plan, at: usize| of.pipeline_name(at).to_owned();
-        let was_retired = |at: usize| old.topics.get(at).is_none_or(|topic| topic.retired);
-        let newly = |(at, topic): &(usize, &TopicPlan)| topic.retired && !was_retired(*at);
-        let retired = new.topics.iter().enumerate().filter(newly);
+        let pipeline = |of: &Plan, at: usize| of.identity(at).into_owned();
+        let named = |of: &Plan| -> Vec<String> {
+            of.pipelines.iter().map(|it| of.lives.identity(&it.name)).map(Cow::into_owned).collect()
+        };
+        // Topics that were there, and are another thing now.
+        let changed = |is_other: fn(&TopicPlan, &TopicPlan) -> bool| -> Vec<TopicId> {
+            let topics = (0..).map(TopicId).zip(old.topics.iter().zip(&new.topics));
+            let there = topics.filter(|(_, (before, _))| !before.retired);
+            there.filter(|(_, (before, after))| after.retired || is_other(before, after)).map(|(id, _)| id).collect()
+        };
         Self {
-            pipelines: places(&old.pipelines, &new.pipelines, |of| of.name.clone(), |of| of.name.clone()),
+            pipelines: places(&named(old), &named(new), Clone::clone, Clone::clone),
             windows: places(
                 &old.windows,
                 &new.windows,
@@ -49,7 +59,8 @@ impl Carry {
                 |emit| (pipeline(old, emit.pipeline), emit.topic),
                 |emit| (pipeline(new, emit.pipeline), emit.topic),
             ),
-            retired: retired.filter_map(|(at, _)| u16::try_from(at).ok().map(TopicId)).collect(),
+            forgotten: changed(|before, after| !before.remembers_as(after)),
+            stopped: changed(|before, after| !before.tells_time_as(after)),
         }
     }
 

@@ -338,7 +338,7 @@ struct Names<'a> {
 
 impl Names<'_> {
     fn id(&self, start: Micros, group: &[GroupValue]) -> Uuid {
-        metric_id(&self.plan.pipeline_of(self.window).name, &self.window.name, start, group)
+        metric_id(&self.plan.identity(self.window.pipeline), &self.window.name, start, group)
     }
 
     fn row(&self, due: Due) -> WindowRow {

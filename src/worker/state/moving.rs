@@ -26,7 +26,7 @@ impl State {
         self.memories = plan.topics.iter().map(Memory::of).collect();
         let before = std::mem::replace(&mut self.watermarks, Watermarks::new(&plan));
         self.watermarks = before.carried(&plan, &carry);
-        let carried = self.seen.carry(plan.topics.len(), &carry.retired);
+        let carried = self.seen.carry(plan.topics.len(), &carry.forgotten);
         self.bear(carried);
         self.panes = Panes::new(Arc::clone(&plan));
         self.panes.restore_common(&last_emits, |pipeline| self.watermarks.of(pipeline).closing);

@@ -123,14 +123,14 @@ impl<'a> Alert<'a> {
     }
 
     /// What the end of an epoch raises and clears, key by key. `passed`: W(e−1).
-    pub fn end_epoch(&mut self, epoch: u64, rows: &[Published], passed: Option<i128>) -> Vec<Told> {
+    pub fn end_epoch(&mut self, epoch: u64, rows: &[Published], passed: Option<i128>, identity: &str) -> Vec<Told> {
         let passed = passed.map_or(i64::MIN, |passed| passed as i64);
         let mut by_key: BTreeMap<Vec<GroupValue>, Vec<Told>> = BTreeMap::new();
         let mut rows: Vec<&Published> = rows.iter().collect();
         rows.sort_by_key(|row| (row.end, row.place.0));
         for row in rows {
             let group = &row.place.1;
-            let mut told = self.judge(epoch, row, passed);
+            let mut told = self.judge(epoch, row, passed, identity);
             by_key.entry(group.clone()).or_default().append(&mut told);
         }
         for (key, marks) in std::mem::take(&mut self.marks) {
@@ -168,7 +168,7 @@ impl<'a> Alert<'a> {
         self.keys.values_mut().filter_map(clear).collect()
     }
 
-    fn judge(&mut self, epoch: u64, row: &Published, passed: i64) -> Vec<Told> {
+    fn judge(&mut self, epoch: u64, row: &Published, passed: i64, identity: &str) -> Vec<Told> {
         let window = &self.plan.windows[self.of_plan.rule.window().unwrap()];
         let step = step(self.plan, self.of_plan);
         let known = self.keys.entry(row.place.1.clone()).or_default();
@@ -216,8 +216,7 @@ impl<'a> Alert<'a> {
         } else if stands {
             let last_moment = row.end - 1;
             let raised = if row.closed { last_moment } else { passed.clamp(row.place.0, last_moment) };
-            let pipeline = &self.plan.pipelines[self.of_plan.pipeline].name;
-            let of_row = metric_id(pipeline, &window.name, Micros(row.place.0), &row.place.1);
+            let of_row = metric_id(identity, &window.name, Micros(row.place.0), &row.place.1);
             let raised = Told {
                 id: row_alert_id(&self.of_plan.name, of_row, Epoch(epoch)),
                 alert: self.number,

@@ -50,8 +50,8 @@ pub enum Entry {
     Config(Epoch, Rc<Shape>),
 }
 
-/// A row's identity: (window, start, group).
-pub type Key = (usize, i64, Vec<GroupValue>);
+/// A row's identity: (window, start, group, the epoch after which its pipeline was begun anew, or 0).
+pub type Key = (usize, i64, Vec<GroupValue>, u64);
 
 /// A row as it was last published.
 #[derive(Clone, Debug, PartialEq)]
@@ -390,7 +390,9 @@ impl<'a> Model<'a> {
         self.outcome.epochs.push(counts);
         for (at, (window, plan)) in self.windows.iter_mut().zip(&self.plan.windows).enumerate() {
             let watermark = self.watermarks[plan.pipeline].before;
-            let leaves = next.is_some_and(|next| self.shape.windows[at] && !next.windows[at]);
+            let leaves = next.is_some_and(|next| {
+                self.shape.windows[at] && (!next.windows[at] || self.shape.renews(next, plan.pipeline))
+            });
             let passed = if self.batch || leaves { Passed::Everything } else { Passed::Until(watermark) };
             window.end_epoch(cut, passed, &mut self.outcome.happened);
         }
@@ -413,9 +415,9 @@ impl<'a> Model<'a> {
         let published: Vec<Vec<Published>> = self.windows.iter_mut().map(Window::take_published).collect();
         for (rows, plan) in published.iter().zip(&self.plan.windows) {
             if let Some(topic) = plan.topic {
-                let pipeline = &self.plan.pipelines[plan.pipeline].name;
+                let pipeline = self.shape.identity(self.plan, plan.pipeline);
                 let closed = rows.iter().filter(|row| row.closed);
-                emitted.extend(closed.map(|row| emit::of_row(pipeline, plan, usize::from(topic.0), row)));
+                emitted.extend(closed.map(|row| emit::of_row(&pipeline, plan, usize::from(topic.0), row)));
             }
         }
         for (at, (alert, plan)) in self.alerts.iter_mut().zip(&self.plan.alerts).enumerate() {
@@ -423,8 +425,9 @@ impl<'a> Model<'a> {
                 continue;
             }
             let rows = plan.rule.window().map_or(&[][..], |window| &published[window]);
-            let mut told = alert.end_epoch(epoch, rows, self.watermarks[plan.pipeline].before);
-            if next.is_some_and(|next| !next.alerts[at]) {
+            let identity = self.shape.identity(self.plan, plan.pipeline);
+            let mut told = alert.end_epoch(epoch, rows, self.watermarks[plan.pipeline].before, &identity);
+            if next.is_some_and(|next| !next.alerts[at] || self.shape.renews(next, plan.pipeline)) {
                 let left = alert.leave(epoch, self.watermarks[plan.pipeline].before);
                 self.outcome.happened.note("alerts cleared because they are gone", left.len() as u64);
                 told.extend(left);
@@ -526,7 +529,8 @@ impl<'a> Model<'a> {
                 counted = true;
                 window.add(valid.time as i64, offset, &row, &starts);
                 let group = window.group(&row);
-                keys.extend(starts.into_iter().map(|start| (at, start, group.clone())));
+                let life = shape.lives[number];
+                keys.extend(starts.into_iter().map(|start| (at, start, group.clone(), life)));
             }
         }
         self.outcome.happened.note("late for some windows", u64::from(counted && late_somewhere));
@@ -626,24 +630,36 @@ impl<'a> Model<'a> {
         let differ = |before: &[bool], next: &[bool]| -> Vec<usize> {
             (0..before.len()).filter(|at| before[*at] != next[*at]).collect()
         };
-        for at in differ(&before.windows, &next.windows) {
+        let renewed: Vec<usize> = (0..plan.pipelines.len()).filter(|at| before.renews(next, *at)).collect();
+        self.outcome.happened.note("pipelines begun anew", renewed.len() as u64);
+        // What a pipeline that begins anew had is gone, and comes back with nothing.
+        let differ = |all: &dyn Fn(&Shape) -> Vec<bool>, pipeline: &dyn Fn(usize) -> usize| -> Vec<usize> {
+            let mut places = differ(&all(&before), &all(next));
+            let there =
+                all(&before).into_iter().enumerate().filter(|(at, there)| *there && renewed.contains(&pipeline(*at)));
+            places.extend(there.map(|(at, _)| at));
+            places.sort_unstable();
+            places.dedup();
+            places
+        };
+        for at in differ(&|shape| shape.windows.clone(), &|at| plan.windows[at].pipeline) {
             let window = std::mem::replace(&mut self.windows[at], Window::new(&plan.windows[at]));
             let happened = if before.windows[at] { "windows gone" } else { "windows added" };
             self.outcome.happened.note(happened, 1);
-            self.keep_rows(at, window);
+            self.keep_rows(at, window, before.lives[plan.windows[at].pipeline]);
         }
-        for at in differ(&before.views, &next.views) {
+        for at in differ(&|shape| shape.views.clone(), &|at| plan.views[at].pipeline) {
             self.outcome.happened.note(if before.views[at] { "views gone" } else { "views added" }, 1);
             self.outcome.views.retain(|(view, _), _| *view != at);
             self.outcome.history.retain(|(_, view), _| *view != at);
         }
-        for at in differ(&before.alerts, &next.alerts) {
+        for at in differ(&|shape| shape.alerts.clone(), &|at| plan.alerts[at].pipeline) {
             self.alerts[at] = Alert::new(plan, at);
         }
-        for at in differ(&before.emits, &next.emits) {
+        for at in differ(&|shape| shape.emits.clone(), &|at| plan.emits[at].pipeline) {
             self.halves[at].clear();
         }
-        for at in differ(&before.pipelines, &next.pipelines) {
+        for at in differ(&|shape| shape.pipelines.clone(), &|at| at) {
             self.outcome.happened.note(if before.pipelines[at] { "pipelines gone" } else { "pipelines added" }, 1);
             self.watermarks[at] = Watermark::default();
             self.all_watermarks[at] = vec![None; epoch as usize];
@@ -660,16 +676,16 @@ impl<'a> Model<'a> {
     }
 
     /// The window is done: its rows stay, in the place of those of an earlier one of its name.
-    fn keep_rows(&mut self, at: usize, window: Window) {
+    fn keep_rows(&mut self, at: usize, window: Window, life: u64) {
         for (start, group) in window.touched() {
-            self.past_rows.remove(&(at, *start, group.clone()));
+            self.past_rows.remove(&(at, *start, group.clone(), life));
         }
-        self.past_rows.extend(window.rows().map(|((start, group), row)| ((at, start, group), row)));
+        self.past_rows.extend(window.rows().map(|((start, group), row)| ((at, start, group, life), row)));
     }
 
     fn finish(mut self) -> Outcome {
         for (at, window) in std::mem::take(&mut self.windows).into_iter().enumerate() {
-            self.keep_rows(at, window);
+            self.keep_rows(at, window, self.shape.lives[self.plan.windows[at].pipeline]);
         }
         self.outcome.rows = self.past_rows;
         self.outcome

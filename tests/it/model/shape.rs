@@ -13,6 +13,8 @@ pub struct Shape {
     pub alerts: Vec<bool>,
     pub emits: Vec<bool>,
     pub webhooks: Vec<bool>,
+    /// By pipeline the epoch after which it was last begun anew; 0: it never was.
+    pub lives: Vec<u64>,
     /// A pipeline that is new in it and begins with the log's past: its place, and the last epoch that it knows nothing of.
     pub past: Option<(usize, u64)>,
 }
@@ -28,8 +30,19 @@ impl Shape {
             alerts: vec![true; plan.alerts.len()],
             emits: vec![true; plan.emits.len()],
             webhooks: vec![true; plan.webhooks.len()],
+            lives: vec![0; plan.pipelines.len()],
             past: None,
         }
+    }
+
+    /// Whether the pipeline of this place is there before and after, and begins anew with the next shape.
+    pub fn renews(&self, next: &Self, pipeline: usize) -> bool {
+        self.pipelines[pipeline] && next.pipelines[pipeline] && self.lives[pipeline] != next.lives[pipeline]
+    }
+
+    /// Under which name the pipeline's rows are known.
+    pub fn identity(&self, plan: &Plan, pipeline: usize) -> String {
+        identity(&plan.pipelines[pipeline].name, self.lives[pipeline])
     }
 
     /// The pipelines that are there and read the topic, with their places.
@@ -56,4 +69,9 @@ impl Shape {
             Some(_) => self.is_made(plan, topic),
         }
     }
+}
+
+/// Under which name the rows of a pipeline are known in the life that began after this epoch.
+pub fn identity(pipeline: &str, life: u64) -> String {
+    if life == 0 { pipeline.to_owned() } else { format!("{pipeline}@{life}") }
 }

@@ -91,6 +91,7 @@ fn plan(topics: Vec<TopicPlan>, pipelines: Vec<PipelinePlan>, windows: Vec<Windo
         alerts: Vec::new(),
         webhooks: Vec::new(),
         emits: Vec::new(),
+        lives: caudal::core::plan::Lives::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use caudal::coordinator::change::Change;
 use caudal::core::epoch::Backfill;
-use caudal::core::plan::{EmittedBy, Plan, Rule, TopicPlan};
+use caudal::core::plan::{EmittedBy, Lives, Plan, Rule, TopicPlan};
 use caudal::core::units::{Epoch, Micros, Offset};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -70,6 +70,21 @@ pub fn next(whole: &Plan, before: &Shape, version: usize, rng: &mut ChaCha8Rng) 
     Version::new(whole, shape)
 }
 
+/// What a start brings that begins some pipelines anew after the epoch: perhaps with other things in them than before.
+pub fn accepted(whole: &Plan, holds: &Shape, version: usize, after: u64, rng: &mut ChaCha8Rng) -> Version {
+    let mut shape = Shape { version, past: None, ..holds.clone() };
+    if rng.random_bool(0.5) {
+        toggle(whole, &mut shape, rng);
+    }
+    let there: Vec<usize> = (0..shape.lives.len()).filter(|at| holds.pipelines[*at] && shape.pipelines[*at]).collect();
+    for at in there {
+        if rng.random_bool(0.7) {
+            shape.lives[at] = after;
+        }
+    }
+    Version::new(whole, shape)
+}
+
 /// Takes some things away and brings others.
 fn toggle(whole: &Plan, shape: &mut Shape, rng: &mut ChaCha8Rng) {
     let chance = if rng.random_bool(0.3) { 0.5 } else { 0.15 };
@@ -107,6 +122,14 @@ fn there<T: Clone>(all: &[T], there: &[bool]) -> Vec<T> {
     all.iter().zip(there).filter(|(_, there)| **there).map(|(of, _)| of.clone()).collect()
 }
 
+fn lives(whole: &Plan, shape: &Shape) -> Lives {
+    let mut lives = Lives::default();
+    for (pipeline, &after) in whole.pipelines.iter().zip(&shape.lives).filter(|(_, after)| **after > 0) {
+        lives.begin(&pipeline.name, Epoch(after));
+    }
+    lives
+}
+
 /// The plan of what is there.
 fn part(whole: &Plan, shape: &Shape) -> Plan {
     let places = |there: &[bool]| -> Vec<Option<usize>> {
@@ -137,6 +160,7 @@ fn part(whole: &Plan, shape: &Shape) -> Plan {
         alerts: there(&whole.alerts, &shape.alerts),
         webhooks: there(&whole.webhooks, &shape.webhooks),
         emits: there(&whole.emits, &shape.emits),
+        lives: lives(whole, shape),
     };
     for pipeline in &mut plan.pipelines {
         pipeline.windows = kept(&shape.windows, pipeline.windows.clone());

@@ -24,7 +24,7 @@ use super::cluster::{World, cut_of, discards_of, retries_of, slab_of};
 use super::net::{Net, Sealing};
 use super::traffic::Answer;
 use crate::memory_store::{MemoryStore, Tables, offsets_of};
-use crate::model::shape::Shape;
+use crate::model::shape::{Shape, identity};
 use crate::model::{self, Entry, Key, Letter, Outcome, Row};
 
 /// A slab's lines by their offsets.
@@ -81,7 +81,7 @@ pub fn all_lines(world: &World) -> BTreeMap<u64, Vec<u8>> {
 pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
     let plan = &world.pipeline.plan;
     let outcome = model::live_of(plan, &world.pipeline.schemas, &world.versions[0].shape, &world.log);
-    compare(plan, &outcome, &world.store.tables());
+    compare_with(plan, &lives(&world.log, plan), &outcome, &world.store.tables());
     compare_lineage(world, &outcome);
     emitted_once(&world.log, &outcome);
     let mut totals = Counts::default();
@@ -175,6 +175,8 @@ fn note(world: &mut World, outcome: &Outcome) {
         plan.topics.iter().any(|of| of.name == *topic && matches!(of.time_format, TimeFormat::Unix(_)))
     });
     seen.note("events with a Unix time", with_unix_time.count() as u64);
+    let starts: BTreeSet<_> = outcome.rows.keys().map(|(window, start, group, _)| (window, start, group)).collect();
+    seen.note("rows of two lives of a pipeline", (outcome.rows.len() - starts.len()) as u64);
     for ((window, ..), row) in &outcome.rows {
         let kind = plan.windows[*window].kind;
         seen.note("hopping rows", u64::from(matches!(kind, WindowKind::Hopping { .. })));
@@ -193,13 +195,34 @@ fn note(world: &mut World, outcome: &Outcome) {
 
 fn id(plan: &Plan, key: &Key) -> Uuid {
     let window = &plan.windows[key.0];
-    metric_id(&plan.pipeline_of(window).name, &window.name, Micros(key.1), &key.2)
+    let pipeline = identity(&plan.pipeline_of(window).name, key.3);
+    metric_id(&pipeline, &window.name, Micros(key.1), &key.2)
+}
+
+/// By pipeline the epochs after which it was begun anew.
+type Lives = Vec<BTreeSet<u64>>;
+
+fn lives(log: &[Entry], plan: &Plan) -> Lives {
+    let mut lives = vec![BTreeSet::new(); plan.pipelines.len()];
+    for entry in log {
+        let Entry::Config(_, shape) = entry else { continue };
+        for (lives, &after) in lives.iter_mut().zip(&shape.lives) {
+            lives.extend((after > 0).then_some(after));
+        }
+    }
+    lives
+}
+
+/// The life of the window's pipeline in which the epoch lies.
+fn life(lives: &Lives, plan: &Plan, window: usize, epoch: Epoch) -> u64 {
+    let of_pipeline = lives.get(plan.windows[window].pipeline);
+    of_pipeline.and_then(|lives| lives.range(..epoch.0).next_back().copied()).unwrap_or_default()
 }
 
 /// Rows as the model has them; their names and digests are checked on the way.
-fn rows<'r>(plan: &Plan, rows: impl Iterator<Item = &'r WindowRow>) -> BTreeMap<Key, Row> {
+fn rows<'r>(plan: &Plan, lives: &Lives, rows: impl Iterator<Item = &'r WindowRow>) -> BTreeMap<Key, Row> {
     let modelled = |row: &WindowRow| {
-        let key = (row.window, row.start.0, row.group.clone());
+        let key = (row.window, row.start.0, row.group.clone(), life(lives, plan, row.window, row.epoch));
         assert_eq!(row.metric_id, id(plan, &key));
         let expected = if row.closed { digest(row.metric_id, &row.values, row.event_count) } else { 0 };
         assert_eq!(row.digest, expected);
@@ -230,8 +253,12 @@ fn letters<'l>(letters: impl Iterator<Item = &'l DeadLetter>) -> BTreeMap<u64, L
 }
 
 pub fn compare(plan: &Plan, outcome: &Outcome, tables: &Tables) {
+    compare_with(plan, &Lives::new(), outcome, tables);
+}
+
+fn compare_with(plan: &Plan, lives: &Lives, outcome: &Outcome, tables: &Tables) {
     assert!(tables.rows.iter().all(|(id, row)| *id == row.metric_id));
-    same("rows", &outcome.rows, &rows(plan, tables.rows.values()));
+    same("rows", &outcome.rows, &rows(plan, lives, tables.rows.values()));
 
     let retried = |offset: &u64| tables.retried.get(&Offset(*offset)).map(|event| event.0);
     let stored = letters(tables.dead_letters.values()).into_iter();
@@ -317,7 +344,7 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
     let without_epoch = |rows: BTreeMap<Key, Row>| -> BTreeMap<Key, Row> {
         rows.into_iter().map(|(key, row)| (key, Row { epoch: 0, ..row })).collect()
     };
-    let found = rows(plan, results.iter().flat_map(|r| &r.rows));
+    let found = rows(plan, &Lives::new(), results.iter().flat_map(|r| &r.rows));
     assert_eq!(found.len(), results.iter().map(|r| r.rows.len()).sum::<usize>(), "a row came twice");
     same("rows", &without_epoch(outcome.rows.clone()), &without_epoch(found));
     same("dead letters", &outcome.dead_letters, &letters(results.iter().flat_map(|r| &r.dead_letters)));
@@ -345,6 +372,7 @@ pub fn batch(plan: &Plan, outcome: &Outcome, results: &[Results]) {
 /// Each row of a pipeline whose audit is compact has the events that went into it, and no others.
 fn compare_lineage(world: &World, outcome: &Outcome) {
     let (plan, tables) = (&world.pipeline.plan, world.store.tables());
+    let lives = lives(&world.log, plan);
     let before =
         |version: usize, pipeline: usize| world.versions[..version].iter().any(|v| v.shape.pipelines[pipeline]);
     // One that was there before it came with a past has made some rows twice.
@@ -369,7 +397,8 @@ fn compare_lineage(world: &World, outcome: &Outcome) {
     for lineage in tables.lineage.values().filter(|lineage| is_told(lineage.window)) {
         let kind = plan.windows[lineage.window].kind;
         for start in kind.starts(lineage.slice).filter(|start| kind.end(*start) > lineage.late_to) {
-            let key = (lineage.window, start.0, lineage.group.clone());
+            let life = life(&lives, plan, lineage.window, lineage.epoch);
+            let key = (lineage.window, start.0, lineage.group.clone(), life);
             found.entry(id(plan, &key)).or_default().extend(offsets_of(lineage).map(|offset| offset.0));
         }
     }

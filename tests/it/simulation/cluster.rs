@@ -107,6 +107,8 @@ pub struct Life<'w> {
     pasts: Pasts,
     /// Up to which epoch changes that were logged are known to `pasts`.
     told: Epoch,
+    /// How many versions there were when this life began.
+    versions_before: usize,
 }
 
 impl World {
@@ -271,6 +273,7 @@ impl<'w> Life<'w> {
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
         world.seen.note("starts that replay changes", u64::from(!beginning.changes.is_empty()));
         let logged = recovered.start.as_ref().map(|start| start.bundle.as_str());
+        let logged_before = logged.is_some();
         assert!(logged.is_none_or(|logged| logged == in_force), "{logged:?} is not {in_force}");
         let first_text = in_force.clone();
         let first = LogStart { generation, bundle: in_force };
@@ -295,9 +298,19 @@ impl<'w> Life<'w> {
         let holds = world.versions[changes::version(&first_text)].plan.clone();
         let logged: Vec<_> = beginning.changes.iter().map(|(_, change)| change.clone()).collect();
         let pasts = Pasts::begin(world, log.access(), (id_key, recovered.id, generation), &holds, logged.iter());
+        let last = beginning.cuts.back().map_or(beginning.checkpoint.0, |cut| cut.epoch);
         let sealing = Sealing::random(&mut world.rng);
-        let net = Net::new(&plan, workers, world.limits, id_key, beginning, restores, &sealing);
+        let mut net = Net::new(&plan, workers, world.limits, id_key, beginning, restores, &sealing);
         world.sealings.push(sealing);
+        let versions_before = world.versions.len();
+        if logged_before && world.rng.random_bool(0.2) {
+            let holds = world.versions[world.holds()].shape.clone();
+            let after = last.next().0;
+            let version = changes::accepted(&world.pipeline.plan, &holds, versions_before, after, &mut world.rng);
+            world.seen.note("starts that accept changes", 1);
+            world.versions.push(version);
+            net.configure_at_start(changes::change(&world.versions, versions_before));
+        }
         Ok(Self {
             net,
             feed: log.reader(read_from),
@@ -318,6 +331,7 @@ impl<'w> Life<'w> {
             letters,
             pasts,
             told: Epoch(0),
+            versions_before,
             world,
         })
     }
@@ -429,8 +443,11 @@ impl<'w> Life<'w> {
         let before = &world.versions[world.versions.len() - 1].shape;
         let mut version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
         // What was asked for last may have died with the job.
-        let holds = changes_of(&world.log).last().map_or(0, |(_, version)| version);
-        let holds = &world.versions[holds].shape;
+        let holds = &world.versions[world.holds()].shape;
+        if world.versions.len() == self.versions_before {
+            version.shape.lives.clone_from(&holds.lives);
+            version = Version::new(&world.pipeline.plan, version.shape);
+        }
         let is_new = |at: &usize| version.shape.pipelines[*at] && !holds.pipelines[*at];
         let new = (0..holds.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.9));
         if let Some(pipeline) = new {
@@ -726,6 +743,11 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
 }
 
 impl World {
+    /// The version that the log has last.
+    fn holds(&self) -> usize {
+        changes_of(&self.log).last().map_or(0, |(_, version)| version)
+    }
+
     /// Holds what recovery found against what was written: everything acknowledged is there, and nothing else but, perhaps, the frame that was in doubt,
     /// whole.
     fn reconcile(&mut self, recovered: &Recovered, log: &Log) -> Result<(), Died> {

@@ -76,7 +76,7 @@ fn shown(plan: &Plan, outcome: &Outcome) -> BTreeMap<String, String> {
         let named = window.group.iter().map(|field| &field.name).chain(window.metrics.iter().map(|(name, _)| name));
         let named: Vec<&str> = named.map(String::as_str).collect();
         let mut text = format!("window_start,window_end,{},event_count,revision,closed,epoch\n", named.join(","));
-        for ((_, start, group), row) in outcome.rows.iter().filter(|((of, ..), _)| *of == index) {
+        for ((_, start, group, _), row) in outcome.rows.iter().filter(|((of, ..), _)| *of == index) {
             let moment = |micros| time::format(Micros(micros));
             let group = group.iter().map(group_text);
             let cells: Vec<String> = group.chain(row.values.iter().map(value_text)).collect();

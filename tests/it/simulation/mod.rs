@@ -29,7 +29,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 93] = [
+const HAPPENS: [&str; 96] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -49,6 +49,9 @@ const HAPPENS: [&str; 93] = [
     "changes asked for",
     "changes",
     "starts that replay changes",
+    "starts that accept changes",
+    "pipelines begun anew",
+    "rows of two lives of a pipeline",
     "pipelines gone",
     "pipelines added",
     "windows gone",

@@ -204,6 +204,12 @@ impl Net {
         self.coordinator.configure(change);
     }
 
+    /// A life begins with it.
+    pub fn configure_at_start(&mut self, change: Change) {
+        self.ranks.plans.insert(change.bundle.to_string(), change.plan.clone());
+        self.coordinator.configure_at_start(change);
+    }
+
     pub fn adopt(&mut self, past: &Past) {
         let actions = self.coordinator.adopt(past);
         self.act(actions);

@@ -8,8 +8,8 @@ use caudal::core::condition;
 use caudal::core::expression::{Expr, Type};
 use caudal::core::plan::{
     AlertPlan, Anomaly, Audit, BodyField, ColumnId, ColumnKind, ColumnPlan, Computed, Detector, EmitPlan, EmittedBy,
-    FieldPath, Fraction, GroupField, JoinPlan, JoinSide, Metric, Pattern, PipelinePlan, Plan, Rule, Source, Step,
-    TimeFormat, Top, TopicPlan, Unit, ViewPlan, WebhookPlan, WindowKind, WindowPlan,
+    FieldPath, Fraction, GroupField, JoinPlan, JoinSide, Lives, Metric, Pattern, PipelinePlan, Plan, Rule, Source,
+    Step, TimeFormat, Top, TopicPlan, Unit, ViewPlan, WebhookPlan, WindowKind, WindowPlan,
 };
 use caudal::core::schema::Schema;
 use caudal::core::units::{Micros, TopicId};
@@ -113,6 +113,7 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
         alerts: Vec::new(),
         webhooks: Vec::new(),
         emits: Vec::new(),
+        lives: Lives::default(),
     };
     let outside = plan.topics.len() as u16;
     let count = rng.random_range(1..=4);

@@ -77,7 +77,7 @@ impl Place {
 }
 
 fn open(directory: &Path, plan: &Arc<Plan>, bytes_max: u64, stored: u64, last: u64) -> Result<Copies, StoreError> {
-    let asked = [Asked { pipeline: 0, file: FILE.into() }];
+    let asked = [Asked { pipeline: "civic_safety".to_owned(), file: FILE.into() }];
     let known = Known { progress: commit(None, stored).to, last: Epoch(last) };
     Copies::open(directory, &asked, plan.clone(), bytes_max, known)
 }
@@ -201,7 +201,7 @@ fn a_file_that_does_not_belong_to_the_log_is_refused() {
     fs::write(place.path(), [&whole(1)[..], &bytes].concat()).unwrap();
     check(&place, 5, 5, "it was damaged");
     let other = Place::new();
-    let asked = [Asked { pipeline: 0, file: FILE.into() }];
+    let asked = [Asked { pipeline: "civic_safety".to_owned(), file: FILE.into() }];
     let mut progress = commit(None, 1).to;
     progress.log = LogId(7);
     let known = Known { progress, last: Epoch(5) };
@@ -209,6 +209,20 @@ fn a_file_that_does_not_belong_to_the_log_is_refused() {
     copies.write(&epochs(1, 2)).unwrap();
     drop(copies);
     check(&other, 1, 5, "a copy of log");
+}
+
+/// A start may bring the pipeline, or take it away, while epochs of other plans are still to be written.
+#[test]
+fn epochs_without_the_pipeline_are_told_and_empty() {
+    let place = Place::new();
+    let asked = [Asked { pipeline: "of_later".to_owned(), file: FILE.into() }];
+    let known = Known { progress: commit(None, 0).to, last: Epoch(5) };
+    let mut copies = Copies::open(place.directory.path(), &asked, place.plan.clone(), LARGE, known).unwrap();
+    copies.write(&epochs(1, 4)).unwrap();
+    let text = String::from_utf8(place.all()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["epoch"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(lines.iter().all(|line| line["kind"] == "epoch" && line["lines"] == 0), "{text}");
 }
 
 /// On a disk of 64 KiB, in a namespace of its own: what finds no room is refused as a whole, and taken when there is some.

@@ -44,6 +44,8 @@ pub struct Setup {
     pub port: u16,
     pub data: PathBuf,
     pub env: BTreeMap<String, String>,
+    /// Of `run_mpi.sh`; none: it runs `run`.
+    pub args: &'static [&'static str],
 }
 
 impl Setup {
@@ -53,7 +55,7 @@ impl Setup {
         // The whole log is kept, so that all of it can be verified.
         let env = [("PIPELINES", pipeline.to_str().expect("UTF-8")), ("RUST_LOG", "info"), ("LOG_RETENTION", "1d")];
         let env = env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Self { ranks, port: free_port(), data: dir.join("data"), env }
+        Self { ranks, port: free_port(), data: dir.join("data"), env, args: &[] }
     }
 
     pub fn with(mut self, key: &str, value: &str) -> Self {
@@ -133,7 +135,7 @@ impl Job {
     pub fn launch(dir: TempDir, setup: Setup) -> Self {
         let output = fs::File::options().create(true).append(true).open(dir.path().join("output.txt")).expect("a file");
         let script = setup
-            .command(dir.path(), &[])
+            .command(dir.path(), setup.args)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file"))
             .stderr(output)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use caudal::core::expression::Type;
 use caudal::core::plan::{
-    Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, GroupField, Metric, PipelinePlan, Plan, TimeFormat, TopicPlan,
-    WindowKind, WindowPlan,
+    Audit, ColumnId, ColumnKind, ColumnPlan, FieldPath, GroupField, Lives, Metric, PipelinePlan, Plan, TimeFormat,
+    TopicPlan, WindowKind, WindowPlan,
 };
 use caudal::core::schema::Schema;
 use caudal::core::units::{Micros, TopicId};
@@ -72,6 +72,7 @@ pub fn plan(name: &str, topics: Vec<TopicPlan>, columns: Vec<ColumnPlan>, window
         alerts: Vec::new(),
         webhooks: Vec::new(),
         emits: Vec::new(),
+        lives: Lives::default(),
     }
 }
 

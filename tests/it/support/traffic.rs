@@ -67,7 +67,7 @@ pub fn expected(pipeline: &Pipelines, bodies: &[Vec<u8>]) -> Rows {
     let lines = bodies.iter().flat_map(|b| b.split(|&b| b == b'\n')).filter(|l| !l.is_empty());
     let lines = lines.enumerate().map(|(n, line)| (n as u64, line.to_vec())).collect();
     let outcome = model::batch(&pipeline.plan, &pipeline.schemas, None, lines);
-    let rows = outcome.rows.into_iter().map(|((window, start, group), row)| {
+    let rows = outcome.rows.into_iter().map(|((window, start, group, _), row)| {
         let window = &pipeline.plan.windows[window];
         let names = window.group.iter().map(|field| field.name.clone());
         let group: Map<String, Value> = names.zip(group.iter().map(group_json)).collect();
