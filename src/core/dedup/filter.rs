@@ -29,7 +29,9 @@ impl Filter {
 
     pub(super) fn of(hashes: &[u64]) -> Self {
         let mut filter = Self::new(hashes.len());
-        hashes.iter().for_each(|&hash| filter.add(hash));
+        for &hash in hashes {
+            filter.add(hash);
+        }
         filter
     }
 
