@@ -1,9 +1,15 @@
-//! Decode and validation: one slab of events like the civic-safety application's, beside a loop that only decodes the same lines into a typed struct.
+//! Decode and validation: one slab of events like the civic-safety application's, beside a loop that only decodes the same lines into a typed struct, and the same
+//! events as a batch of columns, as a Parquet file has them.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    ArrayRef, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    StructArray, TimestampMicrosecondArray,
+};
 use bytes::Bytes;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::decode::Decoder;
@@ -146,6 +152,55 @@ fn cases() -> (Vec<(&'static str, Decoder, Slab)>, Bytes, u32) {
     (cases.into(), bytes, count)
 }
 
+/// The same events as columns; `typed`: ids and times as what they are, else as texts.
+fn table(lines: &[u8], typed: bool) -> RecordBatch {
+    let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let events: Vec<Event<'_>> = lines.map(|line| sonic_rs::from_slice(line).expect("valid")).collect();
+    let pages = |of: fn(&Event<'_>) -> String| -> ArrayRef {
+        Arc::new(events.iter().map(|event| Some(of(event))).collect::<StringViewArray>())
+    };
+    let ids = |of: fn(&Event<'_>) -> String| -> ArrayRef {
+        if !typed {
+            return pages(of);
+        }
+        let bytes = |event| uuid::Uuid::try_parse(&of(event)).expect("a UUID").into_bytes();
+        Arc::new(FixedSizeBinaryArray::try_from_iter(events.iter().map(bytes)).expect("16 bytes each"))
+    };
+    let times = || events.iter().map(|event| time::parse(event.timestamp.as_bytes()).expect("a time").0);
+    let names = |of: fn(&Event<'_>) -> String| -> ArrayRef {
+        let texts: Vec<String> = events.iter().map(of).collect();
+        Arc::new(texts.iter().map(|text| Some(text.as_str())).collect::<DictionaryArray<Int32Type>>())
+    };
+    let numbers = |of: fn(&Location) -> f64| -> ArrayRef {
+        Arc::new(events.iter().map(|event| of(&event.payload.location)).collect::<Float64Array>())
+    };
+    let batch = |columns: Vec<(&str, ArrayRef)>| RecordBatch::try_from_iter(columns).expect("columns of one length");
+    let nested = |columns| -> ArrayRef { Arc::new(StructArray::from(batch(columns))) };
+    let location = nested(vec![("lat", numbers(|at| at.lat)), ("lon", numbers(|at| at.lon))]);
+    let ages: ArrayRef = Arc::new(events.iter().map(|event| event.payload.age).collect::<Int64Array>());
+    let payload = nested(vec![
+        ("crime_type", names(|event| event.payload.crime_type.to_owned())),
+        ("severity", names(|event| event.payload.severity.to_owned())),
+        ("location", location),
+        ("reported_by", names(|event| event.payload.reported_by.to_owned())),
+        ("age", ages),
+    ]);
+    let at: ArrayRef = if typed {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times()))
+    } else {
+        pages(|event| event.timestamp.to_owned())
+    };
+    batch(vec![
+        ("event_id", ids(|event| event.event_id.to_owned())),
+        ("timestamp", at),
+        ("region", names(|event| event.region.to_owned())),
+        ("source", names(|event| event.source.to_owned())),
+        ("schema_version", names(|event| event.schema_version.to_owned())),
+        ("correlation_id", ids(|event| event.correlation_id.to_owned())),
+        ("payload", payload),
+    ])
+}
+
 /// Decodes the lines and does nothing else.
 fn typed(lines: &[u8]) {
     for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
@@ -159,6 +214,13 @@ pub fn bench(c: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(count)));
     for (name, decoder, slab) in &cases {
         group.bench_function(*name, |b| b.iter(|| decoder.decode(black_box(slab))));
+    }
+    let decoder = decoder(SCHEMA);
+    for (name, typed) in [("columns of texts", false), ("typed columns", true)] {
+        let table = table(&bytes, typed);
+        let (lines, decoded) = decoder.decode_table(&table, Offset(0), Some(TopicId(0)));
+        assert!(decoded.columns.offset.len() == count as usize && lines.bytes.is_empty(), "all are valid");
+        group.bench_function(name, |b| b.iter(|| decoder.decode_table(black_box(&table), Offset(0), Some(TopicId(0)))));
     }
     group.bench_function("sonic-rs into a typed struct", |b| b.iter(|| typed(black_box(&bytes))));
     group.finish();

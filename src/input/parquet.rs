@@ -170,15 +170,15 @@ fn quick<'a>(field: &Field, chunks: &mut impl Iterator<Item = &'a ColumnChunkMet
 
 /// Whether all of the column's pages are places in its dictionary.
 fn is_dictionary(chunk: &ColumnChunkMetaData) -> bool {
-    match chunk.page_encoding_stats_mask() {
-        Some(pages) => pages.is_only(Encoding::RLE_DICTIONARY) || pages.is_only(Encoding::PLAIN_DICTIONARY),
-        None => {
-            let places = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
-            let values = [Encoding::PLAIN, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY];
-            chunk.encodings().any(|encoding| places.contains(&encoding))
-                && !chunk.encodings().any(|encoding| values.contains(&encoding))
-        }
-    }
+    let places = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
+    let values = [Encoding::PLAIN, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY];
+    let by_chunk = || {
+        chunk.encodings().any(|encoding| places.contains(&encoding))
+            && !chunk.encodings().any(|encoding| values.contains(&encoding))
+    };
+    // The chunk's own list names the encoding of the dictionary too.
+    let pages = chunk.page_encoding_stats_mask();
+    pages.map_or_else(by_chunk, |pages| places.iter().any(|encoding| pages.is_only(*encoding)))
 }
 
 thread_local! {

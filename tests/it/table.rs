@@ -86,7 +86,7 @@ fn any_texts(rng: &mut ChaCha8Rng, of: &[Option<String>]) -> ArrayRef {
         // Nulls among the texts, and a text that no row has.
         2 => {
             let known: StringArray = [None, Some("unused")].into_iter().chain(texts).collect();
-            let key = |row: usize| (row % 2 == 0 || of[row].is_some()).then_some(row as i32 + 2);
+            let key = |row: usize| (row.is_multiple_of(2) || of[row].is_some()).then_some(row as i32 + 2);
             let keys: Int32Array = (0..of.len()).map(key).collect();
             Arc::new(DictionaryArray::new(keys, Arc::new(known)))
         }

@@ -5,13 +5,13 @@
 pub(in crate::core) fn uuid(text: &[u8]) -> Option<u128> {
     // Of its length only the hyphenated form is no UUID in other clothes (braces, urn:).
     let text: &[u8; 36] = text.try_into().ok()?;
-    let (first, rest) = text.split_first_chunk::<8>()?;
-    let &[b'-', a, b, c, d, b'-', e, f, g, h, b'-', i, j, k, l, b'-', m, n, o, p, ref last @ ..] = rest else {
+    if [8, 13, 18, 23].iter().any(|hyphen| text.get(*hyphen) != Some(&b'-')) {
         return None;
-    };
-    let last = last.first_chunk::<8>()?;
-    let words = [*first, [a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p], *last];
-    words.into_iter().try_fold(0, |sum, word| Some(sum << 32 | u128::from(digits(u64::from_le_bytes(word))?)))
+    }
+    let half = |at: usize| text.get(at..at + 4)?.first_chunk::<4>().map(|half| u64::from(u32::from_le_bytes(*half)));
+    let word = |first: usize, second: usize| Some(half(first)? | half(second)? << 32);
+    let words = [word(0, 4)?, word(9, 14)?, word(19, 24)?, word(28, 32)?];
+    words.into_iter().try_fold(0, |sum, word| Some(sum << 32 | u128::from(digits(word)?)))
 }
 
 /// The number that eight hexadecimal digits are, the first of them in the lowest byte.
@@ -20,7 +20,7 @@ fn digits(word: u64) -> Option<u32> {
     const HIGH: u64 = each(0x80);
     // Bytes below 0x80 do not carry into their neighbours here; those that are not are caught by `HIGH`.
     let low = word & !HIGH;
-    let at_least = |bytes: u64, least: u8| bytes + each(0x80 - least) & HIGH;
+    let at_least = |bytes: u64, least: u8| (bytes + each(0x80 - least)) & HIGH;
     let small = low | each(0x20);
     let digit = at_least(low, b'0') & !at_least(low, b'9' + 1);
     let letter = at_least(small, b'a') & !at_least(small, b'f' + 1);

@@ -73,20 +73,26 @@ enum Fits {
 
 fn fits(kind: ColumnKind, column: &Column<'_>) -> Fits {
     use Column as C;
-    match (kind, column) {
-        (ColumnKind::Group, C::Boolean(_) | C::Integer(_))
-        | (ColumnKind::Boolean, C::Boolean(_))
-        | (ColumnKind::Integer, C::Integer(_)) => Fits::All,
-        (ColumnKind::Group, C::Text(_) | C::LargeText(_) | C::TextView(_) | C::Dictionary(..) | C::Bytes(_)) => {
+    match column {
+        C::Text(_)
+        | C::LargeText(_)
+        | C::TextView(_)
+        | C::Dictionary(..)
+        | C::Bytes(_)
+        | C::Uuid(_)
+        | C::Date(_)
+        | C::Moment(_, None)
+            if kind == ColumnKind::Group =>
+        {
             Fits::All
         }
-        (ColumnKind::Group, C::Uuid(_) | C::Date(_) | C::Moment(_, None)) => Fits::All,
-        (ColumnKind::Number, C::Integer(_) | C::Unsigned(_) | C::Number(_)) => Fits::All,
-        (ColumnKind::Number, C::Moment(_, Some(_)) | C::Decimal(_) | C::LongDecimal(_)) => Fits::All,
-        (
-            ColumnKind::Group | ColumnKind::Integer,
-            C::Unsigned(_) | C::Number(_) | C::Moment(_, Some(_)) | C::Decimal(_) | C::LongDecimal(_),
-        ) => Fits::Integers,
+        C::Boolean(_) if matches!(kind, ColumnKind::Group | ColumnKind::Boolean) => Fits::All,
+        C::Integer(_) if matches!(kind, ColumnKind::Group | ColumnKind::Integer | ColumnKind::Number) => Fits::All,
+        C::Unsigned(_) | C::Number(_) | C::Moment(_, Some(_)) | C::Decimal(_) | C::LongDecimal(_) => match kind {
+            ColumnKind::Number => Fits::All,
+            ColumnKind::Group | ColumnKind::Integer => Fits::Integers,
+            ColumnKind::Boolean | ColumnKind::Json => Fits::None,
+        },
         _ => Fits::None,
     }
 }
@@ -125,13 +131,14 @@ impl Source<'_> {
                     }
                 }
                 (Some(row), Column::Boolean(array)) => dictionary.other(GroupValue::Bool(array.value(row)), values),
-                (Some(row), _) => match column.text(row, room) {
-                    Some(text) => dictionary.text(text, values),
-                    None => {
+                (Some(row), _) => {
+                    if let Some(text) = column.text(row, room) {
+                        dictionary.text(text, values)
+                    } else {
                         let number = column.number(row, room).and_then(integer);
                         dictionary.other(number.map_or(GroupValue::Null, GroupValue::Integer), values)
                     }
-                },
+                }
             })),
         }
     }

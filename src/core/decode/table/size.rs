@@ -13,11 +13,10 @@ impl Column<'_> {
     /// No row takes more bytes.
     pub fn bytes_max(&self) -> usize {
         let inner = match self {
-            Self::Text(array) => texts(array),
+            Self::Text(array) | Self::Dictionary(_, array) => texts(array),
             Self::LargeText(array) => texts(array),
             // A view's first 32 bits are its length.
             Self::TextView(array) => array.views().iter().map(|view| *view as u32).max().unwrap_or(0) as usize,
-            Self::Dictionary(_, array) => texts(array),
             Self::Bytes(array) => bytes(array),
             Self::List(array, items) => longest(array.value_offsets()).saturating_mul(items.bytes_max()),
             Self::LargeList(array, items) => longest(array.value_offsets()).saturating_mul(items.bytes_max()),
