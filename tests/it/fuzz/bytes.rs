@@ -164,6 +164,19 @@ fn packed_files() {
     try_all(&Target { name: "zstd", run: targets::zstd, corpus: zstds });
 }
 
+/// A line that is too long is refused as one, also where what is kept of it is blank and the event stands behind that.
+#[test]
+fn blanks_hide_no_event() {
+    for blanks in [1, (256 << 10) + 1, 300 << 10, 3 << 20] {
+        for end in [&b"\n"[..], b"{}\n", b"\r\n"] {
+            let text = [b"{}\n", &vec![b' '; blanks][..], end, b"{}\n"].concat();
+            let [gzip, zstd] = packed(&text);
+            targets::gzip(&gzip);
+            targets::zstd(&zstd);
+        }
+    }
+}
+
 #[test]
 fn parquet_files() {
     let corpus = vec![read("tests/pipelines/sensors/events.parquet")];
