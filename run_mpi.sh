@@ -3,6 +3,7 @@
 #
 #     ./run_mpi.sh                          RANKS ranks (from the environment or .env; 4 unless said) of `caudal run`
 #     ./run_mpi.sh -n 2                     two ranks of it
+#     ./run_mpi.sh run --accept-changes     starts with changed pipeline files: what cannot go on is closed and begins anew
 #     ./run_mpi.sh -n 2 batch --pipeline …  two ranks of another subcommand; its exit code and its last line of stdout are the script's
 #     ./run_mpi.sh check FILE…              a subcommand that needs no MPI is run without
 #     ./run_mpi.sh demo NAME                plays the story of an application under pipelines/, on a job of its own

@@ -419,7 +419,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
 /// # Errors
 /// If they are no whole message.
 pub fn decode(bytes: Vec<u8>) -> Result<Message, WireError> {
-    let (mut message, read) = bincode::decode_from_slice(&bytes, layout()).map_err(|e| WireError(e.to_string()))?;
+    let (mut message, read) = decode_within(&bytes).map_err(|e| WireError(e.to_string()))?;
     match &mut message {
         Message::Slab(slab) => slab.lines = Tail(Bytes::from(bytes).slice(read..)),
         Message::Chunk(chunk) => chunk.text = Tail(Bytes::from(bytes).slice(read..)),
@@ -429,8 +429,29 @@ pub fn decode(bytes: Vec<u8>) -> Result<Message, WireError> {
     Ok(message)
 }
 
-fn layout() -> impl config::Config {
+fn layout() -> config::Configuration<config::LittleEndian, config::Fixint> {
     config::standard().with_fixed_int_encoding()
+}
+
+/// A value, and how many of the bytes it took. A container is made as long as it says that it is, before its items are read: one that says that it needs more than
+/// some times these bytes is refused instead. (No item takes up more memory than 32 times its encoding.)
+///
+/// # Errors
+/// If they are none.
+pub fn decode_within<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    const SMALL: usize = 64 << 10;
+    const MEDIUM: usize = 4 << 20;
+    const LARGE: usize = 256 << 20;
+    let len = bytes.len();
+    if len <= SMALL {
+        bincode::decode_from_slice(bytes, layout().with_limit::<{ 32 * SMALL }>())
+    } else if len <= MEDIUM {
+        bincode::decode_from_slice(bytes, layout().with_limit::<{ 32 * MEDIUM }>())
+    } else if len <= LARGE {
+        bincode::decode_from_slice(bytes, layout().with_limit::<{ 32 * LARGE }>())
+    } else {
+        bincode::decode_from_slice(bytes, layout())
+    }
 }
 
 impl From<&Slab> for WireSlab {

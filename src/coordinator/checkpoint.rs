@@ -10,12 +10,12 @@ use std::sync::Arc;
 use bincode::{Decode, Encode, config};
 
 use crate::coordinator::gather::Draft;
-use crate::core::keygroup::{KeyGroup, Owners};
+use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::ledger::Counts;
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::log::disk::Disk;
 use crate::store::Progress;
-use crate::wire::{Ids, Message, Restore, Section, WireCounts};
+use crate::wire::{Ids, Message, Restore, Section, WireCounts, decode_within};
 
 const MAGIC: &[u8; 8] = b"caudalK5";
 const HEADER_BYTES: usize = 20;
@@ -109,8 +109,11 @@ impl Checkpoints {
         if manifest.log != self.log.0 {
             return Err(io::Error::other("it is of another log"));
         }
-        let ids =
+        let ids: Vec<Vec<Section>> =
             manifest.sealed.iter().map(|e| self.read_file(&format!("{SEALED}{e:020}"))).collect::<io::Result<_>>()?;
+        if manifest.sections.iter().chain(ids.iter().flatten()).any(|of| usize::from(of.key_group) >= KEY_GROUPS) {
+            return Err(io::Error::other("it has a key group that nobody owns"));
+        }
         Ok(Checkpoint { manifest, ids })
     }
 
@@ -218,7 +221,7 @@ impl Checkpoints {
         if !whole {
             return Err(damaged());
         }
-        let (value, _) = bincode::decode_from_slice(body, layout()).map_err(|_| damaged())?;
+        let (value, _) = decode_within(body).map_err(|_| damaged())?;
         Ok(value)
     }
 }

@@ -1,5 +1,6 @@
 //! Where a record of a text ends: the line end of a line, and of a CSV record the first one that stands in no quotes.
 
+use crate::core::decode::FILE_LINE_BYTES_MAX;
 use crate::input::Format;
 
 /// Where the record that begins at the text's beginning ends, its line end included; None if no end of it is there.
@@ -10,9 +11,12 @@ pub(super) fn end(format: Format, text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Blank lines are no records.
-pub(super) fn is_blank(record: &[u8]) -> bool {
-    record.iter().all(u8::is_ascii_whitespace)
+/// Blank lines are no records; but one of lines that is too long is refused, whatever is in it.
+pub(super) fn is_blank(format: Format, record: &[u8]) -> bool {
+    let line = record.strip_suffix(b"\n").unwrap_or(record);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_long = format == Format::Lines && line.len() > FILE_LINE_BYTES_MAX;
+    !is_long && record.iter().all(u8::is_ascii_whitespace)
 }
 
 /// A quote opens at a cell's beginning only, and one that is doubled stands for itself.
@@ -86,7 +90,7 @@ mod tests {
             let (mut rest, mut own) = (text.as_slice(), Vec::new());
             while let Some(end) = end(CSV, rest) {
                 let (record, more) = rest.split_at(end);
-                if !is_blank(record) {
+                if !is_blank(CSV, record) {
                     own.push(record.to_vec());
                 }
                 rest = more;

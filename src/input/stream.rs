@@ -202,14 +202,14 @@ impl Stream {
             && u64::from(records) < records_max
         {
             let Some(end) = records::end(self.format, rest) else { break };
-            records += u32::from(!records::is_blank(rest.get(..end).unwrap_or_default()));
+            records += u32::from(!records::is_blank(self.format, rest.get(..end).unwrap_or_default()));
             bytes += end;
         }
         if bytes > 0 {
             return First::Records { bytes, records };
         }
         if self.ended && !text.is_empty() && !records::is_open(self.format, text) {
-            return First::Records { bytes: text.len(), records: u32::from(!records::is_blank(text)) };
+            return First::Records { bytes: text.len(), records: u32::from(!records::is_blank(self.format, text)) };
         }
         if text.is_empty() || (!self.ended && text.len() <= FILE_LINE_BYTES_MAX) {
             return First::Nothing;

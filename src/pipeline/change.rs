@@ -124,7 +124,9 @@ pub fn accept(now: &Configuration, given: &Bundle, after: Epoch) -> Result<Accep
     let of_clash = |clash: &Clash| if let Cure::Anew(names) = &clash.cure { names.clone() } else { BTreeSet::new() };
     let anew: BTreeSet<String> = cured.iter().flat_map(of_clash).collect();
     if !anew.is_empty() {
-        anew.iter().for_each(|name| configuration.lives.begin(name, after));
+        for name in &anew {
+            configuration.lives.begin(name, after);
+        }
         pipelines = configuration.pipelines().map_err(Refused::Faults)?;
     }
     Ok(Accepted { configuration, pipelines, changes, clashes: cured, anew })

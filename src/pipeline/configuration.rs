@@ -137,7 +137,9 @@ impl Configuration {
             if !after.is_sorted_by(|a, b| a < b) {
                 return Err(format!("not a pipeline's text: {name} was begun anew in no order"));
             }
-            after.iter().for_each(|epoch| lives.begin(name, Epoch(*epoch)));
+            for epoch in after {
+                lives.begin(name, Epoch(*epoch));
+            }
         }
         let replayed: Option<(String, u64, u64)> = serde_json::from_value(replayed).map_err(unreadable)?;
         let replayed =

@@ -2,6 +2,10 @@
 //!
 //! `CAUDAL_FUZZ_SEEDS` says how many are tried (2,000), `CAUDAL_FUZZ_SEED` tries one: what a failure prints.
 
+mod bytes;
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicU64, Ordering};

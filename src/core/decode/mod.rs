@@ -275,7 +275,12 @@ fn lines(slab: &Slab) -> impl Iterator<Item = (Offset, (u32, u32))> {
             start += length + 1;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let distance = match slab.numbering {
-                Numbering::Bytes | Numbering::Addressed if line.iter().all(u8::is_ascii_whitespace) => continue,
+                // Of one that is too long an event may stand behind what is here of it.
+                Numbering::Bytes | Numbering::Addressed
+                    if line.len() <= FILE_LINE_BYTES_MAX && line.iter().all(u8::is_ascii_whitespace) =>
+                {
+                    continue;
+                }
                 Numbering::Bytes | Numbering::Addressed => begin as u64,
                 Numbering::Dense | Numbering::Rows => number,
             };

@@ -1,6 +1,7 @@
 //! What several tests share: private ports and directories, a real PostgreSQL started by the tests, a job under mpirun, a small HTTP client.
 
 pub mod client;
+pub mod heap;
 pub mod job;
 pub mod keys;
 pub mod plan;

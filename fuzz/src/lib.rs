@@ -1,0 +1,317 @@
+//! What is done with bytes that may be anything: one function a reader, for cargo-fuzz and for the tests (`tests/it/fuzz/`), which change real inputs at
+//! random. Each panics where the reader breaks its word: it panics itself, says nothing of what is wrong, or gives what was not there.
+
+pub mod disk;
+pub mod seal;
+
+use std::cell::OnceCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use caudal::bus::index::Index;
+use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
+use caudal::core::columns::{Numbering, Slab};
+use caudal::core::decode::Decoder;
+use caudal::core::decode::identities::{Kind as Identity, fingerprint};
+use caudal::core::keygroup::Owners;
+use caudal::core::plan::Plan;
+use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
+use caudal::ingest::lines::{Form, cut};
+use caudal::input::{self, Compression, Format, Input, Kind, Layout, Stream, Table, lines_of};
+use caudal::log::disk::Disk;
+use caudal::log::{Log, LogError, Options, Record, Start};
+use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
+use caudal::wire;
+use tempfile::TempDir;
+
+use disk::{Files, MemoryDisk};
+
+/// EVENT_BYTES_MAX, as it is when nobody says otherwise.
+const EVENT_BYTES_MAX: usize = 256 << 10;
+/// Pieces that are read of a stream: what was packed may be without end.
+const PIECES_MAX: usize = 16;
+/// Rows that are read of a Parquet file's row group.
+const ROWS_MAX: u64 = 10_000;
+
+/// A pipeline that uses every key of the file, for bodies.
+static PLAN: LazyLock<Arc<Plan>> = LazyLock::new(|| plan("every_key"));
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(PLAN.clone(), 7));
+/// One with a topic of flat events, for tables.
+static FLAT_PLAN: LazyLock<Arc<Plan>> = LazyLock::new(|| plan("sensors"));
+static FLAT_DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(FLAT_PLAN.clone(), 7));
+const FLAT: Option<TopicId> = Some(TopicId(0));
+
+fn plan(name: &str) -> Arc<Plan> {
+    let bundle = Bundle::read(&[root().join("tests/pipelines").join(name).join("pipeline.yaml")]);
+    bundle.and_then(|bundle| bundle.pipelines()).unwrap_or_else(|faults| panic!("{faults}")).plan
+}
+
+/// The repository, from either package.
+pub fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = if package.ends_with("fuzz") { package.parent() } else { None };
+    root.unwrap_or(package).to_owned()
+}
+
+/// An error that a person may see says something.
+fn said(error: &impl ToString) {
+    assert!(!error.to_string().trim().is_empty(), "refused without a word");
+}
+
+fn decoded(decoder: &Decoder, slab: &Slab, rows: usize) {
+    let decoded = decoder.decode(slab);
+    assert_eq!(decoded.columns.offset.len() + decoded.rejects.len(), rows, "each line has one fate");
+    assert!(decoded.rejects.iter().all(|reject| !reject.detail.is_empty()), "refused without a word");
+}
+
+/// A request's body, read as JSON and as NDJSON, and each event that is cut out of it.
+pub fn body(data: &[u8]) {
+    for form in [Form::Json, Form::Ndjson] {
+        match cut(Bytes::copy_from_slice(data), form, EVENT_BYTES_MAX) {
+            Err(error) => said(&error),
+            Ok(lines) => {
+                assert!(lines.bytes.len() <= 2 * data.len() + 1, "lines are no longer than what they were cut out of");
+                let ended = lines.bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")).count();
+                assert!(ended == lines.count as usize && lines.bytes.ends_with(b"\n"), "{} lines", lines.count);
+                let slab = Slab {
+                    first_offset: Offset(0),
+                    count: lines.count,
+                    ingest: Millis(1_795_348_800_000),
+                    topic: None,
+                    bytes: lines.bytes,
+                    numbering: Numbering::Dense,
+                };
+                decoded(&DECODER, &slab, slab.count as usize);
+            }
+        }
+    }
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 32 << 10, bytes_max: u64::MAX, low_water_bytes: 0, store_asked: true }
+}
+
+/// The slabs of the log in these files; or why it is none.
+///
+/// # Errors
+/// As `Log::open` and its reader say.
+pub fn slabs(files: &Files) -> Result<Vec<Slab>, LogError> {
+    let (log, recovered) = Log::open(MemoryDisk::with(files), options(), LogId(0), None, Offset(0))?;
+    let mut reader = log.reader(recovered.begin);
+    let mut slabs: Vec<Slab> = Vec::new();
+    let mut end = recovered.begin;
+    while let Some(slab) = reader.next_slab()? {
+        assert_eq!(slab.first_offset, end, "offsets are dense");
+        end = Offset(end.0 + u64::from(slab.count));
+        slabs.push(slab);
+    }
+    assert_eq!(end, recovered.end, "the log has the events that it says");
+    Ok(slabs)
+}
+
+/// A log of one segment; it has the name that its header asks for.
+pub fn segment(data: &[u8]) {
+    let number = data.get(32..40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    if let Err(error) = slabs(&Files::from([(format!("segment-{number:020}.log"), data.to_vec())])) {
+        said(&error);
+    }
+}
+
+/// The same with checksums that are right.
+pub fn sealed_segment(data: &[u8]) {
+    segment(&seal::segment(data));
+}
+
+/// Bytes as a file with this ending.
+fn in_file<T>(data: &[u8], ending: &str, read: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static FOLDER: OnceCell<TempDir> = const { OnceCell::new() };
+    }
+    FOLDER.with(|folder| {
+        let folder = folder.get_or_init(|| TempDir::new().unwrap_or_else(|error| panic!("a folder: {error}")));
+        let path = folder.path().join(format!("input.{ending}"));
+        fs::write(&path, data).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        read(&path.to_string_lossy())
+    })
+}
+
+fn stream(path: &str, kind: Kind) {
+    let input = Input::of(path, None, kind).unwrap_or_else(|error| panic!("{error}"));
+    let mut stream = match Stream::open(&input) {
+        Ok(stream) => stream,
+        Err(error) => return said(&error),
+    };
+    let mut layout: Option<Layout> = None;
+    let mut at = None;
+    for _ in 0..PIECES_MAX {
+        let piece = match stream.next_piece(ROWS_MAX) {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return,
+            Err(error) => return said(&error),
+        };
+        assert!(at.is_none_or(|at| piece.start >= at) && piece.end > piece.start, "pieces come one after the other");
+        at = Some(piece.end);
+        let lines = match kind.format {
+            Format::Csv { delimiter } => {
+                if layout.is_none() {
+                    match Layout::of(&FLAT_PLAN, &piece.header, delimiter) {
+                        Ok(of) => layout = Some(of),
+                        Err(error) => return said(&error),
+                    }
+                }
+                let Some(layout) = &layout else { return };
+                layout.lines(&FLAT_PLAN, FLAT, &piece.records, Offset(piece.start))
+            }
+            Format::Lines | Format::Parquet => lines_of(FLAT, &piece.records, Offset(piece.start)),
+        };
+        decoded(&FLAT_DECODER, &lines.slab, piece.records.count as usize);
+    }
+}
+
+/// A CSV file.
+pub fn csv(data: &[u8]) {
+    let kind = Kind { format: Format::Csv { delimiter: b',' }, compression: Compression::None };
+    in_file(data, "csv", |path| stream(path, kind));
+}
+
+/// NDJSON, packed by gzip.
+pub fn gzip(data: &[u8]) {
+    in_file(data, "ndjson.gz", |path| stream(path, Kind { compression: Compression::Gzip, ..Kind::LINES }));
+}
+
+/// NDJSON, packed by zstd.
+pub fn zstd(data: &[u8]) {
+    in_file(data, "ndjson.zst", |path| stream(path, Kind { compression: Compression::Zstd, ..Kind::LINES }));
+}
+
+/// A Parquet file.
+pub fn parquet(data: &[u8]) {
+    in_file(data, "parquet", |path| {
+        let (groups, table) = match input::groups(path).and_then(|groups| Ok((groups, Table::open(path)?))) {
+            Ok(found) => found,
+            Err(error) => return said(&error),
+        };
+        for (number, group) in groups.0.iter().enumerate().take(PIECES_MAX) {
+            match table.read(number, 0, group.rows.min(ROWS_MAX)) {
+                Err(error) => said(&error),
+                Ok(batches) => {
+                    for batch in &batches {
+                        let (_, decoded) = FLAT_DECODER.decode_table(batch, Offset(0), FLAT);
+                        let rows = decoded.columns.offset.len() + decoded.rejects.len();
+                        assert_eq!(rows, batch.num_rows(), "each row has one fate");
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A file of a checkpoint, as manifest and as sealed ids.
+pub fn checkpoint(data: &[u8]) {
+    let names = ["checkpoint-00000000000000000007", "ids-00000000000000000007"];
+    let files: Files = names.into_iter().map(|name| (name.to_owned(), data.to_vec())).collect();
+    let disk: Arc<dyn Disk> = MemoryDisk::with(&files);
+    let log = data.get(20..36).and_then(|bytes| bytes.try_into().ok()).map_or(0, u128::from_le_bytes);
+    let found = Checkpoints::new(disk.clone(), LogId(log)).load(Epoch(u64::MAX));
+    let found = found.unwrap_or_else(|error| panic!("a directory in memory can be listed: {error}"));
+    let known = least_progress(&disk).unwrap_or_else(|error| panic!("likewise: {error}"));
+    if let Some(found) = found {
+        assert_eq!(known.map(|known| (known.epoch, known.end)), Some(found.at()));
+        assert!(found.restores(Owners::new(2)).all(|(worker, _)| worker < 2), "a key group without owner");
+    }
+}
+
+/// The same with a checksum that is right.
+pub fn sealed_checkpoint(data: &[u8]) {
+    checkpoint(&seal::checkpoint(data));
+}
+
+/// A message from another rank.
+pub fn message(data: &[u8]) {
+    match wire::decode(data.to_vec()) {
+        Err(error) => said(&error),
+        Ok(message) => assert_eq!(wire::encode(&message), data, "{message:?}"),
+    }
+}
+
+/// A small log, as its only segments are without the one that is open.
+fn log() -> Log {
+    let (mut log, _) = Log::open(Arc::new(MemoryDisk::default()), options(), LogId(5), None, Offset(0))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut append = |record: &[Record]| {
+        log.append(record, Millis(1)).unwrap_or_else(|error| panic!("{error}"));
+    };
+    append(&[Record::Start(Start { generation: Generation(1), bundle: String::new() })]);
+    for first in 0..20 {
+        let line = format!("{{\"source\":\"nobody\",\"id\":\"{first}\",\"more\":\"{}\"}}\n", "x".repeat(2_000));
+        append(&[Record::Slab(Slab {
+            first_offset: Offset(first),
+            count: 1,
+            ingest: Millis(1),
+            topic: None,
+            bytes: line.into(),
+            numbering: Numbering::Dense,
+        })]);
+    }
+    log
+}
+
+/// What the index really has for that log.
+pub fn index_files() -> Vec<Vec<u8>> {
+    let (log, disk) = (log(), Arc::new(MemoryDisk::default()));
+    let index = Index::open(disk.clone(), log.access()).unwrap_or_else(|error| panic!("{error}"));
+    while index.make_one(&PLAN).unwrap_or_else(|error| panic!("{error}")) {}
+    disk.files().into_values().collect()
+}
+
+/// Files of the index for a log: what is in them leads to no offset that a question did not allow.
+pub fn index(data: &[u8]) {
+    thread_local! {
+        static LOG: OnceCell<Log> = const { OnceCell::new() };
+    }
+    LOG.with(|known| {
+        let log = known.get_or_init(log);
+        let sealed = seal::index(data);
+        for bytes in [data, &sealed] {
+            let spans = log.access().sealed();
+            let name = |first: &Offset| format!("index-{:020}", first.0);
+            let files: Files = spans.iter().map(|span| (name(&span.start), bytes.to_vec())).collect();
+            let index = Index::open(MemoryDisk::with(&files), log.access());
+            let index = index.unwrap_or_else(|error| panic!("a directory in memory can be listed: {error}"));
+            let wanted = [fingerprint(b"7"), data.get(44..52).map_or(0, |_| fingerprint(&data[44..52]))];
+            for (wanted, kind) in wanted.iter().zip([Identity::Event, Identity::Correlation]) {
+                match index.find(&PLAN, kind, *wanted, Offset(3)) {
+                    Err(error) => said(&error),
+                    Ok(found) => assert!(found.iter().all(|offset| *offset >= Offset(3) && *offset < log.end())),
+                }
+            }
+        }
+    });
+}
+
+/// A pipeline file, without schemas of its own.
+pub fn pipeline(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let file = FileText { file: "fuzz.yaml".to_owned(), text: text.to_owned(), schemas: Vec::new() };
+    if let Err(Faults(faults)) = Bundle(vec![file]).pipelines() {
+        assert!(!faults.is_empty(), "refused without a word");
+        for fault in &faults {
+            said(&fault.message);
+        }
+    }
+}
+
+/// What a START or CONFIG record says of the pipelines.
+pub fn bundle(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Configuration::from_text(text) {
+        Err(error) => said(&error),
+        Ok(configuration) => {
+            let again = Configuration::from_text(&configuration.to_text());
+            assert_eq!(again.as_ref(), Ok(&configuration), "what is written is read again");
+            drop(configuration.pipelines().map_err(|faults| said(&faults)));
+        }
+    }
+}
