@@ -148,6 +148,19 @@ fn csv_files() {
     try_all(&Target { name: "csv", run: targets::csv, corpus });
 }
 
+#[test]
+fn exported_files() {
+    let events = lines("tests/pipelines/sensors/events.ndjson", 12);
+    let addressed = |topic: &str| -> Vec<u8> {
+        events
+            .split_inclusive(|byte| *byte == b'\n')
+            .flat_map(|line| [topic.as_bytes(), b"\t", line].concat())
+            .collect()
+    };
+    let corpus = ["reading", "nobody", ""].map(addressed).to_vec();
+    try_all(&Target { name: "export", run: targets::export, corpus });
+}
+
 fn packed(text: &[u8]) -> [Vec<u8>; 2] {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(text).unwrap();
@@ -316,7 +329,7 @@ fn messages() {
         bytes: Bytes::from_static(b"{\"a\":1}\n"),
         numbering: Numbering::Dense,
     };
-    let open = Open { worker: 1, workers: 3, bundle: "text".to_owned(), id_key: 5, batch: false };
+    let open = Open { worker: 1, workers: 3, bundle: "text".to_owned(), id_key: 5, batch: false, sealing: None };
     let parts = Parts { panes: vec![1; 30], views: vec![2; 3], marks: Vec::new(), halves: vec![3] };
     let messages = [
         Message::Open(open),
