@@ -27,7 +27,7 @@ use crate::support::heap;
 use crate::support::keys::pipeline_files;
 
 /// Inputs that are tried of each reader.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 500;
 /// Of what is packed, a reader may take this much, whatever it unpacks to.
 const MEMORY_MAX: usize = 64 << 20;
 
