@@ -39,6 +39,10 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
         blocking(move || change::put(&now.configuration, &asked, &wish.file, |path| wish.schemas.get(path).cloned()));
     let proposed = proposed.await?.map_err(|refused| refusal(&refused))?;
     let Proposed { mut configuration, pipelines, changes, .. } = proposed;
+    // Its past lies before the epoch from which its newest life has its rows.
+    if pipelines.plan.lives.iter().any(|(begun, _)| *begun == *name) {
+        return Err(taken(&format!("the pipeline {name:?} was begun anew before (--accept-changes)")));
+    }
     let rows = WindowQuery { pipeline: Some(name.clone()), limit: 1, ..WindowQuery::default() };
     let alerts = AlertQuery { pipeline: Some(name.clone()), limit: 1, ..AlertQuery::default() };
     let has = web.readers.ask(move |r| Ok(!r.windows(&rows)?.is_empty() || !r.alerts(&alerts)?.is_empty()));

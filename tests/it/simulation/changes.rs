@@ -57,7 +57,7 @@ pub fn changes_of(entries: &[Entry]) -> impl Iterator<Item = (Epoch, usize)> {
 /// What a job begins with: often everything.
 pub fn first(whole: &Plan, rng: &mut ChaCha8Rng) -> Version {
     let mut shape = Shape::whole(whole);
-    if rng.random_bool(0.5) {
+    if rng.random_bool(0.8) {
         toggle(whole, &mut shape, rng);
     }
     Version::new(whole, shape)

@@ -357,7 +357,7 @@ impl<'w> Life<'w> {
                 *requests -= 1;
                 if self.world.rng.random_bool(0.06) {
                     self.change();
-                } else if self.world.rng.random_bool(0.04) {
+                } else if self.pasts.asked.under_way().is_some() && self.world.rng.random_bool(0.1) {
                     // Whoever asked for a past changes his mind.
                     let _ = self.pasts.asked.cancel();
                 } else if self.world.rng.random_bool(0.2) {
@@ -441,14 +441,25 @@ impl<'w> Life<'w> {
         }
         let world = &mut *self.world;
         let before = &world.versions[world.versions.len() - 1].shape;
+        let held: Vec<usize> = changes_of(&world.log).map(|(_, version)| version).chain([0]).collect();
+        let never = |pipeline: usize| !held.iter().any(|version| world.versions[*version].shape.pipelines[pipeline]);
+        // One that never was the job's may be filled beside it: some tries to come by one.
         let mut version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+        for _ in 0..4 {
+            if (0..before.pipelines.len()).any(|pipeline| version.shape.pipelines[pipeline] && never(pipeline)) {
+                break;
+            }
+            version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+        }
         // What was asked for last may have died with the job.
         let holds = &world.versions[world.holds()].shape;
         if world.versions.len() == self.versions_before {
             version.shape.lives.clone_from(&holds.lives);
             version = Version::new(&world.pipeline.plan, version.shape);
         }
-        let is_new = |at: &usize| version.shape.pipelines[*at] && !holds.pipelines[*at];
+        // One that was begun anew under its name is not replayed under it.
+        let is_new =
+            |at: &usize| version.shape.pipelines[*at] && !holds.pipelines[*at] && version.shape.lives[*at] == 0;
         let new = (0..holds.pipelines.len()).find(is_new).filter(|_| world.rng.random_bool(0.9));
         if let Some(pipeline) = new {
             let access = self.log.access();
@@ -459,10 +470,9 @@ impl<'w> Life<'w> {
             }
         }
         let backfill = version.backfill;
-        let never = |pipeline: &usize| !world.versions.iter().any(|version| version.shape.pipelines[*pipeline]);
         // With `full` events stay that a past has brought which came to nothing.
         let is_full = |pipeline: &usize| world.pipeline.plan.pipelines[*pipeline].audit == Audit::Full;
-        let asks = backfill.zip(new.filter(never).filter(|new| !is_full(new)));
+        let asks = backfill.zip(new.filter(|new| never(*new) && !is_full(new)));
         world.versions.push(version);
         let change = changes::change(&world.versions, world.versions.len() - 1);
         if let Some((backfill, _)) = asks.filter(|_| world.rng.random_bool(0.8)) {
