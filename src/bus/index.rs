@@ -22,6 +22,8 @@ const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4 + 4;
 const ENTRY_BYTES: usize = 12;
 /// One on its way in.
 const NEXT: &str = "index-next.tmp";
+/// Sealed segments that may be in memory because they could not be written: with more, memory is given up.
+const FRESH_SEGMENTS_MAX: usize = 4;
 /// Offsets that one question is answered with.
 pub const FOUND_MAX: usize = 10_000;
 
@@ -156,15 +158,17 @@ impl Index {
 
     /// Looks through what the log has behind what was looked through; from the beginning of the last segment where nothing was.
     fn look_on(&self, fresh: &mut Option<Fresh>, identities: &Identities) -> Result<(), LogError> {
-        let version = identities.version();
-        let mut now = match fresh.take().filter(|fresh| fresh.version == version) {
-            Some(fresh) => fresh,
-            None => {
-                let start = self.access.sealed().last().map_or(self.access.begin(), |span| span.end);
-                let reader = self.access.reader(start);
-                Fresh { version, span: start..start, entries: Entries::default(), reader }
-            }
+        let (version, sealed) = (identities.version(), self.access.sealed());
+        // Its first segment may have been deleted before it was taken.
+        let is_of_use = |fresh: &Fresh| {
+            let behind = sealed.iter().filter(|span| span.start >= fresh.span.start).count();
+            fresh.version == version && fresh.span.start >= self.access.begin() && behind <= FRESH_SEGMENTS_MAX
         };
+        let mut now = fresh.take().filter(is_of_use).unwrap_or_else(|| {
+            let start = sealed.last().map_or(self.access.begin(), |span| span.end);
+            let reader = self.access.reader(start);
+            Fresh { version, span: start..start, entries: Entries::default(), reader }
+        });
         while let Some(slab) = now.reader.next_slab()? {
             identities.each(&slab, |offset, kind, fingerprint| {
                 now.entries[kind as usize].push((fingerprint, (offset.0 - now.span.start.0) as u32));
@@ -183,6 +187,8 @@ impl Index {
         start: Offset,
     ) -> Option<(Range<Offset>, Vec<Offset>)> {
         let mut fresh = self.fresh();
+        // Whoever takes out what is sealed has begun it: it is never in memory for questions alone.
+        fresh.as_ref()?;
         self.look_on(&mut fresh, identities).ok()?;
         let fresh = fresh.as_ref().filter(|fresh| fresh.span.start <= start)?;
         let of_id = fresh.entries[kind as usize].iter().filter(|(fingerprint, _)| *fingerprint == wanted);

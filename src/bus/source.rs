@@ -144,8 +144,9 @@ impl Source {
     /// # Errors
     /// All of `BusError`.
     pub fn export(&self, from: Start, until: Option<Start>) -> Result<Export, BusError> {
-        let until = self.offset(until.unwrap_or(Start::End))?;
+        // Events come meanwhile.
         let from = self.offset(from)?;
+        let until = self.offset(until.unwrap_or(Start::End))?;
         if until < from {
             Err(BusError::Backwards { from, until })
         } else {

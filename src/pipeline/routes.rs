@@ -23,7 +23,7 @@ const KEY: &str = "{key}";
 const PATH_ALLOWED: &str = "a / before each part, parts of letters, digits, '-', '_' and '.', one of them perhaps {key}, such as /orders/{key}";
 
 /// What the engine's own addresses begin with; no route may. (A test compares it with what is served.)
-pub const ENGINE: [&str; 20] = [
+pub const ENGINE: [&str; 21] = [
     "alerts",
     "app.js",
     "cluster",
@@ -35,6 +35,7 @@ pub const ENGINE: [&str; 20] = [
     "healthz",
     "ledger",
     "live",
+    "log",
     "metrics",
     "openapi.json",
     "pipelines",

@@ -48,14 +48,13 @@ pub async fn log(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Prob
 async fn feed(web: Arc<Web>, mut export: Export, to: mpsc::Sender<io::Result<Bytes>>, _place: OwnedSemaphorePermit) {
     let mut stopped = web.stopping.subscribe();
     loop {
-        let room = match timeout(STALL, to.reserve()).await {
-            Ok(room) => room,
-            Err(_) => {
-                export.let_go();
-                tokio::select! {
-                    room = to.reserve() => room,
-                    _ = stopped.wait_for(|stopping| *stopping) => return,
-                }
+        let room = if let Ok(room) = timeout(STALL, to.reserve()).await {
+            room
+        } else {
+            export.let_go();
+            tokio::select! {
+                room = to.reserve() => room,
+                _ = stopped.wait_for(|stopping| *stopping) => return,
             }
         };
         let Ok(room) = room else { return };

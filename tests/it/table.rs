@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{Int32Builder, ListBuilder, StringDictionaryBuilder};
+use arrow_array::builder::{Int32Builder, ListBuilder, NullBuilder, StringDictionaryBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
@@ -288,6 +288,15 @@ fn lists(rng: &mut ChaCha8Rng) -> Vec<Made> {
         }
         let list: ListArray = list.finish();
         made.push(("tags", values(&lists), Arc::new(list)));
+    } else if rng.random_bool(0.04) {
+        // What writers make of a column whose items all are null.
+        let lists = some(rng, 0.8, |rng| vec![None::<i32>; rng.random_range(0..3)]);
+        let mut list = ListBuilder::new(NullBuilder::new());
+        for items in &lists {
+            list.values().append_nulls(items.as_ref().map_or(0, Vec::len));
+            list.append(items.is_some());
+        }
+        made.push(("tags", values(&lists), Arc::new(list.finish())));
     }
     if rng.random_bool(0.3) {
         let label = |rng: &mut ChaCha8Rng| match rng.random_range(0..60) {

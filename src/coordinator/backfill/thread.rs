@@ -115,7 +115,11 @@ impl Thread {
     /// # Errors
     /// As `fill`.
     pub fn forget(&mut self, plan: &Arc<Plan>) -> Result<(), FillError> {
-        self.start(Arc::clone(plan), |work| work.forget())
+        self.start(
+            Arc::clone(plan),
+            #[expect(clippy::redundant_closure_for_method_calls, reason = "it is for one lifetime only")]
+            |work| work.forget(),
+        )
     }
 
     /// # Errors

@@ -216,6 +216,11 @@ impl<'a> Column<'a> {
 
     /// Writes the value of a row, which is not absent.
     pub fn write(&self, row: usize, out: &mut Vec<u8>) {
+        self.write_up_to(usize::MAX, row, out);
+    }
+
+    /// The same, but no further member or item once `out` has more than so many bytes.
+    pub fn write_up_to(&self, most: usize, row: usize, out: &mut Vec<u8>) {
         match self {
             Self::Nothing => out.extend_from_slice(b"null"),
             Self::Boolean(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
@@ -240,12 +245,15 @@ impl<'a> Column<'a> {
             Self::Decimal(array) => out.extend_from_slice(array.value_as_string(row).as_bytes()),
             Self::LongDecimal(array) => out.extend_from_slice(array.value_as_string(row).as_bytes()),
             Self::List(_, items) | Self::LargeList(_, items) | Self::FixedList(_, items) => {
-                items.items(self.range(row), out);
+                items.items(most, self.range(row), out);
             }
             Self::Object(_, members) => {
                 out.push(b'{');
                 let begin = out.len();
                 for Member { token, nullable, column, .. } in members {
+                    if out.len() > most {
+                        return;
+                    }
                     let absent = column.is_absent(row);
                     if absent && !nullable {
                         continue;
@@ -254,7 +262,7 @@ impl<'a> Column<'a> {
                         out.push(b',');
                     }
                     out.extend_from_slice(token);
-                    column.value(row, out);
+                    column.value(most, row, out);
                 }
                 out.push(b'}');
             }
@@ -315,23 +323,26 @@ impl<'a> Column<'a> {
         }
     }
 
-    fn items(&self, rows: Range<usize>, out: &mut Vec<u8>) {
+    fn items(&self, most: usize, rows: Range<usize>, out: &mut Vec<u8>) {
         out.push(b'[');
         for (number, row) in rows.enumerate() {
+            if out.len() > most {
+                return;
+            }
             if number > 0 {
                 out.push(b',');
             }
-            self.value(row, out);
+            self.value(most, row, out);
         }
         out.push(b']');
     }
 
     /// Writes the value of a row, null where there is none.
-    fn value(&self, row: usize, out: &mut Vec<u8>) {
+    fn value(&self, most: usize, row: usize, out: &mut Vec<u8>) {
         if self.is_absent(row) {
             out.extend_from_slice(b"null");
         } else {
-            self.write(row, out);
+            self.write_up_to(most, row, out);
         }
     }
 }

@@ -200,6 +200,10 @@ impl<'a> Judge<'a> {
         if !place.rules.as_ref().is_none_or(Rules::array) || asked {
             return self.refuse(rows);
         }
+        if matches!(item.column, Column::Nothing) {
+            // Items that all are null have no places.
+            return self.refuse(&rows.filter(|row| !aligned.column.range(row).is_empty()));
+        }
         let mut items = Mask::none(item.column.len());
         rows.each(|row| items.insert_all(aligned.column.range(row)));
         let mut judge = Judge::new(self.program, items, None);

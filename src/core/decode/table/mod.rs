@@ -56,7 +56,7 @@ impl Decoder {
             self.add(&mut rows, &mut well, first, &mut run);
             let offset = Offset(first.0 + u64::from(row));
             let start = text.len();
-            root.write(row as usize, &mut text);
+            root.write_up_to(start + FILE_LINE_BYTES_MAX, row as usize, &mut text);
             let too_long = text.len() - start > FILE_LINE_BYTES_MAX;
             text.truncate(start + FILE_LINE_BYTES_MAX);
             // A batch of rows that are all as long as may be has less than 4 GiB.
