@@ -1,6 +1,8 @@
 //! From an MPI rank to its role: rank 0 coordinates, the others work. A job of one rank runs its worker on a thread.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -54,22 +56,28 @@ fn alone(coordinate: Coordinate, idle: &mut Idle, waker: Wake) -> Result<(), Fai
     };
     let (tell, told) = std::sync::mpsc::channel();
     let wake_coordinator = waker.clone();
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let of_worker = Arc::clone(&has_ended);
     let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
         let (mut idle, waker) = Idle::new();
         // Whoever asked waits for it.
         drop(tell.send(waker));
         worker.wake_with(0, wake_coordinator);
         work(&mut worker, &mut idle).inspect_err(|Failure { exit, why }| {
-            // Rank 0 would wait for it.
-            eprintln!("caudal: {why}");
-            end_all(*exit);
+            // Rank 0 would wait for it; one that has ended says itself why.
+            if !of_worker.load(Ordering::Acquire) {
+                eprintln!("caudal: {why}");
+                end_all(*exit);
+            }
         })
     });
     let thread = thread.or_exit(Exit::TryAgain)?;
     if let Ok(wake_worker) = told.recv() {
         coordinator.wake_with(1, wake_worker);
     }
-    coordinate(&mut coordinator, idle, waker)?;
+    let coordinated = coordinate(&mut coordinator, idle, waker);
+    has_ended.store(true, Ordering::Release);
+    coordinated?;
     match thread.join() {
         Ok(done) => done,
         Err(_) => Err(Failure::new(Exit::Software, "the worker's thread panicked")),

@@ -107,6 +107,8 @@ pub struct Life<'w> {
     pasts: Pasts,
     /// Up to which epoch changes that were logged are known to `pasts`.
     told: Epoch,
+    /// The last epoch whose cut is known to be on disk.
+    durable_to: Epoch,
     /// How many versions there were when this life began.
     versions_before: usize,
 }
@@ -331,6 +333,7 @@ impl<'w> Life<'w> {
             letters,
             pasts,
             told: Epoch(0),
+            durable_to: Epoch(0),
             versions_before,
             world,
         })
@@ -376,6 +379,7 @@ impl<'w> Life<'w> {
                 if let Some((cut, emitted, end)) = self.durable.pop_front() {
                     self.net.durable(cut, emitted, end);
                     self.letters.durable(cut.unwrap_or_default());
+                    self.durable_to = self.durable_to.max(cut.unwrap_or_default());
                     if cut.is_some_and(|cut| cut >= self.told) {
                         self.pasts.asked.shown();
                     }
@@ -596,7 +600,10 @@ impl<'w> Life<'w> {
             let now = self.now();
             self.net.dispatch(&slab, now);
         }
-        let (filled, orders) = self.pasts.turn(self.world, &self.net.coordinator);
+        // A past without a mark is of a change that is on disk.
+        let told = self.durable_to >= self.told;
+        let (filled, orders) =
+            if told { self.pasts.turn(self.world, &self.net.coordinator) } else { (false, Vec::new()) };
         busy |= filled;
         for order in orders {
             match order {
