@@ -18,7 +18,7 @@ use crate::model::shape::Shape;
 use crate::model::{self, Entry, Outcome};
 use crate::mpi::assert_identical;
 use crate::support::client::Client;
-use crate::support::job::{Job, Setup};
+use crate::support::job::{Job, Setup, until};
 use crate::support::traffic::{civic_safety, events, send_all};
 
 pub const SEVERITIES: &str = "
@@ -148,6 +148,9 @@ fn a_pipeline_comes_and_goes_and_comes_again_whatever_is_killed() {
     let (status, answer) = job.client.post_json("/topics/pressure.measured/events?ack=applied", &event);
     assert_eq!((status, &answer["counted"]), (200, &json!(1)), "{answer}");
     send_all(&job.client, parts[3]);
+    job.wait_settled();
+    // It is open, and shown every 5 s of the events' time, which silence lets pass too.
+    until("the day so far is shown", || !job.client.windows("&window=daily").is_empty());
     job.wait_settled();
     let (_dir, setup, status) = job.stop();
     assert_eq!(status.code(), Some(0));
