@@ -6,12 +6,12 @@ CREATE TABLE lineage (
     epoch        bigint NOT NULL,
     pipeline     text NOT NULL,
     window_name  text NOT NULL,
-    metric_id    uuid, -- of the row that has this slice alone; null where there are several:
-    group_key    bytea, -- then the group, as its rows' ids are made from it
+    slice_id     uuid NOT NULL, -- the id that a row of this group would have which begins with the slice: its only row, but for hopping windows
+    group_key    bytea, -- of hopping windows: the group, as its rows' ids are made from it
     first_offset bigint NOT NULL, -- of the epoch
     last_offset  bigint NOT NULL, -- of the events
     late_to      bigint NOT NULL, -- microseconds since 1970-01-01T00:00:00Z: rows that end by then were late for them
     offsets      bytea NOT NULL, -- a Roaring bitmap (portable format) of what is to be added to first_offset
-    PRIMARY KEY (series_id, slice_start, epoch)
+    PRIMARY KEY (series_id, slice_start, epoch, slice_id)
 );
 CREATE INDEX lineage_by_epoch ON lineage (first_offset);

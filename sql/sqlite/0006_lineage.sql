@@ -6,12 +6,12 @@ CREATE TABLE lineage (
     epoch        INTEGER NOT NULL,
     pipeline     TEXT NOT NULL,
     window_name  TEXT NOT NULL,
-    metric_id    TEXT, -- of the row that has this slice alone; null where there are several:
-    group_key    BLOB, -- then the group, as its rows' ids are made from it
+    slice_id     TEXT NOT NULL, -- the id that a row of this group would have which begins with the slice: its only row, but for hopping windows
+    group_key    BLOB, -- of hopping windows: the group, as its rows' ids are made from it
     first_offset INTEGER NOT NULL, -- of the epoch
     last_offset  INTEGER NOT NULL, -- of the events
     late_to      INTEGER NOT NULL, -- microseconds since 1970-01-01T00:00:00Z: rows that end by then were late for them
     offsets      BLOB NOT NULL, -- a Roaring bitmap (portable format) of what is to be added to first_offset
-    PRIMARY KEY (series_id, slice_start, epoch)
+    PRIMARY KEY (series_id, slice_start, epoch, slice_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lineage_by_epoch ON lineage (first_offset);

@@ -17,6 +17,25 @@ use tokio::time::timeout;
 pub const EXIT_UNAVAILABLE: u8 = 69;
 pub const EXIT_REFUSED: u8 = 65;
 
+/// Which job a subcommand asks.
+#[derive(Debug, clap::Args)]
+pub struct JobArgs {
+    /// The job's address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000", global = true)]
+    url: String,
+    /// Bearer token, where the job asks for one
+    #[arg(long, value_name = "TOKEN", global = true)]
+    token: Option<String>,
+}
+
+impl JobArgs {
+    /// # Errors
+    /// As `Client::new`.
+    pub fn client(&self, answer_timeout: Duration, answer_bytes_max: usize) -> anyhow::Result<Client> {
+        Client::new(&self.url, self.token.as_deref(), answer_timeout, answer_bytes_max)
+    }
+}
+
 /// A job.
 pub struct Client {
     authority: String,

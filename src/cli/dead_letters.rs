@@ -11,7 +11,7 @@ use clap::Subcommand;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, detail, escape};
+use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, detail, escape};
 
 /// Letters asked for at once; each comes with its whole body.
 const PAGE: u64 = 100;
@@ -29,12 +29,8 @@ const DETAIL_CHARS_MAX: usize = 100;
 /// Looks at dead letters of a running job; retries them, or discards them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The job's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000", global = true)]
-    url: String,
-    /// Bearer token, where the job asks for one
-    #[arg(long, value_name = "TOKEN", global = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    job: JobArgs,
     /// Print one JSON object a line
     #[arg(long, global = true)]
     json: bool,
@@ -100,7 +96,7 @@ type Asked = Result<Value, u8>;
 /// If the output cannot be written, or the URL is none.
 #[expect(clippy::needless_pass_by_value, reason = "a subcommand owns its arguments")]
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let client = Client::new(&args.url, args.token.as_deref(), ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
+    let client = args.job.client(ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut asking = Asking { client, json: args.json };
     runtime.block_on(async {

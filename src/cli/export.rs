@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::cli::bar::Bar;
-use crate::cli::client::{Client, EXIT_REFUSED, EXIT_UNAVAILABLE, Stream, Streamed, detail, escape};
+use crate::cli::client::{Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, Stream, Streamed, detail, escape};
 use crate::cli::exit::Exit;
 use crate::input::{Compression, Format, Kind};
 
@@ -37,12 +37,8 @@ pub struct Args {
     /// End before this offset, or the first event taken in at this time or later; or `end`, where the log ends now
     #[arg(long, value_name = "OFFSET|TIME", default_value = "end")]
     until: String,
-    /// The job's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000")]
-    url: String,
-    /// Bearer token, where the job asks for one
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    job: JobArgs,
     /// Print what was written as JSON
     #[arg(long)]
     json: bool,
@@ -54,13 +50,13 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let kind = match Kind::of(&args.output, None) {
         Ok(kind) if kind.format == Format::Export => kind,
-        Ok(_) | Err(_) => {
+        _ => {
             let why =
                 "--output: the name must end in .events, .events.gz or .events.zst, so that a batch knows what it is";
             return tell(why, Exit::Usage as u8);
         }
     };
-    let client = Client::new(&args.url, args.token.as_deref(), ANSWER_TIMEOUT, REFUSAL_BYTES_MAX)?;
+    let client = args.job.client(ANSWER_TIMEOUT, REFUSAL_BYTES_MAX)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let output = Output::create(&args.output, kind.compression)?;
     let part = output.part.clone();

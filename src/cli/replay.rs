@@ -10,7 +10,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::cli::bar::Bar;
-use crate::cli::client::{Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, detail, escape};
+use crate::cli::client::{Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, detail, escape};
 use crate::cli::exit::Exit;
 use crate::pipeline::{Bundle, change};
 
@@ -31,12 +31,8 @@ pub struct Args {
     /// The pipeline file; its pipeline must have a name that is new to the job
     #[arg(long, value_name = "FILE")]
     pipeline: PathBuf,
-    /// The job's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000")]
-    url: String,
-    /// Bearer token, where the job asks for one
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    job: JobArgs,
     /// Print what came of it as JSON
     #[arg(long)]
     json: bool,
@@ -45,8 +41,10 @@ pub struct Args {
 /// What asking comes to.
 enum Asked {
     Is(Value),
-    /// No answer, or one that says to come again.
+    /// No answer.
     Away(String),
+    /// One that says to come again.
+    Later(String),
     Refused(String),
 }
 
@@ -54,7 +52,7 @@ enum Asked {
 /// If the output cannot be written, or the URL is none.
 #[expect(clippy::needless_pass_by_value, reason = "a subcommand owns its arguments")]
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let client = Client::new(&args.url, args.token.as_deref(), ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
+    let client = args.job.client(ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
     let bundle = match Bundle::read(std::slice::from_ref(&args.pipeline)) {
         Ok(bundle) => bundle,
         Err(faults) => return tell(&faults.to_string(), Exit::Usage as u8),
@@ -76,10 +74,14 @@ impl Replaying {
     async fn run(mut self, args: &Args, wish: Bytes) -> anyhow::Result<u8> {
         let begun = Instant::now();
         let place = format!("/pipelines/{}", escape(&self.name));
-        let begin = match self.ask(Method::PUT, &format!("{place}?from={}", escape(&args.from)), wish).await {
-            Asked::Is(begin) => begin,
-            Asked::Away(why) => return tell(&why, EXIT_UNAVAILABLE),
-            Asked::Refused(why) => return tell(&why, EXIT_REFUSED),
+        let path = format!("{place}?from={}", escape(&args.from));
+        let begin = loop {
+            match self.ask(Method::PUT, &path, wish.clone()).await {
+                Asked::Is(begin) => break begin,
+                Asked::Later(_) if begun.elapsed() < AWAY_MAX => tokio::time::sleep(LOOK_EVERY).await,
+                Asked::Away(why) | Asked::Later(why) => return tell(&why, EXIT_UNAVAILABLE),
+                Asked::Refused(why) => return tell(&why, EXIT_REFUSED),
+            }
         };
         let from = begin["from"].as_u64().unwrap_or_default();
         let mut bar = Bar::new(from);
@@ -87,8 +89,10 @@ impl Replaying {
         loop {
             let shown = match self.ask(Method::GET, &place, Bytes::new()).await {
                 Asked::Is(shown) => shown,
-                Asked::Away(why) if heard.elapsed() > AWAY_MAX => return tell(&why, EXIT_UNAVAILABLE),
-                Asked::Away(_) => {
+                Asked::Away(why) | Asked::Later(why) if heard.elapsed() > AWAY_MAX => {
+                    return tell(&why, EXIT_UNAVAILABLE);
+                }
+                Asked::Away(_) | Asked::Later(_) => {
                     tokio::time::sleep(LOOK_EVERY).await;
                     continue;
                 }
@@ -134,7 +138,7 @@ impl Replaying {
                 serde_json::from_str(&answer.body)
                     .map_or_else(|e| Asked::Refused(format!("the answer is no JSON: {e}")), Asked::Is)
             }
-            Ok(answer) if answer.may_be_tried_again() => Asked::Away(detail(&answer)),
+            Ok(answer) if answer.may_be_tried_again() => Asked::Later(detail(&answer)),
             Ok(answer) => Asked::Refused(detail(&answer)),
             Err(error) => Asked::Away(format!("{error:#}")),
         }

@@ -292,19 +292,10 @@ impl Rank0 {
         let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
         let logged = start.beginning.changes.iter().map(|(_, change)| change);
         let left = filler.mark.read(recovered.id).map_err(fill_failure)?.map(|left| left.pipeline);
-        if let Some(left) = left.as_deref().filter(|_| going_on.change.is_some()) {
-            let before = start.beginning.changes.back().map_or(&going_on.plan, |(_, change)| &change.plan);
-            let has = |plan: &Plan| plan.pipelines.iter().any(|pipeline| pipeline.name == left);
-            if has(&plan) && !has(before) {
-                return Err(Failure::new(
-                    Exit::Config,
-                    format!(
-                        "a replay of {left:?} never came to its end: start once without --accept-changes, which takes out what it has left, and then with it"
-                    ),
-                ));
-            }
-        }
-        let fills = Fills::begin(filler.asked.clone(), left.as_deref(), &plan, logged);
+        // What holds at the log's end.
+        let holds = start.beginning.changes.back().map_or(&going_on.plan, |(_, change)| &change.plan);
+        let fills =
+            Fills::begin(filler.asked.clone(), left.as_deref(), (holds, &plan), logged).map_err(fill_failure)?;
         let mut state =
             State::new(going_on.plan, transport.size() - 1, limits(self.config.log.bytes_max), start.beginning);
         if let Some(change) = going_on.change {
@@ -484,6 +475,7 @@ fn fill_failure(error: FillError) -> Failure {
     match error {
         FillError::Replay(ReplayError::Log(error)) => log_failure(error),
         FillError::Store(error) => store_failure(&error),
+        FillError::Left(_) => Failure::new(Exit::Config, error),
         FillError::Mark { .. } => Failure::new(Exit::Damaged, error),
         FillError::Replay(ReplayError::Wire(_)) | FillError::Thread(_) => Failure::new(Exit::TryAgain, error),
     }

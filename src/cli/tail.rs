@@ -14,7 +14,9 @@ use sonic_rs::LazyValue;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, Stream, Streamed, detail, escape};
+use crate::cli::client::{
+    Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, Stream, Streamed, detail, escape,
+};
 use crate::cli::tail::lines::Lines;
 
 /// A page of a group's events: the job bounds its bytes.
@@ -38,12 +40,8 @@ const HOST_CHARS_MAX: usize = 64;
 pub struct Args {
     /// The topic's name
     topic: String,
-    /// The job's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000")]
-    url: String,
-    /// Bearer token, where the job asks for one
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    job: JobArgs,
     /// Begin with the oldest event that is retained
     #[arg(long, conflicts_with = "from")]
     from_beginning: bool,
@@ -75,7 +73,7 @@ enum End {
 /// If the output cannot be written, or the URL is none.
 #[expect(clippy::needless_pass_by_value, reason = "a subcommand owns its arguments")]
 pub fn run(args: Args) -> anyhow::Result<u8> {
-    let client = Client::new(&args.url, args.token.as_deref(), ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
+    let client = args.job.client(ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
     runtime.spawn(async move {

@@ -6,9 +6,11 @@
 
 mod backfilling;
 mod changing;
+mod checkpointing;
 mod due;
 mod emitting;
 mod mending;
+mod shown;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,16 +23,15 @@ use crate::coordinator::state::changing::Changing;
 use crate::coordinator::state::due::Due;
 use crate::coordinator::state::emitting::Emitting;
 use crate::coordinator::state::mending::Mending;
-use crate::coordinator::status::PipelineStatus;
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::emit::{Emission, deliveries};
 use crate::core::epoch::Cut;
 use crate::core::ledger::Counts;
 use crate::core::mend::{Mends, Retry};
+use crate::core::plan::Plan;
 use crate::core::plan::carry::Carry;
-use crate::core::plan::{PipelinePlan, Plan};
-use crate::core::units::{Epoch, Micros, Millis, Offset};
+use crate::core::units::{Epoch, Millis, Offset};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
 use crate::wire::{Facts, Ids, Message, WireError};
@@ -429,14 +430,6 @@ impl State {
         carry.views.iter().enumerate().filter(|(_, to)| to.is_none()).map(|(at, _)| at).collect()
     }
 
-    /// A checkpoint of this cut says what its events came to.
-    fn count_checkpoint(&mut self, cut: Cut) {
-        let counts = self.progress.counts;
-        if let Some(draft) = self.draft.as_mut().filter(|d| d.cut.epoch == cut.epoch) {
-            draft.counts = Some(counts);
-        }
-    }
-
     fn progress_to(&mut self, cut: Cut, counts: Counts) {
         self.progress.epoch = cut.epoch;
         self.progress.end = cut.end;
@@ -535,24 +528,9 @@ impl State {
             && !self.is_changing()
     }
 
-    /// One more checkpoint is to be taken in time, whether or not events come.
-    pub fn owe_checkpoint(&mut self) {
-        self.bytes_since_checkpoint = self.bytes_since_checkpoint.max(1);
-    }
-
-    /// The next checkpoint does not wait until the last is old: the log has no room, and lets go only of what checkpoints have passed.
-    pub fn hurry_checkpoint(&mut self) {
-        self.checkpoint_at = None;
-    }
-
     /// Forgets requests whose clients have stopped waiting.
     pub fn forget_the_gone(&mut self) {
         self.waiters.forget_the_gone();
-    }
-
-    /// The next checkpoint is to bring all ids: the sealed files have become too many.
-    pub fn want_full_checkpoint(&mut self) {
-        self.next_checkpoint = Ids::All;
     }
 
     /// Whether the log's cuts have all been followed and the results up to the last are finished.
@@ -582,38 +560,6 @@ impl State {
     pub fn committed_to(&self) -> Progress {
         self.committed
     }
-
-    #[must_use]
-    pub fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    /// Where each pipeline stands.
-    #[must_use]
-    pub fn pipelines(&self) -> Vec<PipelineStatus> {
-        let of_windows = |pipeline: &PipelinePlan| {
-            let windows = self.plan.windows.iter().zip(&self.late_by_window);
-            let mine = windows.skip(pipeline.windows.start).take(pipeline.windows.len());
-            mine.map(|(window, late)| (window.name.clone(), *late)).collect()
-        };
-        let pipelines = self.plan.pipelines.iter().zip(&self.expression_errors).enumerate();
-        let status = pipelines.map(|(at, (pipeline, &expression_errors))| PipelineStatus {
-            name: pipeline.name.clone(),
-            watermark: self.facts.clocks.get(at).map(|c| Micros(c.watermark_us)).filter(|w| *w != Micros::MIN),
-            expression_errors,
-            late: of_windows(pipeline),
-        });
-        status.collect()
-    }
-
-    /// By worker, whether it has no credit left.
-    pub fn without_credit(&self) -> impl Iterator<Item = bool> {
-        self.workers.iter().map(|w| w.queued >= self.limits.credit_bytes)
-    }
-
-    pub fn workers(&self) -> impl Iterator<Item = WorkerView<'_>> {
-        self.workers.iter().map(|w| (w.queued, w.events, &w.facts))
-    }
 }
 
 #[cfg(test)]
@@ -621,6 +567,7 @@ mod tests {
     use super::*;
     use crate::core::plan::{Audit, FieldPath, PipelinePlan, TimeFormat, TopicPlan};
     use crate::core::schema::Schema;
+    use crate::core::units::Micros;
     use crate::core::units::{Generation, LogId, TopicId};
     use crate::wire::{Clock, Report};
 

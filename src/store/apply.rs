@@ -322,7 +322,7 @@ fn slice(slice: &StoredSlice) -> Vec<Param<'_>> {
         Param::int(slice.epoch.0),
         Param::text(&slice.pipeline),
         Param::text(&slice.window),
-        slice.metric.map_or(Param::Null, Param::Uuid),
+        Param::Uuid(slice.id),
         slice.group.as_deref().map_or(Param::Null, Param::Bytes),
         Param::int(slice.first.0),
         Param::int(slice.last.0),

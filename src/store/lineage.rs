@@ -21,9 +21,9 @@ pub struct StoredSlice {
     pub epoch: Epoch,
     pub pipeline: String,
     pub window: String,
-    /// The row that has the slice alone.
-    pub metric: Option<Uuid>,
-    /// Where there are several, the group's bytes.
+    /// The id that a row which begins with the slice would have.
+    pub id: Uuid,
+    /// Where that is not the slice's only row, the group's bytes.
     pub group: Option<Vec<u8>>,
     pub first: Offset,
     pub last: Offset,
@@ -48,8 +48,7 @@ impl StoredSlice {
             epoch: lineage.epoch,
             pipeline: pipeline.clone(),
             window: window.name.clone(),
-            metric: alone
-                .then(|| metric_id(&plan.identity(window.pipeline), &window.name, lineage.slice, &lineage.group)),
+            id: metric_id(&plan.identity(window.pipeline), &window.name, lineage.slice, &lineage.group),
             group: (!alone).then(|| group_key(&lineage.group)),
             first: lineage.first,
             last: lineage.last(),
@@ -100,7 +99,7 @@ pub fn offsets(
 /// What one epoch added to a slice.
 struct Bitmap {
     epoch: i64,
-    metric: Option<Uuid>,
+    id: Uuid,
     group: Option<Vec<u8>>,
     first: Offset,
     late_to: Micros,
@@ -112,7 +111,7 @@ impl Bitmap {
     fn is_of(&self, plan: &Plan, row: &StoredRow) -> bool {
         let identity = plan.lives.identity_at(&row.pipeline, row.epoch);
         let of_group = |group| metric_id_of(&identity, &row.window, row.start, group);
-        self.group.as_deref().map(of_group).or(self.metric) == Some(row.metric_id)
+        self.group.as_deref().map_or(self.id, of_group) == row.metric_id
     }
 
     fn offsets(&self) -> impl Iterator<Item = Offset> {
@@ -139,9 +138,8 @@ fn bitmaps(
     after: Option<Offset>,
     of: Of,
 ) -> Result<Vec<Bitmap>, StoreError> {
-    let mut query = Query::new(
-        "SELECT epoch, metric_id, group_key, first_offset, late_to, offsets FROM lineage WHERE series_id = ",
-    );
+    let mut query =
+        Query::new("SELECT epoch, slice_id, group_key, first_offset, late_to, offsets FROM lineage WHERE series_id = ");
     query.bind(Param::Uuid(series_id(&row.pipeline, &row.window, &row.group)));
     if is_slice(plan, row) {
         // Then the table's key has them in order.
@@ -165,9 +163,9 @@ fn bitmaps(
         }
     };
     let read = |mut row: Row| {
-        let (epoch, metric, group) = (row.int()?, row.uuid_or_null()?, row.bytes_or_null()?);
+        let (epoch, id, group) = (row.int()?, row.uuid()?, row.bytes_or_null()?);
         let (first, late_to) = (Offset(row.unsigned()?), Micros(row.int()?));
-        Ok(Bitmap { epoch, metric, group, first, late_to, bits: read_bits(&row.bytes()?)? })
+        Ok(Bitmap { epoch, id, group, first, late_to, bits: read_bits(&row.bytes()?)? })
     };
     from.ask(&query)?.into_iter().map(read).collect()
 }
@@ -205,7 +203,7 @@ struct Slice {
     epoch: Epoch,
     pipeline: String,
     window: String,
-    metric: Option<Uuid>,
+    id: Uuid,
     group: Option<Vec<u8>>,
     late_to: Micros,
     bits: RoaringBitmap,
@@ -220,14 +218,14 @@ impl OfEpoch {
         let first = bound("SELECT max(first_offset) FROM lineage WHERE first_offset <= $1")?;
         let next = bound("SELECT min(first_offset) FROM lineage WHERE first_offset > $1")?;
         let range = Offset(first.unwrap_or_default())..Offset(next.unwrap_or(u64::MAX));
-        let sql = "SELECT slice_start, epoch, pipeline, window_name, metric_id, group_key, late_to, offsets
+        let sql = "SELECT slice_start, epoch, pipeline, window_name, slice_id, group_key, late_to, offsets
                    FROM lineage WHERE first_offset = $1";
         let read = |mut row: Row| {
             let (start, epoch) = (row.time()?, Epoch(row.unsigned()?));
             let (pipeline, window) = (row.text()?, row.text()?);
-            let (metric, group) = (row.uuid_or_null()?, row.bytes_or_null()?);
+            let (id, group) = (row.uuid()?, row.bytes_or_null()?);
             let (late_to, bits) = (Micros(row.int()?), read_bits(&row.bytes()?)?);
-            Ok(Slice { start, epoch, pipeline, window, metric, group, late_to, bits })
+            Ok(Slice { start, epoch, pipeline, window, id, group, late_to, bits })
         };
         let rows = from.ask(&Query::with(sql, [Param::int(range.start.0)]))?;
         Ok(Self { range, slices: rows.into_iter().map(read).collect::<Result<_, _>>()? })
@@ -245,7 +243,8 @@ impl Slice {
             let ids: Vec<Uuid> = took.map(|start| metric_id_of(&identity, &self.window, start, group)).collect();
             ids
         });
-        self.metric.into_iter().chain(hops)
+        let alone = self.group.is_none().then_some(self.id);
+        alone.into_iter().chain(hops)
     }
 }
 

@@ -220,24 +220,15 @@ pub static LINEAGE: Table = Table {
         ("epoch", Kind::Int),
         ("pipeline", Kind::Text),
         ("window_name", Kind::Text),
-        ("metric_id", Kind::Uuid),
+        ("slice_id", Kind::Uuid),
         ("group_key", Kind::Bytes),
         ("first_offset", Kind::Int),
         ("last_offset", Kind::Int),
         ("late_to", Kind::Int),
         ("offsets", Kind::Bytes),
     ],
-    key: "series_id, slice_start, epoch",
-    revised: &[
-        "pipeline",
-        "window_name",
-        "metric_id",
-        "group_key",
-        "first_offset",
-        "last_offset",
-        "late_to",
-        "offsets",
-    ],
+    key: "series_id, slice_start, epoch, slice_id",
+    revised: &["pipeline", "window_name", "group_key", "first_offset", "last_offset", "late_to", "offsets"],
 };
 
 impl Table {

@@ -4,6 +4,7 @@
 //! which decides ids and merges panes. As owner it works on one epoch at a time: it decides epoch e's ids only when it has finished
 //! epoch e−1, so that its state after an epoch is well defined (checkpoints). As sender it may be an epoch ahead.
 
+mod keeping;
 mod moving;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +17,7 @@ use crate::core::aggregate::Contribution;
 use crate::core::alert::{Alerts, Mark};
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
-use crate::core::dedup::runs::{Runs, RunsError};
+use crate::core::dedup::runs::RunsError;
 use crate::core::dedup::{Memory, Seen};
 use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
@@ -30,8 +31,7 @@ use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
 use crate::wire::{
-    Clock, Facts, Ids, Kind, Message, Open, Parts, Past, Report, Restore, Section, WireAlert, WireEmitted, WireRow,
-    WireViewRow,
+    Clock, Facts, Ids, Message, Open, Parts, Past, Report, Section, WireAlert, WireEmitted, WireRow, WireViewRow,
 };
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
@@ -153,25 +153,6 @@ impl State {
     #[must_use]
     pub fn alone(self, pipeline: usize, after: Epoch) -> Self {
         Self { only: Some(pipeline), decided: after, finished: after, ..self }
-    }
-
-    /// One that keeps about so many ids in memory, and the others in these runs.
-    #[must_use]
-    pub fn sealing(self, ids_in_memory_max: usize, runs: Box<dyn Runs>) -> Self {
-        assert!(self.seen.is_empty(), "where ids are kept is said before there are any");
-        let owned = self.owners.range(self.me);
-        let seen = Seen::sealing(self.plan.topics.len(), owned, ids_in_memory_max, runs);
-        Self { seen, ..self }
-    }
-
-    /// Why it decides nothing more, if that is so: whoever steps it must end it.
-    #[must_use]
-    pub fn fault(&self) -> Option<&RunsError> {
-        self.fault.as_ref()
-    }
-
-    fn bear<T>(&mut self, result: Result<T, RunsError>) -> Option<T> {
-        result.map_err(|fault| self.fault = Some(fault)).ok()
     }
 
     /// What it has made of the epochs so far.
@@ -326,39 +307,6 @@ impl State {
             self.own.push_back(message);
         } else {
             self.out.push((To::Worker(worker), message));
-        }
-    }
-
-    fn restore(&mut self, restore: Restore) {
-        match restore {
-            Restore::Common(bytes) => {
-                let epoch = snapshot::restore_common(&bytes, &mut self.watermarks, &mut self.panes);
-                (self.decided, self.finished) = (epoch, epoch);
-                if self.batch {
-                    // Its watermarks go on, but nothing closes by them.
-                    self.panes.closed_none();
-                }
-            }
-            Restore::Section(section) => self.restore_section(&section),
-        }
-    }
-
-    fn restore_section(&mut self, section: &Section) {
-        match section.kind {
-            Kind::Panes => snapshot::restore(section, |rest| self.panes.restore(rest)),
-            Kind::Views => {
-                snapshot::restore(section, |rest| {
-                    Keyed::decode(&self.plan, rest).map(|keyed| self.views.restore(keyed))
-                });
-            }
-            Kind::Joins => {
-                snapshot::restore(section, |rest| Half::decode(&self.plan, rest).map(|half| self.joins.restore(half)));
-            }
-            Kind::Alerts => snapshot::restore(section, |rest| self.alerts.restore(rest)),
-            Kind::Ids => {
-                let restored = snapshot::restore_ids(section, &mut self.seen);
-                self.bear(restored);
-            }
         }
     }
 

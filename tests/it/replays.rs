@@ -2,7 +2,13 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use caudal::coordinator::backfill::Backfills;
+use caudal::coordinator::backfill::asked::Stand;
+use caudal::coordinator::backfill::fills::Fills;
+use caudal::core::plan::Plan;
+use caudal::pipeline::{Bundle, FileText};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -162,4 +168,61 @@ fn a_past_may_be_empty() {
     job.wait_settled();
     let (_dir, setup, _) = job.stop();
     assert_identical(&setup);
+}
+
+/// Rows that a deletion closes are on their way to the store: until they are there, nobody knows whether the name is new.
+#[test]
+fn a_name_is_new_when_the_store_has_what_was_taken_away() {
+    let job = Job::start(2);
+    let url = &format!("http://127.0.0.1:{}", job.setup.port);
+    let days = "pipeline: days\ntopics: {security.incident: ~}\nwindows: {w: {every: 1d, emit: never, metrics: {n: count()}}}\n";
+    assert_eq!(put(&job.client, "days", days).0, 201);
+    send_all(&job.client, &events(&civic_safety(), 35, 500));
+    job.wait_settled();
+    assert_eq!(job.client.windows("&pipeline=days"), Vec::<Value>::new(), "the day is open, and not shown");
+    let store = Connection::open(job.setup.data.join("caudal.sqlite")).unwrap();
+    store.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(job.client.delete("/pipelines/days").0, 200);
+    let begin = || job.client.try_put("/pipelines/days?from=0", "application/yaml", days.as_bytes()).unwrap();
+    let (status, answer) = begin();
+    assert!(status == 503 && answer.to_string().contains("all that the last change takes away"), "{status} {answer}");
+    store.execute_batch("COMMIT").unwrap();
+    // The command waits for that.
+    let late = replay(job.dir.path(), url, days, "0").output().unwrap();
+    assert_eq!(late.status.code(), Some(65), "{}", said(&late));
+    assert!(said(&late).contains("rows or alerts of an earlier pipeline"), "{}", said(&late));
+    job.stop();
+}
+
+/// What a replay has left is taken out, unless its pipeline is the job's; where the files of the start bring one of its name, neither is done.
+#[test]
+fn what_a_replay_has_left_is_decided_at_the_start() {
+    let plan = |files: &[&str]| {
+        let schema = json!({"type": "object", "properties": {"at": {"type": "string"}}}).to_string();
+        let file = |name: &&str| {
+            let (topic, windows) =
+                (if *name == "a" { "{schema: t.json}" } else { "~" }, "{w: {every: 1h, metrics: {n: count()}}}");
+            FileText {
+                file: format!("{name}.yaml"),
+                text: format!("pipeline: {name}\ntopics: {{t: {topic}}}\ntime: {{field: at}}\nwindows: {windows}\n"),
+                schemas: vec![("t.json".to_owned(), schema.clone())],
+            }
+        };
+        let bundle = Bundle(files.iter().map(file).collect());
+        bundle.pipelines().unwrap_or_else(|faults| panic!("{faults}")).plan
+    };
+    let (alone, both) = (plan(&["a"]), plan(&["a", "b"]));
+    let stands = |left: Option<&str>, holds: &Arc<Plan>, next: &Arc<Plan>| {
+        let asked = Backfills::default();
+        let begun = Fills::begin(asked.clone(), left, (holds, next), std::iter::empty());
+        begun.map(|_| asked.now().map(|now| (now.pipeline, now.state)))
+    };
+    let leaving = Some(("b".to_owned(), Stand::Leaving));
+    assert_eq!(stands(None, &alone, &both).unwrap(), None);
+    assert_eq!(stands(Some("b"), &alone, &alone).unwrap(), leaving);
+    assert_eq!(stands(Some("b"), &both, &both).unwrap(), None);
+    assert_eq!(stands(Some("b"), &both, &alone).unwrap(), None);
+    let refused = stands(Some("b"), &alone, &both).unwrap_err().to_string();
+    assert!(refused.contains("\"b\"") && refused.contains("start once without --accept-changes"), "{refused}");
 }

@@ -23,6 +23,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
+use crate::support::heap;
+
 const SEEDS: u64 = 400;
 /// Some more than fit a word of a set of rows, so that its ends are within.
 const ROWS: usize = 150;
@@ -440,4 +442,22 @@ fn a_row_that_makes_too_long_a_line_is_refused() {
         let why: Vec<_> = found.rejects.iter().map(|reject| (reject.offset, reject.detail.as_str())).collect();
         assert!(matches!(why[..], [(Offset(3), why)] if why.contains("longer than 262144 bytes as JSON")), "{why:?}");
     }
+}
+
+/// Little that would be written as much: a text that a list names again and again.
+#[test]
+fn a_row_of_endless_length_takes_little_memory() {
+    let mut list = ListBuilder::new(StringDictionaryBuilder::<Int32Type>::new());
+    let text = "x".repeat(200_000);
+    (0..2_000).for_each(|_| list.values().append_value(&text));
+    list.append(true);
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let at: ArrayRef = Arc::new(StringArray::from(vec!["2026-11-22T12:00:00Z"]));
+    let labels: ArrayRef = Arc::new(list.finish());
+    let batch = RecordBatch::try_from_iter([("id", ids), ("at", at), ("labels", labels)]).unwrap();
+    let decoder = Decoder::new(plan("unix_s"), 7);
+    let mut rejects = Vec::new();
+    let taken = heap::peak(|| rejects = decoder.decode_table(&batch, Offset(0), Some(TopicId(1))).1.rejects);
+    assert!(matches!(&rejects[..], [one] if one.detail.contains("longer than 262144 bytes as JSON")), "{rejects:?}");
+    assert!(taken < 16 << 20, "{taken} bytes");
 }

@@ -132,7 +132,7 @@ impl Backfills {
 
     pub(super) fn failed(&self, why: String) {
         let mut shared = self.lock();
-        (shared.asked, shared.cancelled) = (None, false);
+        shared.asked = None;
         if let Some(now) = &mut shared.now {
             now.state = Stand::Failed(why);
         }

@@ -25,6 +25,11 @@ pub enum FillError {
     Store(#[from] StoreError),
     #[error("{}: {error}", .mark.display())]
     Mark { mark: PathBuf, error: io::Error },
+    /// Rows that are to be taken out and rows that are to come would have one name.
+    #[error(
+        "a replay of {0:?} never came to its end: start once without --accept-changes, which takes out what it has left, and then with it"
+    )]
+    Left(String),
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
 }

@@ -70,19 +70,23 @@ impl Now {
 }
 
 impl Fills {
-    /// At a start. A backfill that came to nothing is taken out, as the mark that was `left` names it: one whose pipeline is none of those that hold now. `logged`
-    /// are the log's changes that are still to be followed.
+    /// At a start. A backfill that came to nothing is taken out, as the mark that was `left` names it: one whose pipeline is none of those that hold at the log's
+    /// end. `next` is what holds after the change that the life begins with, or at the log's end. `logged` are the log's changes that are still to be followed.
+    ///
+    /// # Errors
+    /// `Left`.
     pub fn begin<'c>(
         asked: Backfills,
         left: Option<&str>,
-        holds: &Arc<Plan>,
+        (holds, next): (&Plan, &Arc<Plan>),
         logged: impl Iterator<Item = &'c Change>,
-    ) -> Self {
-        let is_held = |name: &str| holds.pipelines.iter().any(|pipeline| pipeline.name == name);
+    ) -> Result<Self, FillError> {
+        let has = |plan: &Plan, name: &str| plan.pipelines.iter().any(|pipeline| pipeline.name == name);
         let (now, first) = match left {
-            Some(left) if !is_held(left) => {
+            Some(left) if !has(holds, left) && has(next, left) => return Err(FillError::Left(left.to_owned())),
+            Some(left) if !has(holds, left) => {
                 asked.leaving(left);
-                (Some(Now::forgetting("the job ended before")), Order::Forget(Arc::clone(holds)))
+                (Some(Now::forgetting("the job ended before")), Order::Forget(Arc::clone(next)))
             }
             _ => (None, Order::RemoveMark),
         };
@@ -92,7 +96,7 @@ impl Fills {
         if let Some((pipeline, backfill)) = pasts.last() {
             asked.logged(pipeline, backfill.from);
         }
-        Self { asked, first: Some(first), now, keep: None, covered: None, logged: pasts.len() }
+        Ok(Self { asked, first: Some(first), now, keep: None, covered: None, logged: pasts.len() })
     }
 
     /// Takes up what whoever carries out the orders says.

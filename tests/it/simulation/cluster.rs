@@ -15,7 +15,7 @@ use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
-use caudal::core::plan::Audit;
+use caudal::core::plan::{Audit, Plan};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
@@ -299,16 +299,23 @@ impl<'w> Life<'w> {
         world.seen.note("letters under way at a start", u64::from(under_way != Mends::default()));
         let holds = world.versions[changes::version(&first_text)].plan.clone();
         let logged: Vec<_> = beginning.changes.iter().map(|(_, change)| change.clone()).collect();
-        let pasts = Pasts::begin(world, log.access(), (id_key, recovered.id, generation), &holds, logged.iter());
         let last = beginning.cuts.back().map_or(beginning.checkpoint.0, |cut| cut.epoch);
         let sealing = Sealing::random(&mut world.rng);
         let mut net = Net::new(&plan, workers, world.limits, id_key, beginning, restores, &sealing);
         world.sealings.push(sealing);
         let versions_before = world.versions.len();
-        if logged_before && world.rng.random_bool(0.2) {
+        let accepted = (logged_before && world.rng.random_bool(0.2)).then(|| {
             let holds = world.versions[world.holds()].shape.clone();
-            let after = last.next().0;
-            let version = changes::accepted(&world.pipeline.plan, &holds, versions_before, after, &mut world.rng);
+            changes::accepted(&world.pipeline.plan, &holds, versions_before, last.next().0, &mut world.rng)
+        });
+        let (access, names) = (log.access(), (id_key, recovered.id, generation));
+        let mut begin = |next: &Arc<Plan>| Pasts::begin(world, access.clone(), names, (&holds, next), logged.iter());
+        let tried = accepted.as_ref().map(|version| begin(&version.plan));
+        let refused = matches!(tried, Some(None));
+        // It is started once more, without.
+        let pasts = tried.flatten().or_else(|| begin(&holds)).expect("what holds has not its own leftover");
+        world.seen.note("acceptances that a leftover forbids", u64::from(refused));
+        if let Some(version) = accepted.filter(|_| !refused) {
             world.seen.note("starts that accept changes", 1);
             world.versions.push(version);
             net.configure_at_start(changes::change(&world.versions, versions_before));

@@ -42,17 +42,22 @@ enum Doing {
 }
 
 impl Pasts {
+    /// None: what a past has left, and what is to hold, have one name.
     pub fn begin<'c>(
         world: &mut World,
         access: Access,
         names: (u64, LogId, Generation),
-        holds: &Arc<Plan>,
+        plans: (&Plan, &Arc<Plan>),
         logged: impl Iterator<Item = &'c Change>,
-    ) -> Self {
+    ) -> Option<Self> {
         let (asked, left) = (Backfills::default(), world.mark.as_ref().map(|left| left.pipeline.as_str()));
         world.seen.note("pasts left at a start", u64::from(left.is_some()));
-        let fills = Fills::begin(asked.clone(), left, holds, logged);
-        Self { fills, asked, access, names, doing: None, until: None, notes: Vec::new(), waits: None }
+        let fills = match Fills::begin(asked.clone(), left, plans, logged) {
+            Ok(fills) => fills,
+            Err(FillError::Left(_)) => return None,
+            Err(error) => panic!("{error}"),
+        };
+        Some(Self { fills, asked, access, names, doing: None, until: None, notes: Vec::new(), waits: None })
     }
 
     /// A turn of the loop. What concerns the rest of the job is given back.

@@ -724,10 +724,25 @@ fn compact_lineage(bed: &Bed) {
     // In the second epoch events were late for the row that ends first.
     lineage.push(slice(1, 0, "RM", (2, 17), &[3]));
     lineage.push(Lineage { late_to: Micros(HOUR), ..slice(2, 3599, "RM", (2, 17), &[3]) });
+    // Groups that read the same are two.
+    let (nul, sign) = (of_window(1, 0, "\0"), of_window(1, 0, "\u{2400}"));
+    let (nuls, signs) = (of_window(2, 0, "\0"), of_window(2, 0, "\u{2400}"));
+    lineage.extend([slice(1, 0, "\0", (1, 0), &[2]), slice(1, 0, "\u{2400}", (1, 0), &[3, 4])]);
+    lineage.extend([slice(2, 0, "\0", (1, 0), &[2]), slice(2, 0, "\u{2400}", (1, 0), &[3])]);
     // More than are read at once: of many epochs, and of one.
     lineage.extend((10..700).map(|epoch| slice(1, 0, "AP", (epoch, epoch * 1000), &[7])));
     lineage.extend((0..700).map(|second| slice(2, i64::from(second), "XV", (3, 500), &[699 - second])));
-    let rows = vec![day.clone(), early.clone(), late.clone(), many.clone(), fine.clone()];
+    let rows = vec![
+        day.clone(),
+        early.clone(),
+        late.clone(),
+        many.clone(),
+        fine.clone(),
+        nul.clone(),
+        sign.clone(),
+        nuls.clone(),
+        signs.clone(),
+    ];
     let mut store = (bed.store)();
     store.commit(&Commit { lineage, ..first(rows) }).unwrap();
     let mut reader = (bed.reader)();
@@ -751,6 +766,10 @@ fn compact_lineage(bed: &Bed) {
     check(&many, &(10..700).map(|epoch| epoch * 1000 + 7).collect::<Vec<_>>());
     check(&fine, &(500..1200).collect::<Vec<_>>());
     check(&of_window(1, 0, "XV"), &[]);
+    check(&nul, &[2]);
+    check(&sign, &[3, 4]);
+    check(&nuls, &[2]);
+    check(&signs, &[3]);
 
     let offsets = [0, 1, 2, 7, 20, 500, 10_007];
     // Of `sliding` also those that the store does not have.
@@ -763,7 +782,7 @@ fn compact_lineage(bed: &Bed) {
     let expected = [
         ids(Some(&day), "RM", -3599..1),
         ids(Some(&day), "RM", 0..3600),
-        ids(None, "RM", 0..0),
+        ids(Some(&nul), "\0", -3599..1),
         ids(None, "RM", 0..0),
         ids(Some(&day), "RM", 1..3600),
         ids(None, "XV", -2900..700),
