@@ -186,7 +186,7 @@ fn a_name_is_new_when_the_store_has_what_was_taken_away() {
     assert_eq!(job.client.delete("/pipelines/days").0, 200);
     let begin = || job.client.try_put("/pipelines/days?from=0", "application/yaml", days.as_bytes()).unwrap();
     let (status, answer) = begin();
-    assert!(status == 503 && answer.to_string().contains("all that the last change takes away"), "{status} {answer}");
+    assert!(status == 503 && answer.contains("all that the last change takes away"), "{status} {answer}");
     store.execute_batch("COMMIT").unwrap();
     // The command waits for that.
     let late = replay(job.dir.path(), url, days, "0").output().unwrap();
