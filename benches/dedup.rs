@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 use caudal::core::columns::EventId;
-use caudal::core::dedup::{Memory, Seen, SeenId};
+use caudal::core::dedup::{IdMemory, Memory, Seen, SeenId};
 use caudal::core::keygroup::{KeyGroup, Owners};
 use caudal::core::units::{Micros, Offset, TopicId};
 use caudal::worker::ids::{decide, pack};
@@ -60,10 +60,9 @@ pub fn bench(c: &mut Criterion) {
     });
 
     let folder = TempDir::new().unwrap();
-    let in_files = Box::new(Scratch::new(folder.path().to_owned(), 0));
-    for (name, seen) in
-        [("in memory", Seen::new(1)), ("sealed", Seen::sealing(1, owners.range(0), IN_MEMORY, in_files))]
-    {
+    let runs = Box::new(Scratch::new(folder.path().to_owned(), "worker-0"));
+    let in_files = IdMemory { in_memory_max: IN_MEMORY, runs };
+    for (name, seen) in [("in memory", Seen::new(1)), ("sealed", Seen::sealing(1, owners.range(0), in_files))] {
         let mut random = ChaCha8Rng::seed_from_u64(4);
         let mut owner = Owner::new(seen, EPOCHS_IN_BUCKET_OF_MANY);
         let mut new = || owner_next(&mut owner, &mut random);

@@ -64,7 +64,8 @@ pub enum Message {
     EndEpoch {
         cut: WireCut,
         base: u64,
-        checkpoint: Option<Ids>,
+        /// The share of the key groups of which the checkpoint after the epoch brings all remembered ids; of the others those that came since the last one.
+        checkpoint: Option<u8>,
     },
     /// State of a pipeline that begins with the log's past, as it is after the last epoch.
     Adopt {
@@ -148,14 +149,6 @@ pub struct Sealing {
     pub ids_in_memory_max: u64,
     /// A folder of the job's, on the worker's host.
     pub scratch: String,
-}
-
-/// Which ids a checkpoint taken after the epoch brings along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Ids {
-    /// Those that came since the last checkpoint; older ones lie in sealed files.
-    Fresh,
-    All,
 }
 
 /// State out of a checkpoint for a worker, before its first slab.

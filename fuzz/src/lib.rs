@@ -12,10 +12,13 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use caudal::bus::index::Index;
 use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
+use caudal::coordinator::gather::Draft;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::decode::Decoder;
 use caudal::core::decode::identities::{Kind as Identity, fingerprint};
-use caudal::core::keygroup::Owners;
+use caudal::core::epoch::Cut;
+use caudal::core::keygroup::{Owners, Share};
+use caudal::core::ledger::Counts;
 use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::lines::{Form, cut};
@@ -23,7 +26,7 @@ use caudal::input::{self, Compression, Format, Input, InputError, Kind, Layout, 
 use caudal::log::disk::Disk;
 use caudal::log::{Log, LogError, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
-use caudal::wire;
+use caudal::wire::{self, Section};
 use tempfile::TempDir;
 
 use disk::{Files, MemoryDisk};
@@ -42,6 +45,11 @@ static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(PLAN.clone(), 
 static FLAT_PLAN: LazyLock<Arc<Plan>> = LazyLock::new(|| plan("sensors"));
 static FLAT_DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(FLAT_PLAN.clone(), 7));
 const FLAT: Option<TopicId> = Some(TopicId(0));
+
+/// The files of the checkpoint that is tried.
+pub const CHECKPOINT: &str = "checkpoint-00000000000000000007";
+pub const IDS: &str = "ids-00000000000000000007";
+const CHECKPOINT_OF: LogId = LogId(9);
 
 fn plan(name: &str) -> Arc<Plan> {
     let bundle = Bundle::read(&[root().join("tests/pipelines").join(name).join("pipeline.yaml")]);
@@ -224,24 +232,60 @@ pub fn parquet(data: &[u8]) {
     });
 }
 
-/// A file of a checkpoint, as manifest and as sealed ids.
+/// A checkpoint of one worker, with remembered ids, as it lies on the disk.
+pub fn checkpoint_files(sections: Vec<Section>) -> Files {
+    let disk = MemoryDisk::with(&Files::new());
+    let (ingest, up, idle) = (Millis(0), Millis(1), None);
+    let cut = Cut { epoch: Epoch(7), end: Offset(70), ingest, up, idle, emitted: Epoch(0) };
+    let mut draft = Draft::new(cut, Share(0), 1, "a pipeline".into());
+    draft.counts = Some(Counts::default());
+    draft.take(b"common".to_vec(), sections, true);
+    let written = Checkpoints::new(disk.clone(), CHECKPOINT_OF).write(draft);
+    written.unwrap_or_else(|error| panic!("it is written to memory: {error}"));
+    disk.files()
+}
+
+fn remembered() -> Vec<Section> {
+    vec![Section { kind: wire::Kind::Ids, key_group: 3, bytes: vec![5; 44] }]
+}
+
+/// What says what else there is of a checkpoint.
 pub fn checkpoint(data: &[u8]) {
-    let names = ["checkpoint-00000000000000000007", "ids-00000000000000000007"];
-    let files: Files = names.into_iter().map(|name| (name.to_owned(), data.to_vec())).collect();
-    let disk: Arc<dyn Disk> = MemoryDisk::with(&files);
+    let mut files = checkpoint_files(remembered());
+    files.insert(CHECKPOINT.to_owned(), data.to_vec());
     let log = data.get(20..36).and_then(|bytes| bytes.try_into().ok()).map_or(0, u128::from_le_bytes);
-    let found = Checkpoints::new(disk.clone(), LogId(log)).load(Epoch(u64::MAX));
-    let found = found.unwrap_or_else(|error| panic!("a directory in memory can be listed: {error}"));
-    let known = least_progress(&disk).unwrap_or_else(|error| panic!("likewise: {error}"));
-    if let Some(found) = found {
-        assert_eq!(known.map(|known| (known.epoch, known.end)), Some(found.at()));
-        assert!(found.restores(Owners::new(2)).all(|(worker, _)| worker < 2), "a key group without owner");
-    }
+    take_up(&files, LogId(log));
 }
 
 /// The same with a checksum that is right.
 pub fn sealed_checkpoint(data: &[u8]) {
     checkpoint(&seal::checkpoint(data));
+}
+
+/// A file of remembered ids.
+pub fn ids(data: &[u8]) {
+    let mut files = checkpoint_files(remembered());
+    files.insert(IDS.to_owned(), data.to_vec());
+    take_up(&files, CHECKPOINT_OF);
+}
+
+/// The same with a length and checksums that are right.
+pub fn sealed_ids(data: &[u8]) {
+    ids(&seal::ids(data));
+}
+
+fn take_up(files: &Files, log: LogId) {
+    let disk: Arc<dyn Disk> = MemoryDisk::with(files);
+    let found = Checkpoints::new(disk.clone(), log).load(Epoch(u64::MAX));
+    let found = found.unwrap_or_else(|error| panic!("a directory in memory can be listed: {error}"));
+    let known = least_progress(&disk).unwrap_or_else(|error| panic!("likewise: {error}"));
+    if let Some(found) = found {
+        assert_eq!(known.map(|known| (known.epoch, known.end)), Some(found.at()));
+        for restore in found.restores(Owners::new(2)) {
+            let (worker, _) = restore.unwrap_or_else(|error| panic!("it was whole a moment ago: {error}"));
+            assert!(worker < 2, "a key group without owner");
+        }
+    }
 }
 
 /// A message from another rank.

@@ -55,6 +55,21 @@ pub fn checkpoint(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A file of remembered ids: magic, length, and for each section its length, checksum and bytes.
+pub fn ids(data: &[u8]) -> Vec<u8> {
+    let mut bytes = data.to_vec();
+    put(&mut bytes, 8, &(data.len() as u64).to_le_bytes());
+    let mut at = 16;
+    while at + 8 <= bytes.len() {
+        let len = (u32_at(&bytes, at) as usize).min(bytes.len() - at - 8);
+        let crc = crc32c::crc32c(&bytes[at + 8..at + 8 + len]).to_le_bytes();
+        put(&mut bytes, at, &(len as u32).to_le_bytes());
+        put(&mut bytes, at + 4, &crc);
+        at += 8 + len;
+    }
+    bytes
+}
+
 /// A file of the index: magic, checksum, all else.
 pub fn index(data: &[u8]) -> Vec<u8> {
     let mut bytes = data.to_vec();

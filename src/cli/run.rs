@@ -23,13 +23,14 @@ use crate::cli::run::server::Server;
 use crate::cli::webhooks;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Http};
-use crate::coordinator::backfill::Backfills;
 use crate::coordinator::backfill::error::{FillError, ReplayError};
 use crate::coordinator::backfill::fills::Fills;
 use crate::coordinator::backfill::thread::{Filler, Thread};
+use crate::coordinator::backfill::{Backfills, Keeps};
 use crate::coordinator::change::Changes;
 use crate::coordinator::checkpoint::{Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
+use crate::coordinator::restores::{self, RestoreError};
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
 use crate::coordinator::start::{self, Start};
 use crate::coordinator::state::{Limits, State};
@@ -48,6 +49,7 @@ use crate::transport::idle::Idle;
 use crate::transport::{Channel, Transport};
 use crate::web::App;
 use crate::wire::{self, Message, Open, Sealing};
+use crate::worker::scratch::Scratch;
 
 /// Takes events over HTTP and counts them.
 #[derive(clap::Args, Debug)]
@@ -167,7 +169,7 @@ impl Rank0 {
             prepared.verify_from(),
         );
         let (mut log, recovered) = opened.map_err(log_failure)?;
-        let mut start = prepared.begin(&recovered, transport.size() - 1).or_exit(Exit::Config)?;
+        let mut start = prepared.begin(&recovered).or_exit(Exit::Config)?;
         let going_on = self.pipeline.go_on(&self.config, &recovered, &mut start, accept)?;
         let first = crate::log::Start { generation: start.generation, bundle: going_on.bundle.to_string() };
         let now = recovered.ingest.max(self.clock.unix());
@@ -180,12 +182,9 @@ impl Rank0 {
             s.replay_until = recovered.end;
         });
         let bundle = Arc::clone(&start.beginning.bundle);
-        open_workers(transport, &bundle, recovered.id, &self.sealing(), &mut start)?;
+        let sealing = sealing(self.config.limits.ids_in_memory, &self.data.scratch());
+        open_workers(transport, &bundle, recovered.id, &sealing, &mut start)?;
         self.coordinate(transport, idle, log, &recovered, (start, going_on))
-    }
-
-    fn sealing(&self) -> Sealing {
-        sealing(self.config.limits.ids_in_memory, &self.data.scratch())
     }
 
     /// What the store has, and whether it could be asked. While it is away, what it had at least: what it has beyond is computed again, and passed over
@@ -254,7 +253,7 @@ impl Rank0 {
         });
         let filler = Filler {
             access: log_access,
-            id_key: id_key(recovered.id),
+            keeps: keeps(&self.config, &self.data, recovered.id),
             log: recovered.id,
             generation: start.generation,
             open: {
@@ -376,6 +375,12 @@ pub fn sealing(ids_in_memory_max: u64, scratch: &Path) -> Sealing {
     Sealing { ids_in_memory_max, scratch: scratch.to_string_lossy().into_owned() }
 }
 
+/// How workers within rank 0 keep theirs.
+pub fn keeps(config: &Config, data: &DataDir, log: LogId) -> Keeps {
+    let sealing = sealing(config.limits.ids_in_memory, &data.scratch());
+    Keeps { id_key: id_key(log), ids: Box::new(move |whose| Scratch::ids(&sealing, whose)) }
+}
+
 /// Tells the workers what they work on, and gives them the state of the checkpoint.
 fn open_workers(
     transport: &mut dyn Transport,
@@ -385,7 +390,7 @@ fn open_workers(
     start: &mut Start,
 ) -> Result<(), Failure> {
     let workers = transport.size() - 1;
-    let mut send = |worker: usize, message: &Message| {
+    let send = |transport: &mut dyn Transport, worker: usize, message: &Message| {
         transport.send(worker + 1, Channel::Data, wire::encode(message)).or_exit(Exit::TryAgain)
     };
     for worker in 0..workers {
@@ -397,12 +402,12 @@ fn open_workers(
             batch: false,
             sealing: Some(sealing.clone()),
         };
-        send(worker, &Message::Open(open))?;
+        send(transport, worker, &Message::Open(open))?;
     }
-    for (worker, restore) in std::mem::take(&mut start.restores) {
-        send(worker, &restore)?;
+    if let Some(checkpoint) = start.checkpoint.take() {
+        restores::send(checkpoint, transport).map_err(restore_failure)?;
     }
-    (0..workers).try_for_each(|worker| send(worker, &Message::Begin))
+    (0..workers).try_for_each(|worker| send(transport, worker, &Message::Begin))
 }
 
 /// Segments go only when two checkpoints have passed them, so a small log needs them often.
@@ -440,10 +445,10 @@ fn checkpoint_writer(
     let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || {
         for draft in drafts {
             let epoch = draft.cut.epoch;
-            let written = checkpoints.write(draft).map(|want_all_ids| Written {
+            let written = checkpoints.write(draft).map(|()| Written {
                 epoch,
                 needs: checkpoints.needed_from(Offset(u64::MAX)),
-                want_all_ids,
+                next_share: checkpoints.next_share(),
                 few: checkpoints.are_few(),
             });
             notifier.tell(Event::Checkpointed(written));
@@ -476,9 +481,19 @@ fn fill_failure(error: FillError) -> Failure {
         FillError::Replay(ReplayError::Log(error)) => log_failure(error),
         FillError::Store(error) => store_failure(&error),
         FillError::Left(_) => Failure::new(Exit::Config, error),
-        FillError::Mark { .. } => Failure::new(Exit::Damaged, error),
-        FillError::Replay(ReplayError::Wire(_)) | FillError::Thread(_) => Failure::new(Exit::TryAgain, error),
+        FillError::Mark { .. } | FillError::Replay(ReplayError::Checkpoint(_)) => Failure::new(Exit::Damaged, error),
+        FillError::Replay(ReplayError::Wire(_) | ReplayError::Ids(_)) | FillError::Thread(_) => {
+            Failure::new(Exit::TryAgain, error)
+        }
     }
+}
+
+fn restore_failure(error: RestoreError) -> Failure {
+    let exit = match error {
+        RestoreError::Transport(_) => Exit::TryAgain,
+        RestoreError::Checkpoint(_) => Exit::Damaged,
+    };
+    Failure::new(exit, error)
 }
 
 fn run_failure(error: RunError) -> Failure {

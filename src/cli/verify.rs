@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
-use crate::cli::run::{Begun, id_key, log_failure, log_options, store_failure, the_pipeline};
+use crate::cli::run::{Begun, keeps, log_failure, log_options, store_failure, the_pipeline};
 use crate::cli::verify::letters::Letters;
 use crate::config::Config;
 use crate::coordinator::replay::replay;
@@ -99,11 +99,11 @@ impl Replayed {
         let (log, recovered) = opened.map_err(log_failure)?;
         let whole = recovered.begin == Offset(0);
         let prepared = if whole { start::prepare(disk, None) } else { start::prepare_oldest(disk, progress) };
-        let mut start = prepared.or_exit(Exit::Damaged)?.begin(&recovered, 1).or_exit(Exit::Config)?;
+        let mut start = prepared.or_exit(Exit::Damaged)?.begin(&recovered).or_exit(Exit::Config)?;
         let plan = begun.go_on(config, &recovered, &mut start, false)?.plan;
         let mut replayed =
             Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
-        replay(&plan, id_key(recovered.id), start, &log, progress.epoch, |commit| {
+        replay(&plan, &keeps(config, data, recovered.id), start, &log, progress.epoch, |commit| {
             commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
             replayed.letters.add(&commit.dead_letters, &commit.mended);
             replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));

@@ -1,31 +1,34 @@
 //! Checkpoints on disk. A checkpoint only shortens the replay; the truth is the log.
 //!
 //! `checkpoint-EPOCH` holds what all workers share, their state by key group and the list of sealed files; `ids-EPOCH` is a sealed file of
-//! remembered ids, written once and listed by every later checkpoint until a full one replaces them all. Each file: magic (8 bytes), length of the
-//! body (u64), crc32c of the body (u32), the body (bincode, fixed-width integers). Written as tmp, synced, renamed, the directory synced.
+//! remembered ids (`sealed`), written once and listed by later checkpoints. Each brings the ids that came since the last one, and all of one share of the key groups: of these no
+//! earlier file counts any more, and one that counts for no share is listed no longer. `checkpoint-EPOCH`: magic (8 bytes), length of the
+//! body (u64), crc32c of the body (u32), the body (bincode, fixed-width integers). All are written as tmp, synced, renamed, the directory synced.
+
+mod sealed;
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bincode::{Decode, Encode, config};
 
+use crate::coordinator::checkpoint::sealed::Sections;
 use crate::coordinator::gather::Draft;
-use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
+use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners, SHARES, Share};
 use crate::core::ledger::Counts;
-use crate::core::units::{Epoch, Generation, LogId, Offset};
+use crate::core::units::{Epoch, Generation, LogId, Offset, TopicId};
 use crate::log::disk::Disk;
 use crate::store::Progress;
-use crate::wire::{Ids, Message, Restore, Section, WireCounts, decode_within};
+use crate::wire::{Message, Restore, Section, WireCounts, decode_within};
+use crate::worker::snapshot::retain_ids;
 
-const MAGIC: &[u8; 8] = b"caudalK5";
+const MAGIC: &[u8; 8] = b"caudalK6";
 const HEADER_BYTES: usize = 20;
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
 /// A file is synced whenever so much of it is written: a file system that writes its journal for the log's sync writes this data first, and
 /// acknowledgements wait for both.
 const SYNC_BYTES: usize = 1 << 20;
-/// With more sealed files than this the next checkpoint brings all ids in one.
-const SEALED_FILES_MAX: usize = 64;
 const CHECKPOINT: &str = "checkpoint-";
 const SEALED: &str = "ids-";
 const TMP: &str = "checkpoint.tmp";
@@ -41,15 +44,24 @@ struct Manifest {
     bundle: String,
     common: Vec<u8>,
     sections: Vec<Section>,
-    /// Epochs in the names of the sealed files, oldest first.
-    sealed: Vec<u64>,
+    sealed: Sealed,
+}
+
+/// The sealed files of a checkpoint, by the epochs in their names.
+#[derive(Clone, Debug, Encode, Decode)]
+struct Sealed {
+    /// Oldest first.
+    files: Vec<u64>,
+    /// By share: of its key groups no earlier file counts.
+    whole: Vec<u64>,
+    /// Topics whose ids in earlier files than this are forgotten.
+    retired: Vec<(u16, u64)>,
 }
 
 /// A checkpoint as a start takes it up.
-#[derive(Debug)]
 pub struct Checkpoint {
     manifest: Manifest,
-    ids: Vec<Vec<Section>>,
+    disk: Arc<dyn Disk>,
 }
 
 /// Writes checkpoints and finds them again.
@@ -58,21 +70,22 @@ pub struct Checkpoints {
     log: LogId,
     /// Those that this life has loaded or written, oldest first; all other files are removed with the next one.
     kept: Vec<Kept>,
-    /// A write failed, so that ids of its draft may stand in no file: the next checkpoint must bring all.
-    incomplete: bool,
+    /// Of drafts that are not written (yet): the next file has them.
+    owed: Vec<Section>,
+    owed_retired: Vec<TopicId>,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
     epoch: u64,
     end: u64,
-    sealed: Vec<u64>,
+    sealed: Sealed,
 }
 
 impl Checkpoints {
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, log: LogId) -> Self {
-        Self { disk, log, kept: Vec::new(), incomplete: false }
+        Self { disk, log, kept: Vec::new(), owed: Vec::new(), owed_retired: Vec::new() }
     }
 
     /// The newest whole checkpoint of this log whose epoch is not after `newest`. One that cannot be read is passed over, with a warning: an older
@@ -109,35 +122,51 @@ impl Checkpoints {
         if manifest.log != self.log.0 {
             return Err(io::Error::other("it is of another log"));
         }
-        let ids: Vec<Vec<Section>> =
-            manifest.sealed.iter().map(|e| self.read_file(&format!("{SEALED}{e:020}"))).collect::<io::Result<_>>()?;
-        if manifest.sections.iter().chain(ids.iter().flatten()).any(|of| usize::from(of.key_group) >= KEY_GROUPS) {
+        let is_whole = manifest.sealed.whole.len() == SHARES;
+        if !is_whole || manifest.sections.iter().any(|of| usize::from(of.key_group) >= KEY_GROUPS) {
             return Err(io::Error::other("it has a key group that nobody owns"));
         }
-        Ok(Checkpoint { manifest, ids })
+        for file in &manifest.sealed.files {
+            Sections::open(&*self.disk, &sealed_name(*file))?.try_for_each(|section| section.map(drop))?;
+        }
+        Ok(Checkpoint { manifest, disk: Arc::clone(&self.disk) })
     }
 
     fn manifest(&self, epoch: u64) -> io::Result<Manifest> {
         self.read_file(&format!("{CHECKPOINT}{epoch:020}"))
     }
 
-    /// Writes a checkpoint, keeps the last two and removes what they do not name. True if the next one is to bring all ids.
+    /// The share of which the next checkpoint is to bring all ids: the one whose files go back furthest.
+    #[must_use]
+    pub fn next_share(&self) -> Share {
+        let whole = self.kept.last().map_or(&[][..], |kept| &kept.sealed.whole);
+        let oldest = whole.iter().zip(0..).min();
+        oldest.map_or_else(Share::default, |(_, share)| Share(share))
+    }
+
+    /// Takes over what comes with this draft alone, so that it is in the next file whatever becomes of the draft.
+    pub fn owe(&mut self, draft: &mut Draft) {
+        self.owed.retain(|section| Share::of(KeyGroup(section.key_group)) != draft.share);
+        if !draft.retired.is_empty() {
+            self.owed.iter_mut().for_each(|section| retain_ids(section, |topic| !draft.retired.contains(&topic)));
+        }
+        self.owed.append(&mut draft.ids);
+        self.owed_retired.append(&mut draft.retired);
+    }
+
+    /// Writes a checkpoint, keeps the last two and removes what they do not name.
     ///
     /// # Errors
-    /// As the disk says, or because the counts are not known or a write failed before and this draft does not bring all ids. Nothing that was there before is lost then; the
-    /// coordinator must be told to make the next one full.
-    pub fn write(&mut self, draft: Draft) -> io::Result<bool> {
-        if self.incomplete && draft.which != Ids::All {
-            return Err(io::Error::other("ids of the checkpoint before it are missing"));
-        }
+    /// As the disk says, or because the counts are not known. Nothing is lost then: what was there before is, and the next checkpoint has the ids of this one too.
+    pub fn write(&mut self, mut draft: Draft) -> io::Result<()> {
+        self.owe(&mut draft);
         let Some(counts) = draft.counts else { return Err(io::Error::other("what its events came to is not known")) };
-        self.incomplete = true;
         let epoch = draft.cut.epoch.0;
-        let before = self.kept.last().filter(|_| draft.which == Ids::Fresh);
-        let mut sealed = before.map_or_else(Vec::new, |k| k.sealed.clone());
-        if !draft.ids.is_empty() {
-            self.write_file(&format!("{SEALED}{epoch:020}"), &draft.ids)?;
-            sealed.push(epoch);
+        let before = self.kept.last().map_or_else(Sealed::none, |kept| kept.sealed.clone());
+        let sealed = before.followed_by(epoch, draft.share, &self.owed_retired, !self.owed.is_empty());
+        if !self.owed.is_empty() {
+            sealed::write(&*self.disk, TMP, &self.owed, SYNC_BYTES)?;
+            self.put(&sealed_name(epoch))?;
         }
         let manifest = Manifest {
             log: self.log.0,
@@ -150,10 +179,10 @@ impl Checkpoints {
             sealed,
         };
         self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
-        self.incomplete = false;
+        self.owed.clear();
+        self.owed_retired.clear();
         self.kept.push(Kept::of(&manifest));
-        self.clean()?;
-        Ok(manifest.sealed.len() >= SEALED_FILES_MAX)
+        self.clean()
     }
 
     fn clean(&mut self) -> io::Result<()> {
@@ -162,8 +191,9 @@ impl Checkpoints {
         for epoch in self.epochs(CHECKPOINT)?.into_iter().filter(|e| !self.kept.iter().any(|k| k.epoch == *e)) {
             self.disk.remove(&format!("{CHECKPOINT}{epoch:020}"))?;
         }
-        for epoch in self.epochs(SEALED)?.into_iter().filter(|e| !self.kept.iter().any(|k| k.sealed.contains(e))) {
-            self.disk.remove(&format!("{SEALED}{epoch:020}"))?;
+        for epoch in self.epochs(SEALED)?.into_iter().filter(|e| !self.kept.iter().any(|k| k.sealed.files.contains(e)))
+        {
+            self.disk.remove(&sealed_name(epoch))?;
         }
         Ok(())
     }
@@ -203,6 +233,11 @@ impl Checkpoints {
             file.sync()?;
             at += piece.len() as u64;
         }
+        self.put(name)
+    }
+
+    /// What was written and synced gets its name.
+    fn put(&self, name: &str) -> io::Result<()> {
         self.disk.rename(TMP, name)?;
         self.disk.sync_directory()
     }
@@ -223,6 +258,50 @@ impl Checkpoints {
         }
         let (value, _) = decode_within(body).map_err(|_| damaged())?;
         Ok(value)
+    }
+}
+
+impl Sealed {
+    fn none() -> Self {
+        Self { files: Vec::new(), whole: vec![0; SHARES], retired: Vec::new() }
+    }
+
+    /// With the file of this epoch, if there is one, all of the share in it, and these topics' ids in earlier ones forgotten.
+    fn followed_by(mut self, epoch: u64, share: Share, retired: &[TopicId], has_file: bool) -> Self {
+        self.files.extend(has_file.then_some(epoch));
+        self.whole[usize::from(share.0)] = epoch;
+        self.retired.retain(|(topic, _)| !retired.contains(&TopicId(*topic)));
+        self.retired.extend(retired.iter().map(|topic| (topic.0, epoch)));
+        // What is earlier counts for no share.
+        let first = self.whole.iter().copied().min().unwrap_or_default();
+        self.files.retain(|file| *file >= first);
+        let oldest = self.files.first().copied().unwrap_or(epoch);
+        self.retired.retain(|(_, since)| *since > oldest);
+        self
+    }
+
+    /// What counts of a file.
+    fn sections(&self, disk: &dyn Disk, file: u64) -> impl Iterator<Item = io::Result<Section>> + use<> {
+        let (sections, failed) = match Sections::open(disk, &sealed_name(file)) {
+            Ok(sections) => (Some(sections), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        let of = self.clone();
+        let counts = move |section: io::Result<Section>| section.map(|section| of.strip(file, section)).transpose();
+        sections.into_iter().flatten().filter_map(counts).chain(failed)
+    }
+
+    /// What counts of a section of a file, if anything does.
+    fn strip(&self, file: u64, mut section: Section) -> Option<Section> {
+        let share = Share::of(KeyGroup(section.key_group));
+        if file < self.whole[usize::from(share.0)] {
+            return None;
+        }
+        if self.retired.iter().any(|(_, since)| file < *since) {
+            let is_retired = |of: TopicId| self.retired.iter().any(|(topic, since)| *topic == of.0 && file < *since);
+            retain_ids(&mut section, |topic| !is_retired(topic));
+        }
+        Some(section)
     }
 }
 
@@ -256,6 +335,10 @@ pub fn needed_from(end: Offset) -> Offset {
     Offset(end.0.saturating_sub(1))
 }
 
+fn sealed_name(epoch: u64) -> String {
+    format!("{SEALED}{epoch:020}")
+}
+
 fn layout() -> impl config::Config {
     config::standard().with_fixed_int_encoding()
 }
@@ -273,13 +356,16 @@ impl Checkpoint {
         &self.manifest.bundle
     }
 
-    /// What the workers are sent: (worker, message), in order.
-    pub fn restores(self, owners: Owners) -> impl Iterator<Item = (usize, Message)> {
-        let common = self.manifest.common;
+    /// What the workers are sent: (worker, message), in order. A section of ids is read when it is asked for.
+    pub fn restores(self, owners: Owners) -> impl Iterator<Item = io::Result<(usize, Message)>> {
+        let Manifest { common, sections, sealed, .. } = self.manifest;
         let to_all = (0..owners.workers()).map(move |w| (w, Restore::Common(common.clone())));
         let owner = move |section: &Section| owners.owner(KeyGroup(section.key_group));
-        let sections = self.manifest.sections.into_iter().chain(self.ids.into_iter().flatten());
-        let to_owners = sections.map(move |section| (owner(&section), Restore::Section(section)));
-        to_all.chain(to_owners).map(|(worker, restore)| (worker, Message::Restore(restore)))
+        let ids = sealed.files.clone().into_iter().flat_map(move |file| sealed.sections(&*self.disk, file));
+        let sections = sections.into_iter().map(Ok).chain(ids);
+        let to_owners =
+            sections.map(move |section| section.map(|section| (owner(&section), Restore::Section(section))));
+        let restores = to_all.map(Ok).chain(to_owners);
+        restores.map(|restore| restore.map(|(worker, restore)| (worker, Message::Restore(restore))))
     }
 }

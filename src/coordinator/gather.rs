@@ -6,11 +6,12 @@ use uuid::Uuid;
 
 use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
+use crate::core::keygroup::Share;
 use crate::core::ledger::Counts;
 use crate::core::lineage::{Lineage, Slice};
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
-use crate::core::units::Offset;
-use crate::wire::{Clock, Facts, Ids, Kind, Report, Section, WireCounts, WireError};
+use crate::core::units::{Offset, TopicId};
+use crate::wire::{Clock, Facts, Kind, Report, Section, WireCounts, WireError};
 
 /// An epoch in the workers' hands.
 #[derive(Debug)]
@@ -139,7 +140,10 @@ const ROW_BYTES: usize = 300;
 #[derive(Debug)]
 pub struct Draft {
     pub cut: Cut,
-    pub which: Ids,
+    /// Of these key groups it has all ids, of the others those that came since the last one.
+    pub share: Share,
+    /// Topics whose ids were forgotten since the last one.
+    pub retired: Vec<TopicId>,
     /// The pipelines that its state is of.
     pub bundle: Arc<str>,
     pub common: Vec<u8>,
@@ -153,9 +157,9 @@ pub struct Draft {
 
 impl Draft {
     #[must_use]
-    pub fn new(cut: Cut, which: Ids, workers: usize, bundle: Arc<str>) -> Self {
-        let (sections, ids) = (Vec::new(), Vec::new());
-        Self { cut, which, bundle, common: Vec::new(), sections, ids, counts: None, missing: workers }
+    pub fn new(cut: Cut, share: Share, workers: usize, bundle: Arc<str>) -> Self {
+        let (retired, sections, ids) = (Vec::new(), Vec::new(), Vec::new());
+        Self { cut, share, retired, bundle, common: Vec::new(), sections, ids, counts: None, missing: workers }
     }
 
     /// Takes a worker's part.

@@ -11,5 +11,6 @@ pub mod batch;
 pub mod latency;
 pub mod backfill;
 pub mod replay;
+pub mod restores;
 pub mod rehearsal;
 pub mod run;

@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::coordinator::backfill::error::ReplayError;
-use crate::coordinator::backfill::{Epochs, Filling};
+use crate::coordinator::backfill::{Epochs, Filling, Keeps};
 use crate::coordinator::start::Start;
 use crate::coordinator::state::{Action, Beginning, Limits, Now, State};
+use crate::core::dedup::runs::RunsError;
+use crate::core::keygroup::Owners;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Millis};
 use crate::log::Log;
 use crate::store::{Commit, Progress};
-use crate::wire::{Message, Open};
+use crate::wire::Message;
 use crate::worker::state::{State as Worker, To};
 
 /// Follows the cuts of `start` up to `until`, by the plan that holds where it begins and the changes that are planned in it; `each` takes every epoch's results, in order.
@@ -21,16 +23,15 @@ use crate::worker::state::{State as Worker, To};
 /// As `ReplayError` says.
 pub fn replay(
     plan: &Arc<Plan>,
-    id_key: u64,
+    keeps: &Keeps,
     start: Start,
     log: &Log,
     until: Epoch,
     mut each: impl FnMut(Commit),
 ) -> Result<(), ReplayError> {
-    let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false, sealing: None };
-    let mut worker = Worker::new(&open, plan.clone());
-    for (_, restore) in start.restores {
-        worker.step(To::Coordinator, restore);
+    let mut worker = keeps.worker(plan, "a-replay");
+    for restore in start.checkpoint.into_iter().flat_map(|checkpoint| checkpoint.restores(Owners::new(1))) {
+        answers(&mut worker, restore?.1)?;
     }
     let (access, mut reader) = (log.access(), log.reader(start.read_from));
     let names = (start.beginning.progress.log, start.generation);
@@ -40,7 +41,7 @@ pub fn replay(
     while !state.caught_up() {
         let mut actions = VecDeque::new();
         if let Some((epoch, change, backfill)) = state.backfill().filter(|_| state.takes_backfill()) {
-            let mut filling = Filling::new(Arc::clone(&change.plan), id_key, names, backfill);
+            let mut filling = Filling::new(Arc::clone(&change.plan), keeps, names, backfill);
             let mut epochs = Epochs::new(&access, backfill);
             while filling.at().0 < epoch {
                 let Some((cut, slabs)) = epochs.next_epoch()? else {
@@ -63,7 +64,7 @@ pub fn replay(
                     worker.configure(*epoch, Arc::clone(&change.plan));
                 }
                 Action::Send(_, message) => {
-                    for reply in answers(&mut worker, message) {
+                    for reply in answers(&mut worker, message)? {
                         actions.extend(state.message(0, reply)?);
                     }
                 }
@@ -95,6 +96,7 @@ fn limits() -> Limits {
     Limits { checkpoint_bytes: u64::MAX, checkpoint_age: Millis(u64::MAX), ..Limits::default() }
 }
 
-fn answers(worker: &mut Worker, message: Message) -> Vec<Message> {
-    worker.step(To::Coordinator, message).into_iter().map(|(_, reply)| reply).collect()
+fn answers(worker: &mut Worker, message: Message) -> Result<Vec<Message>, RunsError> {
+    let replies = worker.step(To::Coordinator, message).into_iter().map(|(_, reply)| reply).collect();
+    worker.fault().cloned().map_or(Ok(replies), Err)
 }

@@ -18,7 +18,7 @@ use crate::coordinator::gather::Draft;
 use crate::coordinator::latency::Latency;
 use crate::coordinator::state::{Action, Now, State};
 use crate::coordinator::status::{Phase, RankStatus, SharedStatus};
-use crate::core::keygroup::Owners;
+use crate::core::keygroup::{Owners, Share};
 use crate::core::ledger::Ledger;
 use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::ingest::Refusal;
@@ -42,7 +42,8 @@ pub struct Written {
     pub epoch: Epoch,
     /// What the log must keep for it.
     pub needs: Offset,
-    pub want_all_ids: bool,
+    /// The share of which the next one is to bring all ids.
+    pub next_share: Share,
     /// There are fewer than must be kept.
     pub few: bool,
 }
@@ -267,9 +268,7 @@ impl Coordinator<'_> {
                 Event::Store(store_writer::Note::Failed(error)) => return Err(error.into()),
                 Event::Checkpointed(Ok(written)) => {
                     (turn.checkpoint, turn.checkpoint_needs) = (written.epoch, written.needs);
-                    if written.want_all_ids {
-                        self.state.want_full_checkpoint();
-                    }
+                    self.state.bring_whole(written.next_share);
                     // Segments go when two checkpoints have passed them.
                     if written.few || (short_of_room && written.needs < needed_from(turn.committed.end)) {
                         self.state.owe_checkpoint();
@@ -277,9 +276,8 @@ impl Coordinator<'_> {
                     self.retain(turn, now);
                 }
                 Event::Checkpointed(Err(error)) => {
-                    // The log keeps what the checkpoint would have covered; the next one must stand on its own.
-                    tracing::warn!(%error, "a checkpoint cannot be written; the next one is tried with everything in it");
-                    self.state.want_full_checkpoint();
+                    // The log keeps what the checkpoint would have covered.
+                    tracing::warn!(%error, "a checkpoint cannot be written; the next one has what it would have had");
                     self.state.owe_checkpoint();
                     turn.checkpoint_failed = Some(now.awake);
                 }

@@ -11,14 +11,12 @@ use crate::coordinator::change::Change;
 use crate::coordinator::checkpoint::{Checkpoint, Checkpoints, needed_from};
 use crate::coordinator::state::Beginning;
 use crate::core::epoch::Cut;
-use crate::core::keygroup::Owners;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use crate::log::disk::Disk;
 use crate::log::{Proof, Recovered};
 use crate::store::Progress;
-use crate::wire::Message;
 
 /// Why the job must not start on what it found. Exit 78.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,8 +75,8 @@ pub struct Start {
     pub bundle: Option<Arc<str>>,
     /// The log's changes of it from there on, each with the epoch after which it holds; `beginning.changes` has them when they are planned.
     pub changes: Vec<(Epoch, Arc<str>)>,
-    /// (worker, message), between `Open` and `Begin`.
-    pub restores: Vec<(usize, Message)>,
+    /// What the workers are given of it, between `Open` and `Begin`; None: they begin with nothing.
+    pub checkpoint: Option<Checkpoint>,
     /// Where the checkpoints to come are written.
     pub checkpoints: Checkpoints,
     /// Time the job was up and willing to take events in the lives before: what this life's up time is added to.
@@ -151,11 +149,11 @@ impl Prepared {
         self.found.as_ref()?.1.as_ref()
     }
 
-    /// Puts the three together for a life with this many workers.
+    /// Puts the three together.
     ///
     /// # Errors
     /// If they do not belong together.
-    pub fn begin(self, recovered: &Recovered, workers: usize) -> Result<Start, StartError> {
+    pub fn begin(self, recovered: &Recovered) -> Result<Start, StartError> {
         let at = self.checkpoint().map_or((Epoch(0), Offset(0)), Checkpoint::at);
         let generation = Generation(recovered.start.as_ref().map_or(0, |s| s.generation.0) + 1);
         let nothing =
@@ -170,7 +168,6 @@ impl Prepared {
         let (checkpoints, checkpoint) = self.found.unwrap_or_else(|| (Checkpoints::new(self.disk, recovered.id), None));
         let bundle = checkpoint.as_ref().map(|c| Arc::from(c.bundle())).or_else(|| recovered.first_bundle.clone());
         let changes = recovered.changes.iter().filter(|(epoch, _)| *epoch > at.0).cloned().collect();
-        let restores = checkpoint.map(|c| c.restores(Owners::new(workers)).collect()).unwrap_or_default();
         Ok(Start {
             generation,
             beginning: Beginning {
@@ -184,10 +181,11 @@ impl Prepared {
                 emits,
                 mends: recovered.mends.after(at.0, at.1),
                 ingest: recovered.ingest,
+                share: checkpoints.next_share(),
             },
             bundle,
             changes,
-            restores,
+            checkpoint,
             checkpoints,
             up: recovered.cuts.last().map_or(Millis(0), |c| c.up),
             read_from: at.1,

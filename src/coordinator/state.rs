@@ -27,14 +27,15 @@ use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::emit::{Emission, deliveries};
 use crate::core::epoch::Cut;
+use crate::core::keygroup::Share;
 use crate::core::ledger::Counts;
 use crate::core::mend::{Mends, Retry};
 use crate::core::plan::Plan;
 use crate::core::plan::carry::Carry;
-use crate::core::units::{Epoch, Millis, Offset};
+use crate::core::units::{Epoch, Millis, Offset, TopicId};
 use crate::ingest::Fate;
 use crate::store::{Commit, Progress};
-use crate::wire::{Facts, Ids, Message, WireError};
+use crate::wire::{Facts, Message, WireError};
 
 /// Epochs that may be in the workers' hands at once: one is decoded while the one before it is exchanged.
 const EPOCHS_IN_FLIGHT_MAX: usize = 2;
@@ -95,6 +96,8 @@ pub struct Beginning {
     pub mends: Mends,
     /// The newest `ingest` in the log.
     pub ingest: Millis,
+    /// The share of which the next checkpoint is to bring all ids.
+    pub share: Share,
 }
 
 /// The time, as the caller's clock has it.
@@ -167,8 +170,10 @@ pub struct State {
     bytes_since_checkpoint: u64,
     /// None: the next checkpoint waits for no time.
     checkpoint_at: Option<Millis>,
-    /// Which ids the next checkpoint is to bring.
-    next_checkpoint: Ids,
+    /// The share of which the next checkpoint is to bring all ids.
+    share: Share,
+    /// Topics whose ids were forgotten since the last one.
+    retired: Vec<TopicId>,
     draining: bool,
     waiters: Waiters,
     late_by_window: Vec<u64>,
@@ -221,7 +226,8 @@ impl State {
             // Of the last life's two one is loaded; the log lets go of segments when there are two again.
             bytes_since_checkpoint: u64::from(beginning.checkpoint.0 > Epoch(0)),
             checkpoint_at: Some(Millis(0)),
-            next_checkpoint: Ids::Fresh,
+            share: beginning.share,
+            retired: Vec::new(),
             draining: false,
             waiters: Waiters::default(),
         }
@@ -298,10 +304,12 @@ impl State {
         let base = self.ended.1;
         self.ingest = self.ingest.max(cut.ingest);
         // A checkpoint is of one plan, and so is the epoch after it: where they change none is taken.
-        let checkpoint = if change.is_none() { self.checkpoint_due(cut, now) } else { None };
-        if let Some(which) = checkpoint {
-            self.draft = Some(Draft::new(cut, which, self.workers.len(), Arc::clone(&self.bundle)));
-            (self.bytes_since_checkpoint, self.checkpoint_at, self.next_checkpoint) = (0, Some(now.awake), Ids::Fresh);
+        let checkpoint = (change.is_none() && self.is_checkpoint_due(cut, now)).then_some(self.share);
+        if let Some(share) = checkpoint {
+            let mut draft = Draft::new(cut, share, self.workers.len(), Arc::clone(&self.bundle));
+            draft.retired = std::mem::take(&mut self.retired);
+            self.draft = Some(draft);
+            (self.bytes_since_checkpoint, self.checkpoint_at) = (0, Some(now.awake));
         }
         if cut.end > base {
             self.timed = false;
@@ -315,7 +323,8 @@ impl State {
             actions.extend(to_all().map(|w| Action::Send(w, configure(w))));
             self.changing.begin(cut.epoch, change, self.workers.len());
         }
-        let end = |_| Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint };
+        let whole = checkpoint.map(|share| share.0);
+        let end = |_| Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint: whole };
         actions.extend(to_all().map(|w| Action::Send(w, end(w))));
         actions
     }
@@ -421,10 +430,7 @@ impl State {
         self.expression_errors = Carry::moved(&carry.pipelines, &self.expression_errors, pipelines, 0);
         // They are of the pipelines before; the workers tell new ones before anything is decided by them.
         self.facts.clocks.clear();
-        if !carry.forgotten.is_empty() {
-            // Sealed files still have the ids that are forgotten.
-            self.next_checkpoint = Ids::All;
-        }
+        self.retired.extend(carry.forgotten);
         self.bytes_since_checkpoint = self.bytes_since_checkpoint.max(1);
         (self.plan, self.bundle) = (change.plan, change.bundle);
         carry.views.iter().enumerate().filter(|(_, to)| to.is_none()).map(|(at, _)| at).collect()
@@ -621,6 +627,7 @@ mod tests {
             emits: Vec::new(),
             mends: Mends::default(),
             ingest: Millis(0),
+            share: Share::default(),
         };
         State::new(Arc::new(plan()), 1, Limits::default(), beginning)
     }
@@ -764,6 +771,7 @@ mod tests {
             emits: Vec::new(),
             mends: Mends::default(),
             ingest: Millis(0),
+            share: Share::default(),
         };
         let mut state = State::new(Arc::new(plan()), 1, Limits::default(), beginning);
         let follow = |state: &mut State, epochs: std::ops::RangeInclusive<u64>| {

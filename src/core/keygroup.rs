@@ -33,6 +33,25 @@ impl KeyGroup {
     }
 }
 
+/// How many shares the key groups are cut into.
+pub const SHARES: usize = 64;
+
+/// The key groups whose remembered ids one checkpoint brings whole: every `SHARES`th of them, so that no worker has all of a share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(pub u8);
+
+impl Share {
+    /// The share that a key group is in.
+    #[must_use]
+    pub fn of(group: KeyGroup) -> Self {
+        Self(group.0 % SHARES as u8)
+    }
+
+    pub fn groups(self) -> impl Iterator<Item = KeyGroup> {
+        (self.0..KEY_GROUPS as u8).step_by(SHARES).map(KeyGroup)
+    }
+}
+
 /// A well-mixed 64-bit hash of an id whose bits may be no hash themselves (time-ordered UUIDs). Stable.
 #[must_use]
 pub fn mix(id: EventId) -> u64 {

@@ -10,7 +10,7 @@ use crate::input::InputError;
 use crate::transport::idle::Idle;
 use crate::transport::process;
 use crate::transport::{Channel, Transport, TransportError};
-use crate::wire::{self, Message, Open, Sealing, WireError};
+use crate::wire::{self, Message, Open, WireError};
 use crate::worker::readers::Readers;
 use crate::worker::rows::DecodedSlab;
 use crate::worker::scratch::Scratch;
@@ -109,9 +109,8 @@ pub fn run(
 fn opened(open: &Open, plan: impl Fn(&str) -> Result<Arc<Plan>, String>) -> Result<State, WorkerError> {
     let plan = plan(&open.bundle).map_err(WorkerError::Plan)?;
     let state = State::new(open, plan);
-    let Some(Sealing { ids_in_memory_max, scratch }) = &open.sealing else { return Ok(state) };
-    let runs = Scratch::new(scratch.into(), open.worker as usize);
-    Ok(state.sealing(usize::try_from(*ids_in_memory_max).unwrap_or(usize::MAX), Box::new(runs)))
+    let Some(sealing) = &open.sealing else { return Ok(state) };
+    Ok(state.sealing(Scratch::ids(sealing, &format!("worker-{}", open.worker))))
 }
 
 /// Batch: what was read of an input.

@@ -9,13 +9,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use crate::core::dedup::IdMemory;
 use crate::core::dedup::runs::{RunId, Runs, RunsError};
+use crate::wire::Sealing;
 
 /// The files of one worker.
 #[derive(Debug)]
 pub struct Scratch {
     folder: PathBuf,
-    worker: usize,
+    /// How the names of its files begin.
+    prefix: String,
     files: BTreeMap<RunId, Written>,
     begun: u64,
 }
@@ -27,23 +30,25 @@ struct Written {
 }
 
 impl Scratch {
-    /// In this folder, which is made when the first run is begun: most jobs never need it.
+    /// In this folder, which is made when the first run is begun: most jobs never need it. No two that live at once have one name there.
     #[must_use]
-    pub fn new(folder: PathBuf, worker: usize) -> Self {
-        Self { folder, worker, files: BTreeMap::new(), begun: 0 }
+    pub fn new(folder: PathBuf, whose: &str) -> Self {
+        Self { folder, prefix: format!("ids-of-{whose}-"), files: BTreeMap::new(), begun: 0 }
     }
 
-    fn prefix(&self) -> String {
-        format!("ids-of-worker-{}-", self.worker)
+    /// How ids are kept where this is said.
+    #[must_use]
+    pub fn ids(sealing: &Sealing, whose: &str) -> IdMemory {
+        let in_memory_max = usize::try_from(sealing.ids_in_memory_max).unwrap_or(usize::MAX);
+        IdMemory { in_memory_max, runs: Box::new(Self::new(sealing.scratch.clone().into(), whose)) }
     }
 
     /// Makes the folder, and removes what an earlier life of this worker left in it.
     fn make(&self) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let prefix = self.prefix();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&self.prefix)) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -54,7 +59,7 @@ impl Scratch {
         if number == 0 {
             self.make()?;
         }
-        let path = self.folder.join(format!("{}{number}", self.prefix()));
+        let path = self.folder.join(format!("{}{number}", self.prefix));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         fs::remove_file(&path)?;
         Ok(file)
@@ -114,7 +119,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("ids-of-worker-1-7"), "left by a life that was killed").unwrap();
         fs::write(folder.join("ids-of-worker-10-7"), "another worker's").unwrap();
-        let mut scratch = Scratch::new(folder.clone(), 1);
+        let mut scratch = Scratch::new(folder.clone(), "worker-1");
         let (one, two) = (scratch.begin().unwrap(), scratch.begin().unwrap());
         scratch.append(one, b"abc").unwrap();
         scratch.append(two, b"xyz").unwrap();
@@ -135,7 +140,7 @@ mod tests {
         let dir = tempfile::TempDir::new().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "no folder").unwrap();
-        let error = Scratch::new(file.clone(), 0).begin().unwrap_err().to_string();
+        let error = Scratch::new(file.clone(), "worker-0").begin().unwrap_err().to_string();
         assert!(error.contains(file.to_str().unwrap()) && error.contains("IDS_IN_MEMORY_MAX"), "{error}");
     }
 }

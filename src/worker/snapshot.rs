@@ -14,16 +14,18 @@ use crate::core::dedup::runs::RunsError;
 use crate::core::dedup::{Bucket, Seen, SeenId};
 use crate::core::encoding::NotAPane;
 use crate::core::join::{Half, Joins};
-use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
+use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners, Share};
 use crate::core::plan::Plan;
 use crate::core::plan::carry::Carry;
 use crate::core::units::{Epoch, Micros, Millis, TopicId};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::{Kept, TopicClock, Watermark, Watermarks};
 use crate::core::window::{Panes, owner_bytes};
-use crate::wire::{Ids, Kind, Message, Past, Section, by_owner, in_parts};
+use crate::wire::{Kind, Message, Past, Section, by_owner, in_parts};
 
 const ID_BYTES: usize = 22;
+/// A section holds at most so many ids (704 KiB), so that a start has never many of them at once.
+const SECTION_IDS_MAX: usize = 32 << 10;
 
 /// A worker's panes of one epoch by owner.
 #[must_use]
@@ -93,23 +95,20 @@ pub struct Owned<'a> {
     pub joins: &'a Joins,
 }
 
-/// The checkpoint of a worker after `epoch`, cut into messages; the last one says so.
+/// The checkpoint of a worker after `epoch`, cut into messages; the last one says so. Of the key groups in `share` it brings all remembered ids, of the others those that
+/// came since the last checkpoint.
 ///
 /// # Errors
 /// If remembered ids cannot be had.
 pub fn parts(
     epoch: Epoch,
-    which: Ids,
+    share: Share,
     watermarks: &Watermarks,
     owned: &Owned,
     seen: &mut Seen,
 ) -> Result<Vec<Message>, RunsError> {
     let common = common(epoch, watermarks, owned.panes);
-    let fresh = seen.seal();
-    let ids = match which {
-        Ids::Fresh => fresh_sections(&fresh),
-        Ids::All => all_sections(seen)?,
-    };
+    let ids = id_sections(seen, share)?;
     let part = |sections, last| Message::CheckpointPart { epoch: epoch.0, common: common.clone(), sections, last };
     Ok(in_parts(owned_sections(owned).chain(ids), part))
 }
@@ -182,20 +181,30 @@ fn keyed_sections<T>(
     sections(kind, by_group)
 }
 
-fn fresh_sections(fresh: &[SeenId]) -> Vec<Section> {
+fn id_sections(seen: &mut Seen, share: Share) -> Result<Vec<Section>, RunsError> {
     let mut by_group = vec![Vec::new(); KEY_GROUPS];
-    for seen in fresh {
-        put_id(seen, &mut by_group[usize::from(KeyGroup::of_id(seen.id).0)]);
+    for seen in seen.seal() {
+        let group = KeyGroup::of_id(seen.id);
+        if Share::of(group) != share {
+            put_id(&seen, &mut by_group[usize::from(group.0)]);
+        }
     }
-    sections(Kind::Ids, by_group)
-}
-
-fn all_sections(seen: &Seen) -> Result<Vec<Section>, RunsError> {
-    let mut by_group = vec![Vec::new(); KEY_GROUPS];
-    for (group, bytes) in (0..).map(KeyGroup).zip(&mut by_group) {
+    for group in share.groups() {
+        let bytes = &mut by_group[usize::from(group.0)];
         seen.each(group, |seen| put_id(&seen, bytes))?;
     }
-    Ok(sections(Kind::Ids, by_group))
+    let whole = sections(Kind::Ids, by_group).into_iter();
+    let pieces = whole.flat_map(|Section { kind, key_group, bytes }| {
+        let pieces: Vec<Vec<u8>> = bytes.chunks(SECTION_IDS_MAX * ID_BYTES).map(<[u8]>::to_vec).collect();
+        pieces.into_iter().map(move |bytes| Section { kind, key_group, bytes })
+    });
+    Ok(pieces.collect())
+}
+
+/// Takes out of a section the ids of all other topics than are to stay.
+pub fn retain_ids(section: &mut Section, stays: impl Fn(TopicId) -> bool) {
+    let topic = |mut id: &[u8]| TopicId(u16::from_le_bytes(take(&mut id)));
+    section.bytes = section.bytes.chunks_exact(ID_BYTES).filter(|id| stays(topic(id))).flatten().copied().collect();
 }
 
 fn put_id(seen: &SeenId, into: &mut Vec<u8>) {

@@ -23,6 +23,7 @@ use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
 use crate::core::join::{Half, Joins};
 use crate::core::keygroup::Owners;
+use crate::core::keygroup::Share;
 use crate::core::plan::Plan;
 use crate::core::plan::carry::Carry;
 use crate::core::row::{AlertRow, ViewRow};
@@ -31,7 +32,7 @@ use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
 use crate::wire::{
-    Clock, Facts, Ids, Message, Open, Parts, Past, Report, Section, WireAlert, WireEmitted, WireRow, WireViewRow,
+    Clock, Facts, Message, Open, Parts, Past, Report, Section, WireAlert, WireEmitted, WireRow, WireViewRow,
 };
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
@@ -95,7 +96,7 @@ pub struct State {
     fates: BTreeMap<Epoch, Fates>,
 
     // As owner.
-    cuts: BTreeMap<Epoch, (Cut, Option<Ids>)>,
+    cuts: BTreeMap<Epoch, (Cut, Option<Share>)>,
     inbox: BTreeMap<Epoch, Inbox>,
     decided: Epoch,
     finished: Epoch,
@@ -260,7 +261,9 @@ impl State {
         match message {
             Message::Restore(restore) => self.restore(restore),
             Message::Slab(slab) => self.waiting.push(slab.into()),
-            Message::EndEpoch { cut, base, checkpoint } => self.end_epoch(cut.into(), Offset(base), checkpoint),
+            Message::EndEpoch { cut, base, checkpoint } => {
+                self.end_epoch(cut.into(), Offset(base), checkpoint.map(Share))
+            }
             Message::Ids { epoch, newest, entries } => {
                 let newest = newest.into_iter().map(|t| t.map(Micros)).collect();
                 self.inbox(epoch).ids[from] = Some((newest, entries));
@@ -311,7 +314,7 @@ impl State {
     }
 
     /// The coordinator has ended an epoch: all its slabs for this worker are here. Its ids go to their owners.
-    fn end_epoch(&mut self, cut: Cut, base: Offset, checkpoint: Option<Ids>) {
+    fn end_epoch(&mut self, cut: Cut, base: Offset, checkpoint: Option<Share>) {
         let consumed = self.decode();
         self.out.extend(consumed);
         let mut slabs = std::mem::take(&mut self.decoded);

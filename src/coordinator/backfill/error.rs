@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::core::dedup::runs::RunsError;
 use crate::log::LogError;
 use crate::store::StoreError;
 use crate::wire::WireError;
@@ -14,6 +15,10 @@ pub enum ReplayError {
     Log(#[from] LogError),
     #[error(transparent)]
     Wire(#[from] WireError),
+    #[error(transparent)]
+    Ids(#[from] RunsError),
+    #[error("a checkpoint that was whole can no longer be read: {0}")]
+    Checkpoint(#[from] io::Error),
 }
 
 /// Why there is no past.

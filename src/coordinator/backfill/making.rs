@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::coordinator::backfill::error::ReplayError;
-use crate::coordinator::backfill::{Epochs, Filling};
+use crate::coordinator::backfill::{Epochs, Filling, Keeps};
 use crate::coordinator::checkpoint::needed_from;
 use crate::core::epoch::Backfill;
 use crate::core::plan::Plan;
@@ -68,17 +68,16 @@ pub struct Making {
 }
 
 impl Making {
-    /// `id_key` as the job's workers have it.
     #[must_use]
     pub fn new(
         plan: &Arc<Plan>,
         backfill: Backfill,
-        (id_key, log, generation): (u64, LogId, Generation),
+        (keeps, log, generation): (&Keeps, LogId, Generation),
         access: &Access,
         (stores, stored_at_once): (Stores, usize),
     ) -> Self {
         Self {
-            filling: Filling::new(Arc::clone(plan), id_key, (log, generation), backfill),
+            filling: Filling::new(Arc::clone(plan), keeps, (log, generation), backfill),
             epochs: Epochs::new(access, backfill),
             access: access.clone(),
             from: needed_from(backfill.from),

@@ -14,13 +14,14 @@ use crate::coordinator::backfill::error::{FillError, ReplayError};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::{InFlight, last_states};
 use crate::core::columns::Slab;
+use crate::core::dedup::IdMemory;
 use crate::core::epoch::{Backfill, Cut};
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::log::{Access, Cuts, LogError, Reader};
 use crate::store::{Commit, Progress};
-use crate::wire::{Message, Open, Past, WireError};
+use crate::wire::{Message, Open, Past};
 use crate::worker::state::{State as Worker, To};
 
 pub use crate::coordinator::backfill::asked::Backfills;
@@ -37,6 +38,24 @@ pub enum Note {
     Failed(FillError),
 }
 
+/// How the worker that makes a past keeps ids.
+pub struct Keeps {
+    /// As the job's workers have it.
+    pub id_key: u64,
+    /// Where those of one that is called like this lie.
+    pub ids: Box<dyn Fn(&str) -> IdMemory + Send + Sync>,
+}
+
+impl Keeps {
+    /// A worker alone, of which no checkpoint is taken. No two that live at once are called the same.
+    #[must_use]
+    pub fn worker(&self, plan: &Arc<Plan>, whose: &str) -> Worker {
+        let id_key = self.id_key;
+        let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false, sealing: None };
+        Worker::new(&open, Arc::clone(plan)).without_checkpoints((self.ids)(whose))
+    }
+}
+
 /// Makes a past, epoch by epoch.
 pub struct Filling {
     plan: Arc<Plan>,
@@ -48,11 +67,9 @@ pub struct Filling {
 }
 
 impl Filling {
-    /// `id_key` as the job's workers have it.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, id_key: u64, (log, generation): (LogId, Generation), backfill: Backfill) -> Self {
-        let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false, sealing: None };
-        let worker = Worker::new(&open, Arc::clone(&plan)).alone(backfill.pipeline, backfill.after);
+    pub fn new(plan: Arc<Plan>, keeps: &Keeps, (log, generation): (LogId, Generation), backfill: Backfill) -> Self {
+        let worker = keeps.worker(&plan, "a-past").alone(backfill.pipeline, backfill.after);
         Self { plan, worker, log, generation, at: (backfill.after, backfill.from) }
     }
 
@@ -65,8 +82,8 @@ impl Filling {
     /// The next epoch, which has these slabs: what it changes in the store, as long as that has not come beyond `last`.
     ///
     /// # Errors
-    /// If the worker says what no worker of this build says.
-    pub fn epoch(&mut self, cut: Cut, slabs: &[Slab], last: Epoch) -> Result<Commit, WireError> {
+    /// If remembered ids cannot be had, or the worker says what no worker of this build says.
+    pub fn epoch(&mut self, cut: Cut, slabs: &[Slab], last: Epoch) -> Result<Commit, ReplayError> {
         let base = self.at.1;
         for slab in slabs {
             self.worker.step(To::Coordinator, Message::Slab(slab.into()));
@@ -77,6 +94,9 @@ impl Filling {
             if let Message::Report(report) = message {
                 epoch.take(0, *report);
             }
+        }
+        if let Some(fault) = self.worker.fault() {
+            return Err(fault.clone().into());
         }
         assert!(epoch.complete(), "a worker alone reports at the end of the epoch");
         let results = epoch.results()?;

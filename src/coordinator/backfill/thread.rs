@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::coordinator::backfill::error::FillError;
 use crate::coordinator::backfill::making::{Making, Next, Stores};
 use crate::coordinator::backfill::mark::Mark;
-use crate::coordinator::backfill::{Backfills, Note};
+use crate::coordinator::backfill::{Backfills, Keeps, Note};
 use crate::coordinator::change::Change;
 use crate::core::epoch::Backfill;
 use crate::core::plan::Plan;
@@ -29,7 +29,7 @@ pub type Open = Arc<dyn Fn(&Arc<Plan>) -> Result<Box<dyn Store>, StoreError> + S
 /// What threads work with.
 pub struct Filler {
     pub access: Access,
-    pub id_key: u64,
+    pub keeps: Keeps,
     pub log: LogId,
     pub generation: Generation,
     pub open: Open,
@@ -96,8 +96,8 @@ impl Thread {
     pub fn fill(&mut self, change: &Change, backfill: Backfill, stores: Stores) -> Result<(), FillError> {
         let plan = Arc::clone(&change.plan);
         self.start(plan, move |work| {
-            let Filler { access, id_key, log, generation, .. } = work.filler;
-            let names = (*id_key, *log, *generation);
+            let Filler { access, keeps, log, generation, .. } = work.filler;
+            let names = (keeps, *log, *generation);
             let making = Making::new(work.plan, backfill, names, access, (stores, STORED_AT_ONCE));
             work.run(backfill.pipeline, making)
         })

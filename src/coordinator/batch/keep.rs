@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::coordinator::checkpoint::{Checkpoint, Checkpoints};
 use crate::coordinator::gather::Draft;
+use crate::core::keygroup::Share;
 use crate::core::ledger::Counts;
 use crate::core::units::{Epoch, LogId};
 use crate::log::disk::Disk;
-use crate::wire::{Ids, WireCounts};
+use crate::wire::WireCounts;
 
 const STAND: &str = "stand-";
 const TMP: &str = "stand.tmp";
@@ -51,8 +52,6 @@ pub struct PiecesStand {
 pub struct Keeper {
     disk: Arc<dyn Disk>,
     checkpoints: Checkpoints,
-    /// Which ids the next checkpoint is to bring.
-    next: Ids,
 }
 
 impl Keeper {
@@ -63,34 +62,34 @@ impl Keeper {
     pub fn open(disk: Arc<dyn Disk>, batch: u128) -> io::Result<(Self, Option<(Stand, Checkpoint)>)> {
         let mut checkpoints = Checkpoints::new(Arc::clone(&disk), LogId(batch));
         let checkpoint = checkpoints.load(Epoch(u64::MAX))?;
-        let mut keeper = Self { disk, checkpoints, next: Ids::Fresh };
+        let mut keeper = Self { disk, checkpoints };
         let found = checkpoint.and_then(|checkpoint| Some((keeper.read(checkpoint.at().0)?, checkpoint)));
         if found.is_none() {
-            keeper.next = Ids::All;
+            // It begins anew, and follows on no checkpoint.
+            keeper.checkpoints = Checkpoints::new(Arc::clone(&keeper.disk), LogId(batch));
         }
         Ok((keeper, found))
     }
 
-    /// Which ids the next checkpoint is to bring.
+    /// The share of which the next checkpoint is to bring all ids.
     #[must_use]
-    pub fn next(&self) -> Ids {
-        self.next
+    pub fn next_share(&self) -> Share {
+        self.checkpoints.next_share()
     }
 
     /// Keeps a round.
     ///
     /// # Errors
     /// As the disk says; what was kept before is still there.
-    pub fn keep(&mut self, stand: &Stand, draft: Draft) -> io::Result<()> {
+    pub fn keep(&mut self, stand: &Stand, mut draft: Draft) -> io::Result<()> {
         let epoch = draft.cut.epoch;
+        self.checkpoints.owe(&mut draft);
         let body = serde_json::to_vec(stand).map_err(io::Error::other)?;
         let file = self.disk.create(TMP, body.len() as u64)?;
         file.write_at(0, &mut [IoSlice::new(&body)])?;
         file.sync()?;
         self.disk.rename(TMP, &name(epoch))?;
-        self.next = Ids::All;
-        let full = self.checkpoints.write(draft)?;
-        self.next = if full { Ids::All } else { Ids::Fresh };
+        self.checkpoints.write(draft)?;
         // The one before may still be the newest whole one.
         let old = self.disk.list()?.into_iter().filter(|file| file.starts_with(STAND) && *file != name(epoch));
         let mut old: Vec<String> = old.collect();

@@ -12,8 +12,8 @@ use crate::coordinator::batch::keep::{Keeper, PiecesStand, Stand};
 use crate::coordinator::batch::pieces::{Next, Pieces};
 use crate::coordinator::checkpoint::Checkpoint;
 use crate::coordinator::gather::{Draft, InFlight, Results};
+use crate::coordinator::restores::{self, RestoreError};
 use crate::core::epoch::Cut;
-use crate::core::keygroup::Owners;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Millis, Offset};
@@ -85,6 +85,15 @@ pub enum BatchError {
     /// Exit as the error says.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RestoreError> for BatchError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Transport(error) => Self::Transport(error),
+            RestoreError::Checkpoint(error) => Self::Output(error),
+        }
+    }
 }
 
 impl From<InputError> for BatchError {
@@ -243,9 +252,7 @@ impl<'a> Run<'a> {
             Some((stand, checkpoint)) => {
                 (keeping.counts, keeping.read_bytes) = (stand.counts(), stand.read_bytes);
                 let ended = checkpoint.at();
-                for (worker, restore) in checkpoint.restores(Owners::new(workers)) {
-                    send(transport, worker, &restore)?;
-                }
+                restores::send(checkpoint, transport)?;
                 (Pieces::resume(job.plan, job.inputs, &stand.pieces)?, ended)
             }
         };
@@ -303,13 +310,14 @@ impl<'a> Run<'a> {
         let cut = Cut { epoch: epoch.next(), end, ingest: Millis(0), up: Millis(0), idle, emitted: Epoch(0) };
         // Where a part was taken that is of the next round, the inputs stand further on.
         let kept = !self.closing && self.pieces.end() == end && self.keeping.is_due();
-        let checkpoint = self.keeping.keeper.as_ref().filter(|_| kept).map(Keeper::next);
-        if let Some(which) = checkpoint {
-            self.keeping.draft = Some(Draft::new(cut, which, self.workers, Arc::clone(&self.bundle)));
+        let checkpoint = self.keeping.keeper.as_ref().filter(|_| kept).map(Keeper::next_share);
+        if let Some(share) = checkpoint {
+            self.keeping.draft = Some(Draft::new(cut, share, self.workers, Arc::clone(&self.bundle)));
             self.keeping.last = Instant::now();
         }
+        let told = Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint: checkpoint.map(|share| share.0) };
         for worker in 0..self.workers {
-            send(self.transport, worker, &Message::EndEpoch { cut: cut.into(), base: base.0, checkpoint })?;
+            send(self.transport, worker, &told)?;
         }
         let (round, stand) = (InFlight::new(cut, base, self.workers), checkpoint.map(|_| self.pieces.stand()));
         self.in_flight.push_back(Handed { round, read_bytes, stand });

@@ -2,7 +2,7 @@
 
 use crate::coordinator::state::State;
 use crate::core::epoch::Cut;
-use crate::wire::Ids;
+use crate::core::keygroup::Share;
 
 impl State {
     /// A checkpoint of this cut says what its events came to.
@@ -23,8 +23,8 @@ impl State {
         self.checkpoint_at = None;
     }
 
-    /// The next checkpoint is to bring all ids: the sealed files have become too many.
-    pub fn want_full_checkpoint(&mut self) {
-        self.next_checkpoint = Ids::All;
+    /// The next checkpoint is to bring all ids of this share.
+    pub fn bring_whole(&mut self, share: Share) {
+        self.share = share;
     }
 }

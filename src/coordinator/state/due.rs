@@ -4,7 +4,7 @@ use crate::coordinator::state::{CHECKPOINT_LAG_MAX, Now, State};
 use crate::core::epoch::Cut;
 use crate::core::plan::PipelinePlan;
 use crate::core::units::{Micros, Millis};
-use crate::wire::{Clock, Ids};
+use crate::wire::Clock;
 
 /// A cut that is due.
 #[derive(Clone, Copy, Debug)]
@@ -76,13 +76,10 @@ impl State {
         self.draining || self.checkpoint_at.is_none_or(is_old)
     }
 
-    pub(super) fn checkpoint_due(&self, cut: Cut, now: Now) -> Option<Ids> {
+    pub(super) fn is_checkpoint_due(&self, cut: Cut, now: Now) -> bool {
         let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
         let behind =
             self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
-        let due = self.draft.is_none()
-            && !behind
-            && (large || (self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now)));
-        due.then_some(self.next_checkpoint)
+        self.draft.is_none() && !behind && (large || (self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now)))
     }
 }

@@ -85,6 +85,21 @@ pub struct SeenId {
     pub bucket: Bucket,
 }
 
+/// How many ids a worker keeps in memory, and where the others are sealed.
+#[derive(Debug)]
+pub struct IdMemory {
+    pub in_memory_max: usize,
+    pub runs: Box<dyn Runs>,
+}
+
+impl IdMemory {
+    /// All in memory.
+    #[must_use]
+    pub fn unbounded() -> Self {
+        Self { in_memory_max: usize::MAX, runs: Box::<MemoryRuns>::default() }
+    }
+}
+
 /// The ids of the key groups that one worker owns.
 ///
 /// After an error nothing that it says may be trusted: some ids may be neither here nor there.
@@ -99,8 +114,8 @@ pub struct Seen {
     /// So many can be where all that could be sealed is.
     stays: usize,
     sealed: Sealed,
-    /// Ids that came since the last seal: what the next checkpoint writes.
-    fresh: Vec<SeenId>,
+    /// Ids that came since the last seal, which the next checkpoint writes; None: there are no checkpoints.
+    fresh: Option<Vec<SeenId>>,
     /// Room for what is found of the ids of one cell.
     found: Vec<Option<Bucket>>,
 }
@@ -109,21 +124,27 @@ impl Seen {
     /// All in memory, of whatever key groups.
     #[must_use]
     pub fn new(topics: usize) -> Self {
-        Self::sealing(topics, 0..KEY_GROUPS as u8, usize::MAX, Box::<MemoryRuns>::default())
+        Self::sealing(topics, 0..KEY_GROUPS as u8, IdMemory::unbounded())
     }
 
-    /// Of these key groups, with at most about so many ids in memory; the others in runs.
+    /// Of these key groups.
     #[must_use]
-    pub fn sealing(topics: usize, owned: Range<u8>, in_memory_max: usize, runs: Box<dyn Runs>) -> Self {
+    pub fn sealing(topics: usize, owned: Range<u8>, IdMemory { in_memory_max, runs }: IdMemory) -> Self {
         Self {
             tables: (0..topics).map(|_| tables()).collect(),
             in_memory: 0,
             in_memory_max,
             stays: 0,
             sealed: Sealed::new(topics, &owned, runs),
-            fresh: Vec::new(),
+            fresh: Some(Vec::new()),
             found: Vec::new(),
         }
+    }
+
+    /// No checkpoint asks for what came since the last one.
+    #[must_use]
+    pub fn without_checkpoints(self) -> Self {
+        Self { fresh: None, ..self }
     }
 
     /// Remembers ids of a cell, one after the other, and tells the places of those that were remembered already: duplicates.
@@ -144,7 +165,9 @@ impl Seen {
             let is_sealed = self.found.get(place).is_some_and(Option::is_some);
             if !is_sealed && table.insert(id, bucket) {
                 self.in_memory += 1;
-                self.fresh.push(SeenId { topic, id, bucket });
+                if let Some(fresh) = &mut self.fresh {
+                    fresh.push(SeenId { topic, id, bucket });
+                }
             } else {
                 duplicate(place);
             }
@@ -218,7 +241,7 @@ impl Seen {
         let before = self.sealed.len();
         self.sealed.forget(topic, first_remembered)?;
         if forgotten > 0 || self.sealed.len() < before {
-            self.fresh.retain(|s| s.topic != topic || s.bucket >= first_remembered);
+            self.keep_fresh(|s| s.topic != topic || s.bucket >= first_remembered);
         }
         Ok(())
     }
@@ -233,10 +256,16 @@ impl Seen {
             }
             self.sealed.retire(topic)?;
         }
-        self.fresh.retain(|seen| !forgotten.contains(&seen.topic));
+        self.keep_fresh(|seen| !forgotten.contains(&seen.topic));
         self.tables.resize_with(topics.max(self.tables.len()), tables);
         self.sealed.make_room(topics);
         Ok(())
+    }
+
+    fn keep_fresh(&mut self, which: impl FnMut(&SeenId) -> bool) {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.retain(which);
+        }
     }
 
     /// Number of remembered ids.
@@ -258,7 +287,7 @@ impl Seen {
 
     /// Takes the ids that came since the last call.
     pub fn seal(&mut self) -> Vec<SeenId> {
-        std::mem::take(&mut self.fresh)
+        self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Every remembered id of a key group.
@@ -341,7 +370,7 @@ mod tests {
     }
 
     fn sealing(limit: usize) -> Seen {
-        Seen::sealing(usize::from(TOPICS), 0..64, limit, Box::<MemoryRuns>::default())
+        Seen::sealing(usize::from(TOPICS), 0..64, IdMemory { in_memory_max: limit, ..IdMemory::unbounded() })
     }
 
     fn all(seen: &Seen) -> HashMap<(TopicId, EventId), Bucket> {
@@ -488,7 +517,7 @@ mod tests {
     fn what_is_forgotten_leaves_the_runs() {
         let counted = Counted::default();
         let counts = Arc::clone(&counted.counts);
-        let mut seen = Seen::sealing(2, 0..128, 1_000, Box::new(counted));
+        let mut seen = Seen::sealing(2, 0..128, IdMemory { in_memory_max: 1_000, runs: Box::new(counted) });
         let (mut number, mut most) = (0u128, 0);
         for epoch in 0..400u32 {
             // The second topic's ids are few, and remembered ten times as long.
@@ -514,7 +543,7 @@ mod tests {
         let ids = 60_000;
         let counted = Counted::default();
         let counts = Arc::clone(&counted.counts);
-        let mut seen = Seen::sealing(1, 0..16, 160, Box::new(counted));
+        let mut seen = Seen::sealing(1, 0..16, IdMemory { in_memory_max: 160, runs: Box::new(counted) });
         for number in 0..ids as u128 {
             let id = (number << 64..(number + 1) << 64).map(EventId).find(|&id| KeyGroup::of_id(id).0 < 16).unwrap();
             seen.insert(KeyGroup::of_id(id), TopicId(0), &[(id, Bucket(1))], |_| panic!("it is new")).unwrap();
@@ -552,7 +581,7 @@ mod tests {
         }
         let runs = Damaging::default();
         let damages = Arc::clone(&runs.1);
-        let mut seen = Seen::sealing(1, 0..128, 0, Box::new(runs));
+        let mut seen = Seen::sealing(1, 0..128, IdMemory { in_memory_max: 0, runs: Box::new(runs) });
         let ids = [(id(1), Bucket(1))];
         let group = KeyGroup::of_id(id(1));
         seen.insert(group, TopicId(0), &ids, |_| panic!("it is new")).unwrap();

@@ -1,7 +1,7 @@
 //! What a worker takes up from a checkpoint, and where it keeps remembered ids.
 
-use crate::core::dedup::Seen;
-use crate::core::dedup::runs::{Runs, RunsError};
+use crate::core::dedup::runs::RunsError;
+use crate::core::dedup::{IdMemory, Seen};
 use crate::core::join::Half;
 use crate::core::view::Keyed;
 use crate::wire::{Kind, Restore, Section};
@@ -9,13 +9,20 @@ use crate::worker::snapshot;
 use crate::worker::state::State;
 
 impl State {
-    /// One that keeps about so many ids in memory, and the others in these runs.
+    /// One that keeps ids like this.
     #[must_use]
-    pub fn sealing(self, ids_in_memory_max: usize, runs: Box<dyn Runs>) -> Self {
+    pub fn sealing(self, ids: IdMemory) -> Self {
         assert!(self.seen.is_empty(), "where ids are kept is said before there are any");
         let owned = self.owners.range(self.me);
-        let seen = Seen::sealing(self.plan.topics.len(), owned, ids_in_memory_max, runs);
+        let seen = Seen::sealing(self.plan.topics.len(), owned, ids);
         Self { seen, ..self }
+    }
+
+    /// One of which no checkpoint is ever asked, with ids kept like this.
+    #[must_use]
+    pub fn without_checkpoints(self, ids: IdMemory) -> Self {
+        let state = self.sealing(ids);
+        Self { seen: state.seen.without_checkpoints(), ..state }
     }
 
     /// Why it decides nothing more, if that is so: whoever steps it must end it.

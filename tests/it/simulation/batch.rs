@@ -1,15 +1,18 @@
 //! Batch: the same workers, fed with pieces of a file in rounds, against the model's batch.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use caudal::coordinator::checkpoint::Checkpoints;
 use caudal::coordinator::gather::{Draft, InFlight, Results};
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
-use caudal::core::keygroup::{KeyGroup, Owners};
-use caudal::core::units::{Epoch, Millis, Offset};
-use caudal::wire::{Ids, Message, Restore};
+use caudal::core::keygroup::Owners;
+use caudal::core::ledger::Counts;
+use caudal::core::units::{Epoch, LogId, Millis, Offset};
+use caudal::wire::Message;
 use caudal::worker::rows::DecodedSlab;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -19,8 +22,10 @@ use super::net::{Ranks, Sealing};
 use super::pipelines::{self, Pipeline};
 use super::traffic::Client;
 use crate::model;
+use crate::sim_disk::SimDisk;
 
 const SEEDS: u64 = 60;
+const LOG: LogId = LogId(3);
 
 /// Lines and where each begins, some of them blank, the last perhaps without its end.
 fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
@@ -43,28 +48,24 @@ fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u
     (bytes, lines)
 }
 
-/// Where a batch can go on: the workers' state after a round, and what was handed out and taken by then.
+/// Where a batch can go on: what was handed out and taken when a round was kept.
+#[derive(Clone, Copy)]
 struct Saved {
-    draft: Draft,
     at: usize,
     results: usize,
 }
 
-impl Saved {
-    /// Workers with the saved state, as many as are wanted.
-    fn ranks(&self, pipeline: &Pipeline, workers: usize, sealing: &Sealing) -> Ranks {
-        let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true, sealing);
-        let owners = Owners::new(workers);
-        for worker in 0..workers {
-            let common = Restore::Common(self.draft.common.clone());
-            ranks.send((0, worker + 1), &Message::Restore(common));
-        }
-        for section in self.draft.sections.iter().chain(&self.draft.ids) {
-            let owner = owners.owner(KeyGroup(section.key_group));
-            ranks.send((0, owner + 1), &Message::Restore(Restore::Section(section.clone())));
-        }
-        ranks
+/// Workers with the state that was kept last, as many as are wanted, and the round after which it was.
+fn go_on(kept: &Arc<SimDisk>, pipeline: &Pipeline, workers: usize, sealing: &Sealing) -> (Checkpoints, Ranks, u64) {
+    let mut checkpoints = Checkpoints::new(kept.clone(), LOG);
+    let checkpoint = checkpoints.load(Epoch(u64::MAX)).unwrap().unwrap();
+    let epoch = checkpoint.at().0.0;
+    let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true, sealing);
+    for restore in checkpoint.restores(Owners::new(workers)) {
+        let (worker, message) = restore.unwrap();
+        ranks.send((0, worker + 1), &message);
     }
+    (checkpoints, ranks, epoch)
 }
 
 /// Rounds of pieces, cut at line ends, to random workers; two rounds in flight; messages delivered in any order that keeps each edge's. Now and then a
@@ -77,14 +78,15 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>
     let (mut at, mut epoch, mut base, mut closing) = (0, 0, 0, false);
     let mut in_flight: VecDeque<InFlight> = VecDeque::new();
     let mut results = Vec::new();
-    let (mut draft, mut saved, mut deaths): (Option<Saved>, Option<Saved>, usize) = (None, None, 0);
+    let kept = SimDisk::new(0);
+    let mut checkpoints = Checkpoints::new(kept.clone(), LOG);
+    let (mut draft, mut saved, mut deaths): (Option<(Draft, Saved)>, Option<Saved>, usize) = (None, None, 0);
     while !(closing && in_flight.is_empty()) {
-        if let Some(saved) = saved.as_ref().filter(|_| rng.random_bool(0.01)) {
+        if let Some(saved) = saved.filter(|_| rng.random_bool(0.01)) {
             deaths += 1;
             workers = rng.random_range(1..=8);
-            ranks = saved.ranks(pipeline, workers, &sealing);
+            (checkpoints, ranks, epoch) = go_on(&kept, pipeline, workers, &sealing);
             (at, base, closing) = (saved.at, saved.at as u64, false);
-            epoch = saved.draft.cut.epoch.0;
             in_flight.clear();
             results.truncate(saved.results);
             draft = None;
@@ -124,11 +126,15 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>
                 idle,
                 emitted: Epoch(0),
             };
-            let checkpoint = (draft.is_none() && !closing && rng.random_bool(0.3)).then_some(Ids::All);
-            if checkpoint.is_some() {
+            let is_kept = draft.is_none() && !closing && rng.random_bool(0.3);
+            let checkpoint = is_kept.then(|| checkpoints.next_share());
+            if let Some(share) = checkpoint {
                 let taken = results.len() + in_flight.len() + 1;
-                draft = Some(Saved { draft: Draft::new(cut, Ids::All, workers, "".into()), at, results: taken });
+                let mut of_round = Draft::new(cut, share, workers, "".into());
+                of_round.counts = Some(Counts::default());
+                draft = Some((of_round, Saved { at, results: taken }));
             }
+            let checkpoint = checkpoint.map(|share| share.0);
             in_flight.push_back(InFlight::new(cut, Offset(base), workers));
             for worker in 0..workers {
                 ranks.send((0, worker + 1), &Message::EndEpoch { cut: cut.into(), base, checkpoint });
@@ -146,15 +152,16 @@ fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>
                 round.take(edge.0 - 1, *report);
             }
             Some(Message::CheckpointPart { common, sections, last, .. }) => {
-                draft.as_mut().unwrap().draft.take(common, sections, last);
+                draft.as_mut().unwrap().0.take(common, sections, last);
             }
             _ => {}
         }
         while in_flight.front().is_some_and(InFlight::complete) {
             results.push(in_flight.pop_front().unwrap().results().unwrap());
         }
-        if draft.as_ref().is_some_and(|draft| draft.draft.complete() && results.len() >= draft.results) {
-            saved = draft.take();
+        if let Some((draft, at)) = draft.take_if(|(draft, at)| draft.complete() && results.len() >= at.results) {
+            checkpoints.write(draft).unwrap();
+            saved = Some(at);
         }
     }
     (results, deaths, sealing.begun.load(Ordering::Relaxed))

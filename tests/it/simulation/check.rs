@@ -8,6 +8,7 @@ use caudal::coordinator::gather::Results;
 use caudal::coordinator::state::{Beginning, Limits, Now};
 use caudal::core::columns::{Reason, Slab};
 use caudal::core::identity::{digest, metric_id};
+use caudal::core::keygroup::Share;
 use caudal::core::ledger::Counts;
 use caudal::core::mend::Mends;
 use caudal::core::plan::{Audit, PipelinePlan, Plan, TimeFormat, WindowKind};
@@ -408,7 +409,8 @@ fn compare_lineage(world: &World, outcome: &Outcome) {
 /// Makes the past that a change waits for, of the log's entries.
 fn fill(net: &mut Net, log: LogId, generation: Generation, entries: &[Entry], store: &mut MemoryStore) {
     let (until, change, backfill) = net.coordinator.backfill().unwrap();
-    let mut filling = Filling::new(change.plan.clone(), log.0 as u64, (log, generation), backfill);
+    let keeps = Sealing { ids_in_memory_max: 5, ..Sealing::none() }.keeps(log.0 as u64);
+    let mut filling = Filling::new(change.plan.clone(), &keeps, (log, generation), backfill);
     let stores = net.coordinator.stores_backfill();
     let slabs: Vec<&Slab> = entries.iter().filter_map(slab_of).collect();
     for cut in entries.iter().filter_map(cut_of).filter(|cut| (backfill.after.next()..=until).contains(&cut.epoch)) {
@@ -523,8 +525,9 @@ pub fn live_of(
         emits: Vec::new(),
         mends,
         ingest: Millis(0),
+        share: Share(0),
     };
-    let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, Vec::new(), &Sealing::none());
+    let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, None, &Sealing::none());
     let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };
     loop {
         let edges = net.ranks.busy_edges();

@@ -267,11 +267,11 @@ impl<'w> Life<'w> {
         }
         let (mut log, recovered) = opened.map_err(died)?;
         world.reconcile(&recovered, &log)?;
-        let mut start = prepared.begin(&recovered, workers).unwrap_or_else(|error| panic!("{error}"));
+        let mut start = prepared.begin(&recovered).unwrap_or_else(|error| panic!("{error}"));
         let plan = start
             .plan(&changes::text(0), |text| Ok::<_, Died>(changes::change(&world.versions, changes::version(text))))?;
         let in_force = start.in_force().unwrap().to_string();
-        let Start { generation, beginning, restores, checkpoints, up, read_from, .. } = start;
+        let Start { generation, beginning, checkpoint, checkpoints, up, read_from, .. } = start;
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
         world.seen.note("starts that replay changes", u64::from(!beginning.changes.is_empty()));
         let logged = recovered.start.as_ref().map(|start| start.bundle.as_str());
@@ -301,15 +301,18 @@ impl<'w> Life<'w> {
         let logged: Vec<_> = beginning.changes.iter().map(|(_, change)| change.clone()).collect();
         let last = beginning.cuts.back().map_or(beginning.checkpoint.0, |cut| cut.epoch);
         let sealing = Sealing::random(&mut world.rng);
-        let mut net = Net::new(&plan, workers, world.limits, id_key, beginning, restores, &sealing);
-        world.sealings.push(sealing);
+        let mut net = Net::new(&plan, workers, world.limits, id_key, beginning, checkpoint, &sealing);
+        world.sealings.push(sealing.clone());
         let versions_before = world.versions.len();
         let accepted = (logged_before && world.rng.random_bool(0.2)).then(|| {
             let holds = world.versions[world.holds()].shape.clone();
             changes::accepted(&world.pipeline.plan, &holds, versions_before, last.next().0, &mut world.rng)
         });
-        let (access, names) = (log.access(), (id_key, recovered.id, generation));
-        let mut begin = |next: &Arc<Plan>| Pasts::begin(world, access.clone(), names, (&holds, next), logged.iter());
+        let access = log.access();
+        let mut begin = |next: &Arc<Plan>| {
+            let names = (sealing.keeps(id_key), recovered.id, generation);
+            Pasts::begin(world, access.clone(), names, (&holds, next), logged.iter())
+        };
         let tried = accepted.as_ref().map(|version| begin(&version.plan));
         let refused = matches!(tried, Some(None));
         // It is started once more, without.
@@ -687,8 +690,8 @@ impl<'w> Life<'w> {
         let Some(draft) = self.net.drafts.pop_front() else { return };
         let written = self.checkpoints.write(draft);
         self.world.seen.note(if written.is_ok() { "checkpoints" } else { "checkpoints that failed" }, 1);
-        if !matches!(written, Ok(false)) {
-            self.net.coordinator.want_full_checkpoint();
+        if written.is_ok() {
+            self.net.coordinator.bring_whole(self.checkpoints.next_share());
         }
     }
 

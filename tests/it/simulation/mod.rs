@@ -10,6 +10,7 @@ mod net;
 mod pasts;
 mod cluster;
 mod check;
+mod checkpoints;
 mod batch;
 mod start;
 mod golden;

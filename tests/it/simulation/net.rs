@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use caudal::coordinator::backfill::Keeps;
 use caudal::coordinator::change::Change;
+use caudal::coordinator::checkpoint::Checkpoint;
 use caudal::coordinator::gather::Draft;
 use caudal::coordinator::state::{Action, Beginning, Limits, Now, State as Coordinator};
 use caudal::core::columns::Slab;
+use caudal::core::dedup::IdMemory;
 use caudal::core::dedup::runs::{MemoryRuns, RunId, Runs, RunsError};
 use caudal::core::emit::Emission;
+use caudal::core::keygroup::Owners;
 use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Offset};
 use caudal::ingest::writer::Ended;
@@ -39,6 +43,18 @@ impl Sealing {
             _ => usize::MAX,
         };
         Self { ids_in_memory_max, ..Self::none() }
+    }
+
+    /// How a worker keeps ids.
+    pub fn ids(&self) -> IdMemory {
+        let runs = Box::new(CountedRuns(MemoryRuns::default(), self.clone()));
+        IdMemory { in_memory_max: self.ids_in_memory_max, runs }
+    }
+
+    /// And one alone, in which a log's past is made.
+    pub fn keeps(&self, id_key: u64) -> Keeps {
+        let sealing = self.clone();
+        Keeps { id_key, ids: Box::new(move |_| sealing.ids()) }
     }
 
     pub fn none() -> Self {
@@ -89,10 +105,7 @@ impl Ranks {
             batch,
             sealing: None,
         };
-        let worker = |w: usize| {
-            let runs = CountedRuns(MemoryRuns::default(), sealing.clone());
-            Worker::new(&open(w), plan.clone()).sealing(sealing.ids_in_memory_max, Box::new(runs))
-        };
+        let worker = |w: usize| Worker::new(&open(w), plan.clone()).sealing(sealing.ids());
         let workers = (0..workers).map(worker).collect();
         Self { workers, plans: BTreeMap::new(), edges: BTreeMap::new() }
     }
@@ -169,11 +182,13 @@ impl Net {
         limits: Limits,
         id_key: u64,
         beginning: Beginning,
-        restores: Vec<(usize, Message)>,
+        checkpoint: Option<Checkpoint>,
         sealing: &Sealing,
     ) -> Self {
         let mut ranks = Ranks::new(plan, workers, id_key, false, sealing);
-        for (worker, restore) in restores {
+        let owners = Owners::new(workers);
+        for restore in checkpoint.into_iter().flat_map(|checkpoint| checkpoint.restores(owners)) {
+            let (worker, restore) = restore.unwrap_or_else(|error| panic!("it was whole a moment ago: {error}"));
             ranks.send((0, worker + 1), &restore);
         }
         for worker in 0..workers {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use caudal::coordinator::backfill::error::{FillError, ReplayError};
 use caudal::coordinator::backfill::fills::{Fills, Order};
 use caudal::coordinator::backfill::making::{Making, Next, Stores};
-use caudal::coordinator::backfill::{Backfills, Note};
+use caudal::coordinator::backfill::{Backfills, Keeps, Note};
 use caudal::coordinator::change::Change;
 use caudal::coordinator::state::State;
 use caudal::core::plan::Plan;
@@ -21,7 +21,8 @@ pub struct Pasts {
     pub fills: Fills,
     pub asked: Backfills,
     access: Access,
-    names: (u64, LogId, Generation),
+    keeps: Keeps,
+    names: (LogId, Generation),
     doing: Option<Doing>,
     until: Option<Epoch>,
     notes: Vec<Note>,
@@ -46,7 +47,7 @@ impl Pasts {
     pub fn begin<'c>(
         world: &mut World,
         access: Access,
-        names: (u64, LogId, Generation),
+        (keeps, log, generation): (Keeps, LogId, Generation),
         plans: (&Plan, &Arc<Plan>),
         logged: impl Iterator<Item = &'c Change>,
     ) -> Option<Self> {
@@ -57,7 +58,8 @@ impl Pasts {
             Err(FillError::Left(_)) => return None,
             Err(error) => panic!("{error}"),
         };
-        Some(Self { fills, asked, access, names, doing: None, until: None, notes: Vec::new(), waits: None })
+        let names = (log, generation);
+        Some(Self { fills, asked, access, keeps, names, doing: None, until: None, notes: Vec::new(), waits: None })
     }
 
     /// A turn of the loop. What concerns the rest of the job is given back.
@@ -88,7 +90,8 @@ impl Pasts {
                 };
                 world.seen.note(what, 1);
                 let at_once = world.rng.random_range(0..3000);
-                let making = Making::new(&change.plan, backfill, self.names, &self.access, (stores, at_once));
+                let names = (&self.keeps, self.names.0, self.names.1);
+                let making = Making::new(&change.plan, backfill, names, &self.access, (stores, at_once));
                 let (making, pipeline) = (Box::new(making), backfill.pipeline);
                 self.doing = Some(Doing::Making { making, plan: change.plan, pipeline, commit: None });
                 (self.until, self.waits) = (None, None);
@@ -116,7 +119,7 @@ impl Pasts {
             None => {}
             Some(Doing::Forgetting) => {
                 if let Some(left) = &world.mark
-                    && !is_done(world.store.forget(self.names.2, left))
+                    && !is_done(world.store.forget(self.names.1, left))
                 {
                     world.seen.note("pasts to be taken out again", 1);
                     return Ok(());
@@ -138,7 +141,7 @@ impl Pasts {
                         let views = plan.views.iter().filter(|view| view.pipeline == *pipeline);
                         let views = views.map(|view| view.name.clone()).collect();
                         let pipeline = plan.pipeline_name(*pipeline).to_owned();
-                        world.mark = Some(Leftover { log: self.names.1, pipeline, views });
+                        world.mark = Some(Leftover { log: self.names.0, pipeline, views });
                     }
                     Ok(Next::Store(commit)) => {
                         world.seen.note("rows of pasts", commit.rows.len() as u64);
