@@ -19,7 +19,7 @@ use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::log::{Access, Cuts, LogError, Reader};
-use crate::store::{Commit, Progress};
+use crate::store::{Commit, PastOf, Progress};
 use crate::wire::{Message, Open, Past, WireError};
 use crate::worker::state::{State as Worker, To};
 
@@ -40,6 +40,8 @@ pub enum Note {
 /// Makes a past, epoch by epoch.
 pub struct Filling {
     plan: Arc<Plan>,
+    /// Its place in the plan.
+    pipeline: usize,
     worker: Worker,
     log: LogId,
     generation: Generation,
@@ -53,7 +55,7 @@ impl Filling {
     pub fn new(plan: Arc<Plan>, id_key: u64, (log, generation): (LogId, Generation), backfill: Backfill) -> Self {
         let open = Open { worker: 0, workers: 1, bundle: String::new(), id_key, batch: false, sealing: None };
         let worker = Worker::new(&open, Arc::clone(&plan)).alone(backfill.pipeline, backfill.after);
-        Self { plan, worker, log, generation, at: (backfill.after, backfill.from) }
+        Self { plan, pipeline: backfill.pipeline, worker, log, generation, at: (backfill.after, backfill.from) }
     }
 
     /// The last epoch that was made, and its end.
@@ -93,7 +95,7 @@ impl Filling {
             events: results.events,
             lineage: results.lineage,
             plan: Some(Arc::clone(&self.plan)),
-            past: Some(last),
+            past: Some(PastOf { pipeline: self.plan.pipeline_name(self.pipeline).to_owned(), last }),
             ..Commit::new(Some(before), to)
         })
     }

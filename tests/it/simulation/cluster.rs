@@ -15,7 +15,7 @@ use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
-use caudal::core::plan::{Audit, Plan};
+use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
@@ -28,6 +28,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::changes::{self, Version, changes_of};
+use super::consumers::{Consumers, Outside};
 use super::net::{Net, Sealing};
 use super::pasts::Pasts;
 use super::pipelines::{self, Pipeline};
@@ -51,6 +52,7 @@ pub struct World {
     pub versions: Vec<Version>,
     pub client: Client,
     pub store: MemoryStore,
+    pub outside: Outside,
     /// Of a past that the store may have a part of.
     pub mark: Option<Leftover>,
     disk: Arc<SimDisk>,
@@ -84,12 +86,13 @@ impl Seen {
 pub struct Life<'w> {
     pub world: &'w mut World,
     net: Net,
-    log: Log,
+    pub log: Log,
+    pub consumers: Consumers,
     feed: Reader,
     checkpoints: Checkpoints,
-    generation: Generation,
+    pub generation: Generation,
     up_ms: u64,
-    awake_ms: u64,
+    pub awake_ms: u64,
     /// Requests that wait for the log's writer, by their number at the client.
     pub queue: VecDeque<(usize, Submission)>,
     acks: VecDeque<(usize, u64)>,
@@ -129,6 +132,7 @@ impl World {
         };
         Self {
             store: MemoryStore::new(pipeline.plan.clone()),
+            outside: Outside::new(&pipeline.plan, &pipeline.schemas, &mut rng),
             mark: None,
             disk: SimDisk::new(rng.random()),
             log_options: Options { segment_bytes, bytes_max, low_water_bytes: 0, store_asked: true },
@@ -217,11 +221,12 @@ impl World {
             }
             life.drain();
             if life.net.coordinator.at_rest() && life.idle() {
-                return Ok(());
+                return life.consume_all();
             }
             assert!(taken < DRAIN_STEPS_MAX, "a drain that does not end");
             life.pass_time();
         }
+        life.leave_stale();
         Ok(())
     }
 }
@@ -323,6 +328,7 @@ impl<'w> Life<'w> {
         Ok(Self {
             net,
             feed: log.reader(read_from),
+            consumers: Consumers::new(log.access()),
             log,
             checkpoints,
             generation,
@@ -346,13 +352,17 @@ impl<'w> Life<'w> {
         })
     }
 
-    fn now(&self) -> Now {
+    pub fn now(&self) -> Now {
         Now { unix: Millis(self.world.unix_ms), up: Millis(self.up_ms), awake: Millis(self.awake_ms) }
     }
 
     /// One thing happens; false if there was nothing but the clock.
     fn step(&mut self, requests: &mut u32) -> Result<bool, Died> {
         assert!(self.ledger.balances(), "{:?}", self.ledger);
+        if !self.draining && self.world.rng.random_bool(0.1) {
+            self.consume()?;
+            return Ok(true);
+        }
         let mut events = self.possible(*requests > 0);
         if events.is_empty() {
             return self.coordinate();
@@ -481,9 +491,7 @@ impl<'w> Life<'w> {
             }
         }
         let backfill = version.backfill;
-        // With `full` events stay that a past has brought which came to nothing.
-        let is_full = |pipeline: &usize| world.pipeline.plan.pipelines[*pipeline].audit == Audit::Full;
-        let asks = backfill.zip(new.filter(|new| never(*new) && !is_full(new)));
+        let asks = backfill.zip(new.filter(|new| never(*new)));
         world.versions.push(version);
         let change = changes::change(&world.versions, world.versions.len() - 1);
         if let Some((backfill, _)) = asks.filter(|_| world.rng.random_bool(0.8)) {
@@ -768,7 +776,7 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
 
 impl World {
     /// The version that the log has last.
-    fn holds(&self) -> usize {
+    pub fn holds(&self) -> usize {
         changes_of(&self.log).last().map_or(0, |(_, version)| version)
     }
 

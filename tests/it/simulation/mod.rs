@@ -15,6 +15,8 @@ mod start;
 mod golden;
 mod mend;
 mod changes;
+mod consumers;
+mod judging;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
@@ -29,7 +31,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 95] = [
+const HAPPENS: [&str; 119] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -125,6 +127,30 @@ const HAPPENS: [&str; 95] = [
     "retries counted",
     "retries that became dead letters",
     "discards logged",
+    "groups made",
+    "groups at a start",
+    "groups deleted",
+    "groups behind what is retained",
+    "groups that left out what is gone",
+    "groups that have everything",
+    "events given to members",
+    "emitted events given to members",
+    "events given to another member",
+    "events committed by members",
+    "sessions that ended with events",
+    "polls refused",
+    "polls that have everything",
+    "reads of what went meanwhile",
+    "requests of groups given up",
+    "commits of a member that is gone",
+    "commits of what was not delivered",
+    "commits of events that do not exist yet",
+    "positions while the store was away",
+    "positions without answer",
+    "positions that moved without a commit",
+    "kills while positions are stored",
+    "positions of a dead job fenced off",
+    "positions of a dead job that come before the next one's",
 ];
 
 fn number(name: &str) -> Option<u64> {
