@@ -130,6 +130,11 @@ fn lives(whole: &Plan, shape: &Shape) -> Lives {
     lives
 }
 
+/// A plan with the same places.
+pub fn copy(whole: &Plan) -> Plan {
+    part(whole, &Shape::whole(whole))
+}
+
 /// The plan of what is there.
 fn part(whole: &Plan, shape: &Shape) -> Plan {
     let places = |there: &[bool]| -> Vec<Option<usize>> {

@@ -64,7 +64,7 @@ struct Held {
 
 /// Between two steps of a request.
 enum Doing {
-    Reads { member: usize, session: Millis, offer: Offer },
+    Reads { member: usize, offer: Offer },
     LeavesOut { until: Offset },
     Commits { member: usize, offset: Offset, position: Offset },
     Deletes,
@@ -204,7 +204,7 @@ impl Life<'_> {
             return Ok(());
         }
         match doing {
-            Doing::Reads { member, session, offer } => self.read(at, member, session, offer)?,
+            Doing::Reads { member, offer } => self.read(at, member, offer)?,
             Doing::LeavesOut { until } => {
                 let position = self.held(at).unwrap().kept.position_without(until);
                 self.held(at).unwrap().kept.storing();
@@ -319,7 +319,7 @@ impl Life<'_> {
         self.world.seen.note("groups behind what is retained", u64::from(gone));
         match turn {
             Ok(Turn::Read(offer)) => {
-                self.held(at).unwrap().doing = Some(Doing::Reads { member, session: ask.session, offer });
+                self.held(at).unwrap().doing = Some(Doing::Reads { member, offer });
             }
             Ok(Turn::LeaveOut) => {
                 let start = self.start();
@@ -337,7 +337,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    fn read(&mut self, at: usize, member: usize, session: Millis, offer: Offer) -> Result<(), Died> {
+    fn read(&mut self, at: usize, member: usize, offer: Offer) -> Result<(), Died> {
         let world = &mut *self.world;
         let version = world.holds();
         let (plan, topic) = (world.versions[version].plan.clone(), world.outside.groups[at].topic);
@@ -370,7 +370,7 @@ impl Life<'_> {
         let valid = world.outside.validity.of(&world.pipeline.plan, shape, topic, &world.log);
         let exhausted = !run.more && run.events.is_empty();
         let judge = &mut world.outside.groups[at].judge;
-        let again = judge.delivered(now, member, session, (offer, run.end, exhausted), &offsets, valid);
+        let again = judge.delivered(now, member, (offer, run.end, exhausted), &offsets, valid);
         let seen = &mut world.seen;
         seen.note("events given to members", offsets.len() as u64);
         seen.note("emitted events given to members", if is_emitted { offsets.len() as u64 } else { 0 });
@@ -483,8 +483,8 @@ impl Life<'_> {
             let ask = self.ask(0, None);
             self.offer(at, 0, now, &ask, oldest, true)?;
             match self.held(at).unwrap().doing.take() {
-                Some(Doing::Reads { member, session, offer }) => {
-                    self.read(at, member, session, offer)?;
+                Some(Doing::Reads { member, offer }) => {
+                    self.read(at, member, offer)?;
                     let has = self.world.outside.groups[at].judge.has(0);
                     let Some(last) = has.last() else {
                         if self.held(at).unwrap().kept.position() < self.log.end() {

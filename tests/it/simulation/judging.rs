@@ -69,6 +69,7 @@ pub struct Judge {
 }
 
 struct Member {
+    session: Millis,
     until: Millis,
     /// The offset it committed last.
     committed: Option<u64>,
@@ -137,6 +138,12 @@ impl Judge {
         ended
     }
 
+    fn heard_of(&mut self, now: Millis, member: usize) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.until = Millis(now.0 + member.session.0);
+        }
+    }
+
     fn free(&mut self, member: usize, from: u64) {
         for (_, state) in self.events.range_mut(from..).filter(|(_, state)| **state == State::With(member)) {
             *state = State::Free;
@@ -170,8 +177,9 @@ impl Judge {
             }
             _ => {}
         }
-        let until = Millis(now.0 + ask.session.0);
-        self.members.entry(member).or_insert(Member { until, committed: None }).until = until;
+        let fresh = Member { session: ask.session, until: now, committed: None };
+        self.members.entry(member).or_insert(fresh).session = ask.session;
+        self.heard_of(now, member);
         self.free(member, ask.received.map_or(0, |received| received.0 + 1));
         let free = self.first_free();
         match found {
@@ -198,7 +206,6 @@ impl Judge {
         &mut self,
         now: Millis,
         member: usize,
-        session: Millis,
         (offer, end, exhausted): (Offer, Offset, bool),
         given: &[Offset],
         valid: BTreeSet<u64>,
@@ -236,15 +243,14 @@ impl Judge {
         if is_new {
             self.next = end.0;
         }
-        if let Some(member) = self.members.get_mut(&member) {
-            member.until = Millis(now.0 + session.0);
-        }
+        self.heard_of(now, member);
         again
     }
 
     /// Whether the member may commit the offset: if not, whether it is a member.
     pub fn commits(&mut self, now: Millis, member: usize, offset: Offset) -> Result<(), bool> {
         self.expire(now);
+        self.heard_of(now, member);
         let session = self.members.contains_key(&member);
         if session && self.may(member, offset) { Ok(()) } else { Err(session) }
     }
@@ -290,8 +296,7 @@ impl Judge {
         assert_eq!(uncommitted, with);
         let open = self.events.iter().find(|(_, state)| **state != State::Done).map(|(offset, _)| *offset);
         let most = open.unwrap_or(self.next);
-        let done = self.events.range(..most).next_back().map_or(self.position, |(done, _)| done + 1);
-        let least = if open.is_some() { done } else { self.next };
+        let least = self.events.range(..most).next_back().map_or(self.position, |(done, _)| done + 1);
         assert!((least..=most).contains(&position.0), "position {position} lies in {least}..={most}");
         let unread = valid.range(self.next..).count();
         let unread = unread + self.events.values().filter(|state| **state != State::Done).count();

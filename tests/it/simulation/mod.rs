@@ -17,6 +17,7 @@ mod mend;
 mod changes;
 mod consumers;
 mod judging;
+mod equal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
