@@ -35,7 +35,7 @@ pub struct Row {
     pub groups: Vec<GroupValue>,
 }
 
-/// By topic.
+/// By topic; where topics have several each, all their first ones, then all their second ones.
 pub type Schemas = Rc<Vec<jsonschema::Validator>>;
 
 /// Schemas as they are written in files.
@@ -52,6 +52,8 @@ pub fn compile(schemas: &[String]) -> Schemas {
 pub struct Rules<'a> {
     plan: &'a Plan,
     schemas: Schemas,
+    /// By topic, which of the schemas it has.
+    schema_of: Vec<usize>,
     /// By topic, the columns that a pipeline which reads it uses.
     columns: Vec<Vec<&'a ColumnPlan>>,
     /// By topic, whether the job has it now.
@@ -81,6 +83,8 @@ impl<'a> Rules<'a> {
         Self {
             plan,
             schemas: Rc::clone(schemas),
+            // All topics' first ones come before all their second ones.
+            schema_of: (0..plan.topics.len()).map(|topic| shape.schemas[topic] * plan.topics.len() + topic).collect(),
             columns: (0..plan.topics.len()).map(columns).collect(),
             has: (0..plan.topics.len()).map(|topic| shape.has(plan, topic)).collect(),
             batch,
@@ -101,7 +105,7 @@ impl<'a> Rules<'a> {
         if plan.emitted.is_none() && !self.has[topic] && !self.batch {
             return Err(refused(Reason::Topic));
         }
-        if !self.schemas[topic].is_valid(&event.to_value()) {
+        if !self.schemas[self.schema_of[topic]].is_valid(&event.to_value()) {
             return Err(refused(Reason::Schema));
         }
         let id = match &plan.id {

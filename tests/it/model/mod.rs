@@ -145,8 +145,8 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
 /// The same of a job that begins with this shape of the plan.
 pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) -> Outcome {
     let schemas = &compile(schemas);
-    let mut model = Model::new(plan, schemas, false, first.clone());
-    let mut next = None;
+    let mut model = Model::new(first.plan(plan), schemas, false, first.clone());
+    let mut next: Option<&Shape> = None;
     let mut waiting: Vec<Event> = Vec::new();
     let (mut retries, mut discards): (Vec<Retry>, Vec<Discards>) = (Vec::new(), Vec::new());
     let mut epochs: Vec<(Vec<Event>, Cut)> = Vec::new();
@@ -161,16 +161,16 @@ pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) ->
             Entry::Emit(_) => {}
             Entry::Retries(more) => retries.extend(more),
             Entry::Discards(more) => discards.push(more.clone()),
-            Entry::Config(_, shape) => next = Some(Rc::clone(shape)),
+            Entry::Config(_, shape) => next = Some(shape),
             Entry::Cut(cut) => {
                 let rest = waiting.iter().position(|w| w.0 >= cut.end.0).unwrap_or(waiting.len());
                 let events: Vec<_> = waiting.drain(..rest).collect();
-                model.epoch(&events, cut, next.as_deref());
+                model.epoch(&events, cut, next);
                 epochs.push((events, *cut));
                 if let Some(next) = next.take() {
-                    model.change(&next, cut.epoch.0);
+                    model.change(next, next.plan(plan), cut.epoch.0);
                     if let Some((pipeline, after)) = next.past {
-                        model.adopt(pipeline, past(plan, schemas, &next, pipeline, after, &epochs));
+                        model.adopt(pipeline, past(next.plan(plan), schemas, next, pipeline, after, &epochs));
                     }
                 }
                 let outcome = &mut model.outcome;
@@ -265,7 +265,7 @@ pub fn topics<'l>(
     shape: &Shape,
     lines: impl Iterator<Item = (Millis, Option<TopicId>, &'l [u8])>,
 ) -> Vec<Option<TopicId>> {
-    let rules = Rules::new(plan, schemas, false, shape);
+    let rules = Rules::new(shape.plan(plan), schemas, false, shape);
     let topic = |(taken, topic, line): (Millis, Option<TopicId>, &[u8])| {
         let valid = rules.validate(taken.0, topic.map(|topic| usize::from(topic.0)), line);
         valid.ok().map(|valid| TopicId(valid.topic as u16))
@@ -639,9 +639,12 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// After the epoch there is something else: what is gone leaves nothing but its rows, what comes begins anew.
-    fn change(&mut self, next: &Shape, epoch: u64) {
-        let plan = self.plan;
+    /// After the epoch there is something else: what is gone leaves nothing but its rows, what comes begins anew, and what goes on is as the plan says now.
+    fn change(&mut self, next: &Shape, plan: &'a Plan, epoch: u64) {
+        self.outcome.happened.note("changes of what is said", u64::from(!std::ptr::eq(self.plan, plan)));
+        self.plan = plan;
+        self.windows.iter_mut().zip(&plan.windows).for_each(|(window, plan)| window.says(plan));
+        self.alerts.iter_mut().for_each(|alert| alert.says(plan));
         let before = std::mem::replace(&mut self.shape, next.clone());
         let differ = |before: &[bool], next: &[bool]| -> Vec<usize> {
             (0..before.len()).filter(|at| before[*at] != next[*at]).collect()

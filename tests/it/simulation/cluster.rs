@@ -311,7 +311,7 @@ impl<'w> Life<'w> {
         let versions_before = world.versions.len();
         let accepted = (logged_before && world.rng.random_bool(0.2)).then(|| {
             let holds = world.versions[world.holds()].shape.clone();
-            changes::accepted(&world.pipeline.plan, &holds, versions_before, last.next().0, &mut world.rng)
+            changes::accepted(&world.pipeline, &holds, versions_before, last.next().0, &mut world.rng)
         });
         let (access, names) = (log.access(), (id_key, recovered.id, generation));
         let mut begin = |next: &Arc<Plan>| Pasts::begin(world, access.clone(), names, (&holds, next), logged.iter());
@@ -465,12 +465,12 @@ impl<'w> Life<'w> {
         let held: Vec<usize> = changes_of(&world.log).map(|(_, version)| version).chain([0]).collect();
         let never = |pipeline: usize| !held.iter().any(|version| world.versions[*version].shape.pipelines[pipeline]);
         // One that never was the job's may be filled beside it: some tries to come by one.
-        let mut version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+        let mut version = changes::next(&world.pipeline, before, world.versions.len(), &mut world.rng);
         for _ in 0..4 {
             if (0..before.pipelines.len()).any(|pipeline| version.shape.pipelines[pipeline] && never(pipeline)) {
                 break;
             }
-            version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+            version = changes::next(&world.pipeline, before, world.versions.len(), &mut world.rng);
         }
         // What was asked for last may have died with the job.
         let holds = &world.versions[world.holds()].shape;

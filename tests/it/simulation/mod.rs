@@ -15,6 +15,7 @@ mod start;
 mod golden;
 mod mend;
 mod changes;
+mod says;
 mod consumers;
 mod judging;
 mod equal;
@@ -32,7 +33,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 119] = [
+const HAPPENS: [&str; 120] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -54,6 +55,7 @@ const HAPPENS: [&str; 119] = [
     "starts that accept changes",
     "pipelines begun anew",
     "rows of two lives of a pipeline",
+    "changes of what is said",
     "pipelines gone",
     "pipelines added",
     "windows gone",
