@@ -26,6 +26,8 @@ use caudal::input::{self, Compression, Format, Input, InputError, Kind, Layout, 
 use caudal::log::disk::Disk;
 use caudal::log::{Log, LogError, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
+use caudal::store::Progress;
+use caudal::store::jsonl::{Asked, Copies, Known};
 use caudal::wire::{self, Section};
 use tempfile::TempDir;
 
@@ -348,6 +350,31 @@ pub fn index(data: &[u8]) {
                 }
             }
         }
+    });
+}
+
+/// Of the log whose audit files are read.
+pub const AUDIT_LOG: LogId = LogId(5);
+
+/// A pipeline's audit file, which a life of the job finds: what is whole of it stays as it is, and the next life finds the same.
+pub fn audit(data: &[u8]) {
+    in_file(data, "jsonl", |path| {
+        let path = Path::new(path);
+        let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else { panic!("it is in a folder") };
+        let (epoch, end, counts) = (Epoch(0), Offset(0), Counts::default());
+        let progress = Progress { log: AUDIT_LOG, generation: Generation(1), epoch, end, counts };
+        let known = Known { progress, last: Epoch(u64::MAX) };
+        let asked = [Asked { pipeline: "every_key".to_owned(), file: file.into(), begins: false }];
+        let open = || Copies::open(folder, &asked, PLAN.clone(), u64::MAX, known).map(drop);
+        let there = || fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if let Err(error) = open() {
+            assert_eq!(there(), data, "what is refused is left as it is");
+            return said(&error);
+        }
+        let whole = there();
+        assert!(data.starts_with(&whole), "what is not whole is cut off, and nothing else");
+        open().unwrap_or_else(|error| panic!("what is left is whole: {error}"));
+        assert_eq!(there(), whole);
     });
 }
 

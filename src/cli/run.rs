@@ -207,12 +207,13 @@ impl Rank0 {
     }
 
     /// The audit's files, open where they end.
-    fn copies(&self, recovered: &Recovered, start: &Start) -> Result<Option<Copies>, Failure> {
+    fn copies(&self, recovered: &Recovered, start: &Start, going_on: &GoingOn) -> Result<Option<Copies>, Failure> {
         let now = &self.pipeline.running.get().pipelines;
-        let mut asked = asked_copies(now);
+        let copied = going_on.copied.as_ref();
+        let mut asked = asked_copies(now, copied);
         for before in earlier(start, &self.pipeline.bundle).or_exit(Exit::Config)? {
             let known: Vec<PathBuf> = asked.iter().map(|copy| copy.file.clone()).collect();
-            asked.extend(asked_copies(&before).into_iter().filter(|copy| !known.contains(&copy.file)));
+            asked.extend(asked_copies(&before, copied).into_iter().filter(|copy| !known.contains(&copy.file)));
         }
         if asked.is_empty() {
             return Ok(None);
@@ -231,7 +232,7 @@ impl Rank0 {
         recovered: &Recovered,
         (start, going_on): (Start, GoingOn),
     ) -> Result<(), Failure> {
-        let copies = self.copies(recovered, &start)?;
+        let copies = self.copies(recovered, &start, &going_on)?;
         let plan = self.pipeline.running.get().pipelines.plan.clone();
         let (notifier, events) = self.events;
         let log_access = log.access();

@@ -8,6 +8,7 @@ use crate::core::plan::Plan;
 use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::lineage::StoredSlice;
+use crate::store::schema::hide_windows;
 use crate::store::sql::{
     ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, LINEAGE, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY,
     VIEWS, Write,
@@ -21,10 +22,10 @@ const PROGRESS_COLUMNS: &str = "log_id, generation, epoch, log_end, counted, dup
 /// All of a commit, in a transaction that has begun and that the caller commits.
 pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), StoreError> {
     fence(tx, commit.to.generation)?;
-    match commit.past {
+    match &commit.past {
         None => move_progress(tx, commit)?,
-        Some(last) => {
-            if of_log(tx, commit.to.log)?.is_some_and(|progress| progress.epoch > last) {
+        Some(past) => {
+            if of_log(tx, commit.to.log)?.is_some_and(|progress| progress.epoch > past.last) {
                 return Ok(());
             }
         }
@@ -38,8 +39,9 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     tx.put(&ALERTS, &mut alerts.iter().map(alert))?;
     tx.put(&OUTBOX, &mut commit.outbox.iter().map(|delivery| outbox(plan, delivery)))?;
     tx.put(&DEAD_LETTERS, &mut commit.dead_letters.iter().map(dead_letter))?;
-    tx.put(&EVENTS_IN, &mut commit.events.iter().map(event))?;
-    tx.put(&TRACE, &mut commit.events.iter().flat_map(trace))?;
+    let past = commit.past.as_ref().map(|past| past.pipeline.as_str());
+    tx.put(&EVENTS_IN, &mut commit.events.iter().map(|of| event(of, past)))?;
+    tx.put(&TRACE, &mut commit.events.iter().flat_map(|of| trace(of, past)))?;
     let slices: Vec<StoredSlice> = commit.lineage.iter().map(|lineage| StoredSlice::of(plan, lineage)).collect();
     tx.put(&LINEAGE, &mut slices.iter().map(slice))?;
     for view in &commit.gone {
@@ -54,14 +56,16 @@ pub fn forget(tx: &mut impl Write, mine: Generation, left: &Leftover) -> Result<
     of_log(tx, left.log)?;
     let of_pipeline = [Param::text(&left.pipeline)];
     for sql in [
-        "DELETE FROM trace WHERE metric_id IN (SELECT metric_id FROM metrics_out WHERE pipeline = $1)",
+        "DELETE FROM trace WHERE past = $1",
+        "DELETE FROM events_in WHERE past = $1",
         "DELETE FROM lineage WHERE pipeline = $1",
         "DELETE FROM metrics_out WHERE pipeline = $1",
         "DELETE FROM alerts WHERE pipeline = $1",
     ] {
         tx.execute(&Query::with(sql, of_pipeline.clone()))?;
     }
-    left.views.iter().try_for_each(|view| forget_view(tx, view))
+    left.views.iter().try_for_each(|view| forget_view(tx, view))?;
+    hide_windows(tx, &left.pipeline)
 }
 
 fn forget_view(tx: &mut impl Write, name: &str) -> Result<(), StoreError> {
@@ -304,7 +308,7 @@ fn dead_letter(letter: &DeadLetter) -> Vec<Param<'_>> {
     ]
 }
 
-fn event(event: &AuditEvent) -> Vec<Param<'_>> {
+fn event<'a>(event: &'a AuditEvent, past: Option<&'a str>) -> Vec<Param<'a>> {
     vec![
         Param::int(event.offset.0),
         Param::text(&event.topic),
@@ -312,6 +316,7 @@ fn event(event: &AuditEvent) -> Vec<Param<'_>> {
         Param::Time(event.time),
         Param::millis(event.received),
         Param::Bytes(&event.body),
+        past.map_or(Param::Null, Param::text),
     ]
 }
 
@@ -331,7 +336,10 @@ fn slice(slice: &StoredSlice) -> Vec<Param<'_>> {
     ]
 }
 
-fn trace(event: &AuditEvent) -> impl Iterator<Item = Vec<Param<'_>>> {
-    let row = |id: &uuid::Uuid| vec![Param::Uuid(*id), Param::int(event.offset.0), Param::text(&event.event_id)];
+fn trace<'a>(event: &'a AuditEvent, past: Option<&'a str>) -> impl Iterator<Item = Vec<Param<'a>>> {
+    let row = move |id: &uuid::Uuid| {
+        let past = past.map_or(Param::Null, Param::text);
+        vec![Param::Uuid(*id), Param::int(event.offset.0), Param::text(&event.event_id), past]
+    };
     event.metrics.iter().map(row)
 }

@@ -29,6 +29,8 @@ pub struct Asked {
     pub pipeline: String,
     /// Under the audit directory.
     pub file: PathBuf,
+    /// The lives before did not ask for it: what stands in it may end before what the store has.
+    pub begins: bool,
 }
 
 /// What a life of the job knows when it begins.
@@ -82,7 +84,10 @@ impl Copies {
         let log = known.progress.log;
         let open = |asked: &Asked| {
             let path = directory.join(&asked.file);
-            let copy = Copy::open(asked.pipeline.clone(), path.clone(), log).map_err(|why| refuse(&path, &why))?;
+            let mut copy = Copy::open(asked.pipeline.clone(), path.clone(), log).map_err(|why| refuse(&path, &why))?;
+            if asked.begins && copy.bytes > 0 && copy.epoch < known.progress.epoch {
+                copy.turn().map_err(|error| refuse(&path, &error.to_string()))?;
+            }
             copy.check(&known)?;
             Ok(copy)
         };
@@ -146,7 +151,7 @@ impl Copy {
             return Err(refuse(&self.path, &why));
         }
         let file = self.path.display();
-        tracing::warn!(%file, %epoch, %stored, "the audit file was taken away: the new one has only what the store does not have yet");
+        tracing::warn!(%file, %epoch, %stored, "the audit file was taken away, or not written for a while: the new one has only what the store does not have yet");
         Ok(())
     }
 

@@ -66,9 +66,9 @@ pub struct Commit {
     pub mended: Mended,
     /// Views that are no more after these epochs: their entries and histories go.
     pub gone: Vec<usize>,
-    /// It is a new pipeline's past, and moves no progress: it may be committed again, and comes to the same. A store that has come beyond this epoch, the
-    /// last of the past, has all of it, and newer states too: there it changes nothing.
-    pub past: Option<Epoch>,
+    /// It is a new pipeline's past, and moves no progress: it may be committed again, and comes to the same. A store that has come beyond the past's last
+    /// epoch has all of it, and newer states too: there it changes nothing.
+    pub past: Option<PastOf>,
     /// What the places of windows, views, alerts and webhooks are places in; None: the plan that the store was opened with.
     pub plan: Option<Arc<Plan>>,
 }
@@ -95,6 +95,14 @@ impl Commit {
             plan: None,
         }
     }
+}
+
+/// What a commit is the past of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastOf {
+    pub pipeline: String,
+    /// As far as it is known.
+    pub last: Epoch,
 }
 
 /// Why a store could not do what it was asked.

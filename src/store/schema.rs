@@ -18,6 +18,7 @@ const SQLITE: &[Migration] = &[
     Migration { name: "outbox", sql: include_str!("../../sql/sqlite/0004_outbox.sql") },
     Migration { name: "consumer_offsets", sql: include_str!("../../sql/sqlite/0005_consumer_offsets.sql") },
     Migration { name: "lineage", sql: include_str!("../../sql/sqlite/0006_lineage.sql") },
+    Migration { name: "pasts", sql: include_str!("../../sql/sqlite/0007_pasts.sql") },
 ];
 const POSTGRES: &[Migration] = &[
     Migration { name: "tables", sql: include_str!("../../sql/postgres/0001_tables.sql") },
@@ -26,6 +27,7 @@ const POSTGRES: &[Migration] = &[
     Migration { name: "outbox", sql: include_str!("../../sql/postgres/0004_outbox.sql") },
     Migration { name: "consumer_offsets", sql: include_str!("../../sql/postgres/0005_consumer_offsets.sql") },
     Migration { name: "lineage", sql: include_str!("../../sql/postgres/0006_lineage.sql") },
+    Migration { name: "pasts", sql: include_str!("../../sql/postgres/0007_pasts.sql") },
 ];
 
 /// The SQL view of a window, as each database has it.
@@ -70,6 +72,23 @@ pub fn show_windows(tx: &mut impl Write, plan: &Plan) -> Result<(), StoreError> 
         show(tx, &view_name(plan, window), &view_select(tx.dialect(), plan, window))?;
     }
     Ok(())
+}
+
+/// Takes the views of a pipeline's windows away.
+pub fn hide_windows(tx: &mut impl Write, pipeline: &str) -> Result<(), StoreError> {
+    let of_pipeline = format!("WHERE {} AND", of_pipeline(pipeline));
+    for mut row in tx.ask(&Query::new("SELECT name, definition FROM window_views"))? {
+        let (name, definition) = (row.text()?, row.text()?);
+        if definition.contains(&of_pipeline) {
+            tx.run(&format!("DROP VIEW IF EXISTS {}", identifier(&name)))?;
+            tx.execute(&Query::with("DELETE FROM window_views WHERE name = $1", [Param::text(&name)]))?;
+        }
+    }
+    Ok(())
+}
+
+fn of_pipeline(pipeline: &str) -> String {
+    format!("pipeline = {}", literal(pipeline))
 }
 
 fn migrate(tx: &mut impl Write) -> Result<(), StoreError> {
@@ -125,9 +144,9 @@ fn create(name: &str, select: &str) -> String {
 fn view_select(dialect: Dialect, plan: &Plan, window: &WindowPlan) -> String {
     let columns = view_columns(dialect, plan, window).list.into_iter();
     let columns: Vec<String> = columns.map(|(name, _, sql)| format!("{sql} AS {}", identifier(&name))).collect();
-    let (pipeline, window_name) = (literal(&plan.pipeline_of(window).name), literal(&window.name));
+    let (of_pipeline, window_name) = (of_pipeline(&plan.pipeline_of(window).name), literal(&window.name));
     let columns = columns.join(", ");
-    format!("SELECT {columns} FROM metrics_out WHERE pipeline = {pipeline} AND window_name = {window_name}")
+    format!("SELECT {columns} FROM metrics_out WHERE {of_pipeline} AND window_name = {window_name}")
 }
 
 fn view_columns(dialect: Dialect, plan: &Plan, window: &WindowPlan) -> Columns {

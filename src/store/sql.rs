@@ -90,6 +90,8 @@ pub struct Table {
     pub key: &'static str,
     /// What a row that is there already takes from the new one; empty: append-only.
     pub revised: &'static [&'static str],
+    /// Of which rows that are there already that is so; empty: of all.
+    pub only: &'static str,
 }
 
 /// Every table that [`Write::put`] may be asked to fill.
@@ -109,6 +111,7 @@ pub static VIEWS: Table = Table {
     ],
     key: "view, key",
     revised: &["value", "events", "event_time", "log_offset", "epoch"],
+    only: "",
 };
 
 pub static VIEW_HISTORY: Table = Table {
@@ -122,6 +125,7 @@ pub static VIEW_HISTORY: Table = Table {
     ],
     key: "view, key, log_offset",
     revised: &[],
+    only: "",
 };
 
 pub static ALERTS: Table = Table {
@@ -141,6 +145,7 @@ pub static ALERTS: Table = Table {
     ],
     key: "alert_id",
     revised: &["cleared_at", "active", "epoch"],
+    only: "",
 };
 
 /// What becomes of it is noted otherwise.
@@ -155,6 +160,7 @@ pub static OUTBOX: Table = Table {
     ],
     key: "delivery_id",
     revised: &[],
+    only: "",
 };
 
 pub static METRICS_OUT: Table = Table {
@@ -175,6 +181,7 @@ pub static METRICS_OUT: Table = Table {
     ],
     key: "metric_id",
     revised: &["metrics", "event_count", "revision", "closed", "digest", "epoch"],
+    only: "",
 };
 
 pub static DEAD_LETTERS: Table = Table {
@@ -189,6 +196,7 @@ pub static DEAD_LETTERS: Table = Table {
     ],
     key: "log_offset",
     revised: &["topic", "reason", "detail", "body", "received_at"],
+    only: "",
 };
 
 pub static EVENTS_IN: Table = Table {
@@ -200,16 +208,20 @@ pub static EVENTS_IN: Table = Table {
         ("event_time", Kind::Time),
         ("received_at", Kind::Time),
         ("body", Kind::Bytes),
+        ("past", Kind::Text),
     ],
     key: "log_offset",
-    revised: &[],
+    revised: &["past"],
+    // One that was kept for a past is the job's own from now on.
+    only: "events_in.past IS NOT NULL AND excluded.past IS NULL",
 };
 
 pub static TRACE: Table = Table {
     name: "trace",
-    columns: &[("metric_id", Kind::Uuid), ("log_offset", Kind::Int), ("event_id", Kind::Text)],
+    columns: &[("metric_id", Kind::Uuid), ("log_offset", Kind::Int), ("event_id", Kind::Text), ("past", Kind::Text)],
     key: "metric_id, log_offset",
     revised: &[],
+    only: "",
 };
 
 pub static LINEAGE: Table = Table {
@@ -229,6 +241,7 @@ pub static LINEAGE: Table = Table {
     ],
     key: "series_id, slice_start, epoch, slice_id",
     revised: &["pipeline", "window_name", "group_key", "first_offset", "last_offset", "late_to", "offsets"],
+    only: "",
 };
 
 impl Table {
@@ -241,8 +254,9 @@ impl Table {
         let revised: Vec<String> = self.revised.iter().map(|column| format!("{column} = excluded.{column}")).collect();
         let action =
             if revised.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", revised.join(", ")) };
+        let only = if self.only.is_empty() { String::new() } else { format!(" WHERE {}", self.only) };
         let (name, columns, key) = (self.name, self.column_names(), self.key);
-        format!("INSERT INTO {name} ({columns}) {source} ON CONFLICT ({key}) DO {action}")
+        format!("INSERT INTO {name} ({columns}) {source} ON CONFLICT ({key}) DO {action}{only}")
     }
 }
 

@@ -108,8 +108,11 @@ impl From<group::Refusal> for Problem {
     fn from(refusal: group::Refusal) -> Self {
         let detail = refusal.to_string();
         match refusal {
-            group::Refusal::NoMember(_) | group::Refusal::NotDelivered { .. } => {
+            group::Refusal::NoMember(_) | group::Refusal::NotDelivered { .. } | group::Refusal::Forgotten => {
                 Self::new(StatusCode::CONFLICT, detail)
+            }
+            group::Refusal::Gone { asked, oldest } => {
+                Self::new(StatusCode::GONE, detail).with("asked", asked.0).with("oldest", oldest.0)
             }
             group::Refusal::MemberFull(_) | group::Refusal::GroupFull | group::Refusal::Members => {
                 Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }

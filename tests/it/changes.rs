@@ -77,6 +77,8 @@ pub fn entries(setup: &Setup, whole: &Pipelines) -> (Vec<Entry>, Shape) {
             past: configuration
                 .replayed
                 .map(|of| (whole.plan.pipelines.iter().position(|p| p.name == of.pipeline).unwrap(), of.after.0)),
+            says: None,
+            schemas: vec![0; whole.plan.topics.len()],
         }
     };
     let changes: BTreeMap<Epoch, Rc<Shape>> =

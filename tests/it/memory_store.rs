@@ -1,7 +1,7 @@
 //! A store in memory: what the simulation commits to, and the plainest form of what every store means (the conformance suite holds it to the
 //! databases' behaviour). Clones share the tables, as connections share a database. It fails when it is told to, never by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use caudal::core::columns::GroupValue;
@@ -38,6 +38,9 @@ pub struct Tables {
     pub retried: BTreeMap<Offset, Offset>,
     /// Positions of consumer groups, by topic and name.
     pub groups: BTreeMap<(String, String), Offset>,
+    /// Of which pipeline's past alone an event is, or a row that events went into.
+    past_events: BTreeMap<Offset, String>,
+    past_metrics: BTreeMap<Uuid, String>,
 }
 
 /// ```ignore
@@ -62,6 +65,8 @@ struct Shared {
     tables: Tables,
     away_calls: u32,
     lose_answer: Option<Lost>,
+    /// The same of the next move of a group.
+    lose_group_answer: Option<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +95,20 @@ impl MemoryStore {
         self.lock().away_calls = calls;
     }
 
+    /// The next answer about a group is lost, whether what was asked is `applied` or not.
+    pub fn lose_group_answer(&self, applied: bool) {
+        self.lock().lose_group_answer = Some(applied);
+    }
+
+    /// Answers about groups are not lost.
+    pub fn answer_groups(&self) {
+        self.lock().lose_group_answer = None;
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.lock().tables.generation
+    }
+
     /// A copy of everything.
     pub fn tables(&self) -> Tables {
         self.lock().tables.clone()
@@ -107,6 +126,17 @@ impl Shared {
         }
         self.away_calls -= 1;
         Err(StoreError::Unavailable("away, as the test said".to_owned()))
+    }
+
+    fn about_groups<T>(&mut self, mine: Generation, act: impl FnOnce(&mut Tables) -> T) -> Result<T, StoreError> {
+        let lost = self.lose_group_answer.take();
+        let lost_answer = || StoreError::Indeterminate("the answer was lost, as the test said".to_owned());
+        if lost == Some(false) {
+            return Err(lost_answer());
+        }
+        self.tables.generation = mine;
+        let done = act(&mut self.tables);
+        if lost.is_some() { Err(lost_answer()) } else { Ok(done) }
     }
 }
 
@@ -130,9 +160,9 @@ impl Tables {
 
     fn apply(&mut self, commit: &Commit) {
         self.generation = commit.to.generation;
-        match commit.past {
+        match &commit.past {
             None => self.progress = Some(commit.to),
-            Some(last) if self.progress.is_some_and(|progress| progress.epoch > last) => return,
+            Some(past) if self.progress.is_some_and(|progress| progress.epoch > past.last) => return,
             Some(_) => {}
         }
         for id in &commit.removed {
@@ -149,6 +179,15 @@ impl Tables {
             self.history.entry((change.offset, change.view)).or_insert_with(|| change.clone());
         }
         for event in &commit.events {
+            match &commit.past {
+                None => drop(self.past_events.remove(&event.offset)),
+                Some(past) => {
+                    if !self.events.contains_key(&event.offset) {
+                        self.past_events.insert(event.offset, past.pipeline.clone());
+                    }
+                    self.past_metrics.extend(event.metrics.iter().map(|id| (*id, past.pipeline.clone())));
+                }
+            }
             let known = self.events.entry(event.offset).or_insert_with(|| event.clone());
             known.metrics.extend(&event.metrics);
             known.metrics.sort_unstable();
@@ -266,9 +305,9 @@ impl Store for MemoryStore {
         let mut shared = self.lock();
         shared.arrive()?;
         shared.tables.check_generation(mine)?;
-        shared.tables.generation = mine;
-        shared.tables.groups.insert((group.topic.clone(), group.group.clone()), group.position);
-        Ok(())
+        shared.about_groups(mine, |tables| {
+            tables.groups.insert((group.topic.clone(), group.group.clone()), group.position);
+        })
     }
 
     fn forget(&mut self, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
@@ -278,12 +317,18 @@ impl Store for MemoryStore {
         if let Some(theirs) = shared.tables.progress.filter(|progress| progress.log != left.log) {
             return Err(StoreError::Mismatch(format!("it has the results of log {}", theirs.log)));
         }
-        let Tables { rows, events, lineage, alerts, views, history, generation, .. } = &mut shared.tables;
+        let Tables { rows, events, lineage, alerts, views, history, generation, past_events, past_metrics, .. } =
+            &mut shared.tables;
         *generation = mine;
         let of_it = |pipeline: usize| self.plan.pipeline_name(pipeline) == left.pipeline;
         let is_view = |view: usize| left.views.contains(&self.plan.views[view].name);
-        let gone: Vec<Uuid> =
-            rows.extract_if(.., |_, row| of_it(self.plan.windows[row.window].pipeline)).map(|(id, _)| id).collect();
+        rows.retain(|_, row| !of_it(self.plan.windows[row.window].pipeline));
+        let gone = past_events.extract_if(.., |_, pipeline| *pipeline == left.pipeline);
+        for (offset, _) in gone {
+            events.remove(&offset);
+        }
+        let gone: BTreeSet<Uuid> =
+            past_metrics.extract_if(.., |_, pipeline| *pipeline == left.pipeline).map(|(id, _)| id).collect();
         for event in events.values_mut() {
             event.metrics.retain(|id| !gone.contains(id));
         }
@@ -298,8 +343,7 @@ impl Store for MemoryStore {
         let mut shared = self.lock();
         shared.arrive()?;
         shared.tables.check_generation(mine)?;
-        shared.tables.generation = mine;
-        Ok(shared.tables.groups.remove(&(topic.to_owned(), group.to_owned())).is_some())
+        shared.about_groups(mine, |tables| tables.groups.remove(&(topic.to_owned(), group.to_owned())).is_some())
     }
 
     fn settle(&mut self, mine: Generation, settled: &Settled) -> Result<(), StoreError> {

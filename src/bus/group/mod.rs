@@ -4,10 +4,12 @@
 //! The offsets from the group's beginning on lie in runs: *done*, *out* (delivered to a member and not committed), *returned* (of a member that is gone)
 //! and, from `next` on, not delivered yet. The position is the end of what is done without a gap.
 
+mod kept;
 mod name;
 
 use std::collections::BTreeMap;
 
+pub use crate::bus::group::kept::{Ask, Commit, Kept, Turn};
 pub use crate::bus::group::name::{NAME_FORM, Name};
 use crate::core::units::{Millis, Offset};
 
@@ -37,6 +39,13 @@ pub enum Refusal {
     GroupFull,
     #[error("the group has {MEMBERS_MAX} members: poll again when one of their sessions has ended")]
     Members,
+    #[error(
+        "the group stands at offset {asked}, where the log is no longer retained: what it has not read there is lost to it. To go on, poll once with \
+         \"from\": \"beginning\" (the oldest that is retained, {oldest}), \"end\", an offset or a time; LOG_RETENTION keeps more"
+    )]
+    Gone { asked: Offset, oldest: Offset },
+    #[error("the group was deleted meanwhile: poll again to make it anew")]
+    Forgotten,
 }
 
 /// What is to be read for a member: at most `events` events from `from` on, and none from `until` on.
@@ -197,13 +206,15 @@ impl Group {
         }
     }
 
-    /// Goes on elsewhere: nobody has anything any more.
-    pub fn reset(&mut self, position: Offset) {
-        (self.next, self.uncommitted) = (position, 0);
-        (self.out, self.returned) = (BTreeMap::new(), BTreeMap::new());
-        for member in self.members.values_mut() {
-            (member.committed, member.uncommitted) = (None, 0);
+    /// What was returned, or was not delivered yet, is left out up to here. What members have stays theirs.
+    pub fn leave_out(&mut self, until: Offset) {
+        while let Some((first, end)) = self.returned.pop_first() {
+            if end > until {
+                self.returned.insert(first.max(until), end);
+                break;
+            }
         }
+        self.next = self.next.max(until);
     }
 
     /// All events before it are done.

@@ -1,6 +1,7 @@
 //! The pipelines of a life of the job: those of the files, those of the log, and what a start makes of both.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::exit::{Exit, Failure, OrExit};
@@ -43,6 +44,8 @@ pub struct GoingOn {
     pub plan: Arc<Plan>,
     /// What is to hold after the first epoch that is not in the log yet: files that changed, and were accepted.
     pub change: Option<Change>,
+    /// The audit's files that what holds at the log's end asks for; None: the log is new.
+    pub copied: Option<BTreeSet<PathBuf>>,
 }
 
 impl Begun {
@@ -58,6 +61,7 @@ impl Begun {
         accept: bool,
     ) -> Result<GoingOn, Failure> {
         let logged = recovered.start.as_ref().map(|start| Configuration::from_text(&start.bundle));
+        let first = logged.is_none();
         let (in_force, change) = match logged.transpose().or_exit(Exit::Config)? {
             None => (self.running.get(), None),
             Some(logged) if logged.begun != self.bundle.versions() && logged.bundle.id() != self.bundle.id() => {
@@ -95,7 +99,8 @@ impl Begun {
         };
         let bundle = in_force.configuration.to_text();
         let plan = start.plan(&bundle, planned).or_exit(Exit::Config)?;
-        Ok(GoingOn { bundle: bundle.into(), plan, change })
+        let copied = in_force.pipelines.copies.iter().map(|copy| copy.file.clone()).collect();
+        Ok(GoingOn { bundle: bundle.into(), plan, change, copied: Some(copied).filter(|_| !first) })
     }
 
     /// Why the files are refused, and the ways out.
@@ -152,9 +157,13 @@ pub(super) fn last_epoch(recovered: &Recovered, start: &Start) -> Epoch {
     recovered.cuts.last().map_or(start.beginning.checkpoint.0, |cut| cut.epoch)
 }
 
-pub(super) fn asked_copies(pipelines: &Pipelines) -> Vec<Asked> {
-    let name = |copy: &Copy| pipelines.plan.pipeline_name(copy.pipeline).to_owned();
-    pipelines.copies.iter().map(|copy| Asked { pipeline: name(copy), file: copy.file.clone() }).collect()
+pub(super) fn asked_copies(pipelines: &Pipelines, copied: Option<&BTreeSet<PathBuf>>) -> Vec<Asked> {
+    let asked = |copy: &Copy| Asked {
+        pipeline: pipelines.plan.pipeline_name(copy.pipeline).to_owned(),
+        file: copy.file.clone(),
+        begins: copied.is_some_and(|copied| !copied.contains(&copy.file)),
+    };
+    pipelines.copies.iter().map(asked).collect()
 }
 
 /// What held by other files than these, for epochs that the store does not have yet.

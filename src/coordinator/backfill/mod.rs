@@ -20,7 +20,7 @@ use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::log::{Access, Cuts, LogError, Reader};
-use crate::store::{Commit, Progress};
+use crate::store::{Commit, PastOf, Progress};
 use crate::wire::{Message, Open, Past};
 use crate::worker::state::{State as Worker, To};
 
@@ -59,6 +59,8 @@ impl Keeps {
 /// Makes a past, epoch by epoch.
 pub struct Filling {
     plan: Arc<Plan>,
+    /// Its place in the plan.
+    pipeline: usize,
     worker: Worker,
     log: LogId,
     generation: Generation,
@@ -70,7 +72,7 @@ impl Filling {
     #[must_use]
     pub fn new(plan: Arc<Plan>, keeps: &Keeps, (log, generation): (LogId, Generation), backfill: Backfill) -> Self {
         let worker = keeps.worker(&plan, "a-past").alone(backfill.pipeline, backfill.after);
-        Self { plan, worker, log, generation, at: (backfill.after, backfill.from) }
+        Self { plan, pipeline: backfill.pipeline, worker, log, generation, at: (backfill.after, backfill.from) }
     }
 
     /// The last epoch that was made, and its end.
@@ -113,7 +115,7 @@ impl Filling {
             events: results.events,
             lineage: results.lineage,
             plan: Some(Arc::clone(&self.plan)),
-            past: Some(last),
+            past: Some(PastOf { pipeline: self.plan.pipeline_name(self.pipeline).to_owned(), last }),
             ..Commit::new(Some(before), to)
         })
     }

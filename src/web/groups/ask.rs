@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bus::Start;
-use crate::bus::group::Name;
+use crate::bus::group::{Ask, Name};
 use crate::core::units::{Millis, Offset};
 use crate::ingest::lines::Form;
 use crate::web::Web;
@@ -26,12 +26,8 @@ const SESSION_MS_DEFAULT: u64 = 30_000;
 
 /// A member asks for events.
 pub struct Poll {
-    pub member: Name,
-    pub max: usize,
+    pub ask: Ask,
     pub wait: Duration,
-    pub session: Millis,
-    /// The last of its uncommitted events that has reached it.
-    pub received: Option<Offset>,
     /// Where a new group begins; only where the member says so a group goes on there whose position is no longer retained.
     pub from: Option<Start>,
 }
@@ -72,14 +68,13 @@ impl Poll {
             Some(Value::String(text)) => Some(start("from", &text)?),
             Some(other) => Some(start("from", &other.to_string())?),
         };
-        Ok(Self {
+        let ask = Ask {
             member: name("member", &body.member)?,
             max: max as usize,
-            wait: Duration::from_millis(wait),
             session: Millis(session),
             received: body.received.map(offset).transpose()?,
-            from,
-        })
+        };
+        Ok(Self { ask, wait: Duration::from_millis(wait), from })
     }
 }
 

@@ -158,16 +158,18 @@ pub async fn load(web: Arc<Web>) {
 }
 
 fn view(web: &Web, slot: &Slot) -> GroupView {
-    let (position, uncommitted, members) = {
+    let (position, lag_at_most, uncommitted, members, begin) = {
         let state = slot.state();
-        (state.position(), state.uncommitted(), state.members(web.app.clock.up()).len())
+        let position = state.position();
+        let (begin, end) = web.app.bus.access().map_or((position, position), |log| (log.begin(), log.end()));
+        let members = state.members(web.app.clock.up()).len();
+        (position, state.lag_at_most(end), state.uncommitted(), members, begin)
     };
-    let (begin, end) = web.app.bus.access().map_or((position, position), |log| (log.begin(), log.end()));
     GroupView {
         topic: slot.topic.clone(),
         group: slot.name.to_string(),
         position: position.0,
-        lag_at_most: end.0.saturating_sub(position.0),
+        lag_at_most,
         uncommitted,
         members,
         retained: position >= begin,
@@ -205,9 +207,10 @@ pub async fn delete(State(web): Shared, path: Segments, uri: Uri) -> Result<Resp
     web.groups.load(&web).await?;
     let _making = web.groups.making.lock().await;
     let slot = web.groups.find(&topic, &name).ok_or_else(|| no_group(&topic, &name))?;
-    let mut turn = slot.turn.lock().await;
+    let _turn = slot.turn.lock().await;
+    slot.state().storing();
     web.groups.positions.forget(&web, &topic, &name).await?;
-    turn.forgotten = true;
+    slot.state().forget();
     web.groups.slots().remove(&(topic, name.clone()));
     slot.changed.notify_waiters();
     Ok(json_answer(&serde_json::json!({"deleted": name.as_str()})))

@@ -353,6 +353,28 @@ fn pipeline_files_and_bundles() {
     try_all(&Target { name: "bundle", run: targets::bundle, corpus });
 }
 
+#[test]
+fn audit_files() {
+    let epoch = |number: u64, lines: &[&str]| {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let sum = crc32c::crc32c(text.as_bytes());
+        let (log, count) = (targets::AUDIT_LOG, lines.len());
+        let end = format!(
+            "{{\"kind\":\"epoch\",\"epoch\":{number},\"log\":\"{log}\",\"lines\":{count},\"crc32c\":\"{sum:08x}\"}}\n"
+        );
+        text + &end
+    };
+    let event = r#"{"kind":"event","epoch":1,"log_offset":7,"topic":"t","event_id":"a","body":{"kind":"epoch"}}"#;
+    let metric = r#"{"kind":"metric","epoch":2,"metric_id":"00000000-0000-8000-8000-000000000000","metrics":{"n":1}}"#;
+    let corpus = [
+        epoch(1, &[event, event]) + &epoch(2, &[metric]),
+        epoch(1, &[]) + &epoch(2, &[]) + &epoch(9, &[event]),
+        epoch(3, &[event]) + event,
+    ];
+    let corpus: Vec<Vec<u8>> = corpus.map(String::into_bytes).into();
+    try_all(&Target { name: "audit", run: targets::audit, corpus });
+}
+
 /// A change is one of a few bytes, and every kind of it comes.
 #[test]
 fn inputs_are_changed_and_not_made_up() {

@@ -92,6 +92,11 @@ pub fn happened(alert: &AlertPlan, told: &Told) -> &'static str {
 }
 
 impl<'a> Alert<'a> {
+    /// What it has stays, and this holds from now on.
+    pub fn says(&mut self, plan: &'a Plan) {
+        (self.plan, self.of_plan) = (plan, &plan.alerts[self.number]);
+    }
+
     pub fn new(plan: &'a Plan, number: usize) -> Self {
         Self { plan, number, of_plan: &plan.alerts[number], keys: BTreeMap::new(), marks: BTreeMap::new() }
     }

@@ -1,5 +1,7 @@
 //! One event by itself: whether it is valid, and what each pipeline's columns hold for it.
 
+use std::rc::Rc;
+
 use caudal::core::columns::{GroupValue, Reason};
 use caudal::core::plan::{ColumnKind, ColumnPlan, Computed, PipelinePlan, Plan};
 use caudal::core::units::TopicId;
@@ -33,10 +35,25 @@ pub struct Row {
     pub groups: Vec<GroupValue>,
 }
 
+/// By topic; where topics have several each, all their first ones, then all their second ones.
+pub type Schemas = Rc<Vec<jsonschema::Validator>>;
+
+/// Schemas as they are written in files.
+pub fn compile(schemas: &[String]) -> Schemas {
+    let compile = |text: &String| {
+        let schema: Value = serde_json::from_str(text).unwrap();
+        let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
+        options.build(&schema).unwrap()
+    };
+    Rc::new(schemas.iter().map(compile).collect())
+}
+
 /// The first seven rules.
 pub struct Rules<'a> {
     plan: &'a Plan,
-    schemas: Vec<jsonschema::Validator>,
+    schemas: Schemas,
+    /// By topic, which of the schemas it has.
+    schema_of: Vec<usize>,
     /// By topic, the columns that a pipeline which reads it uses.
     columns: Vec<Vec<&'a ColumnPlan>>,
     /// By topic, whether the job has it now.
@@ -55,13 +72,7 @@ pub fn reads(pipeline: &PipelinePlan, topic: usize) -> bool {
 }
 
 impl<'a> Rules<'a> {
-    pub fn new(plan: &'a Plan, schemas: &[String], batch: bool, shape: &Shape) -> Self {
-        let compile = |text: &String| {
-            let schema: Value = serde_json::from_str(text).unwrap();
-            let options =
-                jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
-            options.build(&schema).unwrap()
-        };
+    pub fn new(plan: &'a Plan, schemas: &Schemas, batch: bool, shape: &Shape) -> Self {
         let columns = |topic| {
             let columns = plan.columns.iter().enumerate();
             let uses = |(at, _): &(usize, &ColumnPlan)| {
@@ -71,7 +82,9 @@ impl<'a> Rules<'a> {
         };
         Self {
             plan,
-            schemas: schemas.iter().map(compile).collect(),
+            schemas: Rc::clone(schemas),
+            // All topics' first ones come before all their second ones.
+            schema_of: (0..plan.topics.len()).map(|topic| shape.schemas[topic] * plan.topics.len() + topic).collect(),
             columns: (0..plan.topics.len()).map(columns).collect(),
             has: (0..plan.topics.len()).map(|topic| shape.has(plan, topic)).collect(),
             batch,
@@ -92,7 +105,7 @@ impl<'a> Rules<'a> {
         if plan.emitted.is_none() && !self.has[topic] && !self.batch {
             return Err(refused(Reason::Topic));
         }
-        if !self.schemas[topic].is_valid(&event.to_value()) {
+        if !self.schemas[self.schema_of[topic]].is_valid(&event.to_value()) {
             return Err(refused(Reason::Schema));
         }
         let id = match &plan.id {

@@ -30,8 +30,8 @@ use caudal::core::units::{Epoch, Millis, Offset, TopicId};
 use alert::{Alert, Told};
 pub use emit::Emitted;
 use emit::Half;
-pub use event::is_read;
 use event::{Identity, Rules, Valid};
+pub use event::{Schemas, compile, is_read};
 use json::Json;
 use shape::Shape;
 use uuid::Uuid;
@@ -144,8 +144,9 @@ pub fn live(plan: &Plan, schemas: &[String], log: &[Entry]) -> Outcome {
 
 /// The same of a job that begins with this shape of the plan.
 pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) -> Outcome {
-    let mut model = Model::new(plan, schemas, false, first.clone());
-    let mut next = None;
+    let schemas = &compile(schemas);
+    let mut model = Model::new(first.plan(plan), schemas, false, first.clone());
+    let mut next: Option<&Shape> = None;
     let mut waiting: Vec<Event> = Vec::new();
     let (mut retries, mut discards): (Vec<Retry>, Vec<Discards>) = (Vec::new(), Vec::new());
     let mut epochs: Vec<(Vec<Event>, Cut)> = Vec::new();
@@ -160,16 +161,16 @@ pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) ->
             Entry::Emit(_) => {}
             Entry::Retries(more) => retries.extend(more),
             Entry::Discards(more) => discards.push(more.clone()),
-            Entry::Config(_, shape) => next = Some(Rc::clone(shape)),
+            Entry::Config(_, shape) => next = Some(shape),
             Entry::Cut(cut) => {
                 let rest = waiting.iter().position(|w| w.0 >= cut.end.0).unwrap_or(waiting.len());
                 let events: Vec<_> = waiting.drain(..rest).collect();
-                model.epoch(&events, cut, next.as_deref());
+                model.epoch(&events, cut, next);
                 epochs.push((events, *cut));
                 if let Some(next) = next.take() {
-                    model.change(&next, cut.epoch.0);
+                    model.change(next, next.plan(plan), cut.epoch.0);
                     if let Some((pipeline, after)) = next.past {
-                        model.adopt(pipeline, past(plan, schemas, &next, pipeline, after, &epochs));
+                        model.adopt(pipeline, past(next.plan(plan), schemas, next, pipeline, after, &epochs));
                     }
                 }
                 let outcome = &mut model.outcome;
@@ -188,7 +189,7 @@ pub fn live_of(plan: &Plan, schemas: &[String], first: &Shape, log: &[Entry]) ->
 /// The job as it would be if it had begun with this shape after that epoch, and with no other pipeline doing anything.
 fn past<'a>(
     plan: &'a Plan,
-    schemas: &'a [String],
+    schemas: &Schemas,
     shape: &Shape,
     pipeline: usize,
     after: u64,
@@ -206,7 +207,7 @@ fn past<'a>(
 
 /// What a batch makes of lines: (offset, line), blank ones left out.
 pub fn batch(plan: &Plan, schemas: &[String], topic: Option<usize>, lines: Vec<(u64, Vec<u8>)>) -> Outcome {
-    let mut model = Model::new(plan, schemas, true, Shape::whole(plan));
+    let mut model = Model::new(plan, &compile(schemas), true, Shape::whole(plan));
     let events: Vec<_> = lines.into_iter().map(|(offset, line)| (offset, 0, topic, line)).collect();
     let cut =
         Cut { epoch: Epoch(1), end: Offset(u64::MAX), ingest: Millis(0), up: Millis(0), idle: None, emitted: Epoch(0) };
@@ -242,7 +243,7 @@ pub fn read(
     topic: Option<usize>,
     lines: &[Vec<u8>],
 ) -> Vec<Result<Reading, (Option<usize>, Reason)>> {
-    let rules = Rules::new(plan, schemas, taken.is_none(), &Shape::whole(plan));
+    let rules = Rules::new(plan, &compile(schemas), taken.is_none(), &Shape::whole(plan));
     let reading = |line: &Vec<u8>| {
         let valid = rules.validate(taken.unwrap_or(Millis(0)).0, topic, line)?;
         let columns = plan.columns.iter().enumerate();
@@ -255,6 +256,21 @@ pub fn read(
         Ok(Reading { topic: valid.topic, time: valid.time as i64, id: valid.id.map(|(_, text)| text), uuid, fields })
     };
     lines.iter().map(reading).collect()
+}
+
+/// The topics that these lines are valid events of, in a job of this shape: when each was taken, its topic if that is said, itself.
+pub fn topics<'l>(
+    plan: &Plan,
+    schemas: &Schemas,
+    shape: &Shape,
+    lines: impl Iterator<Item = (Millis, Option<TopicId>, &'l [u8])>,
+) -> Vec<Option<TopicId>> {
+    let rules = Rules::new(shape.plan(plan), schemas, false, shape);
+    let topic = |(taken, topic, line): (Millis, Option<TopicId>, &[u8])| {
+        let valid = rules.validate(taken.0, topic.map(|topic| usize::from(topic.0)), line);
+        valid.ok().map(|valid| TopicId(valid.topic as u16))
+    };
+    lines.map(topic).collect()
 }
 
 fn field(column: &ColumnPlan, value: Option<&Json>) -> Field {
@@ -279,7 +295,7 @@ struct Watermark {
 
 struct Model<'a> {
     plan: &'a Plan,
-    schemas: &'a [String],
+    schemas: Schemas,
     /// What there is now.
     shape: Shape,
     /// Of its pipelines the only one that does anything.
@@ -314,10 +330,10 @@ enum Fate {
 }
 
 impl<'a> Model<'a> {
-    fn new(plan: &'a Plan, schemas: &'a [String], batch: bool, shape: Shape) -> Self {
+    fn new(plan: &'a Plan, schemas: &Schemas, batch: bool, shape: Shape) -> Self {
         Self {
             plan,
-            schemas,
+            schemas: schemas.clone(),
             rules: Rules::new(plan, schemas, batch, &shape),
             shape,
             only: None,
@@ -623,9 +639,12 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// After the epoch there is something else: what is gone leaves nothing but its rows, what comes begins anew.
-    fn change(&mut self, next: &Shape, epoch: u64) {
-        let plan = self.plan;
+    /// After the epoch there is something else: what is gone leaves nothing but its rows, what comes begins anew, and what goes on is as the plan says now.
+    fn change(&mut self, next: &Shape, plan: &'a Plan, epoch: u64) {
+        self.outcome.happened.note("changes of what is said", u64::from(!std::ptr::eq(self.plan, plan)));
+        self.plan = plan;
+        self.windows.iter_mut().zip(&plan.windows).for_each(|(window, plan)| window.says(plan));
+        self.alerts.iter_mut().for_each(|alert| alert.says(plan));
         let before = std::mem::replace(&mut self.shape, next.clone());
         let differ = |before: &[bool], next: &[bool]| -> Vec<usize> {
             (0..before.len()).filter(|at| before[*at] != next[*at]).collect()
@@ -671,7 +690,7 @@ impl<'a> Model<'a> {
                 self.seen[topic] = None;
             }
         }
-        self.rules = Rules::new(plan, self.schemas, false, next);
+        self.rules = Rules::new(plan, &self.schemas, false, next);
         self.outcome.happened.note("changes", 1);
     }
 

@@ -1,9 +1,11 @@
-//! What there is of a plan at a time: a change of the pipelines takes things away or brings them.
+//! What there is of a plan at a time, and what it says: a change of the pipelines takes things away, brings them, or says other things of them.
+
+use std::sync::Arc;
 
 use caudal::core::plan::{PipelinePlan, Plan};
 
 /// By place in the plan, whether it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     /// No two shapes of a log have the same.
     pub version: usize,
@@ -17,6 +19,10 @@ pub struct Shape {
     pub lives: Vec<u64>,
     /// A pipeline that is new in it and begins with the log's past: its place, and the last epoch that it knows nothing of.
     pub past: Option<(usize, u64)>,
+    /// The plan with all its places, as it says things now; None: as at first.
+    pub says: Option<Arc<Plan>>,
+    /// By topic, which of its schemas it has.
+    pub schemas: Vec<usize>,
 }
 
 impl Shape {
@@ -32,7 +38,14 @@ impl Shape {
             webhooks: vec![true; plan.webhooks.len()],
             lives: vec![0; plan.pipelines.len()],
             past: None,
+            says: None,
+            schemas: vec![0; plan.topics.len()],
         }
+    }
+
+    /// The plan as it says things now, if `first` is what it said at first.
+    pub fn plan<'p>(&'p self, first: &'p Plan) -> &'p Plan {
+        self.says.as_deref().unwrap_or(first)
     }
 
     /// Whether the pipeline of this place is there before and after, and begins anew with the next shape.

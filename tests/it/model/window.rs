@@ -117,6 +117,11 @@ impl Pane {
 }
 
 impl<'a> Window<'a> {
+    /// What it has stays, and this holds from now on.
+    pub fn says(&mut self, plan: &'a WindowPlan) {
+        self.plan = plan;
+    }
+
     pub fn new(plan: &'a WindowPlan) -> Self {
         Self {
             plan,

@@ -28,7 +28,7 @@ const SEEDS: u64 = 60;
 const LOG: LogId = LogId(3);
 
 /// Lines and where each begins, some of them blank, the last perhaps without its end.
-fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
+pub fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
     let mut client = Client::default();
     let (mut bytes, mut lines) = (Vec::new(), Vec::new());
     for _ in 0..rng.random_range(1..30) {
@@ -71,7 +71,7 @@ fn go_on(kept: &Arc<SimDisk>, pipeline: &Pipeline, workers: usize, sealing: &Sea
 /// Rounds of pieces, cut at line ends, to random workers; two rounds in flight; messages delivered in any order that keeps each edge's. Now and then a
 /// round is kept, and all ranks die: others, perhaps more or fewer, go on after it. Gives the results, how often that was, and
 /// how often ids were sealed.
-fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>, usize, u64) {
+pub fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Results>, usize, u64) {
     let mut workers = rng.random_range(1..=8);
     let sealing = Sealing::random(rng);
     let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true, &sealing);

@@ -9,6 +9,8 @@ use caudal::core::units::{Epoch, Micros, Offset};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use super::pipelines::Pipeline;
+use super::says;
 use crate::model::Entry;
 use crate::model::shape::Shape;
 
@@ -31,7 +33,7 @@ pub struct Version {
 
 impl Version {
     pub fn new(whole: &Plan, shape: Shape) -> Self {
-        Self { plan: Arc::new(part(whole, &shape)), shape, backfill: None }
+        Self { plan: Arc::new(part(shape.plan(whole), &shape)), shape, backfill: None }
     }
 
     /// Its pipeline at this place in the whole plan begins with what came after this epoch.
@@ -64,17 +66,26 @@ pub fn first(whole: &Plan, rng: &mut ChaCha8Rng) -> Version {
 }
 
 /// Another version than the one before.
-pub fn next(whole: &Plan, before: &Shape, version: usize, rng: &mut ChaCha8Rng) -> Version {
+pub fn next(whole: &Pipeline, before: &Shape, version: usize, rng: &mut ChaCha8Rng) -> Version {
     let mut shape = Shape { version, past: None, ..before.clone() };
-    toggle(whole, &mut shape, rng);
-    Version::new(whole, shape)
+    let says_more = rng.random_bool(0.6);
+    if says_more {
+        says::other(whole, &mut shape, rng);
+    }
+    if !says_more || rng.random() {
+        toggle(&whole.plan, &mut shape, rng);
+    }
+    Version::new(&whole.plan, shape)
 }
 
 /// What a start brings that begins some pipelines anew after the epoch: perhaps with other things in them than before.
-pub fn accepted(whole: &Plan, holds: &Shape, version: usize, after: u64, rng: &mut ChaCha8Rng) -> Version {
+pub fn accepted(whole: &Pipeline, holds: &Shape, version: usize, after: u64, rng: &mut ChaCha8Rng) -> Version {
     let mut shape = Shape { version, past: None, ..holds.clone() };
     if rng.random_bool(0.5) {
-        toggle(whole, &mut shape, rng);
+        toggle(&whole.plan, &mut shape, rng);
+    }
+    if rng.random_bool(0.5) {
+        says::other(whole, &mut shape, rng);
     }
     let there: Vec<usize> = (0..shape.lives.len()).filter(|at| holds.pipelines[*at] && shape.pipelines[*at]).collect();
     for at in there {
@@ -82,7 +93,7 @@ pub fn accepted(whole: &Plan, holds: &Shape, version: usize, after: u64, rng: &m
             shape.lives[at] = after;
         }
     }
-    Version::new(whole, shape)
+    Version::new(&whole.plan, shape)
 }
 
 /// Takes some things away and brings others.
@@ -128,6 +139,11 @@ fn lives(whole: &Plan, shape: &Shape) -> Lives {
         lives.begin(&pipeline.name, Epoch(after));
     }
     lives
+}
+
+/// A plan with the same places.
+pub fn copy(whole: &Plan) -> Plan {
+    part(whole, &Shape::whole(whole))
 }
 
 /// The plan of what is there.

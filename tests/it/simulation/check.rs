@@ -29,7 +29,7 @@ use crate::model::shape::{Shape, identity};
 use crate::model::{self, Entry, Key, Letter, Outcome, Row};
 
 /// A slab's lines by their offsets.
-fn lines(slab: &Slab) -> impl Iterator<Item = (u64, &[u8])> {
+pub fn lines(slab: &Slab) -> impl Iterator<Item = (u64, &[u8])> {
     let bytes = slab.bytes.strip_suffix(b"\n").unwrap_or(&slab.bytes);
     (slab.first_offset.0..).zip(bytes.split(|&b| b == b'\n'))
 }

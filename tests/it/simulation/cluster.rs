@@ -15,7 +15,7 @@ use caudal::core::emit::Emission;
 use caudal::core::epoch::Cut;
 use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
-use caudal::core::plan::{Audit, Plan};
+use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
@@ -28,6 +28,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::changes::{self, Version, changes_of};
+use super::consumers::{Consumers, Outside};
 use super::net::{Net, Sealing};
 use super::pasts::Pasts;
 use super::pipelines::{self, Pipeline};
@@ -51,6 +52,7 @@ pub struct World {
     pub versions: Vec<Version>,
     pub client: Client,
     pub store: MemoryStore,
+    pub outside: Outside,
     /// Of a past that the store may have a part of.
     pub mark: Option<Leftover>,
     disk: Arc<SimDisk>,
@@ -84,12 +86,13 @@ impl Seen {
 pub struct Life<'w> {
     pub world: &'w mut World,
     net: Net,
-    log: Log,
+    pub log: Log,
+    pub consumers: Consumers,
     feed: Reader,
     checkpoints: Checkpoints,
-    generation: Generation,
+    pub generation: Generation,
     up_ms: u64,
-    awake_ms: u64,
+    pub awake_ms: u64,
     /// Requests that wait for the log's writer, by their number at the client.
     pub queue: VecDeque<(usize, Submission)>,
     acks: VecDeque<(usize, u64)>,
@@ -129,6 +132,7 @@ impl World {
         };
         Self {
             store: MemoryStore::new(pipeline.plan.clone()),
+            outside: Outside::new(&pipeline.plan, &pipeline.schemas, &mut rng),
             mark: None,
             disk: SimDisk::new(rng.random()),
             log_options: Options { segment_bytes, bytes_max, low_water_bytes: 0, store_asked: true },
@@ -217,11 +221,12 @@ impl World {
             }
             life.drain();
             if life.net.coordinator.at_rest() && life.idle() {
-                return Ok(());
+                return life.consume_all();
             }
             assert!(taken < DRAIN_STEPS_MAX, "a drain that does not end");
             life.pass_time();
         }
+        life.leave_stale();
         Ok(())
     }
 }
@@ -306,7 +311,7 @@ impl<'w> Life<'w> {
         let versions_before = world.versions.len();
         let accepted = (logged_before && world.rng.random_bool(0.2)).then(|| {
             let holds = world.versions[world.holds()].shape.clone();
-            changes::accepted(&world.pipeline.plan, &holds, versions_before, last.next().0, &mut world.rng)
+            changes::accepted(&world.pipeline, &holds, versions_before, last.next().0, &mut world.rng)
         });
         let access = log.access();
         let mut begin = |next: &Arc<Plan>| {
@@ -326,6 +331,7 @@ impl<'w> Life<'w> {
         Ok(Self {
             net,
             feed: log.reader(read_from),
+            consumers: Consumers::new(log.access()),
             log,
             checkpoints,
             generation,
@@ -349,13 +355,17 @@ impl<'w> Life<'w> {
         })
     }
 
-    fn now(&self) -> Now {
+    pub fn now(&self) -> Now {
         Now { unix: Millis(self.world.unix_ms), up: Millis(self.up_ms), awake: Millis(self.awake_ms) }
     }
 
     /// One thing happens; false if there was nothing but the clock.
     fn step(&mut self, requests: &mut u32) -> Result<bool, Died> {
         assert!(self.ledger.balances(), "{:?}", self.ledger);
+        if !self.draining && self.world.rng.random_bool(0.1) {
+            self.consume()?;
+            return Ok(true);
+        }
         let mut events = self.possible(*requests > 0);
         if events.is_empty() {
             return self.coordinate();
@@ -458,12 +468,12 @@ impl<'w> Life<'w> {
         let held: Vec<usize> = changes_of(&world.log).map(|(_, version)| version).chain([0]).collect();
         let never = |pipeline: usize| !held.iter().any(|version| world.versions[*version].shape.pipelines[pipeline]);
         // One that never was the job's may be filled beside it: some tries to come by one.
-        let mut version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+        let mut version = changes::next(&world.pipeline, before, world.versions.len(), &mut world.rng);
         for _ in 0..4 {
             if (0..before.pipelines.len()).any(|pipeline| version.shape.pipelines[pipeline] && never(pipeline)) {
                 break;
             }
-            version = changes::next(&world.pipeline.plan, before, world.versions.len(), &mut world.rng);
+            version = changes::next(&world.pipeline, before, world.versions.len(), &mut world.rng);
         }
         // What was asked for last may have died with the job.
         let holds = &world.versions[world.holds()].shape;
@@ -484,9 +494,7 @@ impl<'w> Life<'w> {
             }
         }
         let backfill = version.backfill;
-        // With `full` events stay that a past has brought which came to nothing.
-        let is_full = |pipeline: &usize| world.pipeline.plan.pipelines[*pipeline].audit == Audit::Full;
-        let asks = backfill.zip(new.filter(|new| never(*new) && !is_full(new)));
+        let asks = backfill.zip(new.filter(|new| never(*new)));
         world.versions.push(version);
         let change = changes::change(&world.versions, world.versions.len() - 1);
         if let Some((backfill, _)) = asks.filter(|_| world.rng.random_bool(0.8)) {
@@ -771,7 +779,7 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
 
 impl World {
     /// The version that the log has last.
-    fn holds(&self) -> usize {
+    pub fn holds(&self) -> usize {
         changes_of(&self.log).last().map_or(0, |(_, version)| version)
     }
 

@@ -16,6 +16,10 @@ mod start;
 mod golden;
 mod mend;
 mod changes;
+mod says;
+mod consumers;
+mod judging;
+mod equal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
@@ -30,7 +34,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 95] = [
+const HAPPENS: [&str; 120] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -52,6 +56,7 @@ const HAPPENS: [&str; 95] = [
     "starts that accept changes",
     "pipelines begun anew",
     "rows of two lives of a pipeline",
+    "changes of what is said",
     "pipelines gone",
     "pipelines added",
     "windows gone",
@@ -126,6 +131,30 @@ const HAPPENS: [&str; 95] = [
     "retries counted",
     "retries that became dead letters",
     "discards logged",
+    "groups made",
+    "groups at a start",
+    "groups deleted",
+    "groups behind what is retained",
+    "groups that left out what is gone",
+    "groups that have everything",
+    "events given to members",
+    "emitted events given to members",
+    "events given to another member",
+    "events committed by members",
+    "sessions that ended with events",
+    "polls refused",
+    "polls that have everything",
+    "reads of what went meanwhile",
+    "requests of groups given up",
+    "commits of a member that is gone",
+    "commits of what was not delivered",
+    "commits of events that do not exist yet",
+    "positions while the store was away",
+    "positions without answer",
+    "positions that moved without a commit",
+    "kills while positions are stored",
+    "positions of a dead job fenced off",
+    "positions of a dead job that come before the next one's",
 ];
 
 fn number(name: &str) -> Option<u64> {

@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::support::plan::column;
 
-/// A plan and its topics' schemas as texts.
+/// A plan and its topics' schemas as texts: those of the plan, and behind them one each that a change may bring.
 pub struct Pipeline {
     pub plan: Arc<Plan>,
     pub schemas: Vec<String>,
@@ -54,7 +54,7 @@ const DERIVED: [(&str, &str); 5] = [
     ("hot", "score > 0 AND (flagged OR region = 'X')"),
     ("hour", "EXTRACT(HOUR FROM event_time()) % 2"),
 ];
-const FILTERS: [&str; 5] = [
+pub const FILTERS: [&str; 5] = [
     "flagged",
     "region IS NOT NULL",
     "score / age > 0.5 OR age IS NULL",
@@ -63,7 +63,7 @@ const FILTERS: [&str; 5] = [
 ];
 const NUMBERS: [&str; 4] = ["age % 7", "score * 10", "age - score", "CASE WHEN flagged THEN age END"];
 
-fn of(choices: &[i64], rng: &mut ChaCha8Rng) -> Micros {
+pub fn of(choices: &[i64], rng: &mut ChaCha8Rng) -> Micros {
     Micros(*choices.choose(rng).unwrap())
 }
 
@@ -121,6 +121,10 @@ pub fn random(rng: &mut ChaCha8Rng) -> Pipeline {
         pipeline(&mut plan, outside, number + 1 == count, rng);
     }
     schemas.resize(plan.topics.len(), ANYTHING.to_owned());
+    // What a change may bring.
+    for topic in &plan.topics {
+        schemas.push(if topic.emitted.is_none() { schema(topic.time_format, rng) } else { ANYTHING.to_owned() });
+    }
     Pipeline { plan: Arc::new(plan), schemas }
 }
 
@@ -405,6 +409,12 @@ impl Computing {
         let fitting: Vec<_> = self.names.iter().filter(|(_, _, of_type)| *of_type == wanted).collect();
         fitting.choose(rng).map(|(_, column, _)| *column)
     }
+}
+
+/// An expression over the events' fields.
+pub fn of_event(text: &str) -> Expr {
+    let names = NAMES.iter().map(|(name, column, of_type)| (*name, (*column, *of_type)));
+    read(text, true, &names.collect())
 }
 
 fn read(text: &str, event_time: bool, names: &BTreeMap<&str, (ColumnId, Type)>) -> Expr {

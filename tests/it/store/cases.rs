@@ -11,8 +11,8 @@ use caudal::core::units::{Epoch, Generation, LogId, Micros, Offset};
 use caudal::store::writer::{Outcome, commit_once};
 use caudal::store::{
     AlertQuery, Commit, DeadLetterQuery, DeliveryMend, DeliveryQuery, DeliveryState, GroupPosition, Leftover,
-    OpenQuery, Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery, StoredEntry,
-    StoredLetter, StoredRow, ViewQuery, WindowQuery,
+    OpenQuery, PastOf, Progress, Reader, Settled, Store, StoreError, StoredAlert, StoredChange, StoredDelivery,
+    StoredEntry, StoredLetter, StoredRow, ViewQuery, WindowQuery,
 };
 use uuid::Uuid;
 
@@ -804,7 +804,7 @@ fn past(bed: &Bed) {
         epoch: Epoch(1),
     };
     let past = Commit {
-        past: Some(Epoch(1)),
+        past: Some(PastOf { pipeline: "civic_safety".to_owned(), last: Epoch(1) }),
         views: vec![entry(0, "a"), entry(1, "b")],
         // The last is of rows that are not shown.
         lineage: vec![
@@ -812,7 +812,8 @@ fn past(bed: &Bed) {
             slice(2, 0, "RM", (1, 0), &[0]),
             slice(2, 0, "AP", (1, 0), &[1]),
         ],
-        events: vec![event(1, "a", &[1])],
+        // Of the last the row is removed before long.
+        events: vec![event(1, "a", &[1]), event(2, "b", &[1]), event(3, "c", &[77])],
         ..first(vec![of_window(1, 0, "RM"), of_window(2, 0, "RM"), row(1, 0, "RM")])
     };
     // In an empty store too, and as often as may be.
@@ -828,8 +829,19 @@ fn past(bed: &Bed) {
     store.commit(&Commit { removed: vec![Uuid::from_u128(1)], ..commit(Some(1), 2) }).unwrap();
     store.commit(&past).unwrap();
     assert_eq!(reader.window(Uuid::from_u128(1)).unwrap(), None);
-    store.commit(&Commit { past: Some(Epoch(2)), ..past.clone() }).unwrap();
+    let of = |last: u64| Some(PastOf { pipeline: "civic_safety".to_owned(), last: Epoch(last) });
+    store.commit(&Commit { past: of(2), ..past.clone() }).unwrap();
     assert!(reader.window(Uuid::from_u128(1)).unwrap().is_some());
+    // Some events are kept for the job too, whichever comes first.
+    store.commit(&Commit { events: vec![event(2, "b", &[5]), event(4, "d", &[5])], ..commit(Some(2), 3) }).unwrap();
+    store.commit(&Commit { past: of(3), events: vec![event(4, "d", &[1])], ..past.clone() }).unwrap();
+    let kept = |reader: &mut dyn Reader, id: &str| -> Vec<Vec<Uuid>> {
+        reader.event(id).unwrap().into_iter().map(|event| event.metrics).collect()
+    };
+    let [one, five] = [1, 5].map(Uuid::from_u128);
+    for (id, metrics) in [("a", vec![one]), ("b", vec![one, five]), ("d", vec![one, five])] {
+        assert_eq!(kept(reader.as_mut(), id), [metrics], "{id}");
+    }
     store.claim(Generation(2)).unwrap();
     let stale = store.commit(&past);
     assert!(matches!(stale, Err(StoreError::Fenced { .. })), "{stale:?}");
@@ -853,6 +865,12 @@ fn past(bed: &Bed) {
         assert_eq!(reader.compact_metrics(&[Offset(0), Offset(1)]).unwrap(), [const { Vec::<Uuid>::new() }; 2]);
         assert_eq!(reader.view_entry("current", "a").unwrap(), None);
         assert!(reader.view_entry("other", "b").unwrap().is_some());
+        for id in ["a", "c"] {
+            assert_eq!(kept(reader.as_mut(), id), [const { Vec::<Uuid>::new() }; 0], "{id}");
+        }
+        for id in ["b", "d"] {
+            assert_eq!(kept(reader.as_mut(), id), [[five]], "{id}");
+        }
     }
     let row = StoredRow::of(&plan(), &of_window(2, 0, "RM"));
     assert_eq!(reader.compact_lineage(&row, None, 10).unwrap(), []);

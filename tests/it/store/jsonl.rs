@@ -77,7 +77,7 @@ impl Place {
 }
 
 fn open(directory: &Path, plan: &Arc<Plan>, bytes_max: u64, stored: u64, last: u64) -> Result<Copies, StoreError> {
-    let asked = [Asked { pipeline: "civic_safety".to_owned(), file: FILE.into() }];
+    let asked = [Asked { pipeline: "civic_safety".to_owned(), file: FILE.into(), begins: false }];
     let known = Known { progress: commit(None, stored).to, last: Epoch(last) };
     Copies::open(directory, &asked, plan.clone(), bytes_max, known)
 }
@@ -201,7 +201,7 @@ fn a_file_that_does_not_belong_to_the_log_is_refused() {
     fs::write(place.path(), [&whole(1)[..], &bytes].concat()).unwrap();
     check(&place, 5, 5, "it was damaged");
     let other = Place::new();
-    let asked = [Asked { pipeline: "civic_safety".to_owned(), file: FILE.into() }];
+    let asked = [Asked { pipeline: "civic_safety".to_owned(), file: FILE.into(), begins: false }];
     let mut progress = commit(None, 1).to;
     progress.log = LogId(7);
     let known = Known { progress, last: Epoch(5) };
@@ -215,7 +215,7 @@ fn a_file_that_does_not_belong_to_the_log_is_refused() {
 #[test]
 fn epochs_without_the_pipeline_are_told_and_empty() {
     let place = Place::new();
-    let asked = [Asked { pipeline: "of_later".to_owned(), file: FILE.into() }];
+    let asked = [Asked { pipeline: "of_later".to_owned(), file: FILE.into(), begins: false }];
     let known = Known { progress: commit(None, 0).to, last: Epoch(5) };
     let mut copies = Copies::open(place.directory.path(), &asked, place.plan.clone(), LARGE, known).unwrap();
     copies.write(&epochs(1, 4)).unwrap();
@@ -297,4 +297,33 @@ fn the_writer_waits_for_room(directory: &Path, plan: &Arc<Plan>) {
     commits.close();
     thread.join().unwrap();
     assert_eq!(fs::read(directory.join(FILE)).unwrap(), whole(20));
+}
+
+/// A start took it away, the store went on, and another start gives it back: what was written stays, and a new file begins.
+#[test]
+fn one_that_is_asked_for_again_begins_a_new_file() {
+    let place = Place::new();
+    place.open(LARGE, 0, 4).unwrap().write(&epochs(1, 4)).unwrap();
+    let before = place.all();
+    let again = |stored: u64, last: u64, begins: bool| {
+        let asked = [Asked { pipeline: "civic_safety".to_owned(), file: FILE.into(), begins }];
+        let known = Known { progress: commit(None, stored).to, last: Epoch(last) };
+        Copies::open(place.directory.path(), &asked, place.plan.clone(), LARGE, known)
+    };
+    let damaged = again(9, 12, false).err();
+    assert!(matches!(&damaged, Some(StoreError::Broken(why)) if why.contains("damaged")), "{damaged:?}");
+    // It dies before the log says so, as often as may be; afterwards the file is one like others.
+    for begins in [true, true, false] {
+        drop(again(9, 12, begins).unwrap());
+        assert_eq!(place.all(), before);
+    }
+    again(9, 12, false).unwrap().write(&epochs(10, 12)).unwrap();
+    let full = place.path().with_file_name("civic.00000000000000000004.jsonl");
+    assert_eq!(fs::read(&full).unwrap(), before);
+    let new = fs::read(place.path()).unwrap();
+    assert_eq!([whole(9), new].concat(), whole(12), "what the store had is not in it");
+    // One that still has what the store lacks goes on.
+    again(12, 12, true).unwrap().write(&epochs(12, 14)).unwrap();
+    again(11, 14, true).unwrap();
+    assert_eq!(fs::read_dir(full.parent().unwrap()).unwrap().count(), 2);
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use caudal::core::plan::{ColumnId, Metric};
 use caudal::core::row::{Value, WindowRow};
-use caudal::core::units::Micros;
-use caudal::store::StoreError;
+use caudal::core::units::{Generation, Micros};
 use caudal::store::target::Target;
+use caudal::store::{Leftover, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{all, first, plan, plan_with, row};
+use super::{LOG, all, first, plan, plan_with, row};
 
 #[test]
 fn the_library_is_one_without_the_wal_reset_bug() {
@@ -76,6 +76,36 @@ fn a_view_follows_its_plan() {
         "metric_id",
     ];
     assert_eq!(statement.column_names().collect::<Vec<_>>(), expected);
+}
+
+/// What a pipeline's past has left is taken out, and with it the views of its windows; those of others stay.
+#[test]
+fn views_go_with_what_a_past_has_left() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("caudal.db");
+    let mut store = Target::Sqlite(path.clone()).store(&plan()).unwrap();
+    let mut other = plan_with(&[("n", Metric::Count)]);
+    // The name of the one is the beginning of the other's.
+    other.pipelines[0].name = "civic".to_owned();
+    drop(Target::Sqlite(path.clone()).store(&Arc::new(other)).unwrap());
+    let views = || -> Vec<String> {
+        let connection = Connection::open(&path).unwrap();
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name";
+        let mut statement = connection.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let of = |pipeline: &str| ["by_region", "daily", "sliding"].map(|window| format!("{pipeline}_{window}"));
+    let mut both = [of("civic"), of("civic_safety")].concat();
+    both.sort();
+    assert_eq!(views(), both);
+    let left = |pipeline: &str| Leftover { log: LOG, pipeline: pipeline.to_owned(), views: Vec::new() };
+    store.forget(Generation(1), &left("civic")).unwrap();
+    assert_eq!(views(), of("civic_safety"));
+    store.forget(Generation(1), &left("civic_safety")).unwrap();
+    assert_eq!(views(), [""; 0]);
+    // Whoever comes by the name again has them.
+    drop(Target::Sqlite(path.clone()).store(&plan()).unwrap());
+    assert_eq!(views(), of("civic_safety"));
 }
 
 #[test]
