@@ -15,7 +15,8 @@ use crate::core::keygroup::{KeyGroup, Owners};
 use crate::core::units::{Epoch, Millis, Offset, TopicId};
 
 pub use rows::{
-    WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireRow, WireSlice, WireViewChange, WireViewRow,
+    WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireRow, WireSlices, WireViewChange,
+    WireViewRow,
 };
 
 /// Room for what stands before a message's bulk; other messages grow from it.
@@ -352,7 +353,7 @@ pub struct Report {
     /// What events said to views that keep their history.
     pub history: Vec<WireViewChange>,
     /// The slices of windows that events it decoded went into, of pipelines with `audit: compact`.
-    pub lineage: Vec<WireSlice>,
+    pub lineage: Vec<WireSlices>,
     /// Events that were made of events it decoded, or that met with it.
     pub emitted: Vec<WireEmitted>,
     pub facts: Facts,

@@ -1,17 +1,17 @@
--- With `audit: compact` only: which events of an epoch went into a slice of a window, for one group.
--- A row of metrics_out has the slices from its start to before its end, of its series (pipeline, window and group; groups that differ in U+0000 and U+2400 alone are one series), where it ends after late_to.
+-- With `audit: compact` only: which events of an epoch went into a slice of a window, by group.
+-- A row of metrics_out has the slices from its start to before its end, of its group, where it ends after late_to.
 CREATE TABLE lineage (
-    series_id    uuid NOT NULL,
-    slice_start  timestamptz NOT NULL,
-    epoch        bigint NOT NULL,
     pipeline     text NOT NULL,
     window_name  text NOT NULL,
-    slice_id     uuid NOT NULL, -- the id that a row of this group would have which begins with the slice: its only row, but for hopping windows
-    group_key    bytea, -- of hopping windows: the group, as its rows' ids are made from it
+    slice_start  timestamptz NOT NULL,
+    epoch        bigint NOT NULL,
+    part         bigint NOT NULL, -- 1: the row has all groups. Otherwise a 1 and the first bits of the series of those that it has: an xxh3-128 of pipeline, window and group as JSON
     first_offset bigint NOT NULL, -- of the epoch
     last_offset  bigint NOT NULL, -- of the events
     late_to      bigint NOT NULL, -- microseconds since 1970-01-01T00:00:00Z: rows that end by then were late for them
-    offsets      bytea NOT NULL, -- a Roaring bitmap (portable format) of what is to be added to first_offset
-    PRIMARY KEY (series_id, slice_start, epoch, slice_id)
+    -- For each group: the id (16 bytes) that a row of it would have which begins with the slice; of hopping windows, whose rows have several slices, the group, as ids are made from it
+    -- (length, bytes; otherwise the length is 0); a Roaring bitmap (portable format) of what is to be added to first_offset (length, bytes). Lengths are 4 bytes, little-endian.
+    entries      bytea NOT NULL,
+    PRIMARY KEY (pipeline, window_name, slice_start, epoch, part)
 );
 CREATE INDEX lineage_by_epoch ON lineage (first_offset);

@@ -8,7 +8,7 @@ use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Share;
 use crate::core::ledger::Counts;
-use crate::core::lineage::{Lineage, Slice};
+use crate::core::lineage::{self, Lineage, Slices};
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Offset, TopicId};
 use crate::wire::{Clock, Facts, Kind, Report, Section, WireCounts, WireError};
@@ -69,7 +69,7 @@ impl InFlight {
     /// If one holds what no worker of this build writes.
     pub fn results(self) -> Result<Results, WireError> {
         let mut all = Results::default();
-        let (epoch, first) = (self.cut.epoch, self.base);
+        let mut slices: Vec<Slices> = Vec::new();
         for report in self.reports.into_iter().flatten() {
             all.counts += Counts::from(WireCounts(report.counts));
             add(&mut all.late_by_window, &report.late_by_window);
@@ -79,8 +79,6 @@ impl InFlight {
             all.views.extend(report.views.into_iter().map(ViewRow::from));
             all.history.extend(report.history.into_iter().map(ViewChange::from));
             all.alerts.extend(report.alerts.into_iter().map(AlertRow::from));
-            let slices = report.lineage.into_iter().map(Slice::from);
-            all.lineage.extend(slices.map(|slice| Lineage::of(slice, epoch, first)));
             all.emitted.extend(report.emitted.into_iter().map(Emitted::from));
             all.removed.extend(report.removed.into_iter().map(Uuid::from_u128));
             all.rows.extend(report.rows.into_iter().map(WindowRow::from));
@@ -88,19 +86,15 @@ impl InFlight {
             for letter in report.dead_letters {
                 all.dead_letters.push(letter.try_into()?);
             }
+            for of_window in report.lineage {
+                slices.push(of_window.try_into()?);
+            }
         }
         all.dead_letters.sort_by_key(|d| d.offset);
         all.events.sort_by_key(|e| e.offset);
         all.history.sort_by_key(|change| (change.offset, change.view));
         all.alerts.sort_by(AlertRow::order);
-        all.lineage.sort_by(|a, b| a.key().cmp(&b.key()));
-        all.lineage.dedup_by(|more, one| {
-            let same = more.key() == one.key();
-            if same {
-                one.offsets |= &more.offsets;
-            }
-            same
-        });
+        all.lineage = lineage::join(&slices, self.cut.epoch, self.base);
         all.bytes = ROW_BYTES * all.rows.len()
             + all.dead_letters.iter().map(|d| d.body.len() + d.detail.len() + ROW_BYTES).sum::<usize>()
             + all.views.iter().map(|v| v.value.len() + ROW_BYTES).sum::<usize>()

@@ -42,8 +42,7 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     let past = commit.past.as_ref().map(|past| past.pipeline.as_str());
     tx.put(&EVENTS_IN, &mut commit.events.iter().map(|of| event(of, past)))?;
     tx.put(&TRACE, &mut commit.events.iter().flat_map(|of| trace(of, past)))?;
-    let slices: Vec<StoredSlice> = commit.lineage.iter().map(|lineage| StoredSlice::of(plan, lineage)).collect();
-    tx.put(&LINEAGE, &mut slices.iter().map(slice))?;
+    tx.put(&LINEAGE, &mut StoredSlice::of(plan, &commit.lineage).iter().map(slice))?;
     for view in &commit.gone {
         forget_view(tx, view_name(plan, *view))?;
     }
@@ -320,19 +319,17 @@ fn event<'a>(event: &'a AuditEvent, past: Option<&'a str>) -> Vec<Param<'a>> {
     ]
 }
 
-fn slice(slice: &StoredSlice) -> Vec<Param<'_>> {
+fn slice<'a>(slice: &'a StoredSlice) -> Vec<Param<'a>> {
     vec![
-        Param::Uuid(slice.series),
+        Param::text(slice.pipeline),
+        Param::text(slice.window),
         Param::Time(slice.start),
         Param::int(slice.epoch.0),
-        Param::text(&slice.pipeline),
-        Param::text(&slice.window),
-        Param::Uuid(slice.id),
-        slice.group.as_deref().map_or(Param::Null, Param::Bytes),
+        Param::int(slice.part),
         Param::int(slice.first.0),
         Param::int(slice.last.0),
         Param::Int(slice.late_to.0),
-        Param::Bytes(&slice.offsets),
+        Param::Bytes(&slice.entries),
     ]
 }
 

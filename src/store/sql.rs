@@ -227,20 +227,18 @@ pub static TRACE: Table = Table {
 pub static LINEAGE: Table = Table {
     name: "lineage",
     columns: &[
-        ("series_id", Kind::Uuid),
-        ("slice_start", Kind::Time),
-        ("epoch", Kind::Int),
         ("pipeline", Kind::Text),
         ("window_name", Kind::Text),
-        ("slice_id", Kind::Uuid),
-        ("group_key", Kind::Bytes),
+        ("slice_start", Kind::Time),
+        ("epoch", Kind::Int),
+        ("part", Kind::Int),
         ("first_offset", Kind::Int),
         ("last_offset", Kind::Int),
         ("late_to", Kind::Int),
-        ("offsets", Kind::Bytes),
+        ("entries", Kind::Bytes),
     ],
-    key: "series_id, slice_start, epoch, slice_id",
-    revised: &["pipeline", "window_name", "group_key", "first_offset", "last_offset", "late_to", "offsets"],
+    key: "pipeline, window_name, slice_start, epoch, part",
+    revised: &["first_offset", "last_offset", "late_to", "entries"],
     only: "",
 };
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::core::columns::{GroupValue, Reason};
 use crate::core::emit::Emitted;
 use crate::core::ledger::Counts;
-use crate::core::lineage::Slice;
+use crate::core::lineage::{Part, Slices};
 use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::wire::WireError;
@@ -108,35 +108,42 @@ pub struct WireAuditEvent {
 }
 
 #[derive(Debug, Encode, Decode)]
-pub struct WireSlice {
+pub struct WireSlices {
     window: u32,
-    start_us: i64,
-    group: Vec<WireGroup>,
     late_to_us: i64,
+    groups: Vec<Vec<WireGroup>>,
+    /// Slice, group, number of events.
+    parts: Vec<(i64, u32, u32)>,
     offsets: Vec<u64>,
 }
 
-impl From<Slice> for WireSlice {
-    fn from(slice: Slice) -> Self {
+impl From<Slices> for WireSlices {
+    fn from(slices: Slices) -> Self {
+        let (window, late_to_us) = (slices.window as u32, slices.late_to.0);
+        let (groups, parts, offsets) = slices.into_parts();
         Self {
-            window: slice.window as u32,
-            start_us: slice.start.0,
-            group: slice.group.into_iter().map(WireGroup::from).collect(),
-            late_to_us: slice.late_to.0,
-            offsets: slice.offsets.into_iter().map(|offset| offset.0).collect(),
+            window,
+            late_to_us,
+            groups: groups.iter().map(|group| group.iter().cloned().map(WireGroup::from).collect()).collect(),
+            parts: parts.into_iter().map(|part| (part.slice.0, part.group, part.events)).collect(),
+            offsets: offsets.into_iter().map(|offset| offset.0).collect(),
         }
     }
 }
 
-impl From<WireSlice> for Slice {
-    fn from(slice: WireSlice) -> Self {
-        Self {
-            window: slice.window as usize,
-            start: Micros(slice.start_us),
-            group: slice.group.into_iter().map(GroupValue::from).collect(),
-            late_to: Micros(slice.late_to_us),
-            offsets: slice.offsets.into_iter().map(Offset).collect(),
-        }
+impl TryFrom<WireSlices> for Slices {
+    type Error = WireError;
+
+    fn try_from(slices: WireSlices) -> Result<Self, WireError> {
+        let group = |group: Vec<WireGroup>| group.into_iter().map(GroupValue::from).collect();
+        let part = |(slice, group, events)| Part { slice: Micros(slice), group, events };
+        Self::of_parts(
+            (slices.window as usize, Micros(slices.late_to_us)),
+            slices.groups.into_iter().map(group).collect(),
+            slices.parts.into_iter().map(part).collect(),
+            slices.offsets.into_iter().map(Offset).collect(),
+        )
+        .ok_or_else(|| WireError("slices of other groups or events".to_owned()))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::core::row::{AuditEvent, DeadLetter};
 use crate::core::time;
 use crate::core::units::{Micros, TopicId};
 use crate::core::view::Keyed;
-use crate::wire::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireSlice, WireViewChange};
+use crate::wire::{WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireSlices, WireViewChange};
 use crate::worker::rows::{DecodedSlab, EpochRows};
 use crate::worker::share::{Asked, Share, share};
 
@@ -30,7 +30,7 @@ pub struct Fates {
     /// By pipeline.
     pub expression_errors: Vec<u64>,
     pub history: Vec<WireViewChange>,
-    pub lineage: Vec<WireSlice>,
+    pub lineage: Vec<WireSlices>,
     pub emitted: Vec<WireEmitted>,
 }
 
@@ -115,7 +115,7 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         marks.append(&mut share.marks);
         halves.append(&mut share.halves);
         history.extend(share.history.drain(..).map(WireViewChange::from));
-        lineage.extend(share.slices.drain(..).map(WireSlice::from));
+        lineage.extend(share.slices.drain(..).map(WireSlices::from));
         emitted.extend(share.emitted.drain(..).map(WireEmitted::from));
         late_by_window.append(&mut share.late_by_window);
         expression_errors.push(share.expression_errors);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use polars::prelude::IdxSize;
 use uuid::Uuid;
 
-use crate::core::aggregate::{Contribution, Rows, preaggregate_with};
+use crate::core::aggregate::{Contribution, Rows, preaggregate, preaggregate_with};
 use crate::core::alert::Mark;
 use crate::core::columns::{Column, GroupValue};
 use crate::core::emit::{self, Emitted};
 use crate::core::expression::{Evaluated, Inputs, as_group, truths};
 use crate::core::identity::metric_id;
 use crate::core::join::Half;
-use crate::core::lineage::Slice;
+use crate::core::lineage::{Noted, Slices};
 use crate::core::plan::{
     AlertPlan, Audit, ColumnId, ColumnKind, Computed, EmitPlan, JoinPlan, Pattern, PipelinePlan, Plan, Rule, Source,
     ViewPlan, WindowPlan,
@@ -40,8 +40,8 @@ pub struct Share {
     pub expression_errors: u64,
     /// Events that were late for a window, by the pipeline's windows.
     pub late_by_window: Vec<u64>,
-    /// With `audit: compact`: the slices that rows went into.
-    pub slices: Vec<Slice>,
+    /// With `audit: compact`: the slices that rows went into, by window.
+    pub slices: Vec<Slices>,
     /// With `audit: full`: for each row that passed, the rows of windows that it went into.
     pub metrics: Option<Vec<Vec<Uuid>>>,
 }
@@ -101,14 +101,16 @@ fn passed(
     for ((index, window), late) in pipeline.windows.clone().zip(windows).zip(&late) {
         let (time, offset, fields) = (&rows.time[..], &rows.offset[..], &rows.fields[..]);
         let of_window = Rows { time, offset, fields, skip: late.as_deref() };
-        let late_to = lateness.minus(window.late_allow);
-        let slice = |start: Micros, group: &[GroupValue], members: &[IdxSize]| {
-            if audit == Audit::Compact {
-                let offsets = members.iter().map(|&row| offset[row as usize]).collect();
-                slices.push(Slice { window: index, start, group: group.to_vec(), late_to, offsets });
-            }
-        };
-        contributions.append(&mut preaggregate_with(plan, index, &of_window, slice));
+        if audit == Audit::Compact {
+            let mut noted = Noted::default();
+            let note = |start: Micros, group: &[GroupValue], members: &[IdxSize]| {
+                noted.add(start, group, members.iter().map(|&row| offset[row as usize]));
+            };
+            contributions.append(&mut preaggregate_with(plan, index, &of_window, note));
+            slices.push(noted.in_order(index, lateness.minus(window.late_allow)));
+        } else {
+            contributions.append(&mut preaggregate(plan, index, &of_window));
+        }
         if let Some(trace) = &mut trace {
             trace.add(&plan.identity(window.pipeline), window, rows, late.as_deref(), lateness);
         }

@@ -193,7 +193,7 @@ impl Tables {
             known.metrics.sort_unstable();
             known.metrics.dedup();
         }
-        self.lineage.extend(commit.lineage.iter().map(|l| ((l.epoch, l.window, l.slice, l.group.clone()), l.clone())));
+        self.lineage.extend(commit.lineage.iter().map(|l| ((l.epoch, l.window, l.slice, l.group.to_vec()), l.clone())));
         self.views.retain(|(view, _), _| !commit.gone.contains(view));
         self.history.retain(|(_, view), _| !commit.gone.contains(view));
         for &Retry { letter, event } in &commit.mended.retried {
@@ -360,7 +360,7 @@ impl Store for MemoryStore {
 
 /// Whether the row has the events of the slice.
 pub fn has(row: &WindowRow, lineage: &Lineage) -> bool {
-    (row.window, &row.group) == (lineage.window, &lineage.group)
+    (row.window, &row.group[..]) == (lineage.window, &lineage.group[..])
         && (row.start..row.end).contains(&lineage.slice)
         && row.end > lineage.late_to
 }

@@ -1,9 +1,12 @@
 //! Carries out the orders: a thread makes a new pipeline's past beside the job and stores what it publishes, or takes out what one has left.
 
+use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rayon::ThreadPoolBuilder;
 
 use crate::coordinator::backfill::error::FillError;
 use crate::coordinator::backfill::making::{Making, Next, Stores};
@@ -20,6 +23,8 @@ use crate::store::{Store, StoreError};
 const STORED_AT_ONCE: usize = 4 << 20;
 /// At the log's end it is looked this often whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// It decodes with so many threads at least, even where a rank has one core for itself: otherwise it would take the longer the more ranks rest meanwhile.
+const DECODERS_MIN: usize = 2;
 /// A store that is away is tried again after this.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
@@ -137,8 +142,13 @@ impl Thread {
         self.fill = None;
         let goal: Arc<(Mutex<Goal>, Condvar)> = Arc::default();
         let (of_thread, notes, filler) = (Arc::clone(&goal), self.notes.0.clone(), Arc::clone(&self.filler));
+        let decoders = rayon::current_num_threads().max(DECODERS_MIN);
+        let pool = ThreadPoolBuilder::new().num_threads(decoders).thread_name(|_| "backfill".to_owned()).build();
+        let pool = pool.map_err(|error| FillError::Thread(io::Error::other(error)))?;
         let run = move || {
-            let last = work(Work { filler: &filler, plan: &plan, goal: &of_thread, notes: &notes, store: None });
+            // What it decodes is shared among the pool's threads, of which it is one.
+            let work = || work(Work { filler: &filler, plan: &plan, goal: &of_thread, notes: &notes, store: None });
+            let last = pool.install(work);
             if let Some(last) = last.unwrap_or_else(|error| Some(Note::Failed(error))) {
                 // Who does not listen any more wants nothing.
                 drop(notes.send(last));

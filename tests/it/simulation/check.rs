@@ -399,7 +399,7 @@ fn compare_lineage(world: &World, outcome: &Outcome) {
         let kind = plan.windows[lineage.window].kind;
         for start in kind.starts(lineage.slice).filter(|start| kind.end(*start) > lineage.late_to) {
             let life = life(&lives, plan, lineage.window, lineage.epoch);
-            let key = (lineage.window, start.0, lineage.group.clone(), life);
+            let key = (lineage.window, start.0, lineage.group.to_vec(), life);
             found.entry(id(plan, &key)).or_default().extend(offsets_of(lineage).map(|offset| offset.0));
         }
     }

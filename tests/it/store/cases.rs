@@ -701,7 +701,7 @@ fn slice(window: usize, seconds: i64, region: &str, (epoch, first): (u64, u64), 
     Lineage {
         window,
         slice: Micros(seconds * SECOND),
-        group: vec![text(region)],
+        group: [text(region)].into(),
         epoch: Epoch(epoch),
         first: Offset(first),
         late_to: Micros::MIN,
@@ -732,7 +732,11 @@ fn compact_lineage(bed: &Bed) {
     // More than are read at once: of many epochs, and of one.
     lineage.extend((10..700).map(|epoch| slice(1, 0, "AP", (epoch, epoch * 1000), &[7])));
     lineage.extend((0..700).map(|second| slice(2, i64::from(second), "XV", (3, 500), &[699 - second])));
-    let rows = vec![
+    // So many groups of a slice that they are in several rows.
+    let crowd = |n: u32| format!("R{n}");
+    lineage.extend([1, 2].iter().flat_map(|&at| (0..2000).map(move |n| slice(at, 0, &crowd(n), (4, 5000), &[n]))));
+    let members = (0..2000).step_by(333).flat_map(|n| [1, 2].map(|at| of_window(at, 0, &crowd(n))));
+    let mut rows = vec![
         day.clone(),
         early.clone(),
         late.clone(),
@@ -743,6 +747,7 @@ fn compact_lineage(bed: &Bed) {
         nuls.clone(),
         signs.clone(),
     ];
+    rows.extend(members.clone());
     let mut store = (bed.store)();
     store.commit(&Commit { lineage, ..first(rows) }).unwrap();
     let mut reader = (bed.reader)();
@@ -770,8 +775,11 @@ fn compact_lineage(bed: &Bed) {
     check(&sign, &[3, 4]);
     check(&nuls, &[2]);
     check(&signs, &[3]);
+    for (member, at) in members.zip(0..) {
+        check(&member, &[5000 + at / 2 * 333]);
+    }
 
-    let offsets = [0, 1, 2, 7, 20, 500, 10_007];
+    let offsets = [0, 1, 2, 7, 20, 500, 6234, 10_007];
     // Of `sliding` also those that the store does not have.
     let ids = |day: Option<&WindowRow>, region: &str, starts: Range<i64>| {
         let sliding = starts.filter(|start| start % 7 == 0).map(|start| of_window(2, start, region).metric_id);
@@ -786,6 +794,7 @@ fn compact_lineage(bed: &Bed) {
         ids(None, "RM", 0..0),
         ids(Some(&day), "RM", 1..3600),
         ids(None, "XV", -2900..700),
+        ids(Some(&of_window(1, 0, &crowd(1234))), &crowd(1234), -3599..1),
         ids(Some(&many), "AP", 0..0),
     ];
     assert_eq!(reader.compact_metrics(&offsets.map(Offset)).unwrap(), expected);
