@@ -1,6 +1,7 @@
 //! Messages between ranks: one enum and its grammar. Types of their own, so that core knows no encoding; bincode with fixed-width
 //! integers, and plain little-endian columns where a message is bulk (`Ids`, `Panes`, checkpoint sections).
 
+mod packed;
 mod rows;
 
 use bincode::de::Decoder;
@@ -14,8 +15,9 @@ use crate::core::epoch::Cut;
 use crate::core::keygroup::{KeyGroup, Owners};
 use crate::core::units::{Epoch, Millis, Offset, TopicId};
 
+pub use packed::WireRows;
 pub use rows::{
-    WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireRow, WireSlice, WireViewChange, WireViewRow,
+    WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireSlice, WireViewChange, WireViewRow,
 };
 
 /// Room for what stands before a message's bulk; other messages grow from it.
@@ -339,7 +341,7 @@ pub struct WireCut {
 pub struct Report {
     pub epoch: u64,
     pub counts: [u64; 5],
-    pub rows: Vec<WireRow>,
+    pub rows: WireRows,
     /// Ids of rows that are no more.
     pub removed: Vec<u128>,
     pub dead_letters: Vec<WireDeadLetter>,

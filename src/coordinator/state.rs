@@ -569,7 +569,7 @@ mod tests {
     use crate::core::schema::Schema;
     use crate::core::units::Micros;
     use crate::core::units::{Generation, LogId, TopicId};
-    use crate::wire::{Clock, Report};
+    use crate::wire::{Clock, Report, WireRows};
 
     fn plan() -> Plan {
         let topic = TopicPlan {
@@ -637,7 +637,7 @@ mod tests {
         Message::Report(Box::new(Report {
             epoch,
             counts: [0; 5],
-            rows: Vec::new(),
+            rows: WireRows::default(),
             dead_letters: Vec::new(),
             alerts: Vec::new(),
             events: Vec::new(),

@@ -31,7 +31,7 @@ use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
 use crate::wire::{
-    Clock, Facts, Ids, Message, Open, Parts, Past, Report, Section, WireAlert, WireEmitted, WireRow, WireViewRow,
+    Clock, Facts, Ids, Message, Open, Parts, Past, Report, Section, WireAlert, WireEmitted, WireViewRow,
 };
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
@@ -485,7 +485,7 @@ impl State {
         fates.emitted.extend(joined.into_iter().map(WireEmitted::from));
         let report = Report {
             epoch: epoch.0,
-            rows: changes.rows.into_iter().map(WireRow::from).collect(),
+            rows: changes.rows.into(),
             removed: changes.removed.iter().map(Uuid::as_u128).collect(),
             counts: fates.counts,
             dead_letters: fates.dead_letters,
