@@ -315,14 +315,14 @@ impl State {
         let consumed = self.decode();
         self.out.extend(consumed);
         let mut slabs = std::mem::take(&mut self.decoded);
-        let rows = EpochRows::gather(&self.plan, &mut slabs);
+        let (rows, ids) = EpochRows::gather(&self.plan, &mut slabs);
         let mut newest = vec![None; self.plan.topics.len()];
         for (&TopicId(topic), &time) in rows.topic.iter().zip(&rows.time) {
             let largest: &mut Option<Micros> = &mut newest[usize::from(topic)];
             *largest = (*largest).max(Some(time));
         }
         let newest: Vec<Option<i64>> = newest.into_iter().map(|t| t.map(|t| t.0)).collect();
-        let packed = ids::pack(&rows, base, &self.memories, self.owners);
+        let packed = ids::pack(&rows, &ids, base, &self.memories, self.owners);
         self.cuts.insert(cut.epoch, (cut, checkpoint));
         let verdicts = vec![None; self.owners.workers()];
         self.sent.push_back(Sent { epoch: cut.epoch, slabs, rows, order: packed.rows, verdicts });

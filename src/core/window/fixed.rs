@@ -1,6 +1,7 @@
 //! Tumbling and hopping windows of one plan: panes made of slices. A tumbling pane is one slice; hopping panes share theirs, so an event is kept once however many
 //! panes it goes into. Which panes are closed follows from the watermark; only revisions are noted, and there are few.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::core::aggregate::Partial;
@@ -76,14 +77,18 @@ impl Fixed {
         let groups = self.slices.entry(slice).or_default();
         let reaches_closed = Grid::of(window).next_end(slice, Micros::MIN).is_some_and(|end| end <= closed_to);
         let of_closed = reaches_closed.then(|| group.clone());
-        let fresh = !groups.contains_key(&group);
-        if let Some(kept) = groups.get_mut(&group) {
-            kept.partial.merge(&partial);
-            kept.changed = true;
-        } else {
-            groups.insert(group, Slice { partial, changed: true });
-            self.len += 1;
-        }
+        let fresh = match groups.entry(group) {
+            Entry::Occupied(mut kept) => {
+                kept.get_mut().partial.merge(&partial);
+                kept.get_mut().changed = true;
+                false
+            }
+            Entry::Vacant(place) => {
+                place.insert(Slice { partial, changed: true });
+                self.len += 1;
+                true
+            }
+        };
         self.touched.extend(of_closed.map(|group| Touched { slice, group, fresh }));
     }
 
