@@ -337,7 +337,7 @@ pub struct WireCut {
 }
 
 /// What a worker made of an epoch: the fates of the events it decoded, and the rows of the key groups it owns.
-#[derive(Debug, Encode, Decode)]
+#[derive(Debug, Default, Encode, Decode)]
 pub struct Report {
     pub epoch: u64,
     pub counts: [u64; 5],

@@ -17,13 +17,14 @@ use caudal::core::decode::Decoder;
 use caudal::core::decode::identities::{Kind as Identity, fingerprint};
 use caudal::core::keygroup::Owners;
 use caudal::core::plan::Plan;
+use caudal::core::row::WindowRow;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::lines::{Form, cut};
 use caudal::input::{self, Compression, Format, Input, InputError, Kind, Layout, Stream, Table, lines_of};
 use caudal::log::disk::Disk;
 use caudal::log::{Log, LogError, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
-use caudal::wire;
+use caudal::wire::{self, Message};
 use tempfile::TempDir;
 
 use disk::{Files, MemoryDisk};
@@ -248,7 +249,14 @@ pub fn sealed_checkpoint(data: &[u8]) {
 pub fn message(data: &[u8]) {
     match wire::decode(data.to_vec()) {
         Err(error) => said(&error),
-        Ok(message) => assert_eq!(wire::encode(&message), data, "{message:?}"),
+        Ok(message) => {
+            assert_eq!(wire::encode(&message), data, "{message:?}");
+            if let Message::Report(report) = message
+                && let Err(error) = Vec::<WindowRow>::try_from(report.rows)
+            {
+                said(&error);
+            }
+        }
     }
 }
 

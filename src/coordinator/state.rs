@@ -569,7 +569,7 @@ mod tests {
     use crate::core::schema::Schema;
     use crate::core::units::Micros;
     use crate::core::units::{Generation, LogId, TopicId};
-    use crate::wire::{Clock, Report, WireRows};
+    use crate::wire::{Clock, Report};
 
     fn plan() -> Plan {
         let topic = TopicPlan {
@@ -634,24 +634,7 @@ mod tests {
     }
 
     fn report(epoch: u64, facts: Facts) -> Message {
-        Message::Report(Box::new(Report {
-            epoch,
-            counts: [0; 5],
-            rows: WireRows::default(),
-            dead_letters: Vec::new(),
-            alerts: Vec::new(),
-            events: Vec::new(),
-            duplicates: Vec::new(),
-            removed: Vec::new(),
-            filtered: Vec::new(),
-            late_by_window: Vec::new(),
-            expression_errors: Vec::new(),
-            views: Vec::new(),
-            history: Vec::new(),
-            lineage: Vec::new(),
-            emitted: Vec::new(),
-            facts,
-        }))
+        Message::Report(Box::new(Report { epoch, facts, ..Report::default() }))
     }
 
     /// The clock ticks through a silence; only these moments have a cut, and none while an epoch is in flight or the log has more to hand out.

@@ -40,7 +40,8 @@ impl Groups {
             }
             Self::Apart(groups, skipped) => {
                 // In order: the first of the skipped rows is the first of their group.
-                let of_keys = groups.all().iter().filter(|members| skipped.is_none() || members.first() != skipped.as_ref());
+                let of_keys =
+                    groups.all().iter().filter(|members| skipped.is_none() || members.first() != skipped.as_ref());
                 of_keys.for_each(|members| group(members));
             }
         }

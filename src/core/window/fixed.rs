@@ -114,7 +114,8 @@ impl Fixed {
         let starts: BTreeSet<Micros> = starts.filter(ended).collect();
         let mut due = Vec::new();
         for start in starts {
-            let mut of_start = if Self::leaves(ending, start) { self.take(start, size) } else { self.panes(ending, start) };
+            let mut of_start =
+                if Self::leaves(ending, start) { self.take(start, size) } else { self.panes(ending, start) };
             // Few at a time: `due` puts all in order, and finds them so.
             of_start.sort_unstable_by(|a, b| a.group.cmp(&b.group));
             due.append(&mut of_start);
