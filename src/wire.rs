@@ -1,6 +1,7 @@
 //! Messages between ranks: one enum and its grammar. Types of their own, so that core knows no encoding; bincode with fixed-width
 //! integers, and plain little-endian columns where a message is bulk (`Ids`, `Panes`, checkpoint sections).
 
+mod packed;
 mod rows;
 
 use bincode::de::Decoder;
@@ -14,9 +15,9 @@ use crate::core::epoch::Cut;
 use crate::core::keygroup::{KeyGroup, Owners};
 use crate::core::units::{Epoch, Millis, Offset, TopicId};
 
+pub use packed::WireRows;
 pub use rows::{
-    WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireRow, WireSlices, WireViewChange,
-    WireViewRow,
+    WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireSlices, WireViewChange, WireViewRow,
 };
 
 /// Room for what stands before a message's bulk; other messages grow from it.
@@ -329,11 +330,11 @@ pub struct WireCut {
 }
 
 /// What a worker made of an epoch: the fates of the events it decoded, and the rows of the key groups it owns.
-#[derive(Debug, Encode, Decode)]
+#[derive(Debug, Default, Encode, Decode)]
 pub struct Report {
     pub epoch: u64,
     pub counts: [u64; 5],
-    pub rows: Vec<WireRow>,
+    pub rows: WireRows,
     /// Ids of rows that are no more.
     pub removed: Vec<u128>,
     pub dead_letters: Vec<WireDeadLetter>,

@@ -20,6 +20,7 @@ use caudal::core::epoch::Cut;
 use caudal::core::keygroup::{Owners, Share};
 use caudal::core::ledger::Counts;
 use caudal::core::plan::Plan;
+use caudal::core::row::WindowRow;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::lines::{Form, cut};
 use caudal::input::{self, Compression, Format, Input, InputError, Kind, Layout, Stream, Table, lines_of};
@@ -28,7 +29,7 @@ use caudal::log::{Log, LogError, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
 use caudal::store::Progress;
 use caudal::store::jsonl::{Asked, Copies, Known};
-use caudal::wire::{self, Section};
+use caudal::wire::{self, Message, Section};
 use tempfile::TempDir;
 
 use disk::{Files, MemoryDisk};
@@ -294,7 +295,14 @@ fn take_up(files: &Files, log: LogId) {
 pub fn message(data: &[u8]) {
     match wire::decode(data.to_vec()) {
         Err(error) => said(&error),
-        Ok(message) => assert_eq!(wire::encode(&message), data, "{message:?}"),
+        Ok(message) => {
+            assert_eq!(wire::encode(&message), data, "{message:?}");
+            if let Message::Report(report) = message
+                && let Err(error) = Vec::<WindowRow>::try_from(report.rows)
+            {
+                said(&error);
+            }
+        }
     }
 }
 

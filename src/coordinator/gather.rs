@@ -81,7 +81,7 @@ impl InFlight {
             all.alerts.extend(report.alerts.into_iter().map(AlertRow::from));
             all.emitted.extend(report.emitted.into_iter().map(Emitted::from));
             all.removed.extend(report.removed.into_iter().map(Uuid::from_u128));
-            all.rows.extend(report.rows.into_iter().map(WindowRow::from));
+            all.rows.append(&mut report.rows.try_into()?);
             all.events.extend(report.events.into_iter().map(AuditEvent::from));
             for letter in report.dead_letters {
                 all.dead_letters.push(letter.try_into()?);

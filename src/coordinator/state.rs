@@ -641,24 +641,7 @@ mod tests {
     }
 
     fn report(epoch: u64, facts: Facts) -> Message {
-        Message::Report(Box::new(Report {
-            epoch,
-            counts: [0; 5],
-            rows: Vec::new(),
-            dead_letters: Vec::new(),
-            alerts: Vec::new(),
-            events: Vec::new(),
-            duplicates: Vec::new(),
-            removed: Vec::new(),
-            filtered: Vec::new(),
-            late_by_window: Vec::new(),
-            expression_errors: Vec::new(),
-            views: Vec::new(),
-            history: Vec::new(),
-            lineage: Vec::new(),
-            emitted: Vec::new(),
-            facts,
-        }))
+        Message::Report(Box::new(Report { epoch, facts, ..Report::default() }))
     }
 
     /// The clock ticks through a silence; only these moments have a cut, and none while an epoch is in flight or the log has more to hand out.

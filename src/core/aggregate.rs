@@ -1,4 +1,4 @@
-//! Partial aggregates: an epoch's rows are grouped by Polars, their sums kept exact; merging is commutative and associative to the bit.
+//! Partial aggregates: an epoch's rows are grouped (`groups`), their sums kept exact; merging is commutative and associative to the bit.
 //! Knows no watermark and no lateness: which rows go in is said to it.
 //!
 //! Encodings, with the terms of `core::encoding`:
@@ -8,9 +8,12 @@
 //! partial  = event count (count), then an accumulator for each metric but count(): `core::accumulator`
 //! ```
 
-use polars::prelude::{GroupsIdx, IdxSize, IntoGroupsType, UInt64Chunked};
+mod groups;
+
+use polars::prelude::IdxSize;
 
 use crate::core::accumulator::{Accumulator, Members};
+use crate::core::aggregate::groups::{Groups, SKIPPED};
 use crate::core::columns::{Column, GroupValue};
 use crate::core::encoding::{NotAPane, put_count, put_group_value, take, take_count, take_group_value};
 use crate::core::plan::{ColumnId, Metric, Plan, WindowPlan};
@@ -77,15 +80,11 @@ pub fn preaggregate_with(
     let number = |time: &Micros| slice.map_or(0, |slice| time.0.div_euclid(slice.0));
     let numbers: Vec<i64> = rows.time.iter().map(number).collect();
     let dimensions: Vec<Dimension> = window_plan.group.iter().map(|field| Dimension::of(rows, field.column)).collect();
-    let Some(keys) = pack_keys(&numbers, rows.skip, &dimensions) else { return Vec::new() };
-    let groups = group(keys);
-    let mut found = Vec::with_capacity(groups.first().len());
-    for (first, members) in &groups {
+    let Some((keys, bound)) = pack_keys(&numbers, rows.skip, &dimensions) else { return Vec::new() };
+    let mut found = Vec::new();
+    Groups::of(keys, bound).each(|members| {
+        let Some(&first) = members.first() else { return };
         let first = first as usize;
-        if rows.skip.is_some_and(|skip| skip[first]) {
-            // The skipped rows are a group by themselves.
-            continue;
-        }
         let group: Vec<GroupValue> = dimensions.iter().map(|d| d.dictionary[d.codes[first] as usize].clone()).collect();
         let contribution = |start, last, group, members: &[IdxSize]| Contribution {
             key: PaneKey { window, start, group },
@@ -104,7 +103,7 @@ pub fn preaggregate_with(
                 }
             }
         }
-    }
+    });
     found
 }
 
@@ -136,11 +135,8 @@ impl<'a> Dimension<'a> {
     }
 }
 
-/// The key of the skipped rows; no pane has it.
-const SKIPPED: u64 = u64::MAX;
-
-/// Slice number and group codes of each row as one integer. None where there are no rows.
-fn pack_keys(numbers: &[i64], skip: Option<&[bool]>, dimensions: &[Dimension]) -> Option<Vec<u64>> {
+/// Slice number and group codes of each row as one integer, and what all are below; skipped rows have the key `SKIPPED`. None where there are no rows.
+fn pack_keys(numbers: &[i64], skip: Option<&[bool]>, dimensions: &[Dimension]) -> Option<(Vec<u64>, u128)> {
     let (first, last) = (*numbers.iter().min()?, *numbers.iter().max()?);
     let mut keys: Vec<u64> = numbers.iter().map(|number| number.wrapping_sub(first) as u64).collect();
     // Every key is below it.
@@ -157,30 +153,24 @@ fn pack_keys(numbers: &[i64], skip: Option<&[bool]>, dimensions: &[Dimension]) -
         }
     }
     if bound > u128::from(SKIPPED) {
-        (keys, _) = renumber(keys);
+        (keys, bound) = renumber(keys);
     }
     if let Some(skip) = skip {
         keys.iter_mut().zip(skip).filter(|&(_, &skip)| skip).for_each(|(key, _)| *key = SKIPPED);
     }
-    Some(keys)
+    Some((keys, bound))
 }
 
 /// Makes keys dense that would leave no room for another dimension. Gives their bound too.
 fn renumber(mut keys: Vec<u64>) -> (Vec<u64>, u128) {
-    let groups = group(keys.clone());
-    for (dense, members) in groups.all().iter().enumerate() {
-        for &row in members.iter() {
-            keys[row as usize] = dense as u64;
+    let mut dense = 0;
+    Groups::of(keys.clone(), u128::MAX).each(|members| {
+        for &row in members {
+            keys[row as usize] = dense;
         }
-    }
-    (keys, groups.all().len() as u128)
-}
-
-/// Polars finds the rows of each key. On one thread: that was the faster way up to 65,000 rows.
-fn group(keys: Vec<u64>) -> GroupsIdx {
-    let keys = UInt64Chunked::from_vec("key".into(), keys);
-    let groups = keys.group_tuples(false, true);
-    groups.unwrap_or_else(|error| panic!("Polars refused to group integers: {error}")).into_idx()
+        dense += 1;
+    });
+    (keys, u128::from(dense))
 }
 
 impl Partial {
@@ -282,9 +272,7 @@ fn is_run(plan: &Plan, key: &PaneKey) -> bool {
 impl PaneKey {
     /// Canonical, self-delimiting bytes: equal keys have equal bytes. They stand in messages and checkpoints.
     pub fn encode(&self, into: &mut Vec<u8>) {
-        put_count(self.window as u64, into);
-        into.extend_from_slice(&self.start.0.to_le_bytes());
-        encode_group(&self.group, into);
+        encode_key(self.window, self.start, &self.group, into);
     }
 
     /// Takes one key off the front of `rest`.
@@ -306,6 +294,13 @@ impl PaneKey {
         }
         Ok(Self { window, start, group })
     }
+}
+
+/// A key's bytes, of its parts.
+pub(crate) fn encode_key(window: usize, start: Micros, group: &[GroupValue], into: &mut Vec<u8>) {
+    put_count(window as u64, into);
+    into.extend_from_slice(&start.0.to_le_bytes());
+    encode_group(group, into);
 }
 
 /// The group's part of a key's bytes; names of rows are made from them too, so they never change.

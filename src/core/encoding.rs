@@ -19,12 +19,14 @@ use crate::core::units::Micros;
 pub struct NotAPane(pub &'static str);
 
 /// Before an integer.
-pub(super) const INTEGER: u8 = 3;
+pub(crate) const INTEGER: u8 = 3;
+/// Before a text.
+pub(crate) const TEXT: u8 = 4;
 /// Before the bits of a double, which no group holds, but metrics do.
-pub(super) const NUMBER: u8 = 5;
+pub(crate) const NUMBER: u8 = 5;
 
 /// A value of a group.
-pub(super) fn put_group_value(value: &GroupValue, into: &mut Vec<u8>) {
+pub(crate) fn put_group_value(value: &GroupValue, into: &mut Vec<u8>) {
     match value {
         GroupValue::Null => into.push(0),
         GroupValue::Bool(false) => into.push(1),
@@ -34,31 +36,31 @@ pub(super) fn put_group_value(value: &GroupValue, into: &mut Vec<u8>) {
             into.extend_from_slice(&integer.to_le_bytes());
         }
         GroupValue::Text(text) => {
-            into.push(4);
+            into.push(TEXT);
             put_text(text, into);
         }
     }
 }
 
-pub(super) fn take_group_value(rest: &mut &[u8]) -> Result<GroupValue, NotAPane> {
+pub(crate) fn take_group_value(rest: &mut &[u8]) -> Result<GroupValue, NotAPane> {
     let [tag] = take(rest)?;
     match tag {
         0 => Ok(GroupValue::Null),
         1 => Ok(GroupValue::Bool(false)),
         2 => Ok(GroupValue::Bool(true)),
         INTEGER => Ok(GroupValue::Integer(i64::from_le_bytes(take(rest)?))),
-        4 => Ok(GroupValue::Text(take_text(rest)?)),
+        TEXT => Ok(GroupValue::Text(take_text(rest)?)),
         _ => Err(NotAPane("an unknown kind of group value")),
     }
 }
 
 /// Length (count) and UTF-8.
-pub(super) fn put_text(text: &str, into: &mut Vec<u8>) {
+pub(crate) fn put_text(text: &str, into: &mut Vec<u8>) {
     put_count(text.len() as u64, into);
     into.extend_from_slice(text.as_bytes());
 }
 
-pub(super) fn take_text(rest: &mut &[u8]) -> Result<Arc<str>, NotAPane> {
+pub(crate) fn take_text(rest: &mut &[u8]) -> Result<Arc<str>, NotAPane> {
     let length = usize::try_from(take_count(rest)?).map_err(|_| NotAPane("it ends too early"))?;
     let (text, after) = rest.split_at_checked(length).ok_or(NotAPane("it ends too early"))?;
     *rest = after;
@@ -66,7 +68,7 @@ pub(super) fn take_text(rest: &mut &[u8]) -> Result<Arc<str>, NotAPane> {
     Ok(Arc::from(text))
 }
 
-pub(super) fn put_count(mut count: u64, into: &mut Vec<u8>) {
+pub(crate) fn put_count(mut count: u64, into: &mut Vec<u8>) {
     while count >= 0x80 {
         into.push(count as u8 | 0x80);
         count >>= 7;
@@ -74,7 +76,7 @@ pub(super) fn put_count(mut count: u64, into: &mut Vec<u8>) {
     into.push(count as u8);
 }
 
-pub(super) fn take_count(rest: &mut &[u8]) -> Result<u64, NotAPane> {
+pub(crate) fn take_count(rest: &mut &[u8]) -> Result<u64, NotAPane> {
     let mut count = 0;
     for shift in (0..64).step_by(7) {
         let [byte] = take(rest)?;
@@ -90,17 +92,17 @@ pub(super) fn take_count(rest: &mut &[u8]) -> Result<u64, NotAPane> {
 }
 
 /// How many of the events had a value.
-pub(super) fn take_value_count(event_count: u64, rest: &mut &[u8]) -> Result<u64, NotAPane> {
+pub(crate) fn take_value_count(event_count: u64, rest: &mut &[u8]) -> Result<u64, NotAPane> {
     let count = take_count(rest)?;
     if count > event_count { Err(NotAPane("more values than events")) } else { Ok(count) }
 }
 
-pub(super) fn put_option(value: Option<[u8; 8]>, into: &mut Vec<u8>) {
+pub(crate) fn put_option(value: Option<[u8; 8]>, into: &mut Vec<u8>) {
     into.push(u8::from(value.is_some()));
     into.extend_from_slice(value.as_ref().map_or(&[], |v| v.as_slice()));
 }
 
-pub(super) fn take_option(event_count: u64, rest: &mut &[u8]) -> Result<Option<[u8; 8]>, NotAPane> {
+pub(crate) fn take_option(event_count: u64, rest: &mut &[u8]) -> Result<Option<[u8; 8]>, NotAPane> {
     match take(rest)? {
         [0] => Ok(None),
         [1] if event_count > 0 => Ok(Some(take(rest)?)),
@@ -108,11 +110,11 @@ pub(super) fn take_option(event_count: u64, rest: &mut &[u8]) -> Result<Option<[
     }
 }
 
-pub(super) fn take_micros(rest: &mut &[u8]) -> Result<Micros, NotAPane> {
+pub(crate) fn take_micros(rest: &mut &[u8]) -> Result<Micros, NotAPane> {
     Ok(Micros(i64::from_le_bytes(take(rest)?)))
 }
 
-pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAPane> {
+pub(crate) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAPane> {
     let (bytes, after) = rest.split_first_chunk().ok_or(NotAPane("it ends too early"))?;
     *rest = after;
     Ok(*bytes)

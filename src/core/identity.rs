@@ -1,7 +1,7 @@
 //! What a row is called and what vouches for it: the same on every replay, with every version.
 
 use uuid::{Builder, Uuid};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use crate::core::aggregate::encode_group;
 use crate::core::columns::GroupValue;
@@ -9,20 +9,27 @@ use crate::core::encoding::put_text;
 use crate::core::row::{Value, WindowRow};
 use crate::core::units::{Epoch, Micros, Offset};
 
+/// Room for what most names and digests are made of.
+const BYTES: usize = 128;
+
 /// The name of a row, the same on every replay and for ever: a UUID (version 8) from a 128-bit xxh3 of (pipeline, window, start, group).
 #[must_use]
 pub fn metric_id(pipeline: &str, window: &str, start: Micros, group: &[GroupValue]) -> Uuid {
-    metric_id_of(pipeline, window, start, &group_key(group))
+    named(pipeline, window, start, |bytes| encode_group(group, bytes))
 }
 
 /// The same, of a group's bytes.
 #[must_use]
 pub fn metric_id_of(pipeline: &str, window: &str, start: Micros, group_key: &[u8]) -> Uuid {
-    let mut bytes = Vec::new();
+    named(pipeline, window, start, |bytes| bytes.extend_from_slice(group_key))
+}
+
+fn named(pipeline: &str, window: &str, start: Micros, put_group: impl FnOnce(&mut Vec<u8>)) -> Uuid {
+    let mut bytes = Vec::with_capacity(BYTES);
     put_text(pipeline, &mut bytes);
     put_text(window, &mut bytes);
     bytes.extend_from_slice(&start.0.to_le_bytes());
-    bytes.extend_from_slice(group_key);
+    put_group(&mut bytes);
     Builder::from_custom_bytes(xxh3_128(&bytes).to_be_bytes()).into_uuid()
 }
 
@@ -107,7 +114,8 @@ pub fn delivery_id(pipeline: &str, webhook: &str, event: Uuid) -> Uuid {
 /// Of a closed row: covers metric_id, values and event count. Never 0. The same for ever.
 #[must_use]
 pub fn digest(metric_id: Uuid, values: &[Value], event_count: u64) -> u64 {
-    let mut bytes = metric_id.as_bytes().to_vec();
+    let mut bytes = Vec::with_capacity(BYTES);
+    bytes.extend_from_slice(metric_id.as_bytes());
     for value in values {
         match value {
             Value::Null => bytes.push(0),
@@ -133,10 +141,17 @@ pub fn digest(metric_id: Uuid, values: &[Value], event_count: u64) -> u64 {
 /// Of many rows, closed or not, in whatever order they come: two runs that came to the same rows have the same.
 #[must_use]
 pub fn digest_of_all<'a>(rows: impl Iterator<Item = &'a WindowRow>) -> u64 {
-    let of_row = |row: &WindowRow| (row.metric_id.as_u128(), digest(row.metric_id, &row.values, row.event_count));
+    let of_row = |row: &WindowRow| {
+        // A closed row has its own.
+        let digest = if row.closed { row.digest } else { digest(row.metric_id, &row.values, row.event_count) };
+        (row.metric_id.as_u128(), digest)
+    };
     let mut digests: Vec<(u128, u64)> = rows.map(of_row).collect();
     digests.sort_unstable();
-    let bytes =
-        digests.into_iter().flat_map(|(id, digest)| [id.to_le_bytes().as_slice(), &digest.to_le_bytes()].concat());
-    xxh3_64(&bytes.collect::<Vec<u8>>())
+    let mut all = Xxh3::new();
+    for (id, digest) in digests {
+        all.update(&id.to_le_bytes());
+        all.update(&digest.to_le_bytes());
+    }
+    all.digest()
 }

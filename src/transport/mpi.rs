@@ -19,6 +19,7 @@ use mpi::ffi::{self, MPI_Comm, MPI_Request};
 use mpi::raw::AsRaw;
 use mpi::topology::{Communicator, SimpleCommunicator};
 
+use crate::transport::idle::Idle;
 use crate::transport::{Channel, MESSAGE_BYTES_MAX, Received, Transport, TransportError, process};
 
 /// Messages matched in one call of `receive`: enough to make a probe's price small, few enough that the caller soon sees the first of them.
@@ -274,8 +275,9 @@ impl MpiTransport {
     /// # Errors
     /// If MPI fails; then the process must end by `abort`.
     pub fn finish(mut self) -> Result<(), TransportError> {
+        let (mut idle, _) = Idle::new();
         while self.unsent() > 0 {
-            self.discard_arrivals()?;
+            self.discard_arrivals(&mut idle)?;
         }
         let barrier: MPI_Comm = self.lines[0].communicator.as_raw();
         // SAFETY: a constant of MPI's.
@@ -284,12 +286,13 @@ impl MpiTransport {
         check("MPI_Ibarrier", unsafe { ffi::MPI_Ibarrier(barrier, &raw mut request) })?;
         let mut barrier = Pending::new();
         barrier.push(request, ());
+        // Rank 0 may have much to write yet, and need the cores.
         while barrier.len() > 0 {
-            self.discard_arrivals()?;
+            self.discard_arrivals(&mut idle)?;
             barrier.completed()?;
         }
         while self.receives.len() > 0 {
-            self.discard_arrivals()?;
+            self.discard_arrivals(&mut idle)?;
         }
         for line in &mut self.lines {
             // SAFETY: neither the communicators nor, below, the universe is used again: `self` ends here.
@@ -300,10 +303,12 @@ impl MpiTransport {
         Ok(())
     }
 
-    fn discard_arrivals(&mut self) -> Result<(), TransportError> {
-        self.progress()?;
+    fn discard_arrivals(&mut self, idle: &mut Idle) -> Result<(), TransportError> {
+        if self.progress()? {
+            idle.worked();
+        }
         while self.receive()?.is_some() {}
-        thread::yield_now();
+        idle.rest(self.under_way());
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Rows, dead letters, entries of views and audited events as messages have them.
+//! Dead letters, entries of views and audited events as messages have them.
 
 use std::sync::Arc;
 
@@ -9,39 +9,15 @@ use crate::core::columns::{GroupValue, Reason};
 use crate::core::emit::Emitted;
 use crate::core::ledger::Counts;
 use crate::core::lineage::{Part, Slices};
-use crate::core::row::{AlertRow, AuditEvent, DeadLetter, Value, ViewChange, ViewRow, WindowRow};
+use crate::core::row::{AlertRow, AuditEvent, DeadLetter, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Micros, Millis, Offset};
 use crate::wire::WireError;
-
-#[derive(Debug, Encode, Decode)]
-pub struct WireRow {
-    metric_id: u128,
-    window: u32,
-    start_us: i64,
-    end_us: i64,
-    group: Vec<WireGroup>,
-    values: Vec<WireValue>,
-    event_count: u64,
-    revision: u32,
-    closed: bool,
-    digest: u64,
-    epoch: u64,
-}
 
 #[derive(Debug, Encode, Decode)]
 enum WireGroup {
     Null,
     Bool(bool),
     Integer(i64),
-    Text(String),
-}
-
-#[derive(Debug, Encode, Decode)]
-enum WireValue {
-    Null,
-    Integer(i128),
-    Number(f64),
-    Boolean(bool),
     Text(String),
 }
 
@@ -180,56 +156,6 @@ impl From<WireGroup> for GroupValue {
             WireGroup::Bool(b) => Self::Bool(b),
             WireGroup::Integer(i) => Self::Integer(i),
             WireGroup::Text(t) => Self::Text(Arc::from(t)),
-        }
-    }
-}
-
-impl From<WindowRow> for WireRow {
-    fn from(row: WindowRow) -> Self {
-        let values = row.values.into_iter().map(|value| match value {
-            Value::Null => WireValue::Null,
-            Value::Integer(i) => WireValue::Integer(i),
-            Value::Number(n) => WireValue::Number(n),
-            Value::Boolean(b) => WireValue::Boolean(b),
-            Value::Text(t) => WireValue::Text(t.to_string()),
-        });
-        Self {
-            metric_id: row.metric_id.as_u128(),
-            window: row.window as u32,
-            start_us: row.start.0,
-            end_us: row.end.0,
-            group: row.group.into_iter().map(WireGroup::from).collect(),
-            values: values.collect(),
-            event_count: row.event_count,
-            revision: row.revision,
-            closed: row.closed,
-            digest: row.digest,
-            epoch: row.epoch.0,
-        }
-    }
-}
-
-impl From<WireRow> for WindowRow {
-    fn from(row: WireRow) -> Self {
-        let values = row.values.into_iter().map(|value| match value {
-            WireValue::Null => Value::Null,
-            WireValue::Integer(i) => Value::Integer(i),
-            WireValue::Number(n) => Value::Number(n),
-            WireValue::Boolean(b) => Value::Boolean(b),
-            WireValue::Text(t) => Value::Text(Arc::from(t)),
-        });
-        Self {
-            metric_id: Uuid::from_u128(row.metric_id),
-            window: row.window as usize,
-            start: Micros(row.start_us),
-            end: Micros(row.end_us),
-            group: row.group.into_iter().map(GroupValue::from).collect(),
-            values: values.collect(),
-            event_count: row.event_count,
-            revision: row.revision,
-            closed: row.closed,
-            digest: row.digest,
-            epoch: Epoch(row.epoch),
         }
     }
 }

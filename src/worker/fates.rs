@@ -84,7 +84,7 @@ impl Epoch<'_> {
 struct Verdicts {
     passed: Vec<bool>,
     counted: Vec<bool>,
-    /// Where a pipeline with `audit: full` reads the event's topic: the rows of such pipelines' windows that it went into.
+    /// Where a pipeline with `audit: full` reads the event's topic: the rows of such pipelines' windows that it went into. Empty if none reads any.
     metrics: Vec<Option<Vec<Uuid>>>,
 }
 
@@ -157,14 +157,17 @@ impl Verdicts {
     fn new(epoch: &Epoch, rows: &EpochRows) -> Self {
         let asked = epoch.plan.pipelines.iter().enumerate().filter(|(at, _)| epoch.live && epoch.asks(*at));
         let audited: Vec<&PipelinePlan> = asked.map(|(_, p)| p).filter(|p| p.audit == Audit::Full).collect();
-        let kept = |topic: &TopicId| audited.iter().any(|p| epoch.plan.keeps(p, *topic));
+        let topics = (0..epoch.plan.topics.len()).map(|topic| TopicId(topic as u16));
         // An event that the job made and that no pipeline reads is there for others.
-        let unread: Vec<bool> = rows.topic.iter().map(|topic| epoch.plan.unread(*topic).is_some()).collect();
-        Self {
-            metrics: rows.topic.iter().map(|topic| kept(topic).then(Vec::new)).collect(),
-            passed: unread.clone(),
-            counted: unread,
-        }
+        let unread: Vec<bool> = topics.clone().map(|topic| epoch.plan.unread(topic).is_some()).collect();
+        let kept: Vec<bool> = topics.map(|topic| audited.iter().any(|p| epoch.plan.keeps(p, topic))).collect();
+        let unread: Vec<bool> = rows.topic.iter().map(|topic| unread[usize::from(topic.0)]).collect();
+        let metrics = if kept.contains(&true) {
+            rows.topic.iter().map(|topic| kept[usize::from(topic.0)].then(Vec::new)).collect()
+        } else {
+            Vec::new()
+        };
+        Self { metrics, passed: unread.clone(), counted: unread }
     }
 
     fn add(&mut self, share: Share) {

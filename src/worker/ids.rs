@@ -22,15 +22,20 @@ pub struct IdsByOwner {
     pub rows: Vec<Vec<u32>>,
 }
 
-/// Sorts the epoch's ids by (key group, topic), keeping the order of offsets, and packs them by owner.
+/// Sorts the epoch's ids, one a row, by (key group, topic), keeping the order of offsets, and packs them by owner.
 #[must_use]
-pub fn pack(rows: &EpochRows, base: Offset, memories: &[Memory], owners: Owners) -> IdsByOwner {
+pub fn pack(
+    rows: &EpochRows,
+    ids: &[Option<EventId>],
+    base: Offset,
+    memories: &[Memory],
+    owners: Owners,
+) -> IdsByOwner {
     let topics = memories.len();
     let cells = KEY_GROUPS * topics;
     let cell_of = |id: EventId, topic: TopicId| usize::from(KeyGroup::of_id(id).0) * topics + usize::from(topic.0);
     let mut counts = vec![0u32; cells + 1];
-    let cell: Vec<u32> = rows
-        .id
+    let cell: Vec<u32> = ids
         .iter()
         .zip(&rows.topic)
         .map(|(id, &topic)| {
@@ -58,7 +63,7 @@ pub fn pack(rows: &EpochRows, base: Offset, memories: &[Memory], owners: Owners)
     }
     // Row by row, because they lie in memory so: the cells' ends are few enough to stay in the cache.
     for (row, cell) in cell.into_iter().enumerate() {
-        let (Some(id), Some((owner, at))) = (rows.id[row], next.get_mut(cell as usize)) else { continue };
+        let (Some(id), Some((owner, at))) = (ids[row], next.get_mut(cell as usize)) else { continue };
         let (entries, of_owner) = (&mut packed.entries[*owner], &mut packed.rows[*owner]);
         of_owner[*at] = row as u32;
         let from = entries.len() - (of_owner.len() - *at) * ENTRY_BYTES;

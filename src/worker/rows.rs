@@ -30,7 +30,6 @@ pub struct EpochRows {
     pub offset: Vec<Offset>,
     pub topic: Vec<TopicId>,
     pub time: Vec<Micros>,
-    pub id: Vec<Option<EventId>>,
     /// (slab, row in that slab).
     pub place: Vec<(u32, u32)>,
     /// The row's number among the epoch's rows that are judged: its place here, unless these are a selection.
@@ -40,32 +39,61 @@ pub struct EpochRows {
 }
 
 impl EpochRows {
+    /// And the rows' ids.
     #[must_use]
-    pub fn gather(plan: &Plan, slabs: &mut [DecodedSlab]) -> Self {
-        let mut rows = Self::default();
-        let mut fields: Vec<Gather> = plan.columns.iter().map(|c| Gather::new(c.kind)).collect();
+    pub fn gather(plan: &Plan, slabs: &mut [DecodedSlab]) -> (Self, Vec<Option<EventId>>) {
+        let count = slabs.iter().map(|slab| slab.decoded.columns.offset.len()).sum();
+        let mut rows = Self {
+            offset: Vec::with_capacity(count),
+            topic: Vec::with_capacity(count),
+            time: Vec::with_capacity(count),
+            place: Vec::with_capacity(count),
+            number: (0..count as u32).collect(),
+            fields: Vec::with_capacity(plan.columns.len()),
+        };
+        let mut ids = Vec::with_capacity(count);
+        let mut fields: Vec<Gather> = plan.columns.iter().map(|c| Gather::new(c.kind, count)).collect();
         for (number, slab) in slabs.iter_mut().enumerate() {
             let columns: &mut Columns = &mut slab.decoded.columns;
             rows.offset.append(&mut columns.offset);
             rows.topic.append(&mut columns.topic);
             rows.time.append(&mut columns.time);
-            rows.id.append(&mut columns.id);
+            ids.append(&mut columns.id);
             rows.place.extend((0..columns.line.len()).map(|row| (number as u32, row as u32)));
             assert_eq!(fields.len(), columns.fields.len(), "decode gives every column of the plan");
             for (gather, column) in fields.iter_mut().zip(columns.fields.drain(..)) {
                 gather.append(column);
             }
         }
-        rows.number = (0..rows.offset.len() as u32).collect();
-        rows.fields = fields.into_iter().map(|g| g.column).collect();
-        rows
+        rows.fields.extend(fields.into_iter().map(|g| g.column));
+        (rows, ids)
     }
 
     /// Keeps the rows for which `keep` says so, and numbers them anew.
     pub fn keep(&mut self, keep: impl Fn(usize) -> bool) {
-        let kept: Vec<bool> = (0..self.len()).map(keep).collect();
-        *self = self.select(&kept);
-        self.number = (0..self.offset.len() as u32).collect();
+        fn retain<T>(values: &mut Vec<T>, rows: &[u32]) {
+            // Rows come in order, so what is kept moves only forward, into the place of what is not.
+            for (to, &from) in rows.iter().enumerate() {
+                values.swap(to, from as usize);
+            }
+            values.truncate(rows.len());
+        }
+        let kept: Vec<u32> = (0..self.len() as u32).filter(|&row| keep(row as usize)).collect();
+        retain(&mut self.offset, &kept);
+        retain(&mut self.topic, &kept);
+        retain(&mut self.time, &kept);
+        retain(&mut self.place, &kept);
+        self.number.clear();
+        self.number.extend(0..kept.len() as u32);
+        for field in &mut self.fields {
+            match field {
+                Column::Group { codes, .. } => retain(codes, &kept),
+                Column::Integer(values) => retain(values, &kept),
+                Column::Number(values) => retain(values, &kept),
+                Column::Boolean(values) => retain(values, &kept),
+                Column::Json(values) => retain(values, &kept),
+            }
+        }
     }
 
     /// The rows whose flag is set, as a copy; they keep their numbers.
@@ -88,7 +116,6 @@ impl EpochRows {
             offset: of(&self.offset, &rows),
             topic: of(&self.topic, &rows),
             time: of(&self.time, &rows),
-            id: of(&self.id, &rows),
             place: of(&self.place, &rows),
             number: of(&self.number, &rows),
             fields: self.fields.iter().map(field).collect(),
@@ -121,13 +148,13 @@ struct Gather {
 }
 
 impl Gather {
-    fn new(kind: ColumnKind) -> Self {
+    fn new(kind: ColumnKind, rows: usize) -> Self {
         let column = match kind {
-            ColumnKind::Group => Column::Group { codes: Vec::new(), dictionary: Vec::new() },
-            ColumnKind::Integer => Column::Integer(Vec::new()),
-            ColumnKind::Number => Column::Number(Vec::new()),
-            ColumnKind::Boolean => Column::Boolean(Vec::new()),
-            ColumnKind::Json => Column::Json(Vec::new()),
+            ColumnKind::Group => Column::Group { codes: Vec::with_capacity(rows), dictionary: Vec::new() },
+            ColumnKind::Integer => Column::Integer(Vec::with_capacity(rows)),
+            ColumnKind::Number => Column::Number(Vec::with_capacity(rows)),
+            ColumnKind::Boolean => Column::Boolean(Vec::with_capacity(rows)),
+            ColumnKind::Json => Column::Json(Vec::with_capacity(rows)),
         };
         Self { column, codes: HashMap::default() }
     }

@@ -59,7 +59,8 @@ pub struct Asked {
 /// What one pipeline of the plan makes of the rows, which are as before afterwards.
 #[must_use]
 pub fn share(plan: &Plan, pipeline: &PipelinePlan, rows: &mut EpochRows, asked: Asked) -> Share {
-    let reads: Vec<bool> = rows.topic.iter().map(|topic| pipeline.reads_topic(*topic)).collect();
+    let reads: Vec<bool> = (0..plan.topics.len()).map(|topic| pipeline.reads_topic(TopicId(topic as u16))).collect();
+    let reads: Vec<bool> = rows.topic.iter().map(|topic| reads[usize::from(topic.0)]).collect();
     if reads.iter().all(|&reads| reads) {
         let share = of_its_topics(plan, pipeline, rows, asked);
         rows.fields.truncate(plan.columns.len());

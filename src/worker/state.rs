@@ -31,9 +31,7 @@ use crate::core::units::{Epoch, Micros, Offset, TopicId};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::Watermarks;
 use crate::core::window::{Changes, Panes};
-use crate::wire::{
-    Clock, Facts, Message, Open, Parts, Past, Report, Section, WireAlert, WireEmitted, WireRow, WireViewRow,
-};
+use crate::wire::{Clock, Facts, Message, Open, Parts, Past, Report, Section, WireAlert, WireEmitted, WireViewRow};
 use crate::worker::fates::{self, Fates};
 use crate::worker::ids;
 use crate::worker::rows::{DecodedSlab, EpochRows};
@@ -318,14 +316,14 @@ impl State {
         let consumed = self.decode();
         self.out.extend(consumed);
         let mut slabs = std::mem::take(&mut self.decoded);
-        let rows = EpochRows::gather(&self.plan, &mut slabs);
+        let (rows, ids) = EpochRows::gather(&self.plan, &mut slabs);
         let mut newest = vec![None; self.plan.topics.len()];
         for (&TopicId(topic), &time) in rows.topic.iter().zip(&rows.time) {
             let largest: &mut Option<Micros> = &mut newest[usize::from(topic)];
             *largest = (*largest).max(Some(time));
         }
         let newest: Vec<Option<i64>> = newest.into_iter().map(|t| t.map(|t| t.0)).collect();
-        let packed = ids::pack(&rows, base, &self.memories, self.owners);
+        let packed = ids::pack(&rows, &ids, base, &self.memories, self.owners);
         self.cuts.insert(cut.epoch, (cut, checkpoint));
         let verdicts = vec![None; self.owners.workers()];
         self.sent.push_back(Sent { epoch: cut.epoch, slabs, rows, order: packed.rows, verdicts });
@@ -488,7 +486,7 @@ impl State {
         fates.emitted.extend(joined.into_iter().map(WireEmitted::from));
         let report = Report {
             epoch: epoch.0,
-            rows: changes.rows.into_iter().map(WireRow::from).collect(),
+            rows: changes.rows.into(),
             removed: changes.removed.iter().map(Uuid::as_u128).collect(),
             counts: fates.counts,
             dead_letters: fates.dead_letters,

@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde_json::json;
 
@@ -79,13 +81,21 @@ impl Output {
     /// # Errors
     /// 74.
     pub fn finish(mut self, plan: &Plan, format: OutputFormat) -> Result<(Counts, u64), Failure> {
-        self.write(plan, format).map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
-        Ok((self.counts, digest_of_all(self.rows.iter())))
+        self.rejects.flush().map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
+        // What each worker found is in this order.
+        self.rows.sort_by(|a, b| (a.window, a.start, &a.group).cmp(&(b.window, b.start, &b.group)));
+        self.views.sort_by(|a, b| (a.view, &a.key).cmp(&(b.view, &b.key)));
+        // The workers have done: there is more than this core.
+        let (written, digest) = thread::scope(|scope| {
+            let digest = scope.spawn(|| digest_of_all(self.rows.iter()));
+            (self.write(plan, format), digest.join())
+        });
+        written.map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
+        let digest = digest.unwrap_or_else(|panic| resume_unwind(panic));
+        Ok((self.counts, digest))
     }
 
-    fn write(&mut self, plan: &Plan, format: OutputFormat) -> io::Result<()> {
-        self.rejects.flush()?;
-        self.rows.sort_by(|a, b| (a.window, a.start, &a.group).cmp(&(b.window, b.start, &b.group)));
+    fn write(&self, plan: &Plan, format: OutputFormat) -> io::Result<()> {
         for (index, window) in plan.windows.iter().enumerate() {
             let rows: Vec<&WindowRow> = self.rows.iter().filter(|row| row.window == index).collect();
             // Windows of several pipelines may be called alike.
@@ -95,7 +105,6 @@ impl Output {
             };
             format.write(&self.dir.join(format!("{of_pipeline}{}.{}", window.name, format.ending())), window, &rows)?;
         }
-        self.views.sort_by(|a, b| (a.view, &a.key).cmp(&(b.view, &b.key)));
         for (index, view) in plan.views.iter().enumerate() {
             let rows = self.views.iter().filter(|row| row.view == index);
             // A name has no dot: whatever the view is called, this is not `rejects.ndjson`.

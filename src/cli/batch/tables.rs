@@ -1,5 +1,6 @@
 //! The rows of one window as a file: CSV or Parquet.
 
+use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -56,11 +57,21 @@ fn names(window: &WindowPlan) -> impl Iterator<Item = &str> {
 fn csv(path: &Path, window: &WindowPlan, rows: &[&WindowRow]) -> Result<(), csv::Error> {
     let mut csv = csv::Writer::from_path(path)?;
     csv.write_record(std::iter::once("window_start").chain(names(window)).chain(["event_count"]))?;
-    for row in rows {
-        let group = row.group.iter().map(|value| text_of(&cell_of_group(value)));
-        let values = row.values.iter().map(text_of);
-        let cells = std::iter::once(time::format(row.start)).chain(group).chain(values);
-        csv.write_record(cells.chain([row.event_count.to_string()]))?;
+    let mut room = String::new();
+    // Rows that begin together stand together.
+    for rows in rows.chunk_by(|a, b| a.start == b.start) {
+        let start = rows.first().map(|row| time::format(row.start)).unwrap_or_default();
+        for row in rows {
+            csv.write_field(&start)?;
+            for value in &row.group {
+                csv.write_field(text_of(&cell_of_group(value), &mut room))?;
+            }
+            for value in &row.values {
+                csv.write_field(text_of(value, &mut room))?;
+            }
+            csv.write_field(text_of(&Value::Integer(row.event_count.into()), &mut room))?;
+            csv.write_record(None::<&[u8]>)?;
+        }
     }
     csv.flush()?;
     Ok(())
@@ -160,8 +171,8 @@ fn column(kind: &DataType, values: impl Iterator<Item = Value>) -> ArrayRef {
             Arc::new(column.finish())
         }
         _ => {
-            let mut column = StringBuilder::new();
-            values.for_each(|value| column.append_option((value != Value::Null).then(|| text_of(&value))));
+            let (mut column, mut room) = (StringBuilder::new(), String::new());
+            values.for_each(|value| column.append_option((value != Value::Null).then(|| text_of(&value, &mut room))));
             Arc::new(column.finish())
         }
     }
@@ -171,12 +182,16 @@ fn integer(value: &Value) -> Option<i128> {
     if let Value::Integer(i) = value { Some(*i) } else { None }
 }
 
-fn text_of(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::Integer(i) => i.to_string(),
-        Value::Number(n) => n.to_string(),
-        Value::Boolean(b) => b.to_string(),
-        Value::Text(text) => text.to_string(),
-    }
+/// The value as a text, which may be written into `room`.
+fn text_of<'a>(value: &'a Value, room: &'a mut String) -> &'a str {
+    room.clear();
+    // A text always has room.
+    let _ = match value {
+        Value::Null => Ok(()),
+        Value::Integer(i) => write!(room, "{i}"),
+        Value::Number(n) => write!(room, "{n}"),
+        Value::Boolean(b) => write!(room, "{b}"),
+        Value::Text(text) => return text,
+    };
+    room
 }

@@ -1,10 +1,11 @@
 //! Tumbling and hopping windows of one plan: panes made of slices. A tumbling pane is one slice; hopping panes share theirs, so an event is kept once however many
 //! panes it goes into. Which panes are closed follows from the watermark; only revisions are noted, and there are few.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::core::aggregate::Partial;
-use crate::core::plan::WindowPlan;
+use crate::core::plan::{WindowKind, WindowPlan};
 use crate::core::units::Micros;
 use crate::core::window::{Due, Ending, Group, Saved, floor, is_late, last_end};
 
@@ -45,11 +46,10 @@ struct Grid {
 
 impl Grid {
     fn of(window: &WindowPlan) -> Self {
-        use crate::core::plan::WindowKind::{Hopping, Session, Tumbling};
         match window.kind {
-            Tumbling { every } => Self { size: every, every },
-            Hopping { size, every } => Self { size, every },
-            Session { .. } => panic!("sessions lie on no grid"),
+            WindowKind::Tumbling { every } => Self { size: every, every },
+            WindowKind::Hopping { size, every } => Self { size, every },
+            WindowKind::Session { .. } => panic!("sessions lie on no grid"),
         }
     }
 
@@ -77,14 +77,18 @@ impl Fixed {
         let groups = self.slices.entry(slice).or_default();
         let reaches_closed = Grid::of(window).next_end(slice, Micros::MIN).is_some_and(|end| end <= closed_to);
         let of_closed = reaches_closed.then(|| group.clone());
-        let fresh = !groups.contains_key(&group);
-        if let Some(kept) = groups.get_mut(&group) {
-            kept.partial.merge(&partial);
-            kept.changed = true;
-        } else {
-            groups.insert(group, Slice { partial, changed: true });
-            self.len += 1;
-        }
+        let fresh = match groups.entry(group) {
+            Entry::Occupied(mut kept) => {
+                kept.get_mut().partial.merge(&partial);
+                kept.get_mut().changed = true;
+                false
+            }
+            Entry::Vacant(place) => {
+                place.insert(Slice { partial, changed: true });
+                self.len += 1;
+                true
+            }
+        };
         self.touched.extend(of_closed.map(|group| Touched { slice, group, fresh }));
     }
 
@@ -102,13 +106,40 @@ impl Fixed {
         due
     }
 
-    fn newly_closed(&self, ending: &Ending) -> Vec<Due> {
+    fn newly_closed(&mut self, ending: &Ending) -> Vec<Due> {
         let Grid { size, .. } = Grid::of(ending.window);
         let slices = self.slices.range(ending.closed_to.minus(size)..ending.closing.max(ending.closed_to));
         let starts = slices.flat_map(|(&slice, _)| ending.window.kind.starts(slice));
         let ended = |start: &Micros| (ending.closed_to < start.plus(size)) && start.plus(size) <= ending.closing;
         let starts: BTreeSet<Micros> = starts.filter(ended).collect();
-        starts.into_iter().flat_map(|start| self.panes(ending, start)).collect()
+        let mut due = Vec::new();
+        for start in starts {
+            let mut of_start =
+                if Self::leaves(ending, start) { self.take(start, size) } else { self.panes(ending, start) };
+            // Few at a time: `due` puts all in order, and finds them so.
+            of_start.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+            due.append(&mut of_start);
+        }
+        due
+    }
+
+    /// Whether the panes of this start, which close now, are asked for only once: each is one slice, which is forgotten with this epoch.
+    fn leaves(ending: &Ending, start: Micros) -> bool {
+        let Ending { window, closing, .. } = *ending;
+        matches!(window.kind, WindowKind::Tumbling { every } if is_late(window, start.plus(every), closing))
+            && window.top.is_none()
+    }
+
+    /// The panes of this start, which are kept no longer.
+    fn take(&mut self, start: Micros, size: Micros) -> Vec<Due> {
+        let groups = self.slices.remove(&start).unwrap_or_default();
+        self.len -= groups.len();
+        let end = start.plus(size);
+        let due = groups.into_iter().map(|(group, Slice { partial, .. })| {
+            let revision = self.revision(start, &group);
+            Due { start, end, group, partial, closed: true, revision, shown_before: false }
+        });
+        due.collect()
     }
 
     /// Every pane of this start, as it stands.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::core::aggregate::{Contribution, PaneKey, Partial};
+use crate::core::aggregate::{Contribution, PaneKey, Partial, encode_key};
 use crate::core::columns::GroupValue;
 use crate::core::encoding::{NotAPane, put_count, take, take_count, take_micros};
 use crate::core::epoch::Cut;
@@ -81,7 +81,7 @@ pub fn owner_bytes(window: &WindowPlan, key: &PaneKey, into: &mut Vec<u8>) {
     let apart = matches!(window.kind, WindowKind::Tumbling { .. }) && !window.watched;
     let start = apart.then_some(key.start);
     let group = if window.top.is_some() { &[] } else { key.group.as_slice() };
-    PaneKey { window: key.window, start: start.unwrap_or_default(), group: group.to_vec() }.encode(into);
+    encode_key(key.window, start.unwrap_or_default(), group, into);
 }
 
 /// The rows that an epoch changes.

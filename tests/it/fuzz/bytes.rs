@@ -5,17 +5,19 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use bytes::Bytes;
-use caudal::core::columns::{Numbering, Slab};
+use caudal::core::columns::{GroupValue, Numbering, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::mend::{Discards, Retry};
-use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
+use caudal::core::row::{Value, WindowRow};
+use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset, TopicId};
 use caudal::log::{Config, Log, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration};
-use caudal::wire::{self, Facts, Kind, Message, Open, Parts, Restore, Section};
+use caudal::wire::{self, Facts, Kind, Message, Open, Parts, Report, Restore, Section};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use uuid::Uuid;
 
 use super::number;
 use super::targets::disk::{Files, MemoryDisk};
@@ -315,6 +317,20 @@ fn messages() {
     };
     let open = Open { worker: 1, workers: 3, bundle: "text".to_owned(), id_key: 5, batch: false, sealing: None };
     let parts = Parts { panes: vec![1; 30], views: vec![2; 3], marks: Vec::new(), halves: vec![3] };
+    let row = WindowRow {
+        metric_id: Uuid::from_u128(8),
+        window: 1,
+        start: Micros(0),
+        end: Micros(5),
+        group: vec![GroupValue::Text("north".into()), GroupValue::Null],
+        values: vec![Value::Text("north".into()), Value::Integer(1 << 70), Value::Number(0.5)],
+        event_count: 3,
+        revision: 1,
+        closed: true,
+        digest: 6,
+        epoch: Epoch(3),
+    };
+    let report = Report { epoch: 3, rows: vec![row.clone(), row].into(), ..Report::default() };
     let messages = [
         Message::Open(open),
         Message::Slab((&slab).into()),
@@ -326,6 +342,7 @@ fn messages() {
         Message::CheckpointPart { epoch: 2, common: vec![5; 20], sections: sections(), last: false },
         Message::Ready { pid: 1, host: "host".to_owned(), facts: Facts::default() },
         Message::Consumed { bytes: 1, events: 2 },
+        Message::Report(Box::new(report)),
         Message::Heartbeat,
     ];
     let corpus = messages.iter().map(wire::encode).collect();
