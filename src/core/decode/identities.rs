@@ -247,8 +247,8 @@ mod tests {
     }
 
     fn text() -> impl Strategy<Value = String> {
-        let texts = ["id", "\"id\"", "\"id\":\"x\"", "{", "]", "\\", "\"", "\\\"", "Ñ", "", "a", "b:"];
-        prop::sample::select(&texts[..]).prop_map(str::to_owned)
+        const TEXTS: &[&str] = &["id", "\"id\"", "\"id\":\"x\"", "{", "]", "\\", "\"", "\\\"", "Ñ", "", "a", "b:"];
+        prop::sample::select(TEXTS).prop_map(str::to_owned)
     }
 
     fn value() -> impl Strategy<Value = Value> {

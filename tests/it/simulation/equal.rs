@@ -20,6 +20,7 @@ use super::batch;
 use super::changes::{self, Version};
 use super::check::live_of;
 use super::cluster::{cut_of, slab_of};
+use super::net::Sealing;
 use super::pipelines::{self, Pipeline};
 use crate::memory_store::MemoryStore;
 use crate::model::Entry;
@@ -106,7 +107,7 @@ fn same(what: &str, seed: u64, expected: &BTreeMap<Uuid, WindowRow>, found: &BTr
 /// What a replay of the log makes for one pipeline alone.
 fn replayed(plan: &Arc<Plan>, pipeline: usize, entries: &[Entry]) -> BTreeMap<Uuid, WindowRow> {
     let backfill = Backfill { pipeline, after: Epoch(0), from: Offset(0) };
-    let mut filling = Filling::new(plan.clone(), LOG.0 as u64, (LOG, Generation(1)), backfill);
+    let mut filling = Filling::new(plan.clone(), &Sealing::none().keeps(LOG.0 as u64), (LOG, Generation(1)), backfill);
     let mut rows = BTreeMap::new();
     for cut in entries.iter().filter_map(cut_of) {
         let base = filling.at().1;
