@@ -18,6 +18,7 @@ use super::cluster::{Died, Life, died};
 use super::judging::{Judge, Validity};
 
 const MEMBERS: usize = 4;
+const SESSION_MS_MAX: u64 = 3_000;
 /// More polls than any group has events: one that goes on is stuck.
 const POLLS_MAX: usize = 20_000;
 
@@ -197,7 +198,11 @@ impl Life<'_> {
         let Some(held) = self.held(at) else { return self.make(at) };
         let Some(doing) = held.doing.take() else {
             let poll = self.world.rng.random_bool(0.6);
-            return if poll { self.poll(at) } else { self.ask_to_commit(at) };
+            if poll {
+                return self.poll(at);
+            }
+            self.ask_to_commit(at);
+            return Ok(());
         };
         if self.world.rng.random_bool(0.08) {
             self.give_up(at, &doing);
@@ -284,7 +289,7 @@ impl Life<'_> {
     }
 
     fn ask(&mut self, member: usize, received: Option<Offset>) -> Ask {
-        let (max, session) = (self.world.rng.random_range(1..=8), self.world.rng.random_range(5..3_000));
+        let (max, session) = (self.world.rng.random_range(1..=8), self.world.rng.random_range(5..=SESSION_MS_MAX));
         Ask { member: member_name(member), max, session: Millis(session), received }
     }
 
@@ -370,7 +375,7 @@ impl Life<'_> {
         let valid = world.outside.validity.of(&world.pipeline.plan, shape, topic, &world.log);
         let exhausted = !run.more && run.events.is_empty();
         let judge = &mut world.outside.groups[at].judge;
-        let again = judge.delivered(now, member, (offer, run.end, exhausted), &offsets, valid);
+        let again = judge.delivered(now, member, (offer, run.end, exhausted), &offsets, &valid);
         let seen = &mut world.seen;
         seen.note("events given to members", offsets.len() as u64);
         seen.note("emitted events given to members", if is_emitted { offsets.len() as u64 } else { 0 });
@@ -387,11 +392,11 @@ impl Life<'_> {
         Ok(())
     }
 
-    fn ask_to_commit(&mut self, at: usize) -> Result<(), Died> {
+    fn ask_to_commit(&mut self, at: usize) {
         if self.world.rng.random_bool(0.02) {
             self.world.outside.groups[at].judge.may_be_gone();
             self.held(at).unwrap().doing = Some(Doing::Deletes);
-            return Ok(());
+            return;
         }
         let member = self.world.rng.random_range(0..MEMBERS);
         let has = self.world.outside.groups[at].judge.has(member);
@@ -405,7 +410,6 @@ impl Life<'_> {
         let offset = Offset(offset.unwrap_or_else(|| self.world.rng.random_range(0..=end)));
         self.commit_group(at, member, offset);
         self.check(at);
-        Ok(())
     }
 
     fn commit_group(&mut self, at: usize, member: usize, offset: Offset) {
@@ -448,7 +452,7 @@ impl Life<'_> {
         let shape = &self.world.versions[self.world.holds()].shape;
         let Judged { topic, judge, .. } = &mut self.world.outside.groups[at];
         let valid = self.world.outside.validity.of(&self.world.pipeline.plan, shape, *topic, &self.world.log);
-        judge.check(position, lag, uncommitted, valid);
+        judge.check(position, lag, uncommitted, &valid);
     }
 
     /// Somebody reads what is left of each group: then nothing is missing.
@@ -458,6 +462,8 @@ impl Life<'_> {
         if self.consumers.held.is_none() {
             self.load_groups();
         }
+        // All sessions end.
+        self.awake_ms += SESSION_MS_MAX;
         for at in 0..self.world.outside.groups.len() {
             if self.held(at).is_none() {
                 continue;
@@ -465,9 +471,6 @@ impl Life<'_> {
             if let Some(doing) = self.held(at).unwrap().doing.take() {
                 self.give_up(at, &doing);
             }
-            let Some(session) = self.held(at).unwrap().kept.deadline() else { continue };
-            // All sessions end.
-            self.awake_ms = self.awake_ms.max(session.0 + 3_000);
         }
         for at in 0..self.world.outside.groups.len() {
             if self.held(at).is_some() {
