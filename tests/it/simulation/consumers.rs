@@ -18,6 +18,8 @@ use super::cluster::{Died, Life, died};
 use super::judging::{Judge, Validity};
 
 const MEMBERS: usize = 4;
+/// Tries of each group to have something on its way to the store when the job dies.
+const COMMITS_AT_DEATH: usize = 5;
 const SESSION_MS_MAX: u64 = 3_000;
 /// More polls than any group has events: one that goes on is stuck.
 const POLLS_MAX: usize = 20_000;
@@ -94,7 +96,7 @@ impl Life<'_> {
 
     /// One step of somebody's request.
     pub fn consume(&mut self) -> Result<(), Died> {
-        if self.world.rng.random_bool(0.05) {
+        if self.world.rng.random_bool(0.1) {
             self.try_stale();
         }
         if self.world.rng.random_bool(0.03) {
@@ -181,6 +183,13 @@ impl Life<'_> {
 
     /// The job dies now: what it has sent to the store may arrive later.
     pub fn leave_stale(&mut self) {
+        for at in 0..self.world.outside.groups.len() {
+            for _ in 0..COMMITS_AT_DEATH {
+                if self.held(at).is_some_and(|held| held.doing.is_none()) {
+                    self.ask_to_commit(at);
+                }
+            }
+        }
         let held = self.consumers.held.iter().flatten();
         let under_way = held.filter_map(|(at, held)| match held.doing {
             Some(Doing::Commits { position, .. }) => Some((*at, position)),
