@@ -206,11 +206,11 @@ mod tests {
         fn workers_together_tell_what_one_would(events in prop::collection::vec((0..2_usize, 0..3_i64, 0..3_usize, 0..3_usize), 0..60)) {
             let (first, late_to) = (Offset(1000), Micros(5));
             let mut expected: BTreeMap<(usize, Micros, Vec<GroupValue>), Vec<u32>> = BTreeMap::new();
-            let mut by_worker: BTreeMap<(usize, usize), BTreeMap<(i64, usize), Vec<Offset>>> = BTreeMap::new();
+            let mut by_worker: BTreeMap<(usize, usize), BTreeMap<(i64, usize), _>> = BTreeMap::new();
             for (bit, &(window, slice, of, worker)) in (0..).zip(&events) {
                 expected.entry((window, Micros(slice), group(of))).or_default().push(bit);
                 let of_worker = by_worker.entry((worker, window)).or_default();
-                of_worker.entry((slice, of)).or_default().push(Offset(first.0 + u64::from(bit)));
+                of_worker.entry((slice, of)).or_insert_with(Vec::new).push(Offset(first.0 + u64::from(bit)));
             }
             let told: Vec<Slices> = by_worker.into_iter().map(|((_, window), of_worker)| {
                 let mut noted = Noted::default();

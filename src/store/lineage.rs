@@ -72,8 +72,10 @@ impl<'a, 'l> Packing<'a, 'l> {
         parts.sort_by_key(|(part, _)| *part);
         let row = |of_part: &[(u64, &Lineage)]| {
             let (part, _) = of_part.first()?;
-            let mut entries = Vec::with_capacity(2 * PART_BYTES);
-            of_part.iter().for_each(|(_, of)| put_entry(&identity, window, of, &mut entries));
+            let mut entries = Vec::new();
+            for (_, of) in of_part {
+                put_entry(&identity, window, of, &mut entries);
+            }
             let last = of_part.iter().map(|(_, of)| of.last()).max()?;
             Some(StoredSlice {
                 pipeline,
@@ -205,6 +207,8 @@ pub fn offsets(
                 }
             }
             offsets.sort_unstable();
+            // A pipeline that came again with a past told of the epoch twice, perhaps in other rows.
+            offsets.dedup();
             found.append(&mut offsets);
         }
         if is_whole {
@@ -289,6 +293,7 @@ pub fn metrics(from: &mut impl Ask, plan: &Plan, offsets: &[Offset]) -> Result<V
         let bit = u32::try_from(offset.0.wrapping_sub(epoch.range.start.0)).unwrap_or(u32::MAX);
         let mut found: Vec<Uuid> = epoch.slices.iter().flat_map(|slice| slice.rows(plan, bit)).collect();
         found.sort_unstable();
+        found.dedup();
         all.push(found);
     }
     Ok(all)

@@ -1,15 +1,18 @@
 //! Pipelines that are changed while a real job runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use caudal::core::plan::carry::Carry;
 use caudal::core::units::{Epoch, LogId, Offset};
 use caudal::log::disk::FileDisk;
 use caudal::log::{Log, Options, Recovered};
 use caudal::pipeline::change::{Refused, delete as delete_file, put as put_file};
 use caudal::pipeline::{Bundle, Configuration, FileText, Pipelines};
 use caudal::store::target::Target;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -329,6 +332,73 @@ fn a_change_is_refused_where_kept_state_would_lose_its_meaning() {
     assert_eq!(found, ["window w of base", "window r of reader"]);
     let more = SCHEMA.replace("\"properties\": {", "\"properties\": {\"more\": {\"type\": \"string\"}, ");
     assert!(put_file(&now, "base", BASE, |_| Some(more.clone())).is_ok());
+}
+
+/// What may be changed of `BASE`, and what may not: several at once, of places that have nothing to do with each other.
+const EDITS: [(&str, &str, &[&str]); 22] = [
+    ("max_future: 1m", "max_future: 2m", &[]),
+    ("idle_after: 1s", "idle_after: 3s", &[]),
+    ("windows:\n", "filter: floor > 0\nwindows:\n  more: {every: 1h, metrics: {n: count()}}\n", &[]),
+    ("{allow: 5s}", "{allow: 4s}", &[]),
+    ("latest: [bar, id]", "latest: [bar, id], when: bar > 0, history: true", &[]),
+    ("when: bar > 9", "when: bar > 8", &[]),
+    ("topic: told", "topic: heard", &["alert often of base"]),
+    ("topic: rows", "topic: others", &[]),
+    ("floor * 2", "floor * 3", &[]),
+    ("  w: {every: 1s", "  w: {every: 2s", &["window w of base"]),
+    ("[place, level]", "[place]", &["window w of base"]),
+    ("most: max(bar)", "most: min(bar)", &["window w of base"]),
+    ("having: n > 1", "having: n > 2", &["window w of base"]),
+    ("{n: 3, by: n}", "{n: 4, by: n}", &["window best of base"]),
+    ("v: {key: place", "v: {key: id", &["view v of base"]),
+    ("when: n > 3", "when: n > 4", &["alert many of base"]),
+    ("at_least: 3", "at_least: 4", &["alert often of base"]),
+    ("within: 1s, body", "within: 2s, body", &["emit pairs of base"]),
+    ("out_of_order: 1s", "out_of_order: 2s", &["topic a", "topic b"]),
+    ("remember: 1h", "remember: 2h", &["topic a", "topic b"]),
+    ("example.com", "example.org", &["webhooks of base"]),
+    ("base.jsonl", "other.jsonl", &["audit.jsonl of base"]),
+];
+
+/// Of several changes each that is refused is told, and by what may be changed nothing is lost: all that both files have goes on.
+#[test]
+fn several_changes_are_refused_for_what_each_of_them_is() {
+    let now = begun();
+    let before = now.pipelines().unwrap().plan;
+    let (mut taken, mut refused) = (0, 0);
+    for seed in 0..200 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let often = if rng.random() { 0.1 } else { 0.4 };
+        let chosen =
+            EDITS.iter().filter(|(.., clashes)| rng.random_bool(if clashes.is_empty() { 0.5 } else { often / 4.0 }));
+        let chosen: Vec<_> = chosen.collect();
+        let mut text = BASE.to_owned();
+        for (from, to, _) in &chosen {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        let expected: BTreeSet<&str> = chosen.iter().flat_map(|(.., clashes)| clashes.iter().copied()).collect();
+        match put_file(&now, "base", &text, |_| None) {
+            Ok(proposed) => {
+                assert!(expected.is_empty(), "seed {seed}: {expected:?} is not refused\n{text}");
+                let after = proposed.pipelines.plan;
+                let carry = Carry::between(&before, &after);
+                let places = [&carry.pipelines, &carry.windows, &carry.views, &carry.alerts, &carry.emits];
+                assert!(places.iter().all(|places| places.iter().all(Option::is_some)), "seed {seed}: {carry:?}");
+                let mut lost = carry.forgotten.iter().chain(&carry.stopped);
+                // Topics that nothing makes any more.
+                assert!(lost.all(|topic| after.topics[usize::from(topic.0)].retired), "seed {seed}: {carry:?}");
+                taken += 1;
+            }
+            Err(Refused::Clashes(found)) => {
+                let found: BTreeSet<&str> = found.iter().map(|clash| clash.what.as_str()).collect();
+                assert_eq!(found, expected, "seed {seed}\n{text}");
+                refused += 1;
+            }
+            Err(other) => panic!("seed {seed}: {other}\n{text}"),
+        }
+    }
+    assert!(taken > 20 && refused > 20, "{taken} taken, {refused} refused");
 }
 
 /// The log's slabs carry numbers: a name keeps its own whatever comes and goes.

@@ -7,8 +7,10 @@ use crate::core::units::{Millis, Offset};
 #[derive(Clone, Debug)]
 pub struct Kept {
     group: Group,
-    /// The position in the store. None: a try to store it has failed, and may have been done.
-    stored: Option<Offset>,
+    /// The position in the store, as far as it is known.
+    stored: Offset,
+    /// Something else may be in the store since: a try was begun, and is not known to be done.
+    in_doubt: bool,
     store_after: u64,
     forgotten: bool,
 }
@@ -46,7 +48,7 @@ impl Kept {
     /// Goes on from its position, which is stored. Where it moves by so much though nothing is committed, that is stored too.
     #[must_use]
     pub fn new(position: Offset, store_after: u64) -> Self {
-        Self { group: Group::new(position), stored: Some(position), store_after, forgotten: false }
+        Self { group: Group::new(position), stored: position, in_doubt: false, store_after, forgotten: false }
     }
 
     /// A member asks, of a log whose oldest event is this one.
@@ -74,7 +76,7 @@ impl Kept {
     /// `position_without` it is stored.
     pub fn left_out(&mut self, until: Offset) {
         self.group.leave_out(until);
-        self.stored = Some(self.group.position());
+        self.stored(self.group.position());
     }
 
     /// What was offered is read: as `Group::deliver`. Gives the position, if it has moved so far that it is to be stored.
@@ -88,7 +90,7 @@ impl Kept {
     ) -> Option<Offset> {
         self.group.deliver(now, name, offer, end, events);
         let position = self.group.position();
-        let far = self.stored.is_none_or(|stored| position.0.saturating_sub(stored.0) >= self.store_after);
+        let far = position.0.saturating_sub(self.stored.0) >= self.store_after;
         far.then_some(position)
     }
 
@@ -99,7 +101,7 @@ impl Kept {
     pub fn commit(&mut self, now: Millis, name: &Name, offset: Offset) -> Result<Commit, Refusal> {
         self.check()?;
         let position = self.group.check(now, name, offset)?;
-        Ok(Commit { position, store: self.stored != Some(position) })
+        Ok(Commit { position, store: self.in_doubt || self.stored != position })
     }
 
     /// What `commit` said is stored.
@@ -109,12 +111,12 @@ impl Kept {
     }
 
     pub fn stored(&mut self, position: Offset) {
-        self.stored = Some(position);
+        (self.stored, self.in_doubt) = (position, false);
     }
 
-    /// A position is about to be stored: until that is said to be done, it may be or not.
+    /// A position is about to be stored, or the group to be taken out: until that is said to be done, it may be or not.
     pub fn storing(&mut self) {
-        self.stored = None;
+        self.in_doubt = true;
     }
 
     /// The group is gone from the store, or about to be: whoever still waits for its turn is told.

@@ -642,7 +642,7 @@ impl<'a> Model<'a> {
     /// After the epoch there is something else: what is gone leaves nothing but its rows, what comes begins anew, and what goes on is as the plan says now.
     fn change(&mut self, next: &Shape, plan: &'a Plan, epoch: u64) {
         self.outcome.happened.note("changes of what is said", u64::from(!std::ptr::eq(self.plan, plan)));
-        self.plan = plan;
+        let plan_before = std::mem::replace(&mut self.plan, plan);
         self.windows.iter_mut().zip(&plan.windows).for_each(|(window, plan)| window.says(plan));
         self.alerts.iter_mut().for_each(|alert| alert.says(plan));
         let before = std::mem::replace(&mut self.shape, next.clone());
@@ -684,7 +684,7 @@ impl<'a> Model<'a> {
             self.all_watermarks[at] = vec![None; epoch as usize];
         }
         for topic in 0..plan.topics.len() {
-            if before.has(plan, topic) && !next.has(plan, topic) {
+            if before.has(plan_before, topic) && !next.has(plan, topic) {
                 self.outcome.happened.note("topics retired", 1);
                 self.ids[topic].clear();
                 self.seen[topic] = None;

@@ -18,6 +18,9 @@ use super::cluster::{Died, Life, died};
 use super::judging::{Judge, Validity};
 
 const MEMBERS: usize = 4;
+/// Tries of each group to have something on its way to the store when the job dies.
+const COMMITS_AT_DEATH: usize = 5;
+const SESSION_MS_MAX: u64 = 3_000;
 /// More polls than any group has events: one that goes on is stuck.
 const POLLS_MAX: usize = 20_000;
 
@@ -93,7 +96,7 @@ impl Life<'_> {
 
     /// One step of somebody's request.
     pub fn consume(&mut self) -> Result<(), Died> {
-        if self.world.rng.random_bool(0.05) {
+        if self.world.rng.random_bool(0.1) {
             self.try_stale();
         }
         if self.world.rng.random_bool(0.03) {
@@ -180,6 +183,13 @@ impl Life<'_> {
 
     /// The job dies now: what it has sent to the store may arrive later.
     pub fn leave_stale(&mut self) {
+        for at in 0..self.world.outside.groups.len() {
+            for _ in 0..COMMITS_AT_DEATH {
+                if self.held(at).is_some_and(|held| held.doing.is_none()) {
+                    self.ask_to_commit(at);
+                }
+            }
+        }
         let held = self.consumers.held.iter().flatten();
         let under_way = held.filter_map(|(at, held)| match held.doing {
             Some(Doing::Commits { position, .. }) => Some((*at, position)),
@@ -197,7 +207,11 @@ impl Life<'_> {
         let Some(held) = self.held(at) else { return self.make(at) };
         let Some(doing) = held.doing.take() else {
             let poll = self.world.rng.random_bool(0.6);
-            return if poll { self.poll(at) } else { self.ask_to_commit(at) };
+            if poll {
+                return self.poll(at);
+            }
+            self.ask_to_commit(at);
+            return Ok(());
         };
         if self.world.rng.random_bool(0.08) {
             self.give_up(at, &doing);
@@ -284,7 +298,7 @@ impl Life<'_> {
     }
 
     fn ask(&mut self, member: usize, received: Option<Offset>) -> Ask {
-        let (max, session) = (self.world.rng.random_range(1..=8), self.world.rng.random_range(5..3_000));
+        let (max, session) = (self.world.rng.random_range(1..=8), self.world.rng.random_range(5..=SESSION_MS_MAX));
         Ask { member: member_name(member), max, session: Millis(session), received }
     }
 
@@ -370,7 +384,7 @@ impl Life<'_> {
         let valid = world.outside.validity.of(&world.pipeline.plan, shape, topic, &world.log);
         let exhausted = !run.more && run.events.is_empty();
         let judge = &mut world.outside.groups[at].judge;
-        let again = judge.delivered(now, member, (offer, run.end, exhausted), &offsets, valid);
+        let again = judge.delivered(now, member, (offer, run.end, exhausted), &offsets, &valid);
         let seen = &mut world.seen;
         seen.note("events given to members", offsets.len() as u64);
         seen.note("emitted events given to members", if is_emitted { offsets.len() as u64 } else { 0 });
@@ -387,11 +401,11 @@ impl Life<'_> {
         Ok(())
     }
 
-    fn ask_to_commit(&mut self, at: usize) -> Result<(), Died> {
+    fn ask_to_commit(&mut self, at: usize) {
         if self.world.rng.random_bool(0.02) {
             self.world.outside.groups[at].judge.may_be_gone();
             self.held(at).unwrap().doing = Some(Doing::Deletes);
-            return Ok(());
+            return;
         }
         let member = self.world.rng.random_range(0..MEMBERS);
         let has = self.world.outside.groups[at].judge.has(member);
@@ -405,7 +419,6 @@ impl Life<'_> {
         let offset = Offset(offset.unwrap_or_else(|| self.world.rng.random_range(0..=end)));
         self.commit_group(at, member, offset);
         self.check(at);
-        Ok(())
     }
 
     fn commit_group(&mut self, at: usize, member: usize, offset: Offset) {
@@ -448,7 +461,7 @@ impl Life<'_> {
         let shape = &self.world.versions[self.world.holds()].shape;
         let Judged { topic, judge, .. } = &mut self.world.outside.groups[at];
         let valid = self.world.outside.validity.of(&self.world.pipeline.plan, shape, *topic, &self.world.log);
-        judge.check(position, lag, uncommitted, valid);
+        judge.check(position, lag, uncommitted, &valid);
     }
 
     /// Somebody reads what is left of each group: then nothing is missing.
@@ -458,6 +471,8 @@ impl Life<'_> {
         if self.consumers.held.is_none() {
             self.load_groups();
         }
+        // All sessions end.
+        self.awake_ms += SESSION_MS_MAX;
         for at in 0..self.world.outside.groups.len() {
             if self.held(at).is_none() {
                 continue;
@@ -465,9 +480,6 @@ impl Life<'_> {
             if let Some(doing) = self.held(at).unwrap().doing.take() {
                 self.give_up(at, &doing);
             }
-            let Some(session) = self.held(at).unwrap().kept.deadline() else { continue };
-            // All sessions end.
-            self.awake_ms = self.awake_ms.max(session.0 + 3_000);
         }
         for at in 0..self.world.outside.groups.len() {
             if self.held(at).is_some() {

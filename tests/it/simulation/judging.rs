@@ -63,6 +63,8 @@ pub struct Judge {
     position: u64,
     events: BTreeMap<u64, State>,
     next: u64,
+    /// Where a run was given by half, the other half begins: it may hold no event, and the position does not pass it until somebody has looked.
+    halves: BTreeSet<u64>,
     members: BTreeMap<usize, Member>,
     /// Who had it last.
     had: BTreeMap<u64, usize>,
@@ -98,6 +100,7 @@ impl Judge {
     fn begin_life(&mut self, position: Offset) {
         (self.position, self.next) = (position.0, position.0);
         self.events.clear();
+        self.halves.clear();
         self.members.clear();
         self.had.clear();
     }
@@ -208,10 +211,10 @@ impl Judge {
         member: usize,
         (offer, end, exhausted): (Offer, Offset, bool),
         given: &[Offset],
-        valid: BTreeSet<u64>,
+        valid: &BTreeSet<u64>,
     ) -> u64 {
         let given: BTreeSet<u64> = given.iter().map(|offset| offset.0).collect();
-        let strange = given.difference(&valid).next();
+        let strange = given.difference(valid).next();
         assert_eq!(strange, None, "it is no valid event of the topic in the log");
         for event in &given {
             let state = self.events.get(event);
@@ -240,8 +243,11 @@ impl Judge {
             let before = self.had.insert(event, member);
             again += u64::from(before.is_some_and(|before| before != member));
         }
+        self.halves.retain(|half| !(offer.from.0..offer.until.0).contains(half));
         if is_new {
             self.next = end.0;
+        } else if end < offer.until {
+            self.halves.insert(end.0);
         }
         self.heard_of(now, member);
         again
@@ -286,17 +292,21 @@ impl Judge {
     /// It is so.
     pub fn left_out(&mut self, until: Offset) {
         self.events.retain(|offset, state| *offset >= until.0 || *state != State::Free);
+        // The rest of a run that reaches beyond.
+        self.halves.retain(|half| *half > until.0);
+        self.halves.insert(until.0);
         self.next = self.next.max(until.0);
         self.is_there();
     }
 
     /// The group's numbers are true, of a log with these valid events.
-    pub fn check(&mut self, position: Offset, lag: u64, uncommitted: usize, valid: BTreeSet<u64>) {
+    pub fn check(&mut self, position: Offset, lag: u64, uncommitted: usize, valid: &BTreeSet<u64>) {
         let with = self.events.values().filter(|state| matches!(state, State::With(_))).count();
         assert_eq!(uncommitted, with);
         let open = self.events.iter().find(|(_, state)| **state != State::Done).map(|(offset, _)| *offset);
         let most = open.unwrap_or(self.next);
-        let least = self.events.range(..most).next_back().map_or(self.position, |(done, _)| done + 1);
+        let known = self.halves.first().map_or(most, |half| most.min(*half));
+        let least = self.events.range(..known).next_back().map_or(self.position, |(done, _)| done + 1);
         assert!((least..=most).contains(&position.0), "position {position} lies in {least}..={most}");
         let unread = valid.range(self.next..).count();
         let unread = unread + self.events.values().filter(|state| **state != State::Done).count();

@@ -30,6 +30,7 @@ pub fn other(first: &Pipeline, shape: &mut Shape, rng: &mut ChaCha8Rng) {
         pipeline.reads.sort_unstable();
         pipeline.reads.dedup();
     }
+    reads(first, &mut plan, rng);
     for window in &mut plan.windows {
         if rng.random_bool(0.3) {
             window.emit = rng.random_bool(0.8).then(|| of(&[100_000, 1_000_000, 5_000_000], rng));
@@ -69,6 +70,18 @@ pub fn other(first: &Pipeline, shape: &mut Shape, rng: &mut ChaCha8Rng) {
         }
     }
     shape.says = Some(Arc::new(plan));
+}
+
+/// Fewer topics than at first, or all of them again; a pipeline that names topics elsewhere too keeps them.
+fn reads(first: &Pipeline, plan: &mut Plan, rng: &mut ChaCha8Rng) {
+    for (pipeline, at_first) in plan.pipelines.iter_mut().zip(&first.plan.pipelines) {
+        if pipeline.emits.is_empty() && rng.random_bool(0.2) {
+            pipeline.topics = at_first.topics.iter().copied().filter(|_| rng.random_bool(0.7)).collect();
+            if pipeline.topics.is_empty() {
+                pipeline.topics.push(at_first.topics[0]);
+            }
+        }
+    }
 }
 
 fn topics(first: &Pipeline, plan: &mut Plan, shape: &mut Shape, rng: &mut ChaCha8Rng) {

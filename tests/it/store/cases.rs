@@ -875,7 +875,7 @@ fn past(bed: &Bed) {
         assert_eq!(reader.view_entry("current", "a").unwrap(), None);
         assert!(reader.view_entry("other", "b").unwrap().is_some());
         for id in ["a", "c"] {
-            assert_eq!(kept(reader.as_mut(), id), [const { Vec::<Uuid>::new() }; 0], "{id}");
+            assert!(kept(reader.as_mut(), id).is_empty(), "{id}");
         }
         for id in ["b", "d"] {
             assert_eq!(kept(reader.as_mut(), id), [[five]], "{id}");
