@@ -424,6 +424,11 @@ pub fn decode(bytes: Vec<u8>) -> Result<Message, WireError> {
     Ok(message)
 }
 
+/// A value's bytes, as `decode_within` reads them.
+pub fn encode_alone(value: &impl Encode) -> Vec<u8> {
+    bincode::encode_to_vec(value, layout()).unwrap_or_else(|error| panic!("every value has an encoding: {error}"))
+}
+
 fn layout() -> config::Configuration<config::LittleEndian, config::Fixint> {
     config::standard().with_fixed_int_encoding()
 }

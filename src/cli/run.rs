@@ -30,7 +30,7 @@ use crate::coordinator::backfill::{Backfills, Keeps};
 use crate::coordinator::change::Changes;
 use crate::coordinator::checkpoint::{Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
-use crate::coordinator::restores::{self, RestoreError};
+use crate::coordinator::restores;
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
 use crate::coordinator::start::{self, Start};
 use crate::coordinator::state::{Limits, State};
@@ -406,7 +406,8 @@ fn open_workers(
         send(transport, worker, &Message::Open(open))?;
     }
     if let Some(checkpoint) = start.checkpoint.take() {
-        restores::send(checkpoint, transport).map_err(restore_failure)?;
+        // One that can no longer be read is passed over by the next start.
+        restores::send(checkpoint, transport).or_exit(Exit::TryAgain)?;
     }
     (0..workers).try_for_each(|worker| send(transport, worker, &Message::Begin))
 }
@@ -449,7 +450,6 @@ fn checkpoint_writer(
             let written = checkpoints.write(draft).map(|()| Written {
                 epoch,
                 needs: checkpoints.needed_from(Offset(u64::MAX)),
-                next_share: checkpoints.next_share(),
                 few: checkpoints.are_few(),
             });
             notifier.tell(Event::Checkpointed(written));
@@ -479,22 +479,21 @@ pub fn store_failure(error: &StoreError) -> Failure {
 
 fn fill_failure(error: FillError) -> Failure {
     match error {
-        FillError::Replay(ReplayError::Log(error)) => log_failure(error),
+        FillError::Replay(error) => replay_failure(error),
         FillError::Store(error) => store_failure(&error),
         FillError::Left(_) => Failure::new(Exit::Config, error),
-        FillError::Mark { .. } | FillError::Replay(ReplayError::Checkpoint(_)) => Failure::new(Exit::Damaged, error),
-        FillError::Replay(ReplayError::Wire(_) | ReplayError::Ids(_)) | FillError::Thread(_) => {
-            Failure::new(Exit::TryAgain, error)
-        }
+        FillError::Mark { .. } => Failure::new(Exit::Damaged, error),
+        FillError::Thread(_) => Failure::new(Exit::TryAgain, error),
     }
 }
 
-fn restore_failure(error: RestoreError) -> Failure {
-    let exit = match error {
-        RestoreError::Transport(_) => Exit::TryAgain,
-        RestoreError::Checkpoint(_) => Exit::Damaged,
-    };
-    Failure::new(exit, error)
+/// A replay of the log ends early.
+pub fn replay_failure(error: ReplayError) -> Failure {
+    match error {
+        ReplayError::Log(error) => log_failure(error),
+        // The next start takes up what it can read then.
+        ReplayError::Wire(_) | ReplayError::Ids(_) | ReplayError::Checkpoint(_) => Failure::new(Exit::TryAgain, error),
+    }
 }
 
 fn run_failure(error: RunError) -> Failure {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
-use crate::cli::run::{Begun, keeps, log_failure, log_options, store_failure, the_pipeline};
+use crate::cli::run::{Begun, keeps, log_failure, log_options, replay_failure, store_failure, the_pipeline};
 use crate::cli::verify::letters::Letters;
 use crate::config::Config;
 use crate::coordinator::replay::replay;
@@ -111,7 +111,7 @@ impl Replayed {
                 replayed.counts = commit.to.counts;
             }
         })
-        .or_exit(Exit::Damaged)?;
+        .map_err(replay_failure)?;
         Ok(replayed)
     }
 

@@ -10,17 +10,17 @@ mod sealed;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use bincode::{Decode, Encode, config};
+use bincode::{Decode, Encode};
 
 use crate::coordinator::checkpoint::sealed::Sections;
 use crate::coordinator::gather::Draft;
+use crate::core::dedup::SeenId;
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners, SHARES, Share};
 use crate::core::ledger::Counts;
 use crate::core::units::{Epoch, Generation, LogId, Offset, TopicId};
 use crate::log::disk::Disk;
 use crate::store::Progress;
-use crate::wire::{Message, Restore, Section, WireCounts, decode_within};
-use crate::worker::snapshot::retain_ids;
+use crate::wire::{Message, Restore, Section, WireCounts, decode_within, encode_alone};
 
 const MAGIC: &[u8; 8] = b"caudalK6";
 const HEADER_BYTES: usize = 20;
@@ -122,8 +122,10 @@ impl Checkpoints {
         if manifest.log != self.log.0 {
             return Err(io::Error::other("it is of another log"));
         }
-        let is_whole = manifest.sealed.whole.len() == SHARES;
-        if !is_whole || manifest.sections.iter().any(|of| usize::from(of.key_group) >= KEY_GROUPS) {
+        if manifest.sealed.whole.len() != SHARES {
+            return Err(io::Error::other(format!("its ids are in other shares than {SHARES}")));
+        }
+        if manifest.sections.iter().any(|of| usize::from(of.key_group) >= KEY_GROUPS) {
             return Err(io::Error::other("it has a key group that nobody owns"));
         }
         for file in &manifest.sealed.files {
@@ -144,8 +146,12 @@ impl Checkpoints {
         oldest.map_or_else(Share::default, |(_, share)| Share(share))
     }
 
-    /// Takes over what comes with this draft alone, so that it is in the next file whatever becomes of the draft.
+    /// Takes over what comes with this draft alone, so that it is in the next file whatever becomes of the draft. Once is enough. While no file can be written, that
+    /// is as much as the log takes in; all of a share comes again with each try, and takes the place of what came before.
     pub fn owe(&mut self, draft: &mut Draft) {
+        if draft.ids.is_empty() && draft.retired.is_empty() {
+            return;
+        }
         self.owed.retain(|section| Share::of(KeyGroup(section.key_group)) != draft.share);
         if !draft.retired.is_empty() {
             self.owed.iter_mut().for_each(|section| retain_ids(section, |topic| !draft.retired.contains(&topic)));
@@ -221,7 +227,7 @@ impl Checkpoints {
     }
 
     fn write_file(&self, name: &str, body: &impl Encode) -> io::Result<()> {
-        let body = bincode::encode_to_vec(body, layout()).map_err(io::Error::other)?;
+        let body = encode_alone(body);
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&(body.len() as u64).to_le_bytes());
         header.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -305,6 +311,13 @@ impl Sealed {
     }
 }
 
+/// Takes out of a section the ids of topics that are not to stay.
+fn retain_ids(section: &mut Section, stays: impl Fn(TopicId) -> bool) {
+    let mut kept = Vec::with_capacity(section.bytes.len());
+    SeenId::all(&section.bytes).filter(|id| stays(id.topic)).for_each(|id| id.put(&mut kept));
+    section.bytes = kept;
+}
+
 impl Kept {
     fn of(manifest: &Manifest) -> Self {
         Self { epoch: manifest.epoch, end: manifest.end, sealed: manifest.sealed.clone() }
@@ -337,10 +350,6 @@ pub fn needed_from(end: Offset) -> Offset {
 
 fn sealed_name(epoch: u64) -> String {
     format!("{SEALED}{epoch:020}")
-}
-
-fn layout() -> impl config::Config {
-    config::standard().with_fixed_int_encoding()
 }
 
 impl Checkpoint {

@@ -18,7 +18,7 @@ use crate::coordinator::gather::Draft;
 use crate::coordinator::latency::Latency;
 use crate::coordinator::state::{Action, Now, State};
 use crate::coordinator::status::{Phase, RankStatus, SharedStatus};
-use crate::core::keygroup::{Owners, Share};
+use crate::core::keygroup::Owners;
 use crate::core::ledger::Ledger;
 use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::ingest::Refusal;
@@ -42,8 +42,6 @@ pub struct Written {
     pub epoch: Epoch,
     /// What the log must keep for it.
     pub needs: Offset,
-    /// The share of which the next one is to bring all ids.
-    pub next_share: Share,
     /// There are fewer than must be kept.
     pub few: bool,
 }
@@ -268,7 +266,6 @@ impl Coordinator<'_> {
                 Event::Store(store_writer::Note::Failed(error)) => return Err(error.into()),
                 Event::Checkpointed(Ok(written)) => {
                     (turn.checkpoint, turn.checkpoint_needs) = (written.epoch, written.needs);
-                    self.state.bring_whole(written.next_share);
                     // Segments go when two checkpoints have passed them.
                     if written.few || (short_of_room && written.needs < needed_from(turn.committed.end)) {
                         self.state.owe_checkpoint();
@@ -278,6 +275,7 @@ impl Coordinator<'_> {
                 Event::Checkpointed(Err(error)) => {
                     // The log keeps what the checkpoint would have covered.
                     tracing::warn!(%error, "a checkpoint cannot be written; the next one has what it would have had");
+                    self.state.repeat_share();
                     self.state.owe_checkpoint();
                     turn.checkpoint_failed = Some(now.awake);
                 }

@@ -309,6 +309,7 @@ impl State {
             let mut draft = Draft::new(cut, share, self.workers.len(), Arc::clone(&self.bundle));
             draft.retired = std::mem::take(&mut self.retired);
             self.draft = Some(draft);
+            self.share = share.next();
             (self.bytes_since_checkpoint, self.checkpoint_at) = (0, Some(now.awake));
         }
         if cut.end > base {

@@ -36,7 +36,7 @@ impl KeyGroup {
 /// How many shares the key groups are cut into.
 pub const SHARES: usize = 64;
 
-/// The key groups whose remembered ids one checkpoint brings whole: every `SHARES`th of them, so that no worker has all of a share.
+/// The key groups whose remembered ids one checkpoint brings whole: every `SHARES`th of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Share(pub u8);
 
@@ -45,6 +45,16 @@ impl Share {
     #[must_use]
     pub fn of(group: KeyGroup) -> Self {
         Self(group.0 % SHARES as u8)
+    }
+
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self((self.0 + 1) % SHARES as u8)
+    }
+
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self((self.0 + SHARES as u8 - 1) % SHARES as u8)
     }
 
     pub fn groups(self) -> impl Iterator<Item = KeyGroup> {

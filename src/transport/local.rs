@@ -1,5 +1,7 @@
 //! All ranks in one process: a job of one rank runs its worker on a thread this way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use crate::transport::idle::Waker;
@@ -15,6 +17,8 @@ pub struct LocalTransport {
 #[derive(Clone)]
 struct Peer {
     sender: Sender<Received>,
+    /// Messages that it has not taken yet.
+    waiting: Arc<AtomicUsize>,
     waker: Option<Waker>,
 }
 
@@ -22,7 +26,8 @@ struct Peer {
 #[must_use]
 pub fn network(ranks: usize) -> Vec<LocalTransport> {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..ranks).map(|_| channel()).unzip();
-    let peers: Vec<Peer> = senders.into_iter().map(|sender| Peer { sender, waker: None }).collect();
+    let peers: Vec<Peer> =
+        senders.into_iter().map(|sender| Peer { sender, waiting: Arc::default(), waker: None }).collect();
     let ends = receivers.into_iter().enumerate();
     ends.map(|(rank, receiver)| LocalTransport { rank, receiver, peers: peers.clone() }).collect()
 }
@@ -52,6 +57,8 @@ impl Transport for LocalTransport {
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(TransportError::TooLong { to, bytes: message.len() });
         }
+        // Counted first: who takes it counts down.
+        peer.waiting.fetch_add(1, Ordering::Relaxed);
         peer.sender
             .send(Received { from: self.rank, channel, message })
             .map_err(|_| TransportError::Gone { rank: to })?;
@@ -63,7 +70,10 @@ impl Transport for LocalTransport {
 
     fn receive(&mut self) -> Result<Option<Received>, TransportError> {
         match self.receiver.try_recv() {
-            Ok(received) => Ok(Some(received)),
+            Ok(received) => {
+                self.peers[self.rank].waiting.fetch_sub(1, Ordering::Relaxed);
+                Ok(Some(received))
+            }
             // Every end holds a sender to itself.
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
         }
@@ -73,8 +83,10 @@ impl Transport for LocalTransport {
         Ok(false)
     }
 
+    /// All that others have not taken yet.
     fn unsent(&self) -> usize {
-        0
+        let others = self.peers.iter().enumerate().filter(|(rank, _)| *rank != self.rank);
+        others.map(|(_, peer)| peer.waiting.load(Ordering::Relaxed)).sum()
     }
 
     fn under_way(&self) -> bool {

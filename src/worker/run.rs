@@ -48,7 +48,7 @@ pub fn run(
     let mut early: Vec<(To, Message)> = Vec::new();
     let mut readers = Readers::default();
     let mut heard = Instant::now();
-    let mut live = false;
+    let (mut is_batch, mut live) = (false, false);
     loop {
         let mut busy = transport.progress()?;
         if let Some(received) = transport.receive()? {
@@ -61,7 +61,7 @@ pub fn run(
                 (Message::Close, _) => return Ok(()),
                 (Message::Heartbeat, _) => {}
                 (Message::Open(open), _) => {
-                    live = !open.batch;
+                    is_batch = open.batch;
                     let state = state.insert(opened(&open, &plan)?);
                     for (from, message) in early.drain(..) {
                         send(transport, state.step(from, message))?;
@@ -69,7 +69,10 @@ pub fn run(
                 }
                 (message, None) if from != To::Coordinator => early.push((from, message)),
                 (message, None) => panic!("a coordinator's first message is Open, not {message:?}"),
-                (Message::Begin, Some(state)) => send(transport, vec![(To::Coordinator, ready(state))])?,
+                (Message::Begin, Some(state)) => {
+                    live = !is_batch;
+                    send(transport, vec![(To::Coordinator, ready(state))])?;
+                }
                 (Message::Split(split), Some(state)) => {
                     let read = readers.split(state.decoder(), &split);
                     take_read(transport, state, read)?;
@@ -97,7 +100,7 @@ pub fn run(
         if busy {
             idle.worked();
         } else {
-            // Until it opens its workers, rank 0 may be waiting for the store, or reading a long log; and a batch has no heartbeat.
+            // Until its workers begin, rank 0 may be waiting for the store, or reading a long log, or giving another worker its ids; and a batch has no heartbeat.
             if live && heard.elapsed() > HEARTBEAT_MAX {
                 return Err(WorkerError::Silent);
             }

@@ -1,6 +1,6 @@
 //! A worker's state as bytes: on its way to its owner, and by key group in a checkpoint.
 //!
-//! Little-endian. `core::window`, `core::view`, `core::alert` and `core::join` say how their own are written. Ids: topic (u16), bucket (u32), id (u128). Common: epoch (u64),
+//! Little-endian. `core::window`, `core::view`, `core::alert` and `core::join` say how their own are written. `core::dedup` how ids are. Common: epoch (u64),
 //! up (u64); the number of pipelines (u32) and for each W(e), W(e−1), W(e−2) (i64 each), the number of its earlier watermarks (u32) and for each its
 //! first epoch (u64) and W (i64); the number of topics (u32) and for each a byte (1: seen), largest time
 //! (i64), last up (u64); the number of windows (u32) and for each its last emit (u64).
@@ -9,21 +9,19 @@ use std::sync::Arc;
 
 use crate::core::aggregate::Contribution;
 use crate::core::alert::{Alerts, Mark};
-use crate::core::columns::EventId;
 use crate::core::dedup::runs::RunsError;
-use crate::core::dedup::{Bucket, Seen, SeenId};
+use crate::core::dedup::{Seen, SeenId};
 use crate::core::encoding::NotAPane;
 use crate::core::join::{Half, Joins};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners, Share};
 use crate::core::plan::Plan;
 use crate::core::plan::carry::Carry;
-use crate::core::units::{Epoch, Micros, Millis, TopicId};
+use crate::core::units::{Epoch, Micros, Millis};
 use crate::core::view::{Keyed, Views};
 use crate::core::watermark::{Kept, TopicClock, Watermark, Watermarks};
 use crate::core::window::{Panes, owner_bytes};
 use crate::wire::{Kind, Message, Past, Section, by_owner, in_parts};
 
-const ID_BYTES: usize = 22;
 /// A section holds at most so many ids (704 KiB), so that a start has never many of them at once.
 const SECTION_IDS_MAX: usize = 32 << 10;
 
@@ -186,31 +184,19 @@ fn id_sections(seen: &mut Seen, share: Share) -> Result<Vec<Section>, RunsError>
     for seen in seen.seal() {
         let group = KeyGroup::of_id(seen.id);
         if Share::of(group) != share {
-            put_id(&seen, &mut by_group[usize::from(group.0)]);
+            seen.put(&mut by_group[usize::from(group.0)]);
         }
     }
     for group in share.groups() {
         let bytes = &mut by_group[usize::from(group.0)];
-        seen.each(group, |seen| put_id(&seen, bytes))?;
+        seen.each(group, |seen| seen.put(bytes))?;
     }
     let whole = sections(Kind::Ids, by_group).into_iter();
     let pieces = whole.flat_map(|Section { kind, key_group, bytes }| {
-        let pieces: Vec<Vec<u8>> = bytes.chunks(SECTION_IDS_MAX * ID_BYTES).map(<[u8]>::to_vec).collect();
+        let pieces: Vec<Vec<u8>> = bytes.chunks(SECTION_IDS_MAX * SeenId::BYTES).map(<[u8]>::to_vec).collect();
         pieces.into_iter().map(move |bytes| Section { kind, key_group, bytes })
     });
     Ok(pieces.collect())
-}
-
-/// Takes out of a section the ids of all other topics than are to stay.
-pub fn retain_ids(section: &mut Section, stays: impl Fn(TopicId) -> bool) {
-    let topic = |mut id: &[u8]| TopicId(u16::from_le_bytes(take(&mut id)));
-    section.bytes = section.bytes.chunks_exact(ID_BYTES).filter(|id| stays(topic(id))).flatten().copied().collect();
-}
-
-fn put_id(seen: &SeenId, into: &mut Vec<u8>) {
-    into.extend_from_slice(&seen.topic.0.to_le_bytes());
-    into.extend_from_slice(&seen.bucket.0.to_le_bytes());
-    into.extend_from_slice(&seen.id.0.to_le_bytes());
 }
 
 fn common(epoch: Epoch, watermarks: &Watermarks, panes: &Panes) -> Vec<u8> {
@@ -284,14 +270,7 @@ pub fn restore(section: &Section, mut entry: impl FnMut(&mut &[u8]) -> Result<()
 /// # Errors
 /// If they cannot be kept.
 pub fn restore_ids(section: &Section, seen: &mut Seen) -> Result<(), RunsError> {
-    for entry in section.bytes.chunks_exact(ID_BYTES) {
-        let mut rest = entry;
-        let topic = TopicId(u16::from_le_bytes(take(&mut rest)));
-        let bucket = Bucket(u32::from_le_bytes(take(&mut rest)));
-        let id = EventId(u128::from_le_bytes(take(&mut rest)));
-        seen.restore(KeyGroup(section.key_group), SeenId { topic, id, bucket })?;
-    }
-    Ok(())
+    SeenId::all(&section.bytes).try_for_each(|id| seen.restore(KeyGroup(section.key_group), id))
 }
 
 /// The next bytes of a checkpoint, whose checksum was right: too few of them is a bug.

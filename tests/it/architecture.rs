@@ -82,7 +82,7 @@ const REGISTERED: [(&[&str], &[&str]); 10] = [
     (&["rustls"], &["store/", "outbox/client.rs"]),
     (&["ureq"], &["outbox/client.rs"]),
     (&["axum", "tower"], &["web/"]),
-    (&["bincode"], &["wire.rs", "wire/rows.rs", "coordinator/checkpoint.rs"]),
+    (&["bincode"], &["wire.rs", "wire/", "coordinator/checkpoint.rs"]),
 ];
 
 fn source() -> PathBuf {

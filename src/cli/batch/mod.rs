@@ -152,7 +152,7 @@ fn failure(error: BatchError) -> Failure {
         BatchError::Store(error) => return store_failure(&error),
         BatchError::Input(_) => Exit::Input,
         BatchError::Output(_) => Exit::Damaged,
-        BatchError::Transport(_) | BatchError::Wire(_) => Exit::TryAgain,
+        BatchError::Transport(_) | BatchError::Wire(_) | BatchError::Kept(_) => Exit::TryAgain,
     };
     Failure::new(exit, error)
 }

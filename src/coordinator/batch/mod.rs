@@ -82,6 +82,9 @@ pub enum BatchError {
     /// What became of the results could not be written; exit 74.
     #[error("the output cannot be written: {0}")]
     Output(std::io::Error),
+    /// Another start passes it over.
+    #[error("what was kept of the batch can no longer be read: {0}")]
+    Kept(std::io::Error),
     /// Exit as the error says.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -91,7 +94,7 @@ impl From<RestoreError> for BatchError {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::Transport(error) => Self::Transport(error),
-            RestoreError::Checkpoint(error) => Self::Output(error),
+            RestoreError::Checkpoint(error) => Self::Kept(error),
         }
     }
 }

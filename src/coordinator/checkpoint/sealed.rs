@@ -4,11 +4,9 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use bincode::config;
-
 use crate::core::keygroup::KEY_GROUPS;
 use crate::log::disk::{Disk, DiskFile};
-use crate::wire::{Kind, Section, decode_within};
+use crate::wire::{Kind, Section, decode_within, encode_alone};
 
 const MAGIC: &[u8; 8] = b"caudalI1";
 const HEADER_BYTES: u64 = 16;
@@ -18,13 +16,14 @@ const SECTION_BYTES_MAX: usize = 16 << 20;
 
 /// Writes a file under the name `tmp`, and syncs it whenever `sync_bytes` are written.
 pub(super) fn write(disk: &dyn Disk, tmp: &str, sections: &[Section], sync_bytes: usize) -> io::Result<()> {
-    let frames: Vec<u64> = sections.iter().map(len_of).collect::<io::Result<_>>()?;
-    let len = HEADER_BYTES + frames.iter().sum::<u64>();
+    let len =
+        HEADER_BYTES + sections.iter().map(|section| (FRAME_BYTES + encode_alone(section).len()) as u64).sum::<u64>();
     let file = disk.create(tmp, len)?;
     file.write_at(0, &mut [IoSlice::new(MAGIC), IoSlice::new(&len.to_le_bytes())])?;
     let (mut at, mut unsynced) = (HEADER_BYTES, 0);
     for section in sections {
-        let body = bincode::encode_to_vec(section, layout()).map_err(io::Error::other)?;
+        let body = encode_alone(section);
+        assert!(body.len() <= SECTION_BYTES_MAX, "a section that no start would take");
         let (len, crc) = ((body.len() as u32).to_le_bytes(), crc32c::crc32c(&body).to_le_bytes());
         file.write_at(at, &mut [IoSlice::new(&len), IoSlice::new(&crc), IoSlice::new(&body)])?;
         at += (FRAME_BYTES + body.len()) as u64;
@@ -35,16 +34,6 @@ pub(super) fn write(disk: &dyn Disk, tmp: &str, sections: &[Section], sync_bytes
         }
     }
     file.sync()
-}
-
-fn len_of(section: &Section) -> io::Result<u64> {
-    let mut sized = bincode::enc::write::SizeWriter::default();
-    bincode::encode_into_writer(section, &mut sized, layout()).map_err(io::Error::other)?;
-    Ok((FRAME_BYTES + sized.bytes_written) as u64)
-}
-
-fn layout() -> impl config::Config {
-    config::standard().with_fixed_int_encoding()
 }
 
 /// The sections of a file, one after the other. After an error there are no more.

@@ -2,7 +2,6 @@
 
 use crate::coordinator::state::State;
 use crate::core::epoch::Cut;
-use crate::core::keygroup::Share;
 
 impl State {
     /// A checkpoint of this cut says what its events came to.
@@ -23,8 +22,8 @@ impl State {
         self.checkpoint_at = None;
     }
 
-    /// The next checkpoint is to bring all ids of this share.
-    pub fn bring_whole(&mut self, share: Share) {
-        self.share = share;
+    /// A checkpoint could not be written: the next one is to bring all ids of its share again.
+    pub fn repeat_share(&mut self) {
+        self.share = self.share.before();
     }
 }

@@ -100,6 +100,28 @@ impl IdMemory {
     }
 }
 
+impl SeenId {
+    /// How long one is in a checkpoint: topic (u16), bucket (u32), id (u128), little-endian.
+    pub const BYTES: usize = 22;
+
+    pub fn put(&self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.topic.0.to_le_bytes());
+        into.extend_from_slice(&self.bucket.0.to_le_bytes());
+        into.extend_from_slice(&self.id.0.to_le_bytes());
+    }
+
+    /// Those in these bytes; what is left over at the end is none.
+    pub fn all(bytes: &[u8]) -> impl Iterator<Item = Self> + '_ {
+        bytes.chunks_exact(Self::BYTES).filter_map(|bytes| {
+            let (topic, rest) = bytes.split_first_chunk()?;
+            let (bucket, rest) = rest.split_first_chunk()?;
+            let (id, _) = rest.split_first_chunk()?;
+            let (topic, bucket) = (TopicId(u16::from_le_bytes(*topic)), Bucket(u32::from_le_bytes(*bucket)));
+            Some(Self { topic, id: EventId(u128::from_le_bytes(*id)), bucket })
+        })
+    }
+}
+
 /// The ids of the key groups that one worker owns.
 ///
 /// After an error nothing that it says may be trusted: some ids may be neither here nor there.

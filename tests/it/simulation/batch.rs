@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use caudal::coordinator::checkpoint::Checkpoints;
+use caudal::coordinator::batch::keep::{Keeper, Stand};
 use caudal::coordinator::gather::{Draft, InFlight, Results};
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
 use caudal::core::keygroup::Owners;
 use caudal::core::ledger::Counts;
-use caudal::core::units::{Epoch, LogId, Millis, Offset};
+use caudal::core::units::{Epoch, Millis, Offset};
 use caudal::wire::Message;
 use caudal::worker::rows::DecodedSlab;
 use rand::{Rng, SeedableRng};
@@ -25,7 +25,7 @@ use crate::model;
 use crate::sim_disk::SimDisk;
 
 const SEEDS: u64 = 60;
-const LOG: LogId = LogId(3);
+const BATCH: u128 = 3;
 
 /// Lines and where each begins, some of them blank, the last perhaps without its end.
 pub fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
@@ -56,16 +56,16 @@ struct Saved {
 }
 
 /// Workers with the state that was kept last, as many as are wanted, and the round after which it was.
-fn go_on(kept: &Arc<SimDisk>, pipeline: &Pipeline, workers: usize, sealing: &Sealing) -> (Checkpoints, Ranks, u64) {
-    let mut checkpoints = Checkpoints::new(kept.clone(), LOG);
-    let checkpoint = checkpoints.load(Epoch(u64::MAX)).unwrap().unwrap();
+fn go_on(disk: &Arc<SimDisk>, pipeline: &Pipeline, workers: usize, sealing: &Sealing) -> (Keeper, Ranks, u64) {
+    let (keeper, found) = Keeper::open(disk.clone(), BATCH).unwrap();
+    let (_, checkpoint) = found.unwrap();
     let epoch = checkpoint.at().0.0;
     let mut ranks = Ranks::new(&pipeline.plan, workers, 7, true, sealing);
     for restore in checkpoint.restores(Owners::new(workers)) {
         let (worker, message) = restore.unwrap();
         ranks.send((0, worker + 1), &message);
     }
-    (checkpoints, ranks, epoch)
+    (keeper, ranks, epoch)
 }
 
 /// Rounds of pieces, cut at line ends, to random workers; two rounds in flight; messages delivered in any order that keeps each edge's. Now and then a
@@ -78,14 +78,14 @@ pub fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Resu
     let (mut at, mut epoch, mut base, mut closing) = (0, 0, 0, false);
     let mut in_flight: VecDeque<InFlight> = VecDeque::new();
     let mut results = Vec::new();
-    let kept = SimDisk::new(0);
-    let mut checkpoints = Checkpoints::new(kept.clone(), LOG);
+    let disk = SimDisk::new(0);
+    let (mut keeper, _) = Keeper::open(disk.clone(), BATCH).unwrap();
     let (mut draft, mut saved, mut deaths): (Option<(Draft, Saved)>, Option<Saved>, usize) = (None, None, 0);
     while !(closing && in_flight.is_empty()) {
         if let Some(saved) = saved.filter(|_| rng.random_bool(0.01)) {
             deaths += 1;
             workers = rng.random_range(1..=8);
-            (checkpoints, ranks, epoch) = go_on(&kept, pipeline, workers, &sealing);
+            (keeper, ranks, epoch) = go_on(&disk, pipeline, workers, &sealing);
             (at, base, closing) = (saved.at, saved.at as u64, false);
             in_flight.clear();
             results.truncate(saved.results);
@@ -127,7 +127,7 @@ pub fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Resu
                 emitted: Epoch(0),
             };
             let is_kept = draft.is_none() && !closing && rng.random_bool(0.3);
-            let checkpoint = is_kept.then(|| checkpoints.next_share());
+            let checkpoint = is_kept.then(|| keeper.next_share());
             if let Some(share) = checkpoint {
                 let taken = results.len() + in_flight.len() + 1;
                 let mut of_round = Draft::new(cut, share, workers, "".into());
@@ -160,7 +160,7 @@ pub fn run(pipeline: &Pipeline, bytes: &[u8], rng: &mut ChaCha8Rng) -> (Vec<Resu
             results.push(in_flight.pop_front().unwrap().results().unwrap());
         }
         if let Some((draft, at)) = draft.take_if(|(draft, at)| draft.complete() && results.len() >= at.results) {
-            checkpoints.write(draft).unwrap();
+            keeper.keep(&Stand::default(), draft).unwrap();
             saved = Some(at);
         }
     }

@@ -698,8 +698,8 @@ impl<'w> Life<'w> {
         let Some(draft) = self.net.drafts.pop_front() else { return };
         let written = self.checkpoints.write(draft);
         self.world.seen.note(if written.is_ok() { "checkpoints" } else { "checkpoints that failed" }, 1);
-        if written.is_ok() {
-            self.net.coordinator.bring_whole(self.checkpoints.next_share());
+        if written.is_err() {
+            self.net.coordinator.repeat_share();
         }
     }
 
