@@ -46,9 +46,10 @@ pub struct Commit {
 
 impl Kept {
     /// Goes on from its position, which is stored. Where it moves by so much though nothing is committed, that is stored too.
+    /// The first commit is stored in any case, so that what an earlier life still has under way to the store cannot undo it.
     #[must_use]
     pub fn new(position: Offset, store_after: u64) -> Self {
-        Self { group: Group::new(position), stored: position, in_doubt: false, store_after, forgotten: false }
+        Self { group: Group::new(position), stored: position, in_doubt: true, store_after, forgotten: false }
     }
 
     /// A member asks, of a log whose oldest event is this one.
