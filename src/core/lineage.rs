@@ -78,6 +78,11 @@ impl Noted {
     }
 
     #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    #[must_use]
     pub fn in_order(self, window: usize, late_to: Micros) -> Slices {
         let mut groups: Vec<(Arc<[GroupValue]>, usize)> = self.numbers.into_iter().collect();
         groups.sort_unstable();

@@ -8,7 +8,7 @@ use crate::core::plan::Plan;
 use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::lineage::StoredSlice;
-use crate::store::schema::hide_windows;
+use crate::store::schema::views_of;
 use crate::store::sql::{
     ALERTS, Ask, DEAD_LETTERS, Dialect, EVENTS_IN, LINEAGE, METRICS_OUT, OUTBOX, Param, Query, TRACE, VIEW_HISTORY,
     VIEWS, Write,
@@ -49,8 +49,9 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
     mend(tx, &commit.mended)
 }
 
-/// Takes out what a pipeline has left, in a transaction that has begun and that the caller commits.
-pub fn forget(tx: &mut impl Write, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
+/// Takes out what a pipeline has left, in a transaction that has begun and that the caller commits. Gives the views of its windows, to be taken away after that: who
+/// reads one, or has made a view of one, holds nothing else up.
+pub fn forget(tx: &mut impl Write, mine: Generation, left: &Leftover) -> Result<Vec<String>, StoreError> {
     fence(tx, mine)?;
     of_log(tx, left.log)?;
     let of_pipeline = [Param::text(&left.pipeline)];
@@ -64,7 +65,7 @@ pub fn forget(tx: &mut impl Write, mine: Generation, left: &Leftover) -> Result<
         tx.execute(&Query::with(sql, of_pipeline.clone()))?;
     }
     left.views.iter().try_for_each(|view| forget_view(tx, view))?;
-    hide_windows(tx, &left.pipeline)
+    views_of(tx, &left.pipeline)
 }
 
 fn forget_view(tx: &mut impl Write, name: &str) -> Result<(), StoreError> {

@@ -65,7 +65,7 @@ impl<'a, 'l> Packing<'a, 'l> {
         let Some(window) = self.plan.windows.get(*at) else { panic!("window {at} is none of the plan's") };
         let pipeline = self.plan.pipeline_of(window).name.as_str();
         let identity = self.plan.identity(window.pipeline);
-        let bytes: usize = of_slice.iter().map(|of| ENTRY_BYTES + of.offsets.serialized_size()).sum();
+        let bytes: usize = of_slice.iter().map(|of| entry_bytes(window, of)).sum();
         let bits = part_bits(bytes, of_slice.len());
         let mut parts: Vec<(u64, &Lineage)> =
             of_slice.iter().map(|of| (part(self.series(pipeline, window, of), bits), *of)).collect();
@@ -111,14 +111,23 @@ fn part(series: Uuid, bits: u32) -> u64 {
     (1 << bits) | high.checked_shr(u64::BITS - bits).unwrap_or_default()
 }
 
-/// What an entry takes besides its bitmap, about.
+/// What an entry takes besides its group and bitmap.
 const ENTRY_BYTES: usize = 16 + 4 + 4;
+
+fn entry_bytes(window: &WindowPlan, of: &Lineage) -> usize {
+    ENTRY_BYTES + named_group(window, of).len() + of.offsets.serialized_size()
+}
+
+/// The group's bytes where the slice is not the only one of its rows.
+fn named_group(window: &WindowPlan, of: &Lineage) -> Vec<u8> {
+    let is_alone = !matches!(window.kind, WindowKind::Hopping { .. });
+    if is_alone { Vec::new() } else { group_key(&of.group) }
+}
 
 /// An entry: the id that a row which begins with the slice would have (16), the group's bytes where that is not the slice's only row (length, bytes), the
 /// bitmap (length, bytes). Lengths are of 4 bytes, little-endian.
 fn put_entry(identity: &str, window: &WindowPlan, of: &Lineage, into: &mut Vec<u8>) {
-    let is_alone = !matches!(window.kind, WindowKind::Hopping { .. });
-    let group = if is_alone { Vec::new() } else { group_key(&of.group) };
+    let group = named_group(window, of);
     into.extend_from_slice(metric_id(identity, &window.name, of.slice, &of.group).as_bytes());
     into.extend_from_slice(&(group.len() as u32).to_le_bytes());
     into.extend_from_slice(&group);

@@ -440,6 +440,8 @@ pub trait Reader: Send {
     /// The oldest first.
     fn open_letters(&mut self, query: &OpenQuery, limit: u32) -> Result<Vec<Offset>, StoreError>;
     fn count_open_letters(&mut self, query: &OpenQuery) -> Result<u64, StoreError>;
+    /// Whether it has anything of a pipeline of this name, shown or not.
+    fn knows(&mut self, pipeline: &str) -> Result<bool, StoreError>;
     /// All consumer groups, by topic and name.
     fn groups(&mut self) -> Result<Vec<GroupPosition>, StoreError>;
 }

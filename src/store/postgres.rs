@@ -145,8 +145,14 @@ impl Store for PostgresStore {
 
     fn forget(&mut self, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
         let mut tx = self.connection.begin()?;
-        apply::forget(&mut tx, mine, left)?;
-        tx.commit().map_err(commit_error)
+        let views = apply::forget(&mut tx, mine, left)?;
+        tx.commit().map_err(commit_error)?;
+        for view in views {
+            let mut tx = self.connection.begin()?;
+            let hidden = schema::hide(&mut tx, &view).and_then(|()| tx.commit().map_err(commit_error));
+            hidden.unwrap_or_else(|why| schema::stays(&view, &why));
+        }
+        Ok(())
     }
 
     fn drop_group(&mut self, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError> {

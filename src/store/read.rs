@@ -118,6 +118,18 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         events(self.from.ask(&sql)?)
     }
 
+    fn knows(&mut self, pipeline: &str) -> Result<bool, StoreError> {
+        for place in
+            ["metrics_out WHERE pipeline", "alerts WHERE pipeline", "lineage WHERE pipeline", "events_in WHERE past"]
+        {
+            let found = Query::with(format!("SELECT 1 FROM {place} = $1 LIMIT 1"), [Param::text(pipeline)]);
+            if !self.from.ask(&found)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn alerts(&mut self, query: &AlertQuery) -> Result<Vec<StoredAlert>, StoreError> {
         let mut filter = Filter::new(format!("SELECT {ALERT_COLUMNS} FROM alerts"));
         if let Some(pipeline) = &query.pipeline {

@@ -74,17 +74,31 @@ pub fn show_windows(tx: &mut impl Write, plan: &Plan) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Takes the views of a pipeline's windows away.
-pub fn hide_windows(tx: &mut impl Write, pipeline: &str) -> Result<(), StoreError> {
+/// The views of a pipeline's windows.
+pub fn views_of(tx: &mut impl Write, pipeline: &str) -> Result<Vec<String>, StoreError> {
     let of_pipeline = format!("WHERE {} AND", of_pipeline(pipeline));
+    let mut names = Vec::new();
     for mut row in tx.ask(&Query::new("SELECT name, definition FROM window_views"))? {
         let (name, definition) = (row.text()?, row.text()?);
         if definition.contains(&of_pipeline) {
-            tx.run(&format!("DROP VIEW IF EXISTS {}", identifier(&name)))?;
-            tx.execute(&Query::with("DELETE FROM window_views WHERE name = $1", [Param::text(&name)]))?;
+            names.push(name);
         }
     }
-    Ok(())
+    Ok(names)
+}
+
+/// Takes a view away, in a transaction of its own.
+pub fn hide(tx: &mut impl Write, name: &str) -> Result<(), StoreError> {
+    if tx.dialect() == Dialect::Postgres {
+        tx.run("SET LOCAL lock_timeout = '2s'")?;
+    }
+    tx.run(&format!("DROP VIEW IF EXISTS {}", identifier(name)))?;
+    tx.execute(&Query::with("DELETE FROM window_views WHERE name = $1", [Param::text(name)])).map(drop)
+}
+
+/// What is told of one that cannot be: it stays, and shows nothing.
+pub fn stays(view: &str, error: &StoreError) {
+    tracing::warn!(%view, %error, "a view of rows that are gone cannot be taken away, and stays; is there another view that reads it?");
 }
 
 fn of_pipeline(pipeline: &str) -> String {

@@ -109,8 +109,14 @@ impl Store for SqliteStore {
 
     fn forget(&mut self, mine: Generation, left: &Leftover) -> Result<(), StoreError> {
         let mut tx = begin(&mut self.connection)?;
-        apply::forget(&mut tx, mine, left)?;
-        tx.commit().map_err(error)
+        let views = apply::forget(&mut tx, mine, left)?;
+        tx.commit().map_err(error)?;
+        for view in views {
+            let mut tx = begin(&mut self.connection)?;
+            let hidden = schema::hide(&mut tx, &view).and_then(|()| tx.commit().map_err(error));
+            hidden.unwrap_or_else(|why| schema::stays(&view, &why));
+        }
+        Ok(())
     }
 
     fn drop_group(&mut self, mine: Generation, topic: &str, group: &str) -> Result<bool, StoreError> {

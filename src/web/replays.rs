@@ -13,7 +13,6 @@ use crate::coordinator::change::Change;
 use crate::pipeline::Replayed;
 use crate::pipeline::change::{self, Proposed};
 use crate::pipeline::running::InForce;
-use crate::store::{AlertQuery, WindowQuery};
 use crate::web::Web;
 use crate::web::params::escape;
 use crate::web::pipelines::{Wish, blocking, json_of, logged_text, refusal};
@@ -43,11 +42,9 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
     if pipelines.plan.lives.iter().any(|(begun, _)| *begun == *name) {
         return Err(taken(&format!("the pipeline {name:?} was begun anew before (--accept-changes)")));
     }
-    let rows = WindowQuery { pipeline: Some(name.clone()), limit: 1, ..WindowQuery::default() };
-    let alerts = AlertQuery { pipeline: Some(name.clone()), limit: 1, ..AlertQuery::default() };
-    let has = web.readers.ask(move |r| Ok(!r.windows(&rows)?.is_empty() || !r.alerts(&alerts)?.is_empty()));
-    if has.await? {
-        return Err(taken(&format!("the store has rows or alerts of an earlier pipeline {name:?}")));
+    let asked = name.clone();
+    if web.readers.ask(move |r| r.knows(&asked)).await? {
+        return Err(taken(&format!("the store has rows, alerts or events of an earlier pipeline {name:?}")));
     }
     let source = Arc::clone(&web.app.bus);
     let found = web.reading.run(move || {

@@ -35,7 +35,9 @@ pub struct WireRows(Vec<u8>);
 impl From<Vec<WindowRow>> for WireRows {
     fn from(rows: Vec<WindowRow>) -> Self {
         let mut packer = Packer { bytes: Vec::with_capacity(rows.len() * ROW_BYTES), texts: HashMap::default() };
-        rows.iter().for_each(|row| packer.row(row));
+        for row in &rows {
+            packer.row(row);
+        }
         Self(packer.bytes)
     }
 }

@@ -31,6 +31,7 @@ pub fn pack(
     memories: &[Memory],
     owners: Owners,
 ) -> IdsByOwner {
+    assert_eq!(ids.len(), rows.topic.len(), "a row has an id or none");
     let topics = memories.len();
     let cells = KEY_GROUPS * topics;
     let cell_of = |id: EventId, topic: TopicId| usize::from(KeyGroup::of_id(id).0) * topics + usize::from(topic.0);

@@ -108,7 +108,9 @@ fn passed(
                 noted.add(start, group, members.iter().map(|&row| offset[row as usize]));
             };
             contributions.append(&mut preaggregate_with(plan, index, &of_window, note));
-            slices.push(noted.in_order(index, lateness.minus(window.late_allow)));
+            if !noted.is_empty() {
+                slices.push(noted.in_order(index, lateness.minus(window.late_allow)));
+            }
         } else {
             contributions.append(&mut preaggregate(plan, index, &of_window));
         }

@@ -260,7 +260,7 @@ impl State {
             Message::Restore(restore) => self.restore(restore),
             Message::Slab(slab) => self.waiting.push(slab.into()),
             Message::EndEpoch { cut, base, checkpoint } => {
-                self.end_epoch(cut.into(), Offset(base), checkpoint.map(Share))
+                self.end_epoch(cut.into(), Offset(base), checkpoint.map(Share));
             }
             Message::Ids { epoch, newest, entries } => {
                 let newest = newest.into_iter().map(|t| t.map(Micros)).collect();

@@ -380,6 +380,16 @@ fn entry(row: &ViewRow) -> StoredEntry {
 }
 
 impl Reader for MemoryStore {
+    fn knows(&mut self, pipeline: &str) -> Result<bool, StoreError> {
+        let shared = self.lock();
+        let Tables { rows, alerts, lineage, past_events, .. } = &shared.tables;
+        let of_it = |of: usize| self.plan.pipeline_name(of) == pipeline;
+        Ok(rows.values().any(|row| of_it(self.plan.windows[row.window].pipeline))
+            || alerts.values().any(|row| of_it(self.plan.alerts[row.alert].pipeline))
+            || lineage.values().any(|lineage| of_it(self.plan.windows[lineage.window].pipeline))
+            || past_events.values().any(|of| of == pipeline))
+    }
+
     fn compact_lineage(
         &mut self,
         row: &StoredRow,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::coordinator::backfill::error::FillError;
 use crate::coordinator::backfill::making::{Making, Next, Stores};
@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 const STORED_AT_ONCE: usize = 4 << 20;
 /// At the log's end it is looked this often whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// It decodes with so many threads at least, even where a rank has one core for itself: otherwise it would take the longer the more ranks rest meanwhile.
+/// A past is decoded by so many threads at least: a launcher divides the cores among the ranks, but while a past is made few others have work.
 const DECODERS_MIN: usize = 2;
 /// A store that is away is tried again after this.
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -104,7 +104,7 @@ impl Thread {
             let Filler { access, keeps, log, generation, .. } = work.filler;
             let names = (keeps, *log, *generation);
             let making = Making::new(work.plan, backfill, names, access, (stores, STORED_AT_ONCE));
-            work.run(backfill.pipeline, making)
+            decoders()?.install(|| work.run(backfill.pipeline, making))
         })
     }
 
@@ -142,13 +142,8 @@ impl Thread {
         self.fill = None;
         let goal: Arc<(Mutex<Goal>, Condvar)> = Arc::default();
         let (of_thread, notes, filler) = (Arc::clone(&goal), self.notes.0.clone(), Arc::clone(&self.filler));
-        let decoders = rayon::current_num_threads().max(DECODERS_MIN);
-        let pool = ThreadPoolBuilder::new().num_threads(decoders).thread_name(|_| "backfill".to_owned()).build();
-        let pool = pool.map_err(|error| FillError::Thread(io::Error::other(error)))?;
         let run = move || {
-            // What it decodes is shared among the pool's threads, of which it is one.
-            let work = || work(Work { filler: &filler, plan: &plan, goal: &of_thread, notes: &notes, store: None });
-            let last = pool.install(work);
+            let last = work(Work { filler: &filler, plan: &plan, goal: &of_thread, notes: &notes, store: None });
             if let Some(last) = last.unwrap_or_else(|error| Some(Note::Failed(error))) {
                 // Who does not listen any more wants nothing.
                 drop(notes.send(last));
@@ -159,6 +154,13 @@ impl Thread {
         self.fill = Some(Fill { goal, thread: Some(thread) });
         Ok(())
     }
+}
+
+/// The threads that decode a past.
+fn decoders() -> Result<ThreadPool, FillError> {
+    let threads = rayon::current_num_threads().max(DECODERS_MIN);
+    let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "decode".to_owned()).build();
+    pool.map_err(|error| FillError::Thread(io::Error::other(error)))
 }
 
 /// One thread's work.

@@ -31,7 +31,7 @@ impl Groups {
         match self {
             Self::Close { rows, ends } => {
                 let mut start = 0;
-                for &end in ends.iter() {
+                for &end in ends {
                     if start < end {
                         group(&rows[start as usize..end as usize]);
                     }

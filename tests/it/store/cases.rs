@@ -867,6 +867,7 @@ fn past(bed: &Bed) {
     let nothing = Leftover { log: LOG, pipeline: "another".to_owned(), views: Vec::new() };
     store.forget(Generation(2), &nothing).unwrap();
     assert_eq!(reader.windows(&all()).unwrap().len(), 3);
+    assert!(reader.knows("civic_safety").unwrap() && !reader.knows("another").unwrap());
     for _ in 0..2 {
         store.forget(Generation(2), &left).unwrap();
         assert_eq!(reader.windows(&all()).unwrap(), []);
@@ -881,6 +882,7 @@ fn past(bed: &Bed) {
             assert_eq!(kept(reader.as_mut(), id), [[five]], "{id}");
         }
     }
+    assert!(!reader.knows("civic_safety").unwrap(), "nothing is left of it");
     let row = StoredRow::of(&plan(), &of_window(2, 0, "RM"));
     assert_eq!(reader.compact_lineage(&row, None, 10).unwrap(), []);
 }

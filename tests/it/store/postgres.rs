@@ -9,11 +9,11 @@ use caudal::core::row::{Value, WindowRow};
 use caudal::core::units::{Epoch, Generation};
 use caudal::store::target::{PostgresConfig, SslMode, Target};
 use caudal::store::writer::{Note, Outcome, commit_once, spawn};
-use caudal::store::{Store, StoreError};
+use caudal::store::{Leftover, Store, StoreError};
 use uuid::Uuid;
 
 use super::proxy::{ANSWER_BYTES, COMMIT, Cut, Proxy};
-use super::{all, first, numbered, plan, plan_with, row};
+use super::{LOG, all, first, numbered, plan, plan_with, row};
 use crate::support::job::until;
 use crate::support::postgres::{Cluster, Stop};
 
@@ -201,6 +201,26 @@ fn connections_cut_by_an_administrator_lose_nothing() {
     let failed: Vec<Note> = notes.iter().filter(|note| matches!(note, Note::Failed(_))).collect();
     assert!(failed.is_empty(), "{failed:?}");
     holds(&cluster, &config, EPOCHS);
+}
+
+/// Somebody has made a view of a pipeline's view: the rows go, the view stays, and the job goes on.
+#[test]
+fn a_view_that_another_reads_stays_when_its_rows_go() {
+    let cluster = Cluster::start();
+    let config = cluster.create_database();
+    let mut store = open(&config).unwrap();
+    store.commit(&first(vec![row(1, 0, "RM")])).unwrap();
+    let mut client = cluster.client(&config.name);
+    client.batch_execute("CREATE VIEW mine AS SELECT region FROM civic_safety_by_region").unwrap();
+    let left = Leftover { log: LOG, pipeline: "civic_safety".to_owned(), views: Vec::new() };
+    store.forget(Generation(1), &left).unwrap();
+    let mut count = |sql: &str| client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
+    assert_eq!(count("SELECT count(*) FROM metrics_out"), 0);
+    assert_eq!(count("SELECT count(*) FROM mine"), 0);
+    assert_eq!(count("SELECT count(*) FROM pg_views WHERE viewname LIKE 'civic_safety_%'"), 1, "the others go");
+    // Whoever comes by the name again finds it.
+    drop(open(&config).unwrap());
+    assert_eq!(count("SELECT count(*) FROM pg_views WHERE viewname LIKE 'civic_safety_%'"), 3);
 }
 
 #[test]
