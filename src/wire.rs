@@ -1,5 +1,5 @@
 //! Messages between ranks: one enum and its grammar. Types of their own, so that core knows no encoding; bincode with fixed-width
-//! integers, and plain little-endian columns where a message is bulk (`Ids`, `Panes`, checkpoint sections).
+//! integers, and plain little-endian bytes where a message is bulk (`Ids`, `Panes`, checkpoint sections, rows of windows: `packed`, in core's encoding of values).
 
 mod packed;
 mod rows;

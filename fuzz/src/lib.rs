@@ -29,7 +29,7 @@ use caudal::log::{Log, LogError, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
 use caudal::store::Progress;
 use caudal::store::jsonl::{Asked, Copies, Known};
-use caudal::wire::{self, Message, Section};
+use caudal::wire::{self, Message, Section, WireRows};
 use tempfile::TempDir;
 
 use disk::{Files, MemoryDisk};
@@ -297,10 +297,16 @@ pub fn message(data: &[u8]) {
         Err(error) => said(&error),
         Ok(message) => {
             assert_eq!(wire::encode(&message), data, "{message:?}");
-            if let Message::Report(report) = message
-                && let Err(error) = Vec::<WindowRow>::try_from(report.rows)
-            {
-                said(&error);
+            if let Message::Report(report) = message {
+                match Vec::<WindowRow>::try_from(report.rows) {
+                    Err(error) => said(&error),
+                    // What was read is what would be written.
+                    Ok(rows) => {
+                        let again = Vec::try_from(WireRows::from(rows.clone()));
+                        let again: Vec<WindowRow> = again.unwrap_or_else(|error| panic!("{error}: {rows:?}"));
+                        assert_eq!(format!("{again:?}"), format!("{rows:?}"));
+                    }
+                }
             }
         }
     }

@@ -213,7 +213,8 @@ impl Rank0 {
         let mut asked = asked_copies(now, copied);
         for before in earlier(start, &self.pipeline.bundle).or_exit(Exit::Config)? {
             let known: Vec<PathBuf> = asked.iter().map(|copy| copy.file.clone()).collect();
-            asked.extend(asked_copies(&before, copied).into_iter().filter(|copy| !known.contains(&copy.file)));
+            // What they are asked for again is not to begin.
+            asked.extend(asked_copies(&before, None).into_iter().filter(|copy| !known.contains(&copy.file)));
         }
         if asked.is_empty() {
             return Ok(None);

@@ -205,7 +205,7 @@ mod tests {
             any::<bool>().prop_map(Value::Boolean),
             any::<i64>().prop_map(|value| Value::Integer(value.into())),
             any::<i128>().prop_map(Value::Integer),
-            (-1e300..1e300).prop_map(Value::Number),
+            any::<u64>().prop_map(|bits| Value::Number(f64::from_bits(bits))),
             text().prop_map(Value::Text),
         ]
     }
@@ -227,16 +227,19 @@ mod tests {
         #[test]
         fn rows_come_as_they_were_sent(rows in prop::collection::vec(any_row(), 0..20)) {
             let packed = WireRows::from(rows.clone());
-            prop_assert_eq!(Vec::try_from(packed).unwrap(), rows);
+            let bytes = packed.0.clone();
+            let read = Vec::try_from(packed).unwrap();
+            // As text: −0 is not +0, and no number is not itself. As bytes, for the rest.
+            prop_assert_eq!(format!("{read:?}"), format!("{rows:?}"));
+            prop_assert_eq!(WireRows::from(read).0, bytes);
         }
 
         #[test]
         fn what_no_worker_writes_is_refused(rows in prop::collection::vec(any_row(), 1..5), cut in 1..16usize) {
             let WireRows(mut bytes) = WireRows::from(rows);
-            // A row ends with a count or a value: whatever is missing of it, it is no row without.
-            bytes.truncate(bytes.len() - cut.min(bytes.len() - 1));
-            let read = Vec::<WindowRow>::try_from(WireRows(bytes.clone()));
-            prop_assert!(read.is_err() || WireRows::from(read.unwrap()).0 == bytes);
+            // A row is longer than what is cut off.
+            bytes.truncate(bytes.len() - cut);
+            prop_assert!(Vec::<WindowRow>::try_from(WireRows(bytes)).is_err());
         }
 
         #[test]

@@ -328,7 +328,7 @@ impl Life<'_> {
     ) -> Result<(), Died> {
         let turn = self.held(at).unwrap().kept.poll(now, ask, oldest, says_where);
         let judge = &mut self.world.outside.groups[at].judge;
-        let (gone, ended) = judge.polls(now, member, ask, oldest, &turn);
+        let (gone, ended) = judge.polls(now, member, ask, (oldest, says_where), &turn);
         self.world.seen.note("sessions that ended with events", ended);
         self.world.seen.note("groups behind what is retained", u64::from(gone));
         match turn {

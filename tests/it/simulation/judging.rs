@@ -159,13 +159,13 @@ impl Judge {
         self.events.get(&offset.0) == Some(&State::With(member)) || committed == Some(offset.0)
     }
 
-    /// A member polls a log that begins at `oldest`, and this comes of it. Gives whether the group's place is gone, and how many sessions ended.
+    /// A member polls a log that begins at `oldest`, perhaps with word of where to go on, and this comes of it. Gives whether the group's place is gone, and how many sessions ended.
     pub fn polls(
         &mut self,
         now: Millis,
         member: usize,
         ask: &Ask,
-        oldest: Offset,
+        (oldest, says_where): (Offset, bool),
         found: &Result<Turn, Refusal>,
     ) -> (bool, u64) {
         let ended = self.expire(now);
@@ -190,9 +190,15 @@ impl Judge {
                 assert!(offer.from >= oldest && offer.from.0 <= free && offer.events <= ask.max, "{offer:?} of {free}");
                 (false, ended)
             }
-            Ok(Turn::LeaveOut) => (true, ended),
+            Ok(Turn::LeaveOut) => {
+                assert!(says_where && oldest > Offset(0), "{free} is free, and left out unasked");
+                (true, ended)
+            }
             Err(Refusal::Gone { asked, oldest: told }) => {
-                assert!(*asked < oldest && *told == oldest && asked.0 <= free, "{asked} is gone, {free} is free");
+                assert!(
+                    !says_where && *asked < oldest && *told == oldest && asked.0 <= free,
+                    "{asked} is gone, {free} is free"
+                );
                 (true, ended)
             }
             Err(error) => panic!("{error}"),
