@@ -163,9 +163,9 @@ fn pack_keys(numbers: &[i64], skip: Option<&[bool]>, dimensions: &[Dimension]) -
 
 /// Makes keys dense that would leave no room for another dimension. Gives their bound too.
 fn renumber(mut keys: Vec<u64>) -> (Vec<u64>, u128) {
-    assert!(keys.iter().all(|key| *key != SKIPPED), "no row is passed over yet");
     let mut dense = 0;
-    Groups::of(keys.clone(), u128::MAX).each(|members| {
+    // No row is skipped yet, whatever its key.
+    Groups::of_all(keys.clone()).each(|members| {
         for &row in members {
             keys[row as usize] = dense;
         }

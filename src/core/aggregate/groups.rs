@@ -27,6 +27,11 @@ impl Groups {
         }
     }
 
+    /// With no key that means anything else.
+    pub fn of_all(keys: Vec<u64>) -> Self {
+        Self::Apart(apart(keys), None)
+    }
+
     pub fn each<'a>(&'a self, mut group: impl FnMut(&'a [IdxSize])) {
         match self {
             Self::Close { rows, ends } => {
