@@ -122,7 +122,8 @@ impl<A: Ask + Send> Reader for SqlReader<A> {
         for place in
             ["metrics_out WHERE pipeline", "alerts WHERE pipeline", "lineage WHERE pipeline", "events_in WHERE past"]
         {
-            let found = Query::with(format!("SELECT CAST(1 AS bigint) FROM {place} = $1 LIMIT 1"), [Param::text(pipeline)]);
+            let found =
+                Query::with(format!("SELECT CAST(1 AS bigint) FROM {place} = $1 LIMIT 1"), [Param::text(pipeline)]);
             if !self.from.ask(&found)?.is_empty() {
                 return Ok(true);
             }
