@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::core::ledger::Counts;
 use crate::core::mend::{Mended, Retry};
 use crate::core::plan::Plan;
-use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow};
+use crate::core::row::{AuditEvent, DeadLetter, Delivery, ViewChange, ViewRow, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::lineage::StoredSlice;
 use crate::store::schema::views_of;
@@ -30,7 +30,10 @@ pub fn apply(tx: &mut impl Write, plan: &Plan, commit: &Commit) -> Result<(), St
             }
         }
     }
-    let rows: Vec<StoredRow> = commit.rows.iter().map(|row| StoredRow::of(plan, row)).collect();
+    let mut rows: Vec<&WindowRow> = commit.rows.iter().collect();
+    // In the table's order, so that what lies on one page of it is written together.
+    rows.sort_unstable_by_key(|row| row.metric_id);
+    let rows: Vec<StoredRow> = rows.into_iter().map(|row| StoredRow::of(plan, row)).collect();
     tx.delete(METRICS_OUT.name, "metric_id", &commit.removed)?;
     tx.put(&METRICS_OUT, &mut rows.iter().map(metric))?;
     tx.put(&VIEWS, &mut commit.views.iter().map(|row| view(plan, row)))?;

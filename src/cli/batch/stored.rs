@@ -14,8 +14,8 @@ use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::store::target::Target;
 use crate::store::{Commit, Progress, Store, StoreError};
 
-/// Rows of one transaction.
-const COMMIT_ROWS: usize = 20_000;
+/// Rows of one transaction: they fall all over the store's indexes, of which each transaction writes what it touches.
+const COMMIT_ROWS: usize = 200_000;
 
 pub struct Stored {
     store: Box<dyn Store>,
@@ -78,6 +78,7 @@ impl Stored {
 
     fn store_rest(&mut self) -> Result<(), StoreError> {
         let (mut rows, mut views) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.views));
+        rows.sort_unstable_by_key(|row| row.metric_id);
         while !(rows.is_empty() && views.is_empty()) {
             let mut commit = self.next();
             commit.rows = rows.split_off(rows.len().saturating_sub(COMMIT_ROWS));

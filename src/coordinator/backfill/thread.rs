@@ -1,7 +1,7 @@
-//! Carries out the orders: a thread makes a new pipeline's past beside the job and stores what it publishes, or takes out what one has left.
+//! Carries out the orders: a thread makes a new pipeline's past beside the job while another stores what it publishes, or takes out what one has left.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,10 +17,12 @@ use crate::core::epoch::Backfill;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId};
 use crate::log::Access;
-use crate::store::{Store, StoreError};
+use crate::store::{Commit, Store, StoreError};
+use crate::wire::Past;
 
-/// Bytes that one transaction takes, about.
-const STORED_AT_ONCE: usize = 4 << 20;
+/// Bytes that one transaction takes, about; as many again are gathered meanwhile. Rows fall all over the store's indexes: the fewer transactions there are, the fewer
+/// pages are written.
+const STORED_AT_ONCE: usize = 32 << 20;
 /// At the log's end it is looked this often whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A past is decoded by so many threads at least: a launcher divides the cores among the ranks, but while a past is made few others have work.
@@ -104,7 +106,7 @@ impl Thread {
             let Filler { access, keeps, log, generation, .. } = work.filler;
             let names = (keeps, *log, *generation);
             let making = Making::new(work.plan, backfill, names, access, (stores, STORED_AT_ONCE));
-            decoders()?.install(|| work.run(backfill.pipeline, making))
+            decoders()?.install(|| work.fill(backfill.pipeline, making))
         })
     }
 
@@ -143,7 +145,7 @@ impl Thread {
         let goal: Arc<(Mutex<Goal>, Condvar)> = Arc::default();
         let (of_thread, notes, filler) = (Arc::clone(&goal), self.notes.0.clone(), Arc::clone(&self.filler));
         let run = move || {
-            let last = work(Work { filler: &filler, plan: &plan, goal: &of_thread, notes: &notes, store: None });
+            let last = work(Work { filler: &filler, plan: &plan, goal: &of_thread, notes: &notes });
             if let Some(last) = last.unwrap_or_else(|error| Some(Note::Failed(error))) {
                 // Who does not listen any more wants nothing.
                 drop(notes.send(last));
@@ -163,28 +165,56 @@ fn decoders() -> Result<ThreadPool, FillError> {
     pool.map_err(|error| FillError::Thread(io::Error::other(error)))
 }
 
-/// One thread's work.
+/// What is to be done, and for whom.
+#[derive(Clone, Copy)]
 struct Work<'a> {
     filler: &'a Filler,
     plan: &'a Arc<Plan>,
     goal: &'a (Mutex<Goal>, Condvar),
     notes: &'a Sender<Note>,
-    store: Option<Box<dyn Store>>,
+}
+
+/// How the making of a past ends; what it published before is stored, unless it was stopped.
+enum End {
+    Stopped,
+    Forget,
+    Done(Past),
 }
 
 impl Work<'_> {
     /// None where it was stopped. `pipeline` is its place in the plan.
-    fn run(mut self, pipeline: usize, mut making: Making) -> Result<Option<Note>, FillError> {
+    fn fill(self, pipeline: usize, making: Making) -> Result<Option<Note>, FillError> {
+        let (made, stored) = std::thread::scope(|scope| {
+            // The next commit is handed over when the one before is stored.
+            let (hand, handed) = mpsc::sync_channel(0);
+            let store = move || Storing::new(self).all(&handed);
+            let named = std::thread::Builder::new().name("store".to_owned());
+            let storing = named.spawn_scoped(scope, store).map_err(FillError::Thread)?;
+            let made = self.make(pipeline, making, &hand);
+            drop(hand);
+            let stored = storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, FillError>((made, stored))
+        })?;
+        // Where storing ended early, making was only stopped by it.
+        let all_stored = stored?;
+        match made? {
+            End::Done(past) if all_stored => Ok(Some(Note::Done(past))),
+            End::Forget if all_stored => self.forget(),
+            End::Stopped | End::Done(_) | End::Forget => Ok(None),
+        }
+    }
+
+    fn make(self, pipeline: usize, mut making: Making, hand: &SyncSender<Box<Commit>>) -> Result<End, FillError> {
         loop {
             let Goal { until, stopped } = *lock(&self.goal.0);
             if stopped {
-                return Ok(None);
+                return Ok(End::Stopped);
             }
             match making.next(until, self.filler.asked.is_cancelled())? {
                 Next::Mark => self.filler.mark.put(self.plan, pipeline)?,
                 Next::Store(commit) => {
-                    if !self.write(|store| store.commit(&commit))? {
-                        return Ok(None);
+                    if hand.send(commit).is_err() {
+                        return Ok(End::Stopped);
                     }
                 }
                 Next::More => {}
@@ -193,45 +223,22 @@ impl Work<'_> {
                     (self.filler.wake)();
                 }
                 Next::Wait => drop(self.wait(LOOK_EVERY)),
-                Next::Forget => return self.forget(),
-                Next::Done(past) => return Ok(Some(Note::Done(past))),
+                Next::Forget => return Ok(End::Forget),
+                Next::Done(past) => return Ok(End::Done(past)),
             }
             self.filler.asked.came_to(making.at());
         }
     }
 
-    fn forget(mut self) -> Result<Option<Note>, FillError> {
+    fn forget(self) -> Result<Option<Note>, FillError> {
         if let Some(left) = self.filler.mark.read(self.filler.log)? {
             let generation = self.filler.generation;
-            if !self.write(|store| store.forget(generation, &left))? {
+            if !Storing::new(self).write(|store| store.forget(generation, &left))? {
                 return Ok(None);
             }
         }
         self.filler.mark.remove()?;
         Ok(Some(Note::Forgotten))
-    }
-
-    /// Tries until it is done, which happens once or again and comes to the same; false if it was stopped before.
-    fn write(&mut self, work: impl Fn(&mut dyn Store) -> Result<(), StoreError>) -> Result<bool, FillError> {
-        loop {
-            let store = match self.store.take() {
-                Some(store) => Ok(store),
-                None => (self.filler.open)(self.plan),
-            };
-            let done = store.and_then(|mut store| {
-                work(store.as_mut())?;
-                self.store = Some(store);
-                Ok(())
-            });
-            match done {
-                Ok(()) => return Ok(true),
-                Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if self.wait(STORE_RETRY) {
-                return Ok(false);
-            }
-        }
     }
 
     /// Until there is something new to know, or so long; whether it is to stop.
@@ -240,5 +247,50 @@ impl Work<'_> {
         let before = goal.until;
         let waited = self.goal.1.wait_timeout_while(goal, time, |goal| !goal.stopped && goal.until == before);
         waited.unwrap_or_else(PoisonError::into_inner).0.stopped
+    }
+}
+
+/// Work that is done in the store.
+struct Storing<'a> {
+    work: Work<'a>,
+    store: Option<Box<dyn Store>>,
+}
+
+impl<'a> Storing<'a> {
+    fn new(work: Work<'a>) -> Self {
+        Self { work, store: None }
+    }
+
+    /// Commits what is handed over, one after the other, to the end; false if it was stopped before.
+    fn all(mut self, handed: &Receiver<Box<Commit>>) -> Result<bool, FillError> {
+        while let Ok(commit) = handed.recv() {
+            if !self.write(|store| store.commit(&commit))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tries until it is done, which happens once or again and comes to the same; false if it was stopped before.
+    fn write(&mut self, task: impl Fn(&mut dyn Store) -> Result<(), StoreError>) -> Result<bool, FillError> {
+        loop {
+            let store = match self.store.take() {
+                Some(store) => Ok(store),
+                None => (self.work.filler.open)(self.work.plan),
+            };
+            let done = store.and_then(|mut store| {
+                task(store.as_mut())?;
+                self.store = Some(store);
+                Ok(())
+            });
+            match done {
+                Ok(()) => return Ok(true),
+                Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.work.wait(STORE_RETRY) {
+                return Ok(false);
+            }
+        }
     }
 }
