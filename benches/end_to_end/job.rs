@@ -46,6 +46,8 @@ impl Job {
             .env("HTTP_PORT", port.to_string())
             .env("PIPELINES", pipeline)
             .env("LOG_BYTES_MAX", "64GiB")
+            // What is looked for is there, however much came after it.
+            .env("LOG_RETENTION", "1d")
             .env("IDS_MAX", "100000000")
             .env_remove("DB_HOST")
             .stdin(Stdio::null())
