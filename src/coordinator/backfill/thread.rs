@@ -174,6 +174,9 @@ struct Work<'a> {
     notes: &'a Sender<Note>,
 }
 
+/// None has nothing to store; who hands it over only waits until all before it is.
+type ToStore = Option<Box<Commit>>;
+
 /// How the making of a past ends; what it published before is stored, unless it was stopped.
 enum End {
     Stopped,
@@ -185,7 +188,7 @@ impl Work<'_> {
     /// None where it was stopped. `pipeline` is its place in the plan.
     fn fill(self, pipeline: usize, making: Making) -> Result<Option<Note>, FillError> {
         let (made, stored) = std::thread::scope(|scope| {
-            // The next commit is handed over when the one before is stored.
+            // What is handed over is taken when the commit before it is stored.
             let (hand, handed) = mpsc::sync_channel(0);
             let store = move || Storing::new(self).all(&handed);
             let named = std::thread::Builder::new().name("store".to_owned());
@@ -204,7 +207,7 @@ impl Work<'_> {
         }
     }
 
-    fn make(self, pipeline: usize, mut making: Making, hand: &SyncSender<Box<Commit>>) -> Result<End, FillError> {
+    fn make(self, pipeline: usize, mut making: Making, hand: &SyncSender<ToStore>) -> Result<End, FillError> {
         loop {
             let Goal { until, stopped } = *lock(&self.goal.0);
             if stopped {
@@ -213,12 +216,16 @@ impl Work<'_> {
             match making.next(until, self.filler.asked.is_cancelled())? {
                 Next::Mark => self.filler.mark.put(self.plan, pipeline)?,
                 Next::Store(commit) => {
-                    if hand.send(commit).is_err() {
+                    if hand.send(Some(commit)).is_err() {
                         return Ok(End::Stopped);
                     }
                 }
                 Next::More => {}
                 Next::Near => {
+                    // While it joins, the job waits for it: not for rows of long ago as well.
+                    if hand.send(None).is_err() {
+                        return Ok(End::Stopped);
+                    }
                     drop(self.notes.send(Note::Near));
                     (self.filler.wake)();
                 }
@@ -262,8 +269,9 @@ impl<'a> Storing<'a> {
     }
 
     /// Commits what is handed over, one after the other, to the end; false if it was stopped before.
-    fn all(mut self, handed: &Receiver<Box<Commit>>) -> Result<bool, FillError> {
+    fn all(mut self, handed: &Receiver<ToStore>) -> Result<bool, FillError> {
         while let Ok(commit) = handed.recv() {
+            let Some(commit) = commit else { continue };
             if !self.write(|store| store.commit(&commit))? {
                 return Ok(false);
             }
