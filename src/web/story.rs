@@ -12,7 +12,7 @@ use crate::web::Web;
 use crate::web::lineage::audited;
 use crate::web::problem::Problem;
 
-/// Events of one id that are looked at: an id comes back only after it was forgotten.
+/// Events of one id that are told of: an id comes back only after it was forgotten. What was sent broken that often before it was mended does not hide it.
 const SAME_ID_MAX: usize = 100;
 
 /// What the log has of an id.
@@ -24,11 +24,7 @@ pub struct Told {
 
 /// The events of this id.
 pub async fn of_event(web: &Web, plan: &Arc<Plan>, id: &str) -> Result<Told, Problem> {
-    let mut found = read(web, plan, Kind::Event, id, Offset(0), SAME_ID_MAX).await?.0;
-    found.retain(|event| match &event.read {
-        Some(read) => read.id.as_ref().is_none_or(|of| identity(of.as_bytes(), 0) == identity(id.as_bytes(), 0)),
-        None => true,
-    });
+    let found = read_event(web, plan, id).await?;
     let offsets: Vec<Offset> = found.iter().map(|event| event.offset).collect();
     let (metrics, letters) = web
         .readers
@@ -57,24 +53,45 @@ pub async fn of_correlation(
     from: Offset,
     limit: usize,
 ) -> Result<(Vec<AuditEvent>, bool), Problem> {
-    let (found, more) = read(web, plan, Kind::Correlation, text, from, limit).await?;
+    let (found, more) = read_story(web, plan, text, from, limit).await?;
     let wanted = identity(text.as_bytes(), 0);
     let is_told = |event: &Fetched| event.read.as_ref().is_some_and(|read| shares(plan, event, read.topic.0, wanted.0));
     let events = found.into_iter().filter(is_told).map(|event| audited(plan, event, Vec::new()));
     Ok((events.collect(), more))
 }
 
-async fn read(
+/// The first events of this id, and if none of them is valid the first that is.
+async fn read_event(web: &Web, plan: &Arc<Plan>, id: &str) -> Result<Vec<Fetched>, Problem> {
+    let (source, plan, id) = (Arc::clone(&web.app.bus), Arc::clone(plan), id.as_bytes().to_vec());
+    let read = move || {
+        let wanted = identity(&id, 0);
+        let mut found: Vec<Fetched> = Vec::new();
+        for offsets in source.find(&plan, Kind::Event, fingerprint(&id), Offset(0))?.chunks(SAME_ID_MAX) {
+            let mut next = source.fetch(&plan, offsets)?;
+            next.retain(|event| match &event.read {
+                Some(read) => read.id.as_ref().is_none_or(|of| identity(of.as_bytes(), 0) == wanted),
+                None => found.is_empty(),
+            });
+            found.extend(next);
+            if found.iter().any(|event| event.read.is_some()) {
+                break;
+            }
+        }
+        Ok(found)
+    };
+    web.reading.run(read).await
+}
+
+async fn read_story(
     web: &Web,
     plan: &Arc<Plan>,
-    kind: Kind,
     text: &str,
     from: Offset,
     limit: usize,
 ) -> Result<(Vec<Fetched>, bool), Problem> {
     let (source, plan, wanted) = (Arc::clone(&web.app.bus), Arc::clone(plan), fingerprint(text.as_bytes()));
     let read = move || {
-        let mut offsets = source.find(&plan, kind, wanted, from)?;
+        let mut offsets = source.find(&plan, Kind::Correlation, wanted, from)?;
         let more = offsets.len() > limit;
         offsets.truncate(limit);
         Ok((source.fetch(&plan, &offsets)?, more))

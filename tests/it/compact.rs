@@ -57,6 +57,26 @@ fn id(plan: &Plan, (window, start, group, _): &Key) -> String {
     metric_id(&plan.pipeline_of(of).name, &of.name, Micros(*start), group).to_string()
 }
 
+/// One that was sent broken many times over before it was sent as it should be.
+fn a_mended_event_is_found(client: &Client, like: &[u8]) {
+    let id = "00000000-0000-4000-8000-00000000d1ed";
+    let mut event: Value = serde_json::from_slice(like).unwrap();
+    event["event_id"] = json!(id);
+    let well = event.to_string();
+    event["payload"] = json!("broken");
+    send_all(client, &[format!("{event}\n").repeat(250).into_bytes(), well.into_bytes()]);
+    until("the mended event is counted", || {
+        let (status, answer) = client.get(&format!("/events/{id}"));
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        status == 200 && answer["events"].as_array().unwrap().iter().any(|event| event["fate"] == "counted")
+    });
+    let answer = client.json(&format!("/events/{id}"));
+    assert_eq!(
+        (answer["events"].as_array().unwrap().len(), answer["dead_letters"][0]["reason"].as_str()),
+        (1, Some("schema"))
+    );
+}
+
 #[test]
 fn a_row_has_its_events_and_an_event_its_rows() {
     let dir = TempDir::new().unwrap();
@@ -154,6 +174,8 @@ fn a_row_has_its_events_and_an_event_its_rows() {
     let answer = client.json(&format!("/events/{text}"));
     assert!(answer["dead_letters"].as_array().unwrap().iter().any(|letter| letter["offset"] == offset), "{answer}");
     assert_eq!(client.get("/events/9531985d-5d9d-49f8-9818-e811892f902b").0, 404);
+    let counted = outcome.counted.keys().next_back().unwrap();
+    a_mended_event_is_found(&client, &lines[counted]);
 
     // Stories: the generator gives each event a correlation, and duplicates share it.
     let mut stories: BTreeMap<String, Vec<u64>> = BTreeMap::new();
