@@ -18,7 +18,7 @@
 # killed, the job dies with it.
 #
 # Exit codes: 0 drained · 2 bad usage or pipeline file · 64–66, 69, 74, 77, 78 the job's own, as in sysexits.h: starting again would not
-# help · 75 killed before it had drained. CAUDAL_BIN=FILE runs that executable instead of building.
+# help · 75 killed before it had drained, or a batch that was stopped and goes on when it is started again. CAUDAL_BIN=FILE runs that executable instead of building.
 set -uo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -105,7 +105,11 @@ relay() {
     local line seen=1
     trap '' INT TERM HUP
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in 'Caudal is ready: '*) seen=0 ;; esac
+        case $line in
+            'Caudal is ready: '*) seen=0 ;;
+            # Once a second while the job drains.
+            'mpirun: Forwarding signal '*) continue ;;
+        esac
         printf '%s\n' "$line"
     done
     return $seen
@@ -122,11 +126,11 @@ remind() {
     done
 }
 
-# A stop was asked for. The first time the job drains, told by SIGUSR1, which mpirun forwards to its ranks; the second time it is killed.
+# A stop was asked for; what is said of it goes to descriptor 4, since bash may be waiting in silence. The first time the job drains, told by SIGUSR1, which mpirun forwards to its ranks; the second time it is killed.
 on_stop() {
     stops=$((stops + 1))
     if [ $stops -gt 1 ]; then
-        say "killing the job"
+        say "killing the job" 2>&4
         clear_job
     elif [ -n "$job" ]; then
         drain
@@ -135,7 +139,7 @@ on_stop() {
 
 drain() {
     [ -z "$timer" ] || return 0
-    say "draining: what was accepted is finished first (once more to kill)"
+    say "draining: what was accepted is finished first (once more to kill)" 2>&4
     remind >/dev/null 2>&1 3<&- &
     timer=$!
     # Last, since bash forgets a signal that comes while it still handles the same one.
@@ -226,7 +230,11 @@ until_done() {
         case $code in
             0 | 2 | 64 | 65 | 66 | 69 | 70 | 74 | 77 | 78) exit "$code" ;;
         esac
-        [ $stops -eq 0 ] && [ "$attempt" -lt $START_ATTEMPTS_MAX ] || exit "$code"
+        if [ $stops -gt 0 ]; then
+            say "the batch was stopped; the same command goes on from what it has kept"
+            exit 75
+        fi
+        [ "$attempt" -lt $START_ATTEMPTS_MAX ] || exit "$code"
         say "the batch ended with code $code; it goes on from what it has kept"
     done
 }
@@ -288,6 +296,7 @@ export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-$POLARS_MAX_THREADS}
 # When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time.
 mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks")
 
+exec 4>&2
 job='' timer='' stops=0 code=0
 if [ "$1" = run ]; then
     trap on_stop INT TERM HUP

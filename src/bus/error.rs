@@ -9,8 +9,10 @@ pub enum BusError {
     /// May be tried again.
     #[error("the job is starting: its log is not open yet")]
     Starting,
-    #[error("offset {asked} is no longer retained: the oldest that is is {oldest}")]
+    #[error("offset {asked} is no longer retained: the oldest event is {oldest}")]
     Gone { asked: Offset, oldest: Offset },
+    #[error("events of that time are no longer retained: the oldest event is {oldest}")]
+    GoneSince { oldest: Offset },
     #[error("offset {asked} is not in the log: it ends at {end}")]
     Ahead { asked: Offset, end: Offset },
     #[error("until lies before from: {until} before {from}")]

@@ -115,7 +115,11 @@ impl Source {
         match start {
             Start::Beginning => Ok(access.begin()),
             Start::End => Ok(access.end()),
-            Start::Time(time) => access.first_at(time).map_err(BusError::Log),
+            Start::Time(time) => {
+                let found = access.first_at(time).map_err(BusError::Log)?;
+                // Asked afterwards, since segments go meanwhile.
+                if access.has_all_since(time) { Ok(found) } else { Err(BusError::GoneSince { oldest: access.begin() }) }
+            }
             Start::Offset(asked) => {
                 self.retained(asked)?;
                 let end = access.end();

@@ -53,7 +53,7 @@ struct Verdict {
 }
 
 /// # Errors
-/// 70 if the store's results are not the log's; as `Exit` says if they could not be compared.
+/// 70 if the store's results are not the log's; 78 if the log has nothing left of what the store has; as `Exit` says if they could not be compared.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (config, _) = Config::load().or_exit(Exit::Config)?;
     if !config.data_dir.is_dir() {
@@ -78,6 +78,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     verdict.print(args.json, progress);
     if verdict.differences > 0 {
         return Err(Failure::new(Exit::Software, "the store's results are not the log's"));
+    }
+    if verdict.alike + verdict.letters == 0 && verdict.not_covered > 0 {
+        let why = "nothing could be compared: all that the store has is older than the retained log (LOG_RETENTION keeps more)";
+        return Err(Failure::new(Exit::Config, why));
     }
     Ok(())
 }
@@ -186,7 +190,7 @@ impl Verdict {
             );
         } else if *differences == 0 {
             println!(
-                "identical: {alike} rows and {letters} dead letters up to epoch {}, {} events; {not_covered} are older than the retained log",
+                "identical: {alike} rows and {letters} dead letters compared, up to epoch {} and event {}; {not_covered} not compared, since they are older than the retained log",
                 progress.epoch, progress.end
             );
         } else {

@@ -13,6 +13,8 @@ use crate::input::{Lines, Records, slab};
 
 /// Fields that a header may name.
 const FIELDS_MAX: usize = 4_096;
+/// Characters of a name that an error shows.
+const NAME_SHOWN_MAX: usize = 40;
 /// How deep its names may lead.
 const DEPTH_MAX: usize = 64;
 
@@ -96,6 +98,12 @@ impl Layout {
         for (column, name) in record.iter().enumerate() {
             let number = column + 1;
             let name = std::str::from_utf8(name).map_err(|_| format!("its header: name {number} is not UTF-8"))?.trim();
+            if name.contains(char::is_control) {
+                return Err(format!(
+                    "its header: name {number} is {:?}, with a control character; do its lines end with a carriage return alone, where a line feed is wanted?",
+                    name.chars().take(NAME_SHOWN_MAX).collect::<String>()
+                ));
+            }
             let names: Vec<&str> = name.split('.').collect();
             if names.iter().any(|name| name.is_empty()) || names.len() > DEPTH_MAX {
                 return Err(format!(

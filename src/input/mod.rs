@@ -75,6 +75,10 @@ impl Input {
     /// If the file is not there, or not a file.
     pub fn of(path: &str, topic: Option<TopicId>, kind: Kind) -> Result<Self, InputError> {
         let facts = std::fs::metadata(path).map_err(|error| InputError::Io { path: path.to_owned(), error })?;
+        if !facts.is_file() {
+            let why = "it is no regular file: pipes and folders are not read".to_owned();
+            return Err(InputError::Unreadable { path: path.to_owned(), why });
+        }
         let modified = (facts.mtime(), facts.mtime_nsec());
         Ok(Self { path: path.to_owned(), topic, kind, bytes: facts.len(), modified })
     }

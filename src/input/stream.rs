@@ -101,12 +101,23 @@ impl Stream {
         })
     }
 
+    /// The first record of a CSV file; None of any other file, or of one that has no record.
+    ///
+    /// # Errors
+    /// As `next_piece`.
+    pub fn header(&mut self) -> Result<Option<&Bytes>, InputError> {
+        if matches!(self.format, Format::Csv { .. }) && self.header.is_none() {
+            self.read_header()?;
+        }
+        Ok(self.header.as_ref())
+    }
+
     /// The next piece, of at most so many records; None at the file's end.
     ///
     /// # Errors
     /// `Io`; `Unreadable` where the compression is damaged or cut off.
     pub fn next_piece(&mut self, records_max: u64) -> Result<Option<Piece>, InputError> {
-        if matches!(self.format, Format::Csv { .. }) && self.header.is_none() && !self.read_header()? {
+        if self.header()?.is_none() && matches!(self.format, Format::Csv { .. }) {
             return Ok(None);
         }
         if records_max == 0 {
@@ -125,7 +136,7 @@ impl Stream {
         }
     }
 
-    fn read_header(&mut self) -> Result<bool, InputError> {
+    fn read_header(&mut self) -> Result<(), InputError> {
         self.fill()?;
         if self.text.starts_with(MARK) {
             self.text.drain(..MARK.len());
@@ -133,7 +144,7 @@ impl Stream {
         loop {
             self.fill()?;
             match self.first(1) {
-                First::Nothing if self.ended => return Ok(false),
+                First::Nothing if self.ended => return Ok(()),
                 First::Nothing => {}
                 First::Records { bytes, records } => {
                     let record = self.take(bytes, 0);
@@ -141,7 +152,7 @@ impl Stream {
                         let begin = record.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
                         self.header = Some(record.slice(begin..));
                         self.at = 0;
-                        return Ok(true);
+                        return Ok(());
                     }
                 }
                 First::Refused { why, .. } => {

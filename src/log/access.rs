@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::core::units::{Epoch, LogId, Millis, Offset};
 use crate::log::disk::Disk;
-use crate::log::segment::Segments;
+use crate::log::segment::{SegmentHeader, Segments};
 use crate::log::{Cuts, LogError, Reader};
 
 /// Segments that may be deleted under a search for a time before it is given up.
@@ -28,6 +28,14 @@ impl Access {
     #[must_use]
     pub fn begin(&self) -> Offset {
         self.segments.lock().front().map_or_else(|| self.end(), |s| s.header.first)
+    }
+
+    /// Whether every event that was taken in at `time` or later is retained.
+    #[must_use]
+    pub fn has_all_since(&self, time: Millis) -> bool {
+        // A header tells the time of the frame before it.
+        let is_all = |header: &SegmentHeader| header.first == Offset(0) || header.ingest < time;
+        self.segments.lock().front().is_none_or(|oldest| is_all(&oldest.header))
     }
 
     /// The number of events that are on disk.

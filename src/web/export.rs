@@ -17,15 +17,15 @@ use crate::bus::{Export, Start};
 use crate::web::Web;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
-use crate::web::topic::{FROM_HEADER, STALL, start, stream_place};
+use crate::web::topic::{FROM_HEADER, STALL, from, start, stream_place};
 
 /// The offset before which the answer ends.
 const UNTIL_HEADER: HeaderName = HeaderName::from_static("caudal-until");
 
 pub async fn log(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["from", "until"])?;
-    let asked = |name| params.get(name).map(|text| start(name, text)).transpose();
-    let (from, until) = (asked("from")?.unwrap_or(Start::Beginning), asked("until")?);
+    let from = params.get("from").map(|text| from(&web, text)).transpose()?.unwrap_or(Start::Beginning);
+    let until = params.get("until").map(|text| start("until", text)).transpose()?;
     let place = stream_place(&web)?;
     let source = Arc::clone(&web.app.bus);
     let export = web.reading.run(move || source.export(from, until)).await?;

@@ -78,7 +78,7 @@ pub async fn one(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap
 
 pub async fn put(State(web): Shared, path: Segment, request: Request) -> Result<Response, Problem> {
     let params = Params::of(request.uri(), &["from"])?;
-    let from = params.get("from").map(|text| topic::start("from", text)).transpose()?;
+    let from = params.get("from").map(|text| topic::from(&web, text)).transpose()?;
     let name = segment(path)?;
     let condition = request.headers().get(IF_MATCH).cloned();
     let wish = wish(&web, request).await?;
@@ -234,7 +234,8 @@ pub fn refusal(refused: &Refused) -> Problem {
     match refused {
         Refused::Faults(_) => {
             let faults: Vec<Value> = refused.faults().iter().map(fault).collect();
-            let detail = format!("the pipeline file has {} faults; nothing was changed", faults.len());
+            let plural = if faults.len() == 1 { "" } else { "s" };
+            let detail = format!("the pipeline files would have {} fault{plural}; nothing was changed", faults.len());
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("faults", faults)
         }
         Refused::Clashes(clashes) => {

@@ -93,8 +93,13 @@ impl From<BusError> for Problem {
             )
             .with("asked", asked.0)
             .with("oldest", oldest.0),
+            BusError::GoneSince { oldest } => Self::new(
+                StatusCode::GONE,
+                format!("{error}. Read on from there: from=beginning, or a later time (LOG_RETENTION keeps more)"),
+            )
+            .with("oldest", oldest.0),
             BusError::Ahead { end, .. } => {
-                Self::bad_request(format!("{error}. from=end is what comes from now on")).with("end", end.0)
+                Self::bad_request(format!("{error}. The word \"end\" is what comes from now on")).with("end", end.0)
             }
             BusError::Log(error) => {
                 tracing::error!("{error}");

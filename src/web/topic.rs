@@ -42,6 +42,8 @@ const CHUNK_EVENTS_MAX: usize = 10_000;
 const CHUNK_SCANNED_BYTES_MAX: usize = 4 << 20;
 /// A client that takes nothing for so long has its part of the log put out of memory.
 pub const STALL: Duration = Duration::from_secs(1);
+/// So far may a client's clock be ahead of this one.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// A stream is never silent for longer, so that whoever is between does not cut it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Where the client is told to come again after a cut: soon, since it goes on where it was.
@@ -58,7 +60,7 @@ pub async fn events(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
     let params = Params::of(&uri, &["from", "limit"])?;
     let topic = topic_of(&web, &segment(path)?)?;
     let limit = params.limit(LIMIT_DEFAULT, EVENTS_MAX)?;
-    let start = params.get("from").map(|text| start("from", text)).transpose()?.unwrap_or(Start::Beginning);
+    let start = params.get("from").map(|text| from(&web, text)).transpose()?.unwrap_or(Start::Beginning);
     let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.pipelines().plan));
     let limits =
         Limits { events: limit as usize, bytes: EVENTS_BYTES_MAX, scanned: SCANNED_BYTES_MAX, until: Offset(u64::MAX) };
@@ -116,15 +118,30 @@ pub fn topic_of(web: &Web, name: &str) -> Result<TopicId, Problem> {
 pub fn start(name: &str, text: &str) -> Result<Start, Problem> {
     Start::parse(text).ok_or_else(|| {
         let shown: String = text.chars().take(100).collect();
-        Problem::bad_request(format!("{name}={shown:?}: allowed are {START_FORMS} (a + is written %2B)"))
+        Problem::bad_request(format!(
+            "{name}={shown:?}: allowed are {START_FORMS} (in a query string a + is written %2B)"
+        ))
     })
+}
+
+/// Where a reader is to begin: a time that has not come yet would leave out all that comes before it.
+pub fn from(web: &Web, text: &str) -> Result<Start, Problem> {
+    let start = start("from", text)?;
+    let now = web.app.clock.unix();
+    match start {
+        Start::Time(time) if time.0 > now.0.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64) => {
+            let now = time::format(now.micros());
+            Err(Problem::bad_request(format!("from={text} lies in the future: here it is {now}")))
+        }
+        start => Ok(start),
+    }
 }
 
 pub async fn stream(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["from"])?;
     let name = segment(path)?;
     let topic = topic_of(&web, &name)?;
-    let from = params.get("from").map(|text| start("from", text)).transpose()?.unwrap_or(Start::End);
+    let from = params.get("from").map(|text| from(&web, text)).transpose()?.unwrap_or(Start::End);
     // A browser that comes again asks for the same path, and says how far it had come.
     let start = last_event(&headers)?.unwrap_or(from);
     let place = stream_place(&web)?;
@@ -155,7 +172,7 @@ fn last_event(headers: &HeaderMap) -> Result<Option<Start>, Problem> {
     let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let offset = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
     let next = offset.and_then(|offset| offset.checked_add(1)).map(|next| Some(Start::Offset(Offset(next))));
-    next.ok_or_else(|| Problem::bad_request("Last-Event-ID is no offset: leave it away, or send the id of an event"))
+    next.ok_or_else(|| Problem::bad_request("Last-Event-ID is no offset: leave it out, or send the id of an event"))
 }
 
 /// Sends a topic's events until the client has gone, the job stops, or the log cannot be read.

@@ -185,6 +185,7 @@ fn check_far(text: &str) {
 fn csv_without_a_header_that_can_be_one() {
     unreadable("a.csv", format!("id,at,id\n1,{AT},2\n"), "names \"id\" twice");
     unreadable("a.csv", format!("id,,at\n1,2,{AT}\n"), "name 2 is \"\"");
+    unreadable("a.csv", format!("id,at\r1,{AT}\r2,{AT}\r"), "a carriage return alone");
     unreadable("a.csv", format!("id,at,a.b,a\n1,{AT},2,3\n"), "within it or around it");
     let wide: Vec<String> = (0..10_000).map(|n| format!("c{n}")).collect();
     unreadable(
@@ -281,8 +282,11 @@ fn parquet_with_any_byte_changed() {
 #[test]
 fn inputs_that_are_not_there_or_say_nothing() {
     let shop = Shop::new();
+    let made = Command::new("mkfifo").arg(shop.dir.path().join("queue.ndjson")).status().expect("mkfifo, of coreutils");
+    assert!(made.success());
     for (input, code, why) in [
-        ("none-*.ndjson", 65, "no such file"),
+        ("none-*.ndjson", 65, "there is no file of this name"),
+        ("queue.ndjson", 65, "no regular file"),
         ("[", 2, "--input ["),
         ("shop.yaml", 2, "the name does not say what is in it"),
     ] {
@@ -292,6 +296,24 @@ fn inputs_that_are_not_there_or_say_nothing() {
         assert!(said.contains(why), "{input}: {said}");
     }
     assert!(shop.put("events.txt.part", order(1)).counts("events.txt.part", &["--format", "ndjson"])["counted"] == 1);
+}
+
+/// What comes to nothing leaves the results that were there as they were.
+#[test]
+fn a_batch_that_fails_spoils_no_results() {
+    let shop = Shop::new();
+    shop.put("a.ndjson", format!("{}\nnothing\n", order(1))).counts("a.ndjson", &[]);
+    let there = || ["hourly.csv", "notes.view.ndjson", "rejects.ndjson"].map(|name| shop.out(name));
+    let before = there();
+    let cut = gzip(&format!("{}\nbroken\n", order(2)).repeat(1_000));
+    let failed = shop.put("b.ndjson.gz", &cut[..cut.len() / 2]).batch("b.ndjson.gz", &[]);
+    assert_eq!(failed.status.code(), Some(65), "{failed:?}");
+    assert_eq!(there(), before);
+    shop.put("b.ndjson.gz", &cut).counts("b.ndjson.gz", &[]);
+    assert!(shop.out("notes.view.ndjson") != before[1] && shop.rejects().len() == 1_000, "the next one is whole");
+    let names: Vec<_> =
+        fs::read_dir(shop.dir.path().join("out")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
 }
 
 #[test]
@@ -472,7 +494,7 @@ fn a_batch_that_is_killed_goes_on() {
 fn a_batch_has_its_folder_to_itself() {
     let dir = TempDir::new().unwrap();
     generated(dir.path(), 300_000);
-    let (out, kept) = (dir.path().join("out"), dir.path().join("out/.caudal-batch"));
+    let kept = dir.path().join("out/.caudal-batch");
     let batch = || {
         let pipeline = crate::support::job::root().join("tests/pipelines/civic_safety/pipeline.yaml");
         let args = ["batch", "--keep-every", "1ms", "--input", "events.ndjson", "--output", "out", "--pipeline"];
@@ -492,7 +514,7 @@ fn a_batch_has_its_folder_to_itself() {
     ends(78, "another batch writes there");
     Job::signal(first_id, Signal::KILL);
     assert!(!first.wait().unwrap().success() && kept.exists(), "it was killed on the way");
-    fs::remove_file(out.join("rejects.ndjson")).unwrap();
+    fs::remove_file(kept.join("rejects.ndjson")).unwrap();
     ends(74, "remove .caudal-batch");
     fs::remove_dir_all(&kept).unwrap();
     ends(0, "");

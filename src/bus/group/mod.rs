@@ -28,7 +28,7 @@ pub enum Refusal {
     )]
     NoMember(Name),
     #[error(
-        "offset {offset} was not delivered to {member}, or is not its any more: it may commit the offset of an event that a poll gave it"
+        "offset {offset} was not delivered to {member}, or is no longer its own: of an event that a poll gave it and that it has not committed it may say the offset"
     )]
     NotDelivered { member: Name, offset: Offset },
     #[error("{0} has {MEMBER_UNCOMMITTED_MAX} events that it has not committed: commit some, then poll")]

@@ -60,7 +60,7 @@ pub fn inputs(patterns: &[String], topic: Option<TopicId>, format: Option<Format
             inputs.push(Input::of(&absolute(&path)?, topic, kind).or_exit(Exit::Input)?);
         }
         if inputs.len() == before {
-            return Err(Failure::new(Exit::Input, format!("--input {pattern}: no such file")));
+            return Err(Failure::new(Exit::Input, format!("--input {pattern}: there is no file of this name")));
         }
     }
     Ok(inputs)

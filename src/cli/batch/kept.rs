@@ -42,6 +42,11 @@ impl Kept {
         }
     }
 
+    /// Where files lie until they are whole: on the disk of the results.
+    pub fn unfinished(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where workers keep what is of no use once they end.
     pub fn scratch(&self) -> PathBuf {
         self.folder.join("scratch")
@@ -60,10 +65,22 @@ impl Kept {
         Ok(begun)
     }
 
+    /// The results go to their places now: a start from here on begins anew.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn give_up(&self) -> io::Result<()> {
+        fs::remove_file(self.mark())
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.folder.join("batch")
+    }
+
     fn find(&self, keep_every: Duration) -> io::Result<Begun> {
         let folder = &self.folder;
         // Whose it is, is told first: what another batch kept is no use, and would be warned of.
-        let mark = folder.join("batch");
+        let mark = self.mark();
         let mine = format!("{:032x}\n", self.batch);
         if fs::read_to_string(&mark).ok().as_deref() != Some(&mine) {
             self.remove_folder()?;

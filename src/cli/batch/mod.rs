@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let mut progress = Progress::new(inputs.iter().map(|input| input.bytes).sum(), stand);
         let mut results = match &config {
             Some(config) => Sink::Store(Stored::open(&config.target, &plan, kept.batch, stand)?),
-            None => Sink::Folder(Output::open(&folder, stand)?),
+            None => Sink::Folder(Output::open(&folder, kept.unfinished(), stand)?),
         };
         batch::run(transport, idle, job, begun, |round, places| {
             progress.round(round.read_bytes, round.results.counts.total());
@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         })
         .map_err(failure)?;
         let (counts, digest) = match results {
-            Sink::Folder(output) => output.finish(&plan, args.output_format)?,
+            Sink::Folder(output) => output.finish(&plan, args.output_format, || kept.give_up())?,
             Sink::Store(stored) => stored.finish()?,
         };
         kept.remove()?;

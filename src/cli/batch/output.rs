@@ -22,9 +22,10 @@ use crate::input::Input;
 
 const REJECTS: &str = "rejects.ndjson";
 
-/// What has come so far. Rejects are written as they come, all else at the end.
+/// What has come so far. Rejects are written as they come, all else at the end: where files are unfinished, until all of them are whole.
 pub struct Output {
     dir: PathBuf,
+    unfinished: PathBuf,
     rejects: BufWriter<File>,
     rejects_bytes: u64,
     rows: Vec<WindowRow>,
@@ -33,16 +34,15 @@ pub struct Output {
 }
 
 impl Output {
-    /// In this folder; of a batch that goes on with the counts and the rejects that it had.
+    /// In this folder, which is there; of a batch that goes on with the counts and the rejects that it had.
     ///
     /// # Errors
     /// 74 if the folder cannot be made or written to.
-    pub fn open(dir: &Path, begun: Option<&Stand>) -> Result<Self, Failure> {
+    pub fn open(dir: &Path, unfinished: &Path, begun: Option<&Stand>) -> Result<Self, Failure> {
         let (counts, rejects_bytes) =
             begun.map_or_else(Default::default, |stand| (stand.counts(), stand.rejects_bytes));
         let open = || -> io::Result<File> {
-            fs::create_dir_all(dir)?;
-            let mut file = File::options().create(true).write(true).truncate(false).open(dir.join(REJECTS))?;
+            let mut file = File::options().create(true).write(true).truncate(false).open(unfinished.join(REJECTS))?;
             if file.metadata()?.len() < rejects_bytes {
                 let why = format!("{REJECTS} is not as the batch left it: remove .caudal-batch, and it begins anew");
                 return Err(io::Error::other(why));
@@ -53,7 +53,8 @@ impl Output {
         };
         let rejects = open().map_err(|error| unwritten(dir, &error)).or_exit(Exit::Damaged)?;
         let rejects = BufWriter::new(rejects);
-        Ok(Self { dir: dir.to_owned(), rejects, rejects_bytes, rows: Vec::new(), views: Vec::new(), counts })
+        let (dir, unfinished) = (dir.to_owned(), unfinished.to_owned());
+        Ok(Self { dir, unfinished, rejects, rejects_bytes, rows: Vec::new(), views: Vec::new(), counts })
     }
 
     /// Takes a round's results; gives how many bytes of rejects there are now. With `sync` they are on disk.
@@ -64,7 +65,13 @@ impl Output {
         self.counts += results.counts;
         self.rows.extend(results.rows);
         self.views.extend(results.views);
-        for letter in &results.dead_letters {
+        let written = self.reject(&results.dead_letters, sync, inputs, places);
+        written.map_err(|error| io::Error::new(error.kind(), unwritten(&self.dir, &error)))?;
+        Ok(self.rejects_bytes)
+    }
+
+    fn reject(&mut self, letters: &[DeadLetter], sync: bool, inputs: &[Input], places: &Places) -> io::Result<()> {
+        for letter in letters {
             let line = format!("{}\n", reject(letter, inputs, places));
             self.rejects.write_all(line.as_bytes())?;
             self.rejects_bytes += line.len() as u64;
@@ -73,14 +80,19 @@ impl Output {
             self.rejects.flush()?;
             self.rejects.get_ref().sync_data()?;
         }
-        Ok(self.rejects_bytes)
+        Ok(())
     }
 
-    /// Writes the rest: gives the counts and a digest of all rows.
+    /// Writes the rest, says so, and puts all files in their places: gives the counts and a digest of all rows.
     ///
     /// # Errors
-    /// 74.
-    pub fn finish(mut self, plan: &Plan, format: OutputFormat) -> Result<(Counts, u64), Failure> {
+    /// 74; what stood in the folder before stands there still, unless putting failed.
+    pub fn finish(
+        mut self,
+        plan: &Plan,
+        format: OutputFormat,
+        whole: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(Counts, u64), Failure> {
         self.rejects.flush().map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
         // What each worker found is in this order.
         self.rows.sort_by(|a, b| (a.window, a.start, &a.group).cmp(&(b.window, b.start, &b.group)));
@@ -90,12 +102,18 @@ impl Output {
             let digest = scope.spawn(|| digest_of_all(self.rows.iter()));
             (self.write(plan, format), digest.join())
         });
-        written.map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
+        let put = written.and_then(|names| {
+            whole()?;
+            names.iter().try_for_each(|name| fs::rename(self.unfinished.join(name), self.dir.join(name)))
+        });
+        put.map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
         let digest = digest.unwrap_or_else(|panic| resume_unwind(panic));
         Ok((self.counts, digest))
     }
 
-    fn write(&self, plan: &Plan, format: OutputFormat) -> io::Result<()> {
+    /// Gives the names of all files.
+    fn write(&self, plan: &Plan, format: OutputFormat) -> io::Result<Vec<String>> {
+        let mut names = vec![REJECTS.to_owned()];
         for (index, window) in plan.windows.iter().enumerate() {
             let rows: Vec<&WindowRow> = self.rows.iter().filter(|row| row.window == index).collect();
             // Windows of several pipelines may be called alike.
@@ -103,14 +121,18 @@ impl Output {
                 [_] => String::new(),
                 _ => format!("{}_", plan.pipeline_of(window).name),
             };
-            format.write(&self.dir.join(format!("{of_pipeline}{}.{}", window.name, format.ending())), window, &rows)?;
+            let name = format!("{of_pipeline}{}.{}", window.name, format.ending());
+            format.write(&self.unfinished.join(&name), window, &rows)?;
+            names.push(name);
         }
         for (index, view) in plan.views.iter().enumerate() {
             let rows = self.views.iter().filter(|row| row.view == index);
             // A name has no dot: whatever the view is called, this is not `rejects.ndjson`.
-            write_view(&self.dir.join(format!("{}.view.ndjson", view.name)), rows)?;
+            let name = format!("{}.view.ndjson", view.name);
+            write_view(&self.unfinished.join(&name), rows)?;
+            names.push(name);
         }
-        Ok(())
+        Ok(names)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::web::events::form;
 use crate::web::groups::name;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
-use crate::web::topic::{EVENTS_MAX, start};
+use crate::web::topic::{EVENTS_MAX, from};
 
 const MAX_DEFAULT: u32 = 100;
 /// A poll waits no longer: proxies cut what is silent for a minute.
@@ -65,8 +65,8 @@ impl Poll {
         within("session_ms", session, SESSION_MS)?;
         let from = match body.from {
             None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(start("from", &text)?),
-            Some(other) => Some(start("from", &other.to_string())?),
+            Some(Value::String(text)) => Some(from(web, &text)?),
+            Some(other) => Some(from(web, &other.to_string())?),
         };
         let ask = Ask {
             member: name("member", &body.member)?,

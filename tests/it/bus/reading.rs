@@ -146,14 +146,19 @@ fn what_cannot_be_read_is_told() {
     until("the oldest segments are gone", || begins() >= 900);
     let oldest = begins();
     let gone = server.get(&format!("{EVENTS}?from=0"));
-    gone.assert_problem(410, &format!("the oldest that is is {oldest}"));
+    gone.assert_problem(410, &format!("the oldest event is {oldest}"));
     assert_eq!(gone.json()["oldest"], oldest);
     server.get(&format!("{EVENTS}?from={}", oldest - 1)).assert_problem(410, "no longer retained");
     assert_eq!(offsets(&server.get(&format!("{EVENTS}?from={oldest}&limit=1")).json()), [oldest]);
     server.get(&format!("{STREAM}?from=0")).assert_problem(410, "no longer retained");
     server.call("GET", STREAM, &[("Last-Event-ID", "3")], b"").assert_problem(410, "no longer retained");
-    // A time before what is retained is no fault: the oldest is the first that is there.
-    assert_eq!(offsets(&server.get(&format!("{EVENTS}?from=2020-01-01T00:00:00Z&limit=1")).json()), [oldest]);
+    let gone = server.get(&format!("{EVENTS}?from=2020-01-01T00:00:00Z&limit=1"));
+    gone.assert_problem(410, "events of that time are no longer retained");
+    assert_eq!(gone.json()["oldest"], oldest);
+    assert_eq!(offsets(&server.get(&format!("{EVENTS}?from=beginning&limit=1")).json()), [oldest]);
+    for path in [EVENTS, STREAM] {
+        server.get(&format!("{path}?from=2100-01-01T00:00:00Z")).assert_problem(400, "lies in the future");
+    }
 }
 
 /// A stream, read event by event.
