@@ -785,7 +785,9 @@ mod writer {
     use caudal::core::emit::Emission;
     use caudal::ingest::feed::feed;
     use caudal::ingest::letters::{Busy, Letters};
-    use caudal::ingest::writer::{Batch, Ended, Note, Owed, Request, Writer};
+    use caudal::ingest::owed::{Ended, Owed};
+    use caudal::ingest::queue::{Batch, Request};
+    use caudal::ingest::writer::{Note, Writer};
     use caudal::ingest::{Receipt, Refusal, Submission};
     use tokio::sync::oneshot::{self, error::TryRecvError};
 
