@@ -77,7 +77,7 @@ const REGISTERED: [(&[&str], &[&str]); 10] = [
     (&["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "allow(unsafe_code)"], &["transport/mpi.rs"]),
     (&["use mpi", "mpi::ffi", "mpi::topology", "mpi::environment", "initialize_with_threading"], &["transport/mpi.rs"]),
     // MPI launchers announce themselves in the environment, and only `transport/mpi.rs` knows how.
-    (&["env::var", "env::vars", "dotenvy"], &["config.rs", "transport/mpi.rs"]),
+    (&["env::var", "env::vars", "dotenvy"], &["config/environment.rs", "transport/mpi.rs"]),
     (&["SystemTime", "Utc::now", "Local::now"], &["clock.rs"]),
     (&["rusqlite"], &["store/sqlite"]),
     (&["postgres::"], &["store/"]),

@@ -1,4 +1,5 @@
-//! Time buckets: ids are remembered and forgotten by whole ones, so that an id costs no time of its own and forgetting no look at each.
+//! Time buckets: the ids of one are forgotten together, so that an id keeps no time of its own. Which bucket it falls into, and until when that is remembered,
+//! follows from event times alone.
 
 use crate::core::plan::TopicPlan;
 use crate::core::units::Micros;
