@@ -7,14 +7,13 @@ mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::environment::variables;
-use crate::config::given::{GIB, Given, KIB, MIB, span, whole};
+use crate::config::given::{GIB, Given, KIB, MIB, whole};
 use crate::config::warnings::{Warnings, warnings};
 use crate::core::keygroup::KEY_GROUPS;
-use crate::pipeline::duration;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 /// Every variable there is, in the order of `.env.example`.
@@ -188,7 +187,7 @@ impl Config {
         let mut given = Given::new(environment, dotenv);
         let config = Self {
             http: http(&mut given),
-            data_dir: PathBuf::from(given.text("DATA_DIR").unwrap_or("./data")),
+            data_dir: data_dir(&given),
             pipelines: pipelines(&mut given),
             target: target(&mut given),
             log: log(&mut given),
@@ -245,6 +244,10 @@ fn tokens(given: &mut Given) -> Tokens {
     Tokens(tokens)
 }
 
+fn data_dir(given: &Given) -> PathBuf {
+    PathBuf::from(given.text("DATA_DIR").unwrap_or("./data"))
+}
+
 fn pipelines(given: &mut Given) -> Vec<PathBuf> {
     let patterns = given.text("PIPELINES").unwrap_or("pipelines/civic_safety/pipeline.yaml");
     let mut files = BTreeSet::new();
@@ -270,7 +273,7 @@ fn target(given: &mut Given) -> Target {
     let ssl = given.read("DB_SSLMODE", SslMode::Prefer, "disable, prefer, require or verify-full", ssl_mode);
     let text = |name: &str, default: &str| given.text(name).unwrap_or(default).to_owned();
     match given.text("DB_HOST") {
-        None => Target::Sqlite(Path::new(given.text("DATA_DIR").unwrap_or("./data")).join("caudal.sqlite")),
+        None => Target::Sqlite(data_dir(given).join("caudal.sqlite")),
         Some(host) => Target::Postgres(PostgresConfig {
             user: text("DB_USER", "caudal"),
             password: text("DB_PASSWORD", ""),
@@ -283,10 +286,9 @@ fn target(given: &mut Given) -> Target {
 }
 
 fn log(given: &mut Given) -> LogConfig {
-    let retention = |text: &str| span(text).map(Some);
     LogConfig {
         bytes_max: given.bytes("LOG_BYTES_MAX", 16 * GIB, (2 * MIB, BYTES_MAX)),
-        retention: given.read("LOG_RETENTION", None, &format!("{}, and more than 0", duration::ALLOWED), retention),
+        retention: given.span("LOG_RETENTION", None),
         segment_bytes: given.bytes("LOG_SEGMENT_BYTES", 64 * MIB, (MIB, 4 * GIB)),
         low_water_bytes: given.bytes("DISK_FREE_BYTES_MIN", 256 * MIB, (0, BYTES_MAX)),
     }
@@ -333,6 +335,8 @@ fn ssl_mode(text: &str) -> Option<SslMode> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {

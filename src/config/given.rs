@@ -48,8 +48,9 @@ impl<'a> Given<'a> {
         self.read(name, default, &format!("a whole number from {least} to {most}"), whole(least..=most))
     }
 
-    pub(super) fn span(&mut self, name: &str, default: Duration) -> Duration {
-        self.read(name, default, &format!("{}, and more than 0", duration::ALLOWED), span)
+    /// A `Duration`, or an optional one where the default may be none.
+    pub(super) fn span<T: From<Duration>>(&mut self, name: &str, default: T) -> T {
+        self.read(name, default, &format!("{}, and more than 0", duration::ALLOWED), |text| span(text).map(T::from))
     }
 
     pub(super) fn refuse(&mut self, why: String) {
@@ -81,7 +82,7 @@ pub(super) fn whole(range: RangeInclusive<u64>) -> impl Fn(&str) -> Option<u64> 
     move |text| text.parse().ok().filter(|n| range.contains(n))
 }
 
-pub(super) fn span(text: &str) -> Option<Duration> {
+fn span(text: &str) -> Option<Duration> {
     let micros = u64::try_from(duration::parse(text)?.0).ok()?;
     Some(Duration::from_micros(micros)).filter(|d| !d.is_zero())
 }
