@@ -79,7 +79,7 @@ pub struct Seen {
     /// So many can be where all that could be sealed is.
     stays: usize,
     sealed: Sealed,
-    /// Ids that came since the last seal, which the next checkpoint writes; None: there are no checkpoints.
+    /// Ids that came since the last checkpoint, which the next one has; None: there are none.
     fresh: Option<Vec<SeenId>>,
     /// Room for what is found of the ids of one cell.
     found: Vec<Option<Bucket>>,
@@ -138,8 +138,8 @@ impl Seen {
         self.spill()
     }
 
-    /// Remembers an id out of a checkpoint, which needs no sealing into its files again. An id that was forgotten and came anew is in two of
-    /// them: the later bucket counts.
+    /// Remembers an id out of a checkpoint's files, for which it is not fresh. An id that was forgotten and came anew is in two of them: the
+    /// later bucket counts.
     pub fn restore(&mut self, group: KeyGroup, seen: SeenId) -> Result<(), RunsError> {
         let SeenId { topic, id, bucket } = seen;
         let cell = Cell { topic, group };
@@ -230,8 +230,8 @@ impl Seen {
         self.tables.len()
     }
 
-    /// Takes the ids that came since the last call.
-    pub fn seal(&mut self) -> Vec<SeenId> {
+    /// Takes the ids that came since the last call: a checkpoint's.
+    pub fn take_fresh(&mut self) -> Vec<SeenId> {
         self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
@@ -273,7 +273,7 @@ mod tests {
         Forget(u16, u32),
         Retire(u16),
         /// What came since the last time.
-        Seal,
+        TakeFresh,
         /// All are given out, and taken up by a worker that knows none, as from a checkpoint; with its limit.
         Move(usize),
     }
@@ -285,7 +285,7 @@ mod tests {
             40 => entry().prop_map(|(id, topic, bucket)| Step::Restore(id, topic, bucket)),
             4 => (0..TOPICS, 0u32..30).prop_map(|(topic, bucket)| Step::Forget(topic, bucket)),
             1 => (0..TOPICS).prop_map(Step::Retire),
-            2 => Just(Step::Seal),
+            2 => Just(Step::TakeFresh),
             1 => limit().prop_map(Step::Move),
         ]
     }
@@ -381,12 +381,12 @@ mod tests {
                         model.retain(|(of, _), _| of.0 != topic);
                         fresh.retain(|s| s.topic.0 != topic);
                     }
-                    Step::Seal => {
-                        let mut sealed = seen.seal();
+                    Step::TakeFresh => {
+                        let mut taken = seen.take_fresh();
                         let order = |s: &SeenId| (s.topic, s.id, s.bucket);
-                        sealed.sort_unstable_by_key(order);
+                        taken.sort_unstable_by_key(order);
                         fresh.sort_unstable_by_key(order);
-                        prop_assert_eq!(sealed, std::mem::take(&mut fresh));
+                        prop_assert_eq!(taken, std::mem::take(&mut fresh));
                     }
                     Step::Move(to) => {
                         let mut next = sealing(to);

@@ -301,7 +301,7 @@ mod tests {
             }
             seen.forget(TopicId(0), Bucket(epoch.saturating_sub(20))).unwrap();
             seen.forget(TopicId(1), Bucket(epoch.saturating_sub(200))).unwrap();
-            seen.seal();
+            seen.take_fresh();
             most = most.max(counts.lock().unwrap().0);
         }
         assert_eq!(seen.len(), 21 * 200 + 201 * 10);
