@@ -362,9 +362,8 @@ impl Coordinator<'_> {
             }
             self.state.retried(self.feed.retries());
             *busy = true;
-            let count = u64::from(slab.count);
             if turn.phase != Phase::Replaying {
-                turn.latency.dispatched(Offset(slab.first_offset.0 + count), count, slab.ingest);
+                turn.latency.dispatched(slab.end(), u64::from(slab.count), slab.ingest);
             }
             let action = self.state.dispatch(&slab, now);
             self.act(vec![action])?;

@@ -211,7 +211,7 @@ impl State {
         if self.dispatched == self.ended.1 {
             self.opened = now.awake;
         }
-        self.dispatched = Offset(slab.first_offset.0 + u64::from(slab.count));
+        self.dispatched = slab.end();
         assert!(self.replay.front().is_none_or(|c| self.dispatched <= c.end), "a logged cut falls into a slab");
         self.emitting.dispatched(self.dispatched);
         let bytes = slab.bytes.len() as u64;

@@ -68,7 +68,7 @@ impl Frame {
                 let lines: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
                 split(Piece { topic: Some(*topic), lines: lines.into(), count }, &mut pieces);
             }
-            let end = self.slabs.last().map_or(first, |slab| Offset(slab.first_offset.0 + u64::from(slab.count)));
+            let end = self.slabs.last().map_or(first, Slab::end);
             let emitted = slabs(pieces, end, ingest);
             records.extend(emitted.iter().cloned().map(Record::Slab));
             self.slabs.extend(emitted);

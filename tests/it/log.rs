@@ -674,7 +674,7 @@ fn a_reader_that_lets_go_goes_on_where_it_was() {
                 }
                 let Some(slab) = reader.next_slab().unwrap() else { break };
                 given.push(slab.first_offset.0);
-                at = slab.first_offset.0 + u64::from(slab.count);
+                at = slab.end().0;
             }
         }
         reader.let_go(Offset(at));
