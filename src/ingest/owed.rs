@@ -29,8 +29,7 @@ pub struct Ended {
 
 impl Ended {
     /// What stands before the cut, and the cut.
-    #[must_use]
-    pub fn records(&self) -> Vec<Record> {
+    pub(super) fn records(&self) -> Vec<Record> {
         let Self { cut, discards, bundle } = self;
         let discards = Discards { epoch: cut.epoch, letters: discards.clone() };
         let config = bundle.clone().map(|bundle| Record::Config(Config { epoch: cut.epoch, bundle }));

@@ -215,6 +215,7 @@ impl State {
         self.requests.is_empty() && self.owed.is_empty() && self.retain.is_none()
     }
 
+    /// What waits, as far as it fits into one frame; it may be nothing.
     fn take(&mut self) -> Batch {
         let mut requests = Vec::new();
         let mut bytes = 0;
@@ -230,12 +231,6 @@ impl State {
 }
 
 impl Queue {
-    /// What waits, as far as it fits into one frame; it may be nothing.
-    #[must_use]
-    pub fn take(&self) -> Batch {
-        self.shared.lock().take()
-    }
-
     /// Waits until there is something, or for `at_most` if given. None once the queue is closed and empty.
     pub(super) fn wait(&self, at_most: Option<Duration>) -> Option<Batch> {
         let mut state = self.shared.lock();
@@ -282,15 +277,15 @@ mod tests {
         assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
         ingest.gate(None);
         assert_eq!([enter(1000), enter(1)], [None, Some(Refusal::Busy)], "a large one goes in alone");
-        assert_eq!(queue.take().requests.len(), 1);
+        assert_eq!(queue.shared.lock().take().requests.len(), 1);
         assert_eq!([enter(50), enter(51), enter(50), enter(1)], [None, Some(Refusal::Busy), None, Some(Refusal::Busy)]);
         ingest.gate(Some(Refusal::IdsFull));
         assert_eq!(enter(1), Some(Refusal::IdsFull));
-        assert_eq!(queue.take().requests.len(), 2, "what was let in before is taken");
+        assert_eq!(queue.shared.lock().take().requests.len(), 2, "what was let in before is taken");
         ingest.let_one_in();
         assert_eq!((ingest.closed(), enter(1)), (None, None));
         assert_eq!((ingest.closed(), enter(1)), (Some(Refusal::IdsFull), Some(Refusal::IdsFull)), "one was let in");
-        assert_eq!(queue.take().requests.len(), 1);
+        assert_eq!(queue.shared.lock().take().requests.len(), 1);
         ingest.gate(None);
         cutter.close();
         assert_eq!(enter(1), Some(Refusal::Draining));
@@ -306,7 +301,7 @@ mod tests {
             let submission = Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None };
             assert!(ingest.shared.enter(submission).is_ok());
         }
-        let taken = [(); 4].map(|()| queue.take().requests.len());
+        let taken = [(); 4].map(|()| queue.shared.lock().take().requests.len());
         assert_eq!(taken, [1, 2, 1, 0]);
     }
 }

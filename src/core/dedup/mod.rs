@@ -225,8 +225,7 @@ impl Seen {
     }
 
     /// How many of them are in memory.
-    #[must_use]
-    pub fn in_memory(&self) -> usize {
+    fn in_memory(&self) -> usize {
         self.tables.len()
     }
 
