@@ -47,8 +47,14 @@ pub struct Request {
 pub struct Batch {
     pub requests: Vec<Request>,
     pub owed: Owed,
-    /// As `Log::retain` takes it.
-    pub retain: Option<(Offset, Option<Millis>)>,
+    pub retain: Option<Retain>,
+}
+
+/// What of the log may be deleted, as `Log::retain` takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Retain {
+    pub needed_from: Offset,
+    pub keep_since: Option<Millis>,
 }
 
 struct Shared {
@@ -67,7 +73,7 @@ struct State {
     requests: VecDeque<Request>,
     bytes: usize,
     owed: Owed,
-    retain: Option<(Offset, Option<Millis>)>,
+    retain: Option<Retain>,
     closed: bool,
     /// The thread has taken something and is not done with it.
     under_way: bool,
@@ -190,7 +196,7 @@ impl Cutter {
 
     /// Deletes what `Log::retain` may.
     pub fn retain(&self, needed_from: Offset, keep_since: Option<Millis>) {
-        self.shared.change(|state| state.retain = Some((needed_from, keep_since)));
+        self.shared.change(|state| state.retain = Some(Retain { needed_from, keep_since }));
     }
 
     /// Whether nothing waits for the writer and nothing is under way in it.

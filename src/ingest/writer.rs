@@ -12,7 +12,7 @@ use crate::ingest::Refusal;
 use crate::ingest::feed::FeedIn;
 use crate::ingest::frame::Frame;
 use crate::ingest::owed::Owed;
-use crate::ingest::queue::{Batch, Queue, Request};
+use crate::ingest::queue::{Batch, Queue, Request, Retain};
 use crate::log::{Log, LogError};
 
 /// Cuts and emissions for which there was no room are tried again after this time.
@@ -35,8 +35,8 @@ pub struct Writer {
     feed: FeedIn,
     /// What the disk had no room for, and is in no frame yet.
     deferred: Owed,
-    /// As `Log::retain` takes it, while there may be something to delete.
-    retaining: Option<(Offset, Option<Millis>)>,
+    /// While there may be something to delete.
+    retaining: Option<Retain>,
     /// Whether there was room for the last submissions, until somebody asks.
     room: Option<Result<(), Refusal>>,
 }
@@ -132,7 +132,7 @@ impl Writer {
 
     /// Lets go of one segment between two frames.
     fn let_go(&mut self, note: &impl Fn(Note)) -> Result<(), LogError> {
-        let Some((needed_from, keep_since)) = self.retaining else { return Ok(()) };
+        let Some(Retain { needed_from, keep_since }) = self.retaining else { return Ok(()) };
         if self.log.retain(needed_from, keep_since)? {
             note(Note::Durable { end: self.log.end(), cut: None, emitted: None, bytes: self.log.bytes() });
         } else {
