@@ -109,3 +109,32 @@ fn show_bytes(bytes: u64) -> String {
         None => bytes.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_they_are_shown() {
+        for (text, bytes) in [
+            ("17", Some(17)),
+            ("16 MiB", Some(16 * MIB)),
+            ("16 GB", None),
+            ("1.5GiB", None),
+            ("-1", None),
+            ("KiB", None),
+            ("", None),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("18014398509481984KiB", None),
+        ] {
+            assert_eq!(parse_bytes(text), bytes, "{text:?}");
+        }
+        for (bytes, shown) in
+            [(0, "0"), (1_023, "1023"), (KIB, "1KiB"), (1_536, "1536"), (3 * MIB, "3MiB"), (1 << 50, "1048576GiB")]
+        {
+            assert_eq!(show_bytes(bytes), shown);
+            assert_eq!(parse_bytes(shown), Some(bytes), "{shown}");
+        }
+    }
+}

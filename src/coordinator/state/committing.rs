@@ -108,17 +108,40 @@ mod tests {
     use crate::core::units::{Millis, Offset};
     use crate::wire::Facts;
 
+    fn cut(epoch: u64) -> Cut {
+        let (epoch, end, emitted) = (Epoch(epoch), Offset(0), Epoch(0));
+        Cut { epoch, end, ingest: Millis(0), up: Millis(0), idle: None, emitted }
+    }
+
+    #[test]
+    fn results_go_out_when_they_are_on_disk_and_make_room_when_they_are_stored() {
+        let emitting = Emitting::new(Epoch(0), Epoch(0), Vec::new());
+        let mut committing = Committing::new(beginning().progress, false, Epoch(0));
+        let finish = |committing: &mut Committing, epoch: u64, bytes: usize| {
+            let (after, to) = committing.advance(cut(epoch), Counts::default()).expect("it is new");
+            committing.finished(Commit::new(after, to), bytes);
+            after
+        };
+        let pop = |committing: &mut Committing| committing.pop_durable(&emitting).map(|commit| commit.to);
+        assert_eq!(finish(&mut committing, 1, RESULTS_BYTES_MAX - 1), None, "the store is empty");
+        assert!(committing.has_room());
+        assert_eq!(finish(&mut committing, 2, 1), Some(Epoch(1)));
+        assert!(!committing.has_room(), "so many bytes may wait");
+        assert_eq!(pop(&mut committing), None, "no cut is on disk");
+        committing.durable(Epoch(1));
+        let first = pop(&mut committing).expect("a commit");
+        assert_eq!((first.epoch, pop(&mut committing)), (Epoch(1), None));
+        assert!(!committing.has_room(), "it is not stored yet");
+        committing.committed(first);
+        assert_eq!((committing.has_room(), committing.len(), committing.committed_to()), (true, 1, first));
+        committing.durable(Epoch(2));
+        assert_eq!(pop(&mut committing).map(|to| to.epoch), Some(Epoch(2)));
+        assert_eq!(committing.advance(cut(2), Counts::default()), None, "a replay of it has nothing to store");
+    }
+
     /// A replay without the store stops at the results that may wait; events are taken then, and it goes on when the store does.
     #[test]
     fn a_replay_that_waits_for_the_store_stops_no_event() {
-        let cut = |epoch| Cut {
-            epoch: Epoch(epoch),
-            end: Offset(0),
-            ingest: Millis(0),
-            up: Millis(0),
-            idle: None,
-            emitted: Epoch(0),
-        };
         let last = RESULTS_MAX as u64 + 10;
         let beginning = Beginning { stored: true, cuts: (1..=last).map(cut).collect(), ..beginning() };
         let begin = beginning.progress;

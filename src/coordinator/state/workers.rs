@@ -62,3 +62,22 @@ impl Workers {
         self.all.iter().map(|worker| (worker.queued, worker.events, &worker.facts))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slab_goes_to_who_has_least_in_hand_and_credit_comes_back() {
+        let mut workers = Workers::new(3, 100);
+        assert_eq!([50, 60, 40, 10, 49].map(|bytes| workers.dispatch(bytes)), [0, 1, 2, 2, 0]);
+        let with_credit = |workers: &Workers| workers.with_credit().collect::<Vec<_>>();
+        assert_eq!(with_credit(&workers), [true, true, true], "99, 60 and 50 of 100");
+        assert_eq!([50, 40].map(|bytes| workers.dispatch(bytes)), [2, 1]);
+        assert_eq!(with_credit(&workers), [true, false, false], "99, 100 and 100 of 100");
+        workers.consumed(2, 1, 7);
+        assert_eq!(with_credit(&workers), [true, false, true]);
+        let shown: Vec<_> = workers.each().map(|(queued, events, _)| (queued, events)).collect();
+        assert_eq!(shown, [(99, 0), (100, 0), (99, 7)]);
+    }
+}
