@@ -10,7 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 use caudal::core::columns::EventId;
-use caudal::core::dedup::{IdMemory, Memory, Seen, SeenId};
+use caudal::core::dedup::bucket::Memory;
+use caudal::core::dedup::{IdMemory, Seen, SeenId};
 use caudal::core::keygroup::{KeyGroup, Owners};
 use caudal::core::units::{Micros, Offset, TopicId};
 use caudal::worker::ids::{decide, pack};
@@ -115,7 +116,7 @@ impl Owner {
         let begin = Instant::now();
         self.seen.forget(TopicId(0), first).unwrap();
         let forgotten = begin.elapsed();
-        self.seen.seal();
+        self.seen.take_fresh();
         (decided, forgotten)
     }
 

@@ -1,13 +1,19 @@
-//! The only reader of the environment: `.env` by dotenvy, beaten by the real environment. Unknown keys get a warning with the nearest known one;
-//! secrets are masked. `.env.example` lists every variable.
+//! The settings: what the environment says, or else `.env`, or else the default. Unknown keys get a warning with the nearest known one; secrets are masked.
+//! `.env.example` lists every variable.
 
-use std::collections::BTreeMap;
+mod environment;
+mod given;
+mod warnings;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::environment::variables;
+use crate::config::given::{GIB, Given, KIB, MIB, whole};
+use crate::config::warnings::{Warnings, warnings};
 use crate::core::keygroup::KEY_GROUPS;
-use crate::pipeline::duration;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 /// Every variable there is, in the order of `.env.example`.
@@ -42,9 +48,6 @@ pub const VARIABLES: [&str; 28] = [
     "IDS_IN_MEMORY_MAX",
 ];
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
 /// Files that a job never has.
 const BYTES_MAX: u64 = 1 << 50;
 /// The slab format numbers a slab's bytes in 32 bits; a body this large would also fill every queue.
@@ -171,9 +174,9 @@ impl Config {
     /// As `load`, of this one.
     pub fn load_ids_in_memory() -> Result<u64, ConfigError> {
         let (environment, dotenv) = variables(&[])?;
-        let mut given = Given { environment: &environment, dotenv: &dotenv, wrong: Vec::new() };
+        let mut given = Given::new(&environment, &dotenv);
         let ids = ids_in_memory(&mut given);
-        if given.wrong.is_empty() { Ok(ids) } else { Err(ConfigError(given.wrong.join("\n"))) }
+        given.checked(ids)
     }
 
     /// The settings that these variables mean; the environment beats `.env`. An empty value is none.
@@ -181,10 +184,10 @@ impl Config {
     /// # Errors
     /// Every wrong value at once, each with what is allowed.
     pub fn from_variables(environment: &Variables, dotenv: &Variables) -> Result<(Self, Warnings), ConfigError> {
-        let mut given = Given { environment, dotenv, wrong: Vec::new() };
+        let mut given = Given::new(environment, dotenv);
         let config = Self {
             http: http(&mut given),
-            data_dir: PathBuf::from(given.text("DATA_DIR").unwrap_or("./data")),
+            data_dir: data_dir(&given),
             pipelines: pipelines(&mut given),
             target: target(&mut given),
             log: log(&mut given),
@@ -196,101 +199,19 @@ impl Config {
         let ranks = 1..=KEY_GROUPS as u64 + 1;
         given.read("RANKS", 4, &format!("{} to {}", ranks.start(), ranks.end()), whole(ranks));
         if config.limits.body_bytes < config.limits.event_bytes {
-            given.wrong.push("BODY_BYTES_MAX is less than EVENT_BYTES_MAX: an event has to fit a body".to_owned());
+            given.refuse("BODY_BYTES_MAX is less than EVENT_BYTES_MAX: an event has to fit a body".to_owned());
         }
         if config.log.bytes_max < 2 * config.log.segment_bytes {
-            given.wrong.push("LOG_BYTES_MAX is less than two segments of LOG_SEGMENT_BYTES".to_owned());
+            given.refuse("LOG_BYTES_MAX is less than two segments of LOG_SEGMENT_BYTES".to_owned());
         }
         if !config.http.addr.is_loopback() && config.http.tokens.0.is_empty() {
             let addr = config.http.addr;
             let why =
                 "everyone who reaches that address could post and read: set API_TOKENS, or keep HTTP_ADDR=127.0.0.1";
-            given.wrong.push(format!("HTTP_ADDR={addr} without API_TOKENS: {why}"));
+            given.refuse(format!("HTTP_ADDR={addr} without API_TOKENS: {why}"));
         }
-        if given.wrong.is_empty() { Ok((config, warnings(&given))) } else { Err(ConfigError(given.wrong.join("\n"))) }
-    }
-}
-
-/// Those of the environment, these instead of the environment's, and those of `.env`.
-fn variables(given: &[(&str, String)]) -> Result<(Variables, Variables), ConfigError> {
-    let dotenv = read_dotenv(Path::new(".env"))?;
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        // What is no text cannot be right either; the wrong value is then named like any other.
-        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-    };
-    let mut environment: Variables = std::env::vars_os().filter_map(text).collect();
-    environment.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    Ok((environment, dotenv))
-}
-
-fn webhooks(given: &mut Given) -> Webhooks {
-    let private = given.read("WEBHOOKS_PRIVATE", false, "deny or allow", |text| match text {
-        "deny" => Some(false),
-        "allow" => Some(true),
-        _ => None,
-    });
-    let timeout = given.span("WEBHOOK_TIMEOUT", Duration::from_secs(10));
-    let mut named = given.dotenv.clone();
-    named.extend(given.environment.iter().map(|(name, value)| (name.clone(), value.clone())));
-    Webhooks { private, timeout, named: Named(named) }
-}
-
-/// No file: no variables.
-fn read_dotenv(path: &Path) -> Result<Variables, ConfigError> {
-    let refuse = |error: dotenvy::Error| {
-        // The parser's own message quotes the line, which may hold a password.
-        let why = match &error {
-            dotenvy::Error::LineParse(entry, _) => {
-                let name = entry.split('=').next().unwrap_or_default().trim();
-                let shown = if VARIABLES.contains(&name) { format!(" (at {name})") } else { String::new() };
-                format!("an entry is not NAME=VALUE, or its quotes do not match{shown}")
-            }
-            other => other.to_string(),
-        };
-        ConfigError(format!("{}: {why}", path.display()))
-    };
-    match dotenvy::from_path_iter(path) {
-        Ok(entries) => entries.collect::<Result<Variables, _>>().map_err(refuse),
-        Err(error) if error.not_found() => Ok(Variables::new()),
-        Err(error) => Err(refuse(error)),
-    }
-}
-
-/// The variables as given, and what is wrong with them so far.
-struct Given<'a> {
-    environment: &'a Variables,
-    dotenv: &'a Variables,
-    wrong: Vec<String>,
-}
-
-impl<'a> Given<'a> {
-    fn text(&self, name: &str) -> Option<&'a str> {
-        assert!(VARIABLES.contains(&name), "{name} is not listed");
-        // An empty value in the environment hides the one in .env: that is how a person switches it off for one run.
-        let value = self.environment.get(name).or_else(|| self.dotenv.get(name))?;
-        Some(value.trim()).filter(|v| !v.is_empty())
-    }
-
-    /// The value, or the default where none is given or (having noted that) a wrong one.
-    fn read<T>(&mut self, name: &str, default: T, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> T {
-        let Some(text) = self.text(name) else { return default };
-        parse(text).unwrap_or_else(|| {
-            self.wrong.push(format!("{name}={text:?}: allowed is {allowed}"));
-            default
-        })
-    }
-
-    fn bytes(&mut self, name: &str, default: u64, (least, most): (u64, u64)) -> u64 {
-        let allowed = format!("{} to {}, in bytes or with KiB, MiB, GiB", show_bytes(least), show_bytes(most));
-        self.read(name, default, &allowed, |text| parse_bytes(text).filter(|b| (least..=most).contains(b)))
-    }
-
-    fn count(&mut self, name: &str, default: u64, (least, most): (u64, u64)) -> u64 {
-        self.read(name, default, &format!("a whole number from {least} to {most}"), whole(least..=most))
-    }
-
-    fn span(&mut self, name: &str, default: Duration) -> Duration {
-        self.read(name, default, &format!("{}, and more than 0", duration::ALLOWED), span)
+        let warnings = warnings(&given);
+        given.checked((config, warnings))
     }
 }
 
@@ -316,28 +237,32 @@ fn tokens(given: &mut Given) -> Tokens {
     let fit = |token: &String| token.len() <= TOKEN_BYTES_MAX && token.bytes().all(|b| b.is_ascii_graphic());
     if !tokens.iter().all(fit) {
         // The value is secret even where it is wrong.
-        given.wrong.push(
+        given.refuse(
             "API_TOKENS: allowed are visible ASCII characters without blanks, tokens parted by commas".to_owned(),
         );
     }
     Tokens(tokens)
 }
 
+fn data_dir(given: &Given) -> PathBuf {
+    PathBuf::from(given.text("DATA_DIR").unwrap_or("./data"))
+}
+
 fn pipelines(given: &mut Given) -> Vec<PathBuf> {
     let patterns = given.text("PIPELINES").unwrap_or("pipelines/civic_safety/pipeline.yaml");
-    let mut files = std::collections::BTreeSet::new();
+    let mut files = BTreeSet::new();
     for pattern in listed(patterns) {
         match glob::glob(pattern) {
             Ok(found) => {
                 let before = files.len();
                 files.extend(found.filter_map(Result::ok).filter(|path| path.is_file()));
                 if files.len() == before {
-                    given.wrong.push(format!(
+                    given.refuse(format!(
                         "PIPELINES: {pattern:?} names no further file; files or globs are allowed, parted by commas"
                     ));
                 }
             }
-            Err(error) => given.wrong.push(format!("PIPELINES: {pattern:?} is no glob: {error}")),
+            Err(error) => given.refuse(format!("PIPELINES: {pattern:?} is no glob: {error}")),
         }
     }
     files.into_iter().collect()
@@ -348,7 +273,7 @@ fn target(given: &mut Given) -> Target {
     let ssl = given.read("DB_SSLMODE", SslMode::Prefer, "disable, prefer, require or verify-full", ssl_mode);
     let text = |name: &str, default: &str| given.text(name).unwrap_or(default).to_owned();
     match given.text("DB_HOST") {
-        None => Target::Sqlite(Path::new(given.text("DATA_DIR").unwrap_or("./data")).join("caudal.sqlite")),
+        None => Target::Sqlite(data_dir(given).join("caudal.sqlite")),
         Some(host) => Target::Postgres(PostgresConfig {
             user: text("DB_USER", "caudal"),
             password: text("DB_PASSWORD", ""),
@@ -361,13 +286,22 @@ fn target(given: &mut Given) -> Target {
 }
 
 fn log(given: &mut Given) -> LogConfig {
-    let retention = |text: &str| span(text).map(Some);
     LogConfig {
         bytes_max: given.bytes("LOG_BYTES_MAX", 16 * GIB, (2 * MIB, BYTES_MAX)),
-        retention: given.read("LOG_RETENTION", None, &format!("{}, and more than 0", duration::ALLOWED), retention),
+        retention: given.span("LOG_RETENTION", None),
         segment_bytes: given.bytes("LOG_SEGMENT_BYTES", 64 * MIB, (MIB, 4 * GIB)),
         low_water_bytes: given.bytes("DISK_FREE_BYTES_MIN", 256 * MIB, (0, BYTES_MAX)),
     }
+}
+
+fn webhooks(given: &mut Given) -> Webhooks {
+    let private = given.read("WEBHOOKS_PRIVATE", false, "deny or allow", |text| match text {
+        "deny" => Some(false),
+        "allow" => Some(true),
+        _ => None,
+    });
+    let timeout = given.span("WEBHOOK_TIMEOUT", Duration::from_secs(10));
+    Webhooks { private, timeout, named: Named(given.all()) }
 }
 
 fn limits(given: &mut Given) -> Limits {
@@ -385,78 +319,8 @@ fn ids_in_memory(given: &mut Given) -> u64 {
     given.count("IDS_IN_MEMORY_MAX", 10_000_000, (1, IDS_LIMIT))
 }
 
-/// What is not wrong, and yet may not be what was meant.
-#[derive(Clone, Debug, Default)]
-pub struct Warnings {
-    /// Names in `.env` that are no setting.
-    unknown: Vec<String>,
-    others: Vec<String>,
-}
-
-impl Warnings {
-    /// As texts; `used` are names that pipeline files use.
-    #[must_use]
-    pub fn told(&self, used: &[&str]) -> Vec<String> {
-        let unknown = self.unknown.iter().filter(|name| !used.contains(&name.as_str()));
-        let unknown = unknown.map(|name| format!(".env: {name:?} is no setting of Caudal's{}", nearest(name)));
-        unknown.chain(self.others.iter().cloned()).collect()
-    }
-}
-
-/// For people: what `.env` says that nothing reads.
-fn warnings(given: &Given) -> Warnings {
-    let unknown = given.dotenv.keys().filter(|name| !VARIABLES.contains(&name.as_str())).cloned().collect();
-    let mut others = Vec::new();
-    if given.text("DB_PASSWORD").is_some() && given.text("DB_HOST").is_none() {
-        others.push("DB_PASSWORD is set but DB_HOST is not: results go to the embedded SQLite store".to_owned());
-    }
-    Warnings { unknown, others }
-}
-
-fn nearest(name: &str) -> String {
-    /// Below this likeness a suggestion confuses more than it helps.
-    const LIKENESS_MIN: f64 = 0.6;
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name.to_uppercase(), known);
-    let best = VARIABLES.iter().map(|known| (likeness(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|&(likeness, _)| likeness >= LIKENESS_MIN)
-        .map(|(_, known)| format!("; did you mean {known}?"))
-        .unwrap_or_default()
-}
-
 fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
-}
-
-fn whole(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Option<u64> {
-    move |text| text.parse().ok().filter(|n| range.contains(n))
-}
-
-fn span(text: &str) -> Option<Duration> {
-    let micros = u64::try_from(duration::parse(text)?.0).ok()?;
-    Some(Duration::from_micros(micros)).filter(|d| !d.is_zero())
-}
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor = match unit.trim() {
-        "" => 1,
-        "KiB" => KIB,
-        "MiB" => MIB,
-        "GiB" => GIB,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
-}
-
-fn show_bytes(bytes: u64) -> String {
-    match [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")]
-        .iter()
-        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))
-    {
-        Some((unit, name)) => format!("{}{name}", bytes / unit),
-        None => bytes.to_string(),
-    }
 }
 
 fn ssl_mode(text: &str) -> Option<SslMode> {
@@ -471,6 +335,8 @@ fn ssl_mode(text: &str) -> Option<SslMode> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
@@ -561,25 +427,5 @@ mod tests {
         assert_eq!(config.http.port, 5001);
         assert_eq!(config.http.addr.to_string(), "0.0.0.0");
         assert!(matches!(config.target, Target::Sqlite(path) if path == Path::new("./data/caudal.sqlite")));
-    }
-
-    #[test]
-    fn what_nothing_reads_is_warned_about() {
-        let dotenv = variables(&[("HTPP_PORT", "1"), ("SOMETHING_ELSE_ENTIRELY", "1"), ("DB_PASSWORD", "x")]);
-        let (_, warnings) = Config::from_variables(&Variables::new(), &dotenv).unwrap();
-        let warnings = warnings.told(&[]);
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
-        assert!(warnings[0].contains("did you mean HTTP_PORT?"), "{warnings:?}");
-        assert!(!warnings[1].contains("did you mean"), "{warnings:?}");
-        assert!(warnings[2].contains("DB_HOST"), "{warnings:?}");
-    }
-
-    #[test]
-    fn a_broken_env_file_is_refused_without_showing_it() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "A=1\nDB_PASSWORD='hush\n").unwrap();
-        let error = read_dotenv(file.path()).unwrap_err().0;
-        assert!(error.contains("DB_PASSWORD") && !error.contains("hush"), "{error}");
-        assert!(read_dotenv(Path::new("nowhere.env")).unwrap().is_empty());
     }
 }

@@ -106,7 +106,7 @@ impl Events {
 
     /// Moves the events of the piece that are asked for into `into`; whether a limit ended that.
     fn take(&mut self, piece: &Slab, limits: &Limits, bytes: &mut usize, into: &mut Vec<Event>) -> bool {
-        let end = end_of(piece);
+        let end = piece.end();
         if piece.topic.is_none_or(|topic| topic == self.topic) {
             let columns = self.decoder.decode(piece).columns;
             for ((&offset, &topic), &(start, length)) in columns.offset.iter().zip(&columns.topic).zip(&columns.line) {
@@ -137,7 +137,7 @@ impl Events {
                 }
                 continue;
             };
-            if end_of(slab) <= self.at {
+            if slab.end() <= self.at {
                 self.rest = None;
                 continue;
             }
@@ -147,10 +147,6 @@ impl Events {
             return Ok(Some(if other { slab.clone() } else { front(slab) }));
         }
     }
-}
-
-fn end_of(slab: &Slab) -> Offset {
-    Offset(slab.first_offset.0 + u64::from(slab.count))
 }
 
 /// Takes so many lines away from the slab's front; it has more.

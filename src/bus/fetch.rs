@@ -44,8 +44,7 @@ impl Source {
         let mut slab: Option<Slab> = None;
         let mut fetched = Vec::with_capacity(offsets.len());
         for &offset in offsets {
-            let holds =
-                |slab: &Slab| (slab.first_offset.0..slab.first_offset.0 + u64::from(slab.count)).contains(&offset.0);
+            let holds = |slab: &Slab| (slab.first_offset..slab.end()).contains(&offset);
             if !slab.as_ref().is_some_and(holds) {
                 reader.skip_to(offset);
                 slab = reader.next_slab().map_err(|error| match error {

@@ -173,7 +173,7 @@ impl Index {
             identities.each(&slab, |offset, kind, fingerprint| {
                 now.entries[kind as usize].push((fingerprint, (offset.0 - now.span.start.0) as u32));
             });
-            now.span.end = Offset(slab.first_offset.0 + u64::from(slab.count));
+            now.span.end = slab.end();
         }
         *fresh = Some(now);
         Ok(())

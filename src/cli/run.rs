@@ -38,7 +38,8 @@ use crate::coordinator::status::SharedStatus;
 use crate::core::plan::Plan;
 use crate::core::units::{Generation, LogId, Offset};
 use crate::ingest::feed::feed;
-use crate::ingest::writer::{self as log_writer, Ingest, Queue};
+use crate::ingest::queue::{Cutter, Ingest, Queue, queue};
+use crate::ingest::writer as log_writer;
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
 use crate::outbox::{self, Hook, Sending};
@@ -87,7 +88,7 @@ struct Rank0 {
     status: Arc<SharedStatus>,
     ingest: Ingest,
     bus: Arc<Source>,
-    cutter: log_writer::Cutter,
+    cutter: Cutter,
     queue: Queue,
     events: (Notifier, Receiver<Event>),
     server: Server,
@@ -119,7 +120,7 @@ impl Rank0 {
         let data = DataDir::lock(&config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let status = Arc::new(SharedStatus::default());
-        let (ingest, cutter, queue) = log_writer::queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes);
+        let (ingest, cutter, queue) = queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes);
         let bus = Arc::new(Source::default());
         let (changes, backfills) = (Changes::default(), Backfills::default());
         let (events, received) = mpsc::channel();

@@ -23,7 +23,9 @@ use crate::core::ledger::Ledger;
 use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::ingest::Refusal;
 use crate::ingest::feed::Feed;
-use crate::ingest::writer::{self as log_writer, Cutter, Ended, Ingest};
+use crate::ingest::owed::Ended;
+use crate::ingest::queue::{Cutter, Ingest};
+use crate::ingest::writer as log_writer;
 use crate::log::LogError;
 use crate::store::writer::{self as store_writer, Commits};
 use crate::store::{Progress, StoreError};
@@ -360,9 +362,8 @@ impl Coordinator<'_> {
             }
             self.state.retried(self.feed.retries());
             *busy = true;
-            let count = u64::from(slab.count);
             if turn.phase != Phase::Replaying {
-                turn.latency.dispatched(Offset(slab.first_offset.0 + count), count, slab.ingest);
+                turn.latency.dispatched(slab.end(), u64::from(slab.count), slab.ingest);
             }
             let action = self.state.dispatch(&slab, now);
             self.act(vec![action])?;

@@ -21,6 +21,14 @@ pub struct Slab {
     pub numbering: Numbering,
 }
 
+impl Slab {
+    /// The offset after its last event; of a slab of the log, whose offsets are dense.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        Offset(self.first_offset.0 + u64::from(self.count))
+    }
+}
+
 /// How a slab's lines get their offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbering {

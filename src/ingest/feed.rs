@@ -63,17 +63,13 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn end_of(slab: &Slab) -> Offset {
-    Offset(slab.first_offset.0 + u64::from(slab.count))
-}
-
 impl FeedIn {
     /// Slabs that are on disk now, in order, the requests that wait for them, and which of their events are retries.
     pub fn push(&self, slabs: Vec<Slab>, waiting: Vec<Waiting>, retries: Vec<Retry>) {
         let mut shared = lock(&self.shared);
         for slab in slabs {
             assert_eq!(slab.first_offset, shared.end, "slabs are pushed without a gap");
-            shared.end = end_of(&slab);
+            shared.end = slab.end();
             shared.bytes += slab.bytes.len();
             shared.slabs.push_back(slab);
         }
@@ -110,7 +106,7 @@ impl Feed {
                 slab
             }
         };
-        self.next = end_of(&slab);
+        self.next = slab.end();
         Ok(Some(slab))
     }
 
@@ -120,7 +116,7 @@ impl Feed {
             return Memory::End;
         }
         // What was read from the disk in the meantime is not needed here any more.
-        while shared.slabs.front().is_some_and(|s| end_of(s) <= self.next) {
+        while shared.slabs.front().is_some_and(|s| s.end() <= self.next) {
             shared.drop_oldest();
         }
         if shared.slabs.front().is_some_and(|s| s.first_offset <= self.next) {
@@ -200,7 +196,7 @@ mod tests {
                     let mut first = log.end().0;
                     for _ in 0..rng.random_range(1..4) {
                         slabs.push(slab(first, rng.random_range(1..4), [10, 1 << 20, 3 << 20][rng.random_range(0..3)]));
-                        first = end_of(slabs.last().unwrap()).0;
+                        first = slabs.last().unwrap().end().0;
                     }
                     let records: Vec<Record> = slabs.iter().cloned().map(Record::Slab).collect();
                     let at = log.end();

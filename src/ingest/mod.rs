@@ -2,7 +2,10 @@
 //! from which the coordinator takes slabs in the log's order.
 
 pub mod lines;
+pub mod queue;
+pub mod owed;
 mod slabs;
+mod frame;
 pub mod writer;
 pub mod feed;
 pub mod letters;

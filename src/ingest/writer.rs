@@ -2,34 +2,23 @@
 //!
 //! `Writer::commit` is the whole of a group commit and knows no thread; `spawn` runs it over the queue.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::core::columns::Slab;
-use crate::core::emit::Emission;
-use crate::core::epoch::Cut;
-use crate::core::mend::{Discards, Retry};
 use crate::core::units::{Epoch, Millis, Offset};
-use crate::ingest::feed::{FeedIn, Waiting};
-use crate::ingest::letters::{Claim, Letters};
-use crate::ingest::slabs::{Piece, slabs, split};
-use crate::ingest::{Receipt, Refusal, Submission};
-use crate::log::{Config, Log, LogError, Record};
+use crate::ingest::Refusal;
+use crate::ingest::feed::FeedIn;
+use crate::ingest::frame::Frame;
+use crate::ingest::owed::Owed;
+use crate::ingest::queue::{Batch, Queue, Request, Retain};
+use crate::log::{Log, LogError};
 
-/// A frame takes no further submission beyond this: one sync's worth, so that those at its front do not wait for long.
-const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Cuts and emissions for which there was no room are tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
 /// Between two deletions of segments, where no frame comes between.
 const RETAIN_PAUSE: Duration = Duration::from_millis(20);
-/// A refusal for want of room is taken to last this long; by then those who were refused have tried again.
-const REFUSING_FOR: Duration = Duration::from_secs(10);
 
 /// What the writer tells the coordinator.
 #[derive(Debug)]
@@ -40,278 +29,14 @@ pub enum Note {
     Failed(LogError),
 }
 
-/// The way in for HTTP and the generator. It exists before the log is open; until then it refuses.
-#[derive(Clone)]
-pub struct Ingest {
-    shared: Arc<Shared>,
-}
-
-/// The coordinator's way to the writer.
-#[derive(Clone)]
-pub struct Cutter {
-    shared: Arc<Shared>,
-}
-
-/// The writer's end of the queue.
-pub struct Queue {
-    shared: Arc<Shared>,
-}
-
-/// A submission and the one who waits for its receipt.
-#[derive(Debug)]
-pub struct Request {
-    pub submission: Submission,
-    pub receipt: oneshot::Sender<Result<Receipt, Refusal>>,
-}
-
-/// What one group commit does.
-#[derive(Debug, Default)]
-pub struct Batch {
-    pub requests: Vec<Request>,
-    pub owed: Owed,
-    /// As `Log::retain` takes it.
-    pub retain: Option<(Offset, Option<Millis>)>,
-}
-
-/// What the coordinator has written: owed to events that are in the log already, so it goes in whatever room there is for others.
-#[derive(Debug, Default)]
-pub struct Owed {
-    pub cuts: Vec<Ended>,
-    /// In the order of their epochs.
-    pub emissions: Vec<Emission>,
-}
-
-/// A cut and what stands before it in its frame.
-#[derive(Debug)]
-pub struct Ended {
-    pub cut: Cut,
-    /// Dead letters that its epoch discards.
-    pub discards: Vec<Offset>,
-    /// The bundle that holds after it, if another one does.
-    pub bundle: Option<Arc<str>>,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    /// Something waits for the writer.
-    filled: Condvar,
-    queue_max: usize,
-    queue_bytes_max: usize,
-    letters: Arc<Letters>,
-}
-
-struct State {
-    gate: Option<Refusal>,
-    /// Submissions that pass the closed gate.
-    passes: usize,
-    requests: VecDeque<Request>,
-    bytes: usize,
-    owed: Owed,
-    retain: Option<(Offset, Option<Millis>)>,
-    closed: bool,
-    /// The thread has taken something and is not done with it.
-    under_way: bool,
-    /// When and why the last submission was refused for want of room; None once there was room for one.
-    refused: Option<(Refusal, Instant)>,
-}
-
-/// At most `queue_max` submissions wait (INGEST_QUEUE_MAX), and `queue_bytes_max` of their bytes.
-#[must_use]
-pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue) {
-    let state = State {
-        gate: Some(Refusal::Starting),
-        passes: 0,
-        requests: VecDeque::new(),
-        bytes: 0,
-        owed: Owed::default(),
-        retain: None,
-        closed: false,
-        under_way: false,
-        refused: None,
-    };
-    let (state, filled, letters) = (Mutex::new(state), Condvar::new(), Arc::default());
-    let shared = Arc::new(Shared { state, filled, queue_max, queue_bytes_max, letters });
-    (Ingest { shared: shared.clone() }, Cutter { shared: shared.clone() }, Queue { shared })
-}
-
-impl Shared {
-    /// Each change of the state is whole, so a thread that died with the lock held has harmed nothing.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.filled.notify_one();
-    }
-
-    fn enter(&self, submission: Submission) -> Result<oneshot::Receiver<Result<Receipt, Refusal>>, Refusal> {
-        let bytes = submission.lines.len();
-        let mut state = self.lock();
-        if let Some(refusal) = state.closed_gate() {
-            return Err(refusal);
-        }
-        if state.closed {
-            return Err(Refusal::Draining);
-        }
-        // One that is larger than the queue goes in alone.
-        let full = state.bytes + bytes > self.queue_bytes_max && !state.requests.is_empty();
-        if full || state.requests.len() >= self.queue_max {
-            return Err(Refusal::Busy);
-        }
-        let (receipt, answer) = oneshot::channel();
-        state.passes = state.passes.saturating_sub(1);
-        state.bytes += bytes;
-        state.requests.push_back(Request { submission, receipt });
-        drop(state);
-        self.filled.notify_one();
-        Ok(answer)
-    }
-}
-
-impl Ingest {
-    /// Waits until the events are on disk. If the log fails there is no answer: the outcome is not known, and the process is being ended.
-    ///
-    /// # Errors
-    /// The reason why nothing of it was taken.
-    pub async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
-        assert!(submission.count > 0, "a submission has events");
-        let retries = submission.retries.as_ref().map(|claim| claim.letters().len() as u32);
-        assert!(retries.is_none_or(|retries| retries == submission.count), "each line retries one letter");
-        let answer = self.shared.enter(submission)?;
-        match answer.await {
-            Ok(answer) => answer,
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// The dead letters that are being mended.
-    #[must_use]
-    pub fn letters(&self) -> &Arc<Letters> {
-        &self.shared.letters
-    }
-
-    /// Refuses everything from now on with this reason, or with None nothing more. At first it is `Some(Refusal::Starting)`.
-    pub fn gate(&self, closed: Option<Refusal>) {
-        let mut state = self.shared.lock();
-        (state.gate, state.passes) = (closed, 0);
-    }
-
-    /// Lets one submission pass although the gate is closed, whenever it comes.
-    pub fn let_one_in(&self) {
-        self.shared.lock().passes = 1;
-    }
-
-    /// Why a submission would be refused now without a look at it. Where only room is wanting it must be tried: there may be some again.
-    #[must_use]
-    pub fn closed(&self) -> Option<Refusal> {
-        self.shared.lock().closed_gate()
-    }
-
-    /// Why submissions are refused at this time, if they are: by the gate, or lately for want of room.
-    #[must_use]
-    pub fn gated(&self) -> Option<Refusal> {
-        let state = self.shared.lock();
-        let lately = state.refused.filter(|(_, at)| at.elapsed() < REFUSING_FOR);
-        state.gate.or(lately.map(|(refusal, _)| refusal))
-    }
-}
-
-impl Cutter {
-    /// Has this cut logged with the next frame, with what stands before it; a `Note::Durable` tells when it is on disk.
-    pub fn cut(&self, ended: Ended) {
-        self.shared.change(|state| state.owed.cuts.push(ended));
-    }
-
-    /// Has this logged with the next frame, likewise.
-    pub fn emit(&self, emission: Emission) {
-        self.shared.change(|state| state.owed.emissions.push(emission));
-    }
-
-    /// Deletes what `Log::retain` may.
-    pub fn retain(&self, needed_from: Offset, keep_since: Option<Millis>) {
-        self.shared.change(|state| state.retain = Some((needed_from, keep_since)));
-    }
-
-    /// Whether nothing waits for the writer and nothing is under way in it.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        let state = self.shared.lock();
-        state.is_idle() && !state.under_way
-    }
-
-    /// Writes what still waits, then ends the thread.
-    pub fn close(&self) {
-        self.shared.change(|state| state.closed = true);
-    }
-}
-
-impl State {
-    fn closed_gate(&self) -> Option<Refusal> {
-        self.gate.filter(|_| self.passes == 0)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.requests.is_empty() && self.owed.is_empty() && self.retain.is_none()
-    }
-
-    fn take(&mut self) -> Batch {
-        let mut requests = Vec::new();
-        let mut bytes = 0;
-        while let Some(request) =
-            self.requests.pop_front_if(|r| bytes == 0 || bytes + r.submission.lines.len() <= FRAME_BYTES_MAX)
-        {
-            bytes += request.submission.lines.len();
-            requests.push(request);
-        }
-        self.bytes -= bytes;
-        Batch { requests, owed: std::mem::take(&mut self.owed), retain: self.retain.take() }
-    }
-}
-
-impl Queue {
-    /// What waits, as far as it fits into one frame; it may be nothing.
-    #[must_use]
-    pub fn take(&self) -> Batch {
-        self.shared.lock().take()
-    }
-
-    /// Waits until there is something, or for `at_most` if given. None once the queue is closed and empty.
-    fn wait(&self, at_most: Option<Duration>) -> Option<Batch> {
-        let mut state = self.shared.lock();
-        state.under_way = false;
-        while state.is_idle() {
-            if state.closed {
-                return None;
-            }
-            match at_most {
-                None => state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(time) => {
-                    let waited = self.shared.filled.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
-                    state = waited.0;
-                    if waited.1.timed_out() {
-                        break;
-                    }
-                }
-            }
-        }
-        state.under_way = true;
-        Some(state.take())
-    }
-
-    fn show_room(&self, room: Result<(), Refusal>) {
-        self.shared.lock().refused = room.err().map(|refusal| (refusal, Instant::now()));
-    }
-}
-
 /// The group commit: owns the log, and says what became of what was submitted.
 pub struct Writer {
     log: Log,
     feed: FeedIn,
     /// What the disk had no room for, and is in no frame yet.
     deferred: Owed,
-    /// As `Log::retain` takes it, while there may be something to delete.
-    retaining: Option<(Offset, Option<Millis>)>,
+    /// While there may be something to delete.
+    retaining: Option<Retain>,
     /// Whether there was room for the last submissions, until somebody asks.
     room: Option<Result<(), Refusal>>,
 }
@@ -319,16 +44,6 @@ pub struct Writer {
 /// The log has failed, as the note said: commit nothing more.
 #[derive(Debug)]
 pub struct LogFailed;
-
-/// Slabs of one frame, and who is to be told of them.
-#[derive(Default)]
-struct Frame {
-    slabs: Vec<Slab>,
-    receipts: Vec<(oneshot::Sender<Result<Receipt, Refusal>>, Receipt)>,
-    waiting: Vec<Waiting>,
-    /// Claims on dead letters, each with the first of their retries.
-    claims: Vec<(Claim, Offset)>,
-}
 
 impl Writer {
     #[must_use]
@@ -366,11 +81,7 @@ impl Writer {
         // The wall clock may go back; what the log says does not.
         let ingest = now.max(self.log.ingest());
         let mut frame = Frame::of(requests, self.log.end(), ingest);
-        // Cuts come first: they end epochs of events that are in the log already.
-        let mut records: Vec<Record> = owed.cuts.iter().flat_map(Ended::records).collect();
-        records.extend(frame.retries());
-        records.extend(frame.slabs.iter().cloned().map(Record::Slab));
-        frame.emit(&owed.emissions, self.log.end(), ingest, &mut records);
+        let records = frame.records(&owed, self.log.end(), ingest);
         match self.log.append(&records, ingest) {
             Ok(_) => {
                 let claims = frame.claims.into_iter();
@@ -421,79 +132,13 @@ impl Writer {
 
     /// Lets go of one segment between two frames.
     fn let_go(&mut self, note: &impl Fn(Note)) -> Result<(), LogError> {
-        let Some((needed_from, keep_since)) = self.retaining else { return Ok(()) };
+        let Some(Retain { needed_from, keep_since }) = self.retaining else { return Ok(()) };
         if self.log.retain(needed_from, keep_since)? {
             note(Note::Durable { end: self.log.end(), cut: None, emitted: None, bytes: self.log.bytes() });
         } else {
             self.retaining = None;
         }
         Ok(())
-    }
-}
-
-impl Frame {
-    fn of(requests: Vec<Request>, first: Offset, ingest: Millis) -> Self {
-        let mut frame = Self::default();
-        let mut pieces = Vec::new();
-        let mut end = first;
-        for Request { submission, receipt } in requests {
-            let Submission { topic, lines, count, applied, retries } = submission;
-            frame.claims.extend(retries.map(|claim| (claim, end)));
-            frame.waiting.extend(applied.map(|to| Waiting { first: end, count, to }));
-            frame.receipts.push((receipt, Receipt { first: end, count }));
-            end = Offset(end.0 + u64::from(count));
-            split(Piece { topic, lines, count }, &mut pieces);
-        }
-        frame.slabs = slabs(pieces, first, ingest);
-        frame
-    }
-
-    /// What says of its events that they are retries.
-    fn retries(&self) -> Option<Record> {
-        let of_claim = |(claim, first): &(Claim, Offset)| claim.retries(*first).collect::<Vec<_>>();
-        let retries: Vec<Retry> = self.claims.iter().flat_map(of_claim).collect();
-        (!retries.is_empty()).then_some(Record::Retries(retries))
-    }
-
-    /// Adds what epochs have emitted behind the submissions, whose slabs begin at `first`.
-    fn emit(&mut self, emissions: &[Emission], first: Offset, ingest: Millis, records: &mut Vec<Record>) {
-        for Emission { epoch, lines } in emissions {
-            records.push(Record::Emit(*epoch));
-            let mut pieces = Vec::new();
-            for (topic, lines) in lines {
-                let count = lines.len() as u32;
-                let lines: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-                split(Piece { topic: Some(*topic), lines: lines.into(), count }, &mut pieces);
-            }
-            let end = self.slabs.last().map_or(first, |slab| Offset(slab.first_offset.0 + u64::from(slab.count)));
-            let emitted = slabs(pieces, end, ingest);
-            records.extend(emitted.iter().cloned().map(Record::Slab));
-            self.slabs.extend(emitted);
-        }
-    }
-}
-
-impl Ended {
-    /// What stands before the cut, and the cut.
-    #[must_use]
-    pub fn records(&self) -> Vec<Record> {
-        let Self { cut, discards, bundle } = self;
-        let discards = Discards { epoch: cut.epoch, letters: discards.clone() };
-        let config = bundle.clone().map(|bundle| Record::Config(Config { epoch: cut.epoch, bundle }));
-        let discards = (!discards.letters.is_empty()).then_some(Record::Discards(discards));
-        discards.into_iter().chain(config).chain([Record::Cut(*cut)]).collect()
-    }
-}
-
-impl Owed {
-    fn is_empty(&self) -> bool {
-        self.cuts.is_empty() && self.emissions.is_empty()
-    }
-
-    fn then(mut self, later: Self) -> Self {
-        self.cuts.extend(later.cuts);
-        self.emissions.extend(later.emissions);
-        self
     }
 }
 
@@ -527,13 +172,18 @@ pub fn spawn(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::mpsc;
+    use std::pin::pin;
+    use std::sync::{Mutex, mpsc};
+    use std::task::{Context, Waker};
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::core::epoch::Cut;
     use crate::core::units::LogId;
-    use crate::core::units::TopicId;
     use crate::ingest::feed::feed;
+    use crate::ingest::frame::tests::{lines_of, submission};
+    use crate::ingest::owed::Ended;
+    use crate::ingest::queue::queue;
     use crate::log::disk::FileDisk;
     use crate::log::{Options, Recovered};
 
@@ -541,97 +191,6 @@ mod tests {
         let disk = Arc::new(FileDisk::open(directory).unwrap());
         let options = Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: 0, store_asked: true };
         Log::open(disk, options, LogId(1), None, Offset(0)).unwrap()
-    }
-
-    fn submission(topic: Option<u16>, lines: &[String]) -> Submission {
-        let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
-        Submission {
-            topic: topic.map(TopicId),
-            lines: text.into(),
-            count: lines.len() as u32,
-            applied: None,
-            retries: None,
-        }
-    }
-
-    fn lines_of(slab: &Slab) -> Vec<String> {
-        let text = std::str::from_utf8(&slab.bytes).unwrap();
-        text.strip_suffix('\n').unwrap().split('\n').map(str::to_owned).collect()
-    }
-
-    /// (topic, kilobytes of each line) of submissions → (topic, lines, first offset) of slabs.
-    #[test]
-    fn submissions_become_slabs() {
-        type Case = (&'static [(Option<u16>, &'static [usize])], &'static [(Option<u16>, u32, u64)]);
-        let cases: &[Case] = &[
-            (&[(Some(1), &[1])], &[(Some(1), 1, 0)]),
-            (&[(Some(1), &[1, 2]), (Some(1), &[3])], &[(Some(1), 3, 0)]),
-            (
-                &[(Some(1), &[1]), (Some(2), &[1]), (Some(1), &[1])],
-                &[(Some(1), 1, 0), (Some(2), 1, 1), (Some(1), 1, 2)],
-            ),
-            (&[(None, &[1]), (None, &[1]), (Some(0), &[1])], &[(None, 2, 0), (Some(0), 1, 2)]),
-            (&[(Some(1), &[1000]), (Some(1), &[24]), (Some(1), &[1])], &[(Some(1), 1, 0), (Some(1), 2, 1)]),
-            (&[(Some(1), &[600, 600, 600])], &[(Some(1), 1, 0), (Some(1), 1, 1), (Some(1), 1, 2)]),
-            (&[(Some(1), &[400, 400, 400, 400]), (Some(1), &[1])], &[(Some(1), 2, 0), (Some(1), 3, 2)]),
-            // Larger than a slab, and not split.
-            (&[(Some(1), &[1, 3000, 1])], &[(Some(1), 1, 0), (Some(1), 1, 1), (Some(1), 1, 2)]),
-        ];
-        for &(submissions, expected) in cases {
-            let mut all = Vec::new();
-            let requests = submissions.iter().map(|&(topic, sizes)| {
-                let lines: Vec<String> = sizes.iter().map(|kb| "x".repeat(kb << 10)).collect();
-                all.extend(lines.clone());
-                Request { submission: submission(topic, &lines), receipt: oneshot::channel().0 }
-            });
-            let frame = Frame::of(requests.collect(), Offset(0), Millis(0));
-            let shapes: Vec<_> =
-                frame.slabs.iter().map(|s| (s.topic.map(|t| t.0), s.count, s.first_offset.0)).collect();
-            let name: Vec<_> = submissions.iter().map(|s| s.1).collect();
-            assert_eq!(shapes, expected, "{name:?}");
-            assert!(frame.slabs.iter().flat_map(lines_of).eq(all), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn the_way_in_is_bounded_and_gated() {
-        let (ingest, cutter, queue) = queue(2, 100);
-        let enter = |bytes: usize| {
-            let lines = "x".repeat(bytes - 1) + "\n";
-            ingest
-                .shared
-                .enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None })
-                .err()
-        };
-        assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
-        ingest.gate(None);
-        assert_eq!([enter(1000), enter(1)], [None, Some(Refusal::Busy)], "a large one goes in alone");
-        assert_eq!(queue.take().requests.len(), 1);
-        assert_eq!([enter(50), enter(51), enter(50), enter(1)], [None, Some(Refusal::Busy), None, Some(Refusal::Busy)]);
-        ingest.gate(Some(Refusal::IdsFull));
-        assert_eq!(enter(1), Some(Refusal::IdsFull));
-        assert_eq!(queue.take().requests.len(), 2, "what was let in before is taken");
-        ingest.let_one_in();
-        assert_eq!((ingest.closed(), enter(1)), (None, None));
-        assert_eq!((ingest.closed(), enter(1)), (Some(Refusal::IdsFull), Some(Refusal::IdsFull)), "one was let in");
-        assert_eq!(queue.take().requests.len(), 1);
-        ingest.gate(None);
-        cutter.close();
-        assert_eq!(enter(1), Some(Refusal::Draining));
-        assert!(queue.wait(None).is_none());
-    }
-
-    #[test]
-    fn a_frame_takes_no_more_than_its_share() {
-        let (ingest, _cutter, queue) = queue(100, usize::MAX);
-        ingest.gate(None);
-        for megabytes in [20, 6, 10, 1] {
-            let lines = "x".repeat((megabytes << 20) - 1) + "\n";
-            let submission = Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None };
-            assert!(ingest.shared.enter(submission).is_ok());
-        }
-        let taken = [(); 4].map(|()| queue.take().requests.len());
-        assert_eq!(taken, [1, 2, 1, 0]);
     }
 
     /// Whoever has a receipt finds his events at its offsets after a restart; the offsets are dense; the notes have told of them before.
@@ -711,14 +270,16 @@ mod tests {
             Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: u64::MAX, store_asked: true };
         let (log, _) = Log::open(disk, options, LogId(1), None, Offset(0)).unwrap();
         let (feed_in, _feed) = feed(log.reader(Offset(0)), Offset(0));
-        let (ingest, cutter, queue) = super::queue(10, 1 << 20);
+        let (ingest, cutter, queue) = queue(10, 1 << 20);
         ingest.gate(None);
         assert_eq!(ingest.gated(), None);
         assert!(cutter.is_idle());
-        let waits = ingest.shared.enter(submission(None, &["{}".to_owned()])).unwrap();
+        let mut waits = pin!(ingest.submit(submission(None, &["{}".to_owned()])));
+        assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         assert!(!cutter.is_idle(), "something waits");
         let thread = spawn(log, queue, feed_in, Arc::new(SystemClock::default()), |_| {});
-        assert_eq!(waits.blocking_recv().unwrap(), Err(Refusal::DiskFull));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(waits), Err(Refusal::DiskFull));
         cutter.close();
         thread.join().unwrap();
         assert_eq!(ingest.gated(), Some(Refusal::DiskFull));

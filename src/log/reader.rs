@@ -60,7 +60,7 @@ impl Reader {
     pub fn skip_to(&mut self, from: Offset) {
         assert!(from >= self.from, "a reader does not go back from {} to {from}", self.from);
         self.from = from;
-        self.ready.retain(|s| s.first_offset.0 + u64::from(s.count) > from.0);
+        self.ready.retain(|s| s.end() > from);
         // If it is in a segment before that one, it need not go through those between them.
         let holding = self.segments.holding(from);
         if self.at.as_ref().zip(holding).is_some_and(|(at, holding)| at.segment.header.number < holding.header.number) {
@@ -81,7 +81,7 @@ impl Reader {
             let records = self.records(place, &frame)?;
             let slabs = records.into_iter().filter_map(|r| if let Record::Slab(s) = r { Some(s) } else { None });
             let from = self.from;
-            self.ready.extend(slabs.filter(|s| s.first_offset.0 + u64::from(s.count) > from.0));
+            self.ready.extend(slabs.filter(|s| s.end() > from));
         }
     }
 

@@ -52,7 +52,7 @@ use crate::coordinator::change::Changes;
 use crate::coordinator::status::SharedStatus;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, TopicId};
-use crate::ingest::writer::Ingest;
+use crate::ingest::queue::Ingest;
 use crate::pipeline::cases::Case;
 use crate::pipeline::running::Running;
 use crate::pipeline::{Fault, Pipelines};

@@ -4,8 +4,9 @@
 //! order, its id (u128), its offset less the epoch's base (u32) and its bucket (u32).
 
 use crate::core::columns::EventId;
+use crate::core::dedup::Seen;
+use crate::core::dedup::bucket::{Bucket, Memory};
 use crate::core::dedup::runs::RunsError;
-use crate::core::dedup::{Bucket, Memory, Seen};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners};
 use crate::core::units::{Offset, TopicId};
 use crate::worker::rows::EpochRows;

@@ -181,7 +181,7 @@ fn keyed_sections<T>(
 
 fn id_sections(seen: &mut Seen, share: Share) -> Result<Vec<Section>, RunsError> {
     let mut by_group = vec![Vec::new(); KEY_GROUPS];
-    for seen in seen.seal() {
+    for seen in seen.take_fresh() {
         let group = KeyGroup::of_id(seen.id);
         if Share::of(group) != share {
             seen.put(&mut by_group[usize::from(group.0)]);

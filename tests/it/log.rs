@@ -674,7 +674,7 @@ fn a_reader_that_lets_go_goes_on_where_it_was() {
                 }
                 let Some(slab) = reader.next_slab().unwrap() else { break };
                 given.push(slab.first_offset.0);
-                at = slab.first_offset.0 + u64::from(slab.count);
+                at = slab.end().0;
             }
         }
         reader.let_go(Offset(at));
@@ -785,7 +785,9 @@ mod writer {
     use caudal::core::emit::Emission;
     use caudal::ingest::feed::feed;
     use caudal::ingest::letters::{Busy, Letters};
-    use caudal::ingest::writer::{Batch, Ended, Note, Owed, Request, Writer};
+    use caudal::ingest::owed::{Ended, Owed};
+    use caudal::ingest::queue::{Batch, Request};
+    use caudal::ingest::writer::{Note, Writer};
     use caudal::ingest::{Receipt, Refusal, Submission};
     use tokio::sync::oneshot::{self, error::TryRecvError};
 

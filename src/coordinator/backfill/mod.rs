@@ -164,7 +164,7 @@ impl Epochs {
                     self.next = Some(slab);
                     break;
                 }
-                let is_last = slab.first_offset.0 + u64::from(slab.count) == cut.end.0;
+                let is_last = slab.end() == cut.end;
                 slabs.push(slab);
                 if is_last {
                     break;

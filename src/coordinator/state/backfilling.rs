@@ -36,7 +36,7 @@ impl State {
     /// Whether the store has all that the changes so far have taken away: what a past brings must not go with it.
     #[must_use]
     pub fn has_stored_changes(&self) -> bool {
-        self.committed.epoch >= self.changed
+        self.committing.committed_to().epoch >= self.changed
     }
 
     /// From where on the pasts that are still to be made need the log.
@@ -48,7 +48,7 @@ impl State {
     /// Whether the store may lack what the pipeline published up to that epoch: what comes after it is there only if that is.
     #[must_use]
     pub fn stores_backfill(&self) -> bool {
-        self.changing.backfill().is_some_and(|(epoch, ..)| self.progress.epoch <= epoch)
+        self.changing.backfill().is_some_and(|(epoch, ..)| self.committing.finished_to().epoch <= epoch)
     }
 
     /// Hands it over. Only where `takes_backfill`.

@@ -137,3 +137,52 @@ impl Changing {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::coordinator::state::Action;
+    use crate::coordinator::state::tests::{at, beginning, logged, plan, report, state};
+    use crate::wire::{Facts, Message};
+
+    /// An epoch is of one plan, and so is a checkpoint.
+    #[test]
+    fn a_change_is_logged_with_a_cut_and_nothing_begins_before_it_is_made() {
+        let mut state = state(beginning());
+        state.owe_checkpoint();
+        state.configure(Change { bundle: "another".into(), plan: Arc::new(plan()), backfill: None });
+        assert!(!state.at_rest());
+        let actions = state.tick(at(50_000), false);
+        let [Action::Log(cut, _, Some(bundle)), Action::Send(0, configure), Action::Send(0, end)] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((cut.epoch, bundle.as_ref()), (Epoch(1), "another"));
+        assert!(matches!(configure, Message::Configure { epoch: 1, .. }));
+        assert!(matches!(end, Message::EndEpoch { checkpoint: None, .. }), "a checkpoint is due, and waits");
+        assert!(!state.wants_slab(), "an epoch of the new plan must not begin");
+        state.message(0, report(1, Facts::default())).expect("a message");
+        assert!(!state.wants_slab() && state.tick(at(90_000), true).is_empty(), "the worker is not ready for it");
+        let [Action::Commit(_)] = &state.durable(Some(Epoch(1)), None, Offset(0))[..] else { panic!("it is stored") };
+        state.message(0, Message::Configured { epoch: 1, facts: Facts::default() }).expect("a message");
+        assert!(state.wants_slab() && !state.is_changing());
+    }
+
+    /// Events that come are counted by what it brings.
+    #[test]
+    fn a_life_that_begins_with_a_change_takes_events_when_it_is_made() {
+        let mut state = state(beginning());
+        assert!(state.may_serve());
+        state.configure_at_start(Change { bundle: "another".into(), plan: Arc::new(plan()), backfill: None });
+        assert!(!state.may_serve());
+        assert_eq!(logged(&state.tick(at(0), false)).map(|cut| cut.epoch), Some(Epoch(1)));
+        state.message(0, report(1, Facts::default())).expect("a message");
+        assert!(!state.may_serve(), "the worker is not ready for it");
+        state.message(0, Message::Configured { epoch: 1, facts: Facts::default() }).expect("a message");
+        assert!(state.may_serve());
+        // One that is asked for later stops no event.
+        state.configure(Change { bundle: "a third".into(), plan: Arc::new(plan()), backfill: None });
+        assert!(state.may_serve());
+    }
+}

@@ -1,7 +1,6 @@
 //! When the coordinator cuts: an epoch that is full or old, a silence by which windows close, a checkpoint that is owed.
 
-use crate::coordinator::state::{CHECKPOINT_LAG_MAX, Now, State};
-use crate::core::epoch::Cut;
+use crate::coordinator::state::{Now, State};
 use crate::core::plan::PipelinePlan;
 use crate::core::units::{Micros, Millis};
 use crate::wire::Clock;
@@ -28,8 +27,8 @@ impl State {
         if !idle_log || !self.in_flight.is_empty() {
             return None;
         }
-        let settled = self.finished.is_empty() && self.committing.is_empty() && self.draft.is_none();
-        if settled && self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now) {
+        let settled = self.committing.len() == 0 && !self.checkpointing.is_under_way();
+        if settled && self.checkpointing.is_overdue(now, self.draining) {
             // One more epoch, empty, takes the checkpoint without which a drain would not be short to take up, and a full log would stay full.
             return Some(Due::Epoch);
         }
@@ -70,16 +69,43 @@ impl State {
         let enough = topics.map(|t| t.idle_after).max()?;
         (idle.micros() >= enough).then_some(idle)
     }
+}
 
-    fn is_checkpoint_old(&self, now: Now) -> bool {
-        let is_old = |at: Millis| now.awake.0.saturating_sub(at.0) >= self.limits.checkpoint_age.0;
-        self.draining || self.checkpoint_at.is_none_or(is_old)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::state::tests::{at, beginning, logged, report, state};
+    use crate::wire::{Facts, Message};
 
-    pub(super) fn is_checkpoint_due(&self, cut: Cut, now: Now) -> bool {
-        let large = self.bytes_since_checkpoint >= self.limits.checkpoint_bytes;
-        let behind =
-            self.finished.len() + self.committing.len() > CHECKPOINT_LAG_MAX || cut.epoch < self.progress.epoch;
-        self.draft.is_none() && !behind && (large || (self.bytes_since_checkpoint > 0 && self.is_checkpoint_old(now)))
+    /// The clock ticks through a silence; only these moments have a cut, and none while an epoch is in flight or the log has more to hand out.
+    #[test]
+    fn a_silence_has_a_time_record_then_one_at_the_windows_deadline() {
+        let mut state = state(beginning());
+        let facts = |watermark_us: i64, next_close_us: Option<i64>| {
+            let (idle_base_us, last_up_ms) = (Some(0), Some(0));
+            let clock = Clock { watermark_us, idle_base_us, last_up_ms, next_close_us, coming_us: watermark_us };
+            Facts { clocks: vec![clock], ..Facts::default() }
+        };
+        let open = Some(10_000_000);
+        let ready = Message::Ready { pid: 0, host: String::new(), facts: facts(0, open) };
+        state.message(0, ready).expect("a message");
+        let mut epoch = 0;
+        let mut check = |up: u64, cut: Option<Option<u64>>, then: Facts| {
+            assert!(state.tick(at(up), false).is_empty(), "the log is not idle");
+            let logged = logged(&state.tick(at(up), true));
+            assert_eq!(logged.map(|c| c.idle), cut.map(|idle| idle.map(Millis)), "at {up}");
+            if logged.is_some() {
+                epoch += 1;
+                assert!(state.tick(at(up), true).is_empty(), "one is in flight");
+                state.message(0, report(epoch, then)).expect("a message");
+            }
+        };
+        check(4_999, None, facts(0, open));
+        check(5_000, Some(Some(5_000)), facts(5_000_000, open));
+        check(9_999, None, facts(0, open));
+        check(10_000, Some(Some(10_000)), facts(10_000_000, open));
+        // The watermark has passed the end; the window closes an epoch later.
+        check(10_001, Some(None), facts(10_000_000, None));
+        check(1_000_000, None, facts(0, None));
     }
 }

@@ -63,7 +63,10 @@ impl Mending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coordinator::state::Action;
+    use crate::coordinator::state::tests::{at, beginning, report, state};
     use crate::core::units::{Epoch, Millis};
+    use crate::wire::Facts;
 
     fn cut(epoch: u64, end: u64) -> Cut {
         let (epoch, end, emitted) = (Epoch(epoch), Offset(end), Epoch(0));
@@ -104,5 +107,23 @@ mod tests {
         assert!(mending.is_waiting());
         assert_eq!(mending.cut(cut(2, 0)), [Offset(DISCARDS_MAX as u64)]);
         assert!(!mending.is_waiting());
+    }
+
+    /// Nothing else happens, and who asked waits.
+    #[test]
+    fn a_discard_is_cut_an_epoch_of_its_own() {
+        let mut state = state(beginning());
+        let letters = vec![Offset(7), Offset(3)];
+        state.discard(letters.clone());
+        assert!(!state.at_rest());
+        let actions = state.tick(at(0), false);
+        let [Action::Log(cut, discards, None), Action::Send(..)] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((cut.epoch, discards), (Epoch(1), &letters));
+        assert!(state.tick(at(0), true).is_empty(), "one epoch is enough");
+        state.message(0, report(1, Facts::default())).expect("a message");
+        let [Action::Commit(commit)] = &state.durable(Some(Epoch(1)), None, Offset(0))[..] else {
+            panic!("it is stored when it is on disk")
+        };
+        assert_eq!(commit.mended.discarded, letters);
     }
 }

@@ -1,6 +1,6 @@
 //! What is shown of a job's state.
 
-use crate::coordinator::state::{State, WorkerView};
+use crate::coordinator::state::State;
 use crate::coordinator::status::PipelineStatus;
 use crate::core::plan::PipelinePlan;
 use crate::core::units::Micros;
@@ -32,10 +32,11 @@ impl State {
 
     /// By worker, whether it has no credit left.
     pub fn without_credit(&self) -> impl Iterator<Item = bool> {
-        self.workers.iter().map(|w| w.queued >= self.limits.credit_bytes)
+        self.workers.with_credit().map(|has_credit| !has_credit)
     }
 
-    pub fn workers(&self) -> impl Iterator<Item = WorkerView<'_>> {
-        self.workers.iter().map(|w| (w.queued, w.events, &w.facts))
+    /// Of each worker the bytes that it has not decoded, the events that it has, and its facts.
+    pub fn workers(&self) -> impl Iterator<Item = (u64, u64, &Facts)> {
+        self.workers.each()
     }
 }

@@ -1,9 +1,11 @@
 //! Remembered ids. An owner decides an epoch's ids only when every worker has sent its own, in the order of their offsets: of two events
 //! with one identity the lower offset wins, whichever arrived first. `docs/semantics.md`, "Remembering ids", is the rule carried out here.
 //!
-//! Ids stay in memory up to a limit (`table`); beyond it they are sealed into runs (`sealed`, `run`), which lie wherever `runs::Runs` puts them.
+//! Ids stay in memory up to a limit (`tables`); beyond it they are sealed into runs (`sealed`, `run`), which lie wherever `runs::Runs` puts them.
 //! Which of them are sealed changes no verdict.
 
+pub mod bucket;
+mod tables;
 mod table;
 mod sealed;
 mod run;
@@ -13,69 +15,13 @@ pub mod runs;
 use std::ops::Range;
 
 use crate::core::columns::EventId;
+use crate::core::dedup::bucket::Bucket;
 use crate::core::dedup::run::{Cell, Entry};
 use crate::core::dedup::runs::{MemoryRuns, Runs, RunsError};
 use crate::core::dedup::sealed::Sealed;
-use crate::core::dedup::table::IdTable;
+use crate::core::dedup::tables::Tables;
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup};
-use crate::core::plan::TopicPlan;
-use crate::core::units::{Micros, TopicId};
-
-/// The narrowest time bucket: 120 s, so that a bucket's number fits 32 bits over the years 0 to 9999.
-const BUCKET_WIDTH_MIN: i64 = 120_000_000;
-/// A topic's memory is cut into about this many buckets, which are forgotten whole.
-const BUCKETS_IN_MEMORY: i64 = 32;
-/// 0000-01-01T00:00:00Z: no event is older.
-const YEAR_ZERO: i64 = -62_167_219_200_000_000;
-
-/// Which bucket of its topic's time an id falls into, counted from the year 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bucket(pub u32);
-
-/// How a topic's ids are put into buckets and when these are forgotten.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    width: i64,
-    /// The number, counted from 1970, of the bucket in which the year 0 begins.
-    year_zero: i64,
-    remember: Micros,
-}
-
-impl Memory {
-    #[must_use]
-    pub fn of(topic: &TopicPlan) -> Self {
-        Self::lasting(topic.remember)
-    }
-
-    /// Of a topic whose ids are remembered so long.
-    #[must_use]
-    pub fn lasting(remember: Micros) -> Self {
-        let share = remember.0.div_euclid(BUCKETS_IN_MEMORY) + i64::from(remember.0.rem_euclid(BUCKETS_IN_MEMORY) > 0);
-        Self::of_width(share.max(BUCKET_WIDTH_MIN), remember)
-    }
-
-    fn of_width(width: i64, remember: Micros) -> Self {
-        Self { width, year_zero: YEAR_ZERO.div_euclid(width), remember }
-    }
-
-    /// The bucket of an event of this time.
-    #[must_use]
-    pub fn bucket(&self, time: Micros) -> Bucket {
-        let number = time.0.div_euclid(self.width) - self.year_zero;
-        Bucket(u32::try_from(number.max(0)).unwrap_or(u32::MAX - 1))
-    }
-
-    /// The first bucket that is still remembered when the topic's watermark (its largest time minus `out_of_order`) stands here.
-    #[must_use]
-    pub fn first_remembered(&self, watermark: Micros) -> Bucket {
-        if watermark == Micros::MIN {
-            return Bucket(0);
-        }
-        // Forgotten iff (bucket + 1) * width + remember <= watermark.
-        let ended = watermark.minus(self.remember).0.div_euclid(self.width) - self.year_zero;
-        Bucket(u32::try_from(ended.max(0)).unwrap_or(u32::MAX))
-    }
-}
+use crate::core::units::TopicId;
 
 /// One remembered id, as checkpoints hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,16 +73,13 @@ impl SeenId {
 /// After an error nothing that it says may be trusted: some ids may be neither here nor there.
 #[derive(Debug)]
 pub struct Seen {
-    /// By topic, then by key group; those of other owners stay empty.
-    tables: Vec<Vec<IdTable>>,
-    /// Ids in `tables`.
-    in_memory: usize,
+    tables: Tables,
     /// Beyond this ids are sealed.
     in_memory_max: usize,
     /// So many can be where all that could be sealed is.
     stays: usize,
     sealed: Sealed,
-    /// Ids that came since the last seal, which the next checkpoint writes; None: there are no checkpoints.
+    /// Ids that came since the last checkpoint, which the next one has; None: there are none.
     fresh: Option<Vec<SeenId>>,
     /// Room for what is found of the ids of one cell.
     found: Vec<Option<Bucket>>,
@@ -153,8 +96,7 @@ impl Seen {
     #[must_use]
     pub fn sealing(topics: usize, owned: Range<u8>, IdMemory { in_memory_max, runs }: IdMemory) -> Self {
         Self {
-            tables: (0..topics).map(|_| tables()).collect(),
-            in_memory: 0,
+            tables: Tables::new(topics),
             in_memory_max,
             stays: 0,
             sealed: Sealed::new(topics, &owned, runs),
@@ -182,11 +124,10 @@ impl Seen {
     ) -> Result<(), RunsError> {
         let cell = Cell { topic, group };
         self.sealed.find(cell, ids, &mut self.found)?;
-        let table = table(&mut self.tables, cell);
+        let mut table = self.tables.cell(cell);
         for (place, &(id, bucket)) in ids.iter().enumerate() {
             let is_sealed = self.found.get(place).is_some_and(Option::is_some);
             if !is_sealed && table.insert(id, bucket) {
-                self.in_memory += 1;
                 if let Some(fresh) = &mut self.fresh {
                     fresh.push(SeenId { topic, id, bucket });
                 }
@@ -197,12 +138,12 @@ impl Seen {
         self.spill()
     }
 
-    /// Remembers an id out of a checkpoint, which needs no sealing into its files again. An id that was forgotten and came anew is in two of
-    /// them: the later bucket counts.
+    /// Remembers an id out of a checkpoint's files, for which it is not fresh. An id that was forgotten and came anew is in two of them: the
+    /// later bucket counts.
     pub fn restore(&mut self, group: KeyGroup, seen: SeenId) -> Result<(), RunsError> {
         let SeenId { topic, id, bucket } = seen;
         let cell = Cell { topic, group };
-        let table = table(&mut self.tables, cell);
+        let mut table = self.tables.cell(cell);
         if table.get(id).is_none() {
             self.sealed.find(cell, &[(id, bucket)], &mut self.found)?;
             match self.found.first().copied().flatten() {
@@ -211,42 +152,32 @@ impl Seen {
                 None => {}
             }
         }
-        self.in_memory += usize::from(table.raise(id, bucket));
+        table.raise(id, bucket);
         self.spill()
     }
 
     /// Seals shards, the one with most ids in memory first, until the others fit.
     fn spill(&mut self) -> Result<(), RunsError> {
-        if self.in_memory <= self.in_memory_max.max(self.stays) {
+        if self.in_memory() <= self.in_memory_max.max(self.stays) {
             return Ok(());
         }
         let mut tried = vec![false; self.sealed.shards()];
-        while self.in_memory > self.in_memory_max {
-            let in_shard = |shard: &usize| {
-                let groups = self.sealed.groups(*shard);
-                let groups = usize::from(groups.start)..usize::from(groups.end);
-                self.tables.iter().flat_map(|of_topic| &of_topic[groups.clone()]).map(IdTable::len).sum::<usize>()
-            };
+        while self.in_memory() > self.in_memory_max {
+            let in_shard = |shard: &usize| self.tables.len_of(self.sealed.groups(*shard));
             let Some(shard) = (0..self.sealed.shards()).filter(|shard| !tried[*shard]).max_by_key(in_shard) else {
                 // All that is left came so late that it is forgotten with the next epoch.
-                self.stays = self.in_memory + self.in_memory_max / 8;
+                self.stays = self.in_memory() + self.in_memory_max / 8;
                 return Ok(());
             };
             tried[shard] = true;
-            let before = self.sealed.len();
             let groups = self.sealed.groups(shard);
-            let topics = (0..self.tables.len()).map(|topic| TopicId(topic as u16));
-            let from: Vec<Bucket> = topics.map(|topic| self.sealed.first_remembered(topic)).collect();
-            let of_topics = self.tables.iter_mut().zip(0..).map(|(tables, topic)| (tables, TopicId(topic)));
-            let cells = of_topics.zip(from).flat_map(|((tables, topic), from)| {
-                groups
-                    .clone()
-                    .map(KeyGroup)
-                    .zip(&mut tables[usize::from(groups.start)..])
-                    .map(move |(group, table)| (Cell { topic, group }, table.take(from)))
+            let topics = self.tables.topics();
+            let from: Vec<(TopicId, Bucket)> =
+                topics.map(|topic| (topic, self.sealed.first_remembered(topic))).collect();
+            let cells = from.into_iter().flat_map(|(topic, from)| {
+                groups.clone().map(move |group| (Cell { topic, group: KeyGroup(group) }, from))
             });
-            self.sealed.seal(shard, cells)?;
-            self.in_memory -= self.sealed.len() - before;
+            self.sealed.seal(shard, cells.map(|(cell, from)| (cell, self.tables.cell(cell).take(from))))?;
         }
         Ok(())
     }
@@ -254,12 +185,7 @@ impl Seen {
     /// Forgets the topic's buckets before this one.
     pub fn forget(&mut self, topic: TopicId, first_remembered: Bucket) -> Result<(), RunsError> {
         self.stays = 0;
-        let Some(tables) = self.tables.get_mut(usize::from(topic.0)) else { return Ok(()) };
-        let mut forgotten = 0;
-        for table in tables.iter_mut().filter(|t| t.is_older(first_remembered)) {
-            forgotten += table.forget(first_remembered);
-        }
-        self.in_memory -= forgotten;
+        let Some(forgotten) = self.tables.forget(topic, first_remembered) else { return Ok(()) };
         let before = self.sealed.len();
         self.sealed.forget(topic, first_remembered)?;
         if forgotten > 0 || self.sealed.len() < before {
@@ -272,14 +198,11 @@ impl Seen {
     pub fn carry(&mut self, topics: usize, forgotten: &[TopicId]) -> Result<(), RunsError> {
         self.stays = 0;
         for &topic in forgotten {
-            if let Some(of_topic) = self.tables.get_mut(usize::from(topic.0)) {
-                self.in_memory -= of_topic.iter().map(IdTable::len).sum::<usize>();
-                *of_topic = tables();
-            }
+            self.tables.retire(topic);
             self.sealed.retire(topic)?;
         }
         self.keep_fresh(|seen| !forgotten.contains(&seen.topic));
-        self.tables.resize_with(topics.max(self.tables.len()), tables);
+        self.tables.make_room(topics);
         self.sealed.make_room(topics);
         Ok(())
     }
@@ -293,7 +216,7 @@ impl Seen {
     /// Number of remembered ids.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.in_memory + self.sealed.len()
+        self.in_memory() + self.sealed.len()
     }
 
     #[must_use]
@@ -302,21 +225,18 @@ impl Seen {
     }
 
     /// How many of them are in memory.
-    #[must_use]
-    pub fn in_memory(&self) -> usize {
-        self.in_memory
+    fn in_memory(&self) -> usize {
+        self.tables.len()
     }
 
-    /// Takes the ids that came since the last call.
-    pub fn seal(&mut self) -> Vec<SeenId> {
+    /// Takes the ids that came since the last call: a checkpoint's.
+    pub fn take_fresh(&mut self) -> Vec<SeenId> {
         self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Every remembered id of a key group.
     pub fn each(&self, group: KeyGroup, mut each: impl FnMut(SeenId)) -> Result<(), RunsError> {
-        for (of_topic, topic) in self.tables.iter().zip(0..) {
-            let topic = TopicId(topic);
-            let table = &of_topic[usize::from(group.0)];
+        for (topic, table) in self.tables.of_group(group) {
             table.iter().for_each(|(id, bucket)| each(SeenId { topic, id, bucket }));
             self.sealed.each(Cell { topic, group }, |Entry { id, bucket, .. }| {
                 // Memory's bucket is the later one.
@@ -329,32 +249,19 @@ impl Seen {
     }
 }
 
-/// Of one topic.
-fn tables() -> Vec<IdTable> {
-    (0..KEY_GROUPS).map(|_| IdTable::default()).collect()
-}
-
-fn table(tables: &mut [Vec<IdTable>], cell: Cell) -> &mut IdTable {
-    let table = tables.get_mut(usize::from(cell.topic.0)).and_then(|t| t.get_mut(usize::from(cell.group.0)));
-    table.unwrap_or_else(|| panic!("topic {} is none of the plan's", cell.topic.0))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
     use std::collections::hash_map::Entry;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, Mutex};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::dedup::runs::RunId;
 
     const TOPICS: u16 = 2;
     const IDS: u128 = 100;
     /// Few, so that cells have several ids.
-    const GROUPS: std::ops::Range<u8> = 0..3;
+    const GROUPS: Range<u8> = 0..3;
 
     /// Something that is done to remembered ids.
     #[derive(Clone, Debug)]
@@ -365,7 +272,7 @@ mod tests {
         Forget(u16, u32),
         Retire(u16),
         /// What came since the last time.
-        Seal,
+        TakeFresh,
         /// All are given out, and taken up by a worker that knows none, as from a checkpoint; with its limit.
         Move(usize),
     }
@@ -377,7 +284,7 @@ mod tests {
             40 => entry().prop_map(|(id, topic, bucket)| Step::Restore(id, topic, bucket)),
             4 => (0..TOPICS, 0u32..30).prop_map(|(topic, bucket)| Step::Forget(topic, bucket)),
             1 => (0..TOPICS).prop_map(Step::Retire),
-            2 => Just(Step::Seal),
+            2 => Just(Step::TakeFresh),
             1 => limit().prop_map(Step::Move),
         ]
     }
@@ -387,7 +294,7 @@ mod tests {
     }
 
     /// Numbers are no hashes.
-    fn id(number: u128) -> EventId {
+    pub(super) fn id(number: u128) -> EventId {
         (number << 40..(number + 1) << 40).map(EventId).find(|&id| GROUPS.contains(&KeyGroup::of_id(id).0)).unwrap()
     }
 
@@ -406,7 +313,7 @@ mod tests {
     }
 
     /// The places of duplicates.
-    fn insert(seen: &mut Seen, topic: TopicId, ids: &[(EventId, Bucket)]) -> Vec<usize> {
+    pub(super) fn insert(seen: &mut Seen, topic: TopicId, ids: &[(EventId, Bucket)]) -> Vec<usize> {
         let mut duplicates = Vec::new();
         let mut groups: Vec<KeyGroup> = ids.iter().map(|(id, _)| KeyGroup::of_id(*id)).collect();
         groups.sort_unstable();
@@ -473,12 +380,12 @@ mod tests {
                         model.retain(|(of, _), _| of.0 != topic);
                         fresh.retain(|s| s.topic.0 != topic);
                     }
-                    Step::Seal => {
-                        let mut sealed = seen.seal();
+                    Step::TakeFresh => {
+                        let mut taken = seen.take_fresh();
                         let order = |s: &SeenId| (s.topic, s.id, s.bucket);
-                        sealed.sort_unstable_by_key(order);
+                        taken.sort_unstable_by_key(order);
                         fresh.sort_unstable_by_key(order);
-                        prop_assert_eq!(sealed, std::mem::take(&mut fresh));
+                        prop_assert_eq!(taken, std::mem::take(&mut fresh));
                     }
                     Step::Move(to) => {
                         let mut next = sealing(to);
@@ -499,131 +406,5 @@ mod tests {
             }
             prop_assert_eq!(all(&seen), model);
         }
-    }
-
-    /// Runs of which bytes are counted: those that lie there, and all that were ever written.
-    #[derive(Debug, Default)]
-    struct Counted {
-        runs: MemoryRuns,
-        counts: Arc<Mutex<(usize, usize)>>,
-    }
-
-    impl Counted {
-        fn count(&self, written: usize) {
-            let mut counts = self.counts.lock().unwrap();
-            *counts = (self.runs.bytes(), counts.1 + written);
-        }
-    }
-
-    impl Runs for Counted {
-        fn begin(&mut self) -> Result<RunId, RunsError> {
-            self.runs.begin()
-        }
-
-        fn append(&mut self, run: RunId, bytes: &[u8]) -> Result<(), RunsError> {
-            self.runs.append(run, bytes)?;
-            self.count(bytes.len());
-            Ok(())
-        }
-
-        fn read(&self, run: RunId, at: u64, into: &mut [u8]) -> Result<(), RunsError> {
-            self.runs.read(run, at, into)
-        }
-
-        fn remove(&mut self, run: RunId) -> Result<(), RunsError> {
-            self.runs.remove(run)?;
-            self.count(0);
-            Ok(())
-        }
-    }
-
-    const ENTRY_BYTES: usize = 20;
-
-    #[test]
-    fn what_is_forgotten_leaves_the_runs() {
-        let counted = Counted::default();
-        let counts = Arc::clone(&counted.counts);
-        let mut seen = Seen::sealing(2, 0..128, IdMemory { in_memory_max: 1_000, runs: Box::new(counted) });
-        let (mut number, mut most) = (0u128, 0);
-        for epoch in 0..400u32 {
-            // The second topic's ids are few, and remembered ten times as long.
-            for (topic, ids) in [(TopicId(0), 200), (TopicId(1), 10)] {
-                let ids: Vec<_> = (number..number + ids).map(|n| (EventId(n << 50), Bucket(epoch))).collect();
-                number += ids.len() as u128;
-                assert!(insert(&mut seen, topic, &ids).is_empty());
-            }
-            seen.forget(TopicId(0), Bucket(epoch.saturating_sub(20))).unwrap();
-            seen.forget(TopicId(1), Bucket(epoch.saturating_sub(200))).unwrap();
-            seen.seal();
-            most = most.max(counts.lock().unwrap().0);
-        }
-        assert_eq!(seen.len(), 21 * 200 + 201 * 10);
-        assert!(most > 0 && most < 3 * seen.len() * ENTRY_BYTES, "{most} bytes");
-        seen.forget(TopicId(0), Bucket(400)).unwrap();
-        seen.forget(TopicId(1), Bucket(400)).unwrap();
-        assert_eq!((seen.len(), counts.lock().unwrap().0), (0, 0));
-    }
-
-    #[test]
-    fn an_id_is_written_as_often_as_the_logarithm_says() {
-        let ids = 60_000;
-        let counted = Counted::default();
-        let counts = Arc::clone(&counted.counts);
-        let mut seen = Seen::sealing(1, 0..16, IdMemory { in_memory_max: 160, runs: Box::new(counted) });
-        for number in 0..ids as u128 {
-            let id = (number << 64..(number + 1) << 64).map(EventId).find(|&id| KeyGroup::of_id(id).0 < 16).unwrap();
-            seen.insert(KeyGroup::of_id(id), TopicId(0), &[(id, Bucket(1))], |_| panic!("it is new")).unwrap();
-        }
-        assert!(seen.in_memory() <= 160);
-        // A shard's 3,750 ids are sealed by ten or more: merged by four, five times at most.
-        let (present, written) = *counts.lock().unwrap();
-        assert_eq!(present, (ids - seen.in_memory()) * ENTRY_BYTES);
-        assert!(written < 6 * present, "{} times", written as f64 / present as f64);
-    }
-
-    /// An id that is damaged in its run is no other id, and none.
-    #[test]
-    fn a_damaged_run_is_an_error_and_no_verdict() {
-        #[derive(Debug, Default)]
-        struct Damaging(MemoryRuns, Arc<AtomicBool>);
-        impl Runs for Damaging {
-            fn begin(&mut self) -> Result<RunId, RunsError> {
-                self.0.begin()
-            }
-
-            fn append(&mut self, run: RunId, bytes: &[u8]) -> Result<(), RunsError> {
-                self.0.append(run, bytes)
-            }
-
-            fn read(&self, run: RunId, at: u64, into: &mut [u8]) -> Result<(), RunsError> {
-                self.0.read(run, at, into)?;
-                into[0] ^= u8::from(self.1.load(Ordering::Relaxed));
-                Ok(())
-            }
-
-            fn remove(&mut self, run: RunId) -> Result<(), RunsError> {
-                self.0.remove(run)
-            }
-        }
-        let runs = Damaging::default();
-        let damages = Arc::clone(&runs.1);
-        let mut seen = Seen::sealing(1, 0..128, IdMemory { in_memory_max: 0, runs: Box::new(runs) });
-        let ids = [(id(1), Bucket(1))];
-        let group = KeyGroup::of_id(id(1));
-        seen.insert(group, TopicId(0), &ids, |_| panic!("it is new")).unwrap();
-        damages.store(true, Ordering::Relaxed);
-        let again = seen.insert(group, TopicId(0), &ids, |_| panic!("nothing can be said of it"));
-        assert!(matches!(again, Err(RunsError::Damaged(_))), "{again:?}");
-        assert!(seen.each(group, |_| panic!("nor given out")).is_err());
-    }
-
-    #[test]
-    fn an_id_is_forgotten_exactly_when_its_bucket_ends() {
-        let memory = Memory::of_width(120_000_000, Micros(3_600_000_000));
-        let bucket = memory.bucket(Micros(-1));
-        // It ends at 0, and is remembered an hour longer.
-        assert!(memory.first_remembered(Micros(3_599_999_999)) <= bucket);
-        assert!(memory.first_remembered(Micros(3_600_000_000)) > bucket);
-        assert_eq!(memory.first_remembered(Micros::MIN), Bucket(0));
     }
 }

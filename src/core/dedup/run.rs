@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::core::columns::EventId;
-use crate::core::dedup::Bucket;
+use crate::core::dedup::bucket::Bucket;
 use crate::core::dedup::filter::Filter;
 use crate::core::dedup::runs::{RunId, Runs, RunsError};
 use crate::core::keygroup::{KeyGroup, mix};

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::core::columns::EventId;
-use crate::core::dedup::Bucket;
+use crate::core::dedup::bucket::Bucket;
 use crate::core::dedup::filter::Filter;
 use crate::core::dedup::run::{Builder, Cell, Entry, Merge, Run, Suspect};
 use crate::core::dedup::runs::{Runs, RunsError};
@@ -235,4 +235,132 @@ impl Sealed {
 /// Runs of one size are merged: each is a quarter to the whole of a power of `FAN_IN`.
 fn size(run: &Run) -> u32 {
     run.live().max(1).ilog(FAN_IN as u64)
+}
+
+/// By way of `Seen`, which seals what memory has no room for.
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::core::dedup::runs::{MemoryRuns, RunId};
+    use crate::core::dedup::tests::{id, insert};
+    use crate::core::dedup::{IdMemory, Seen};
+
+    /// Runs of which bytes are counted: those that lie there, and all that were ever written.
+    #[derive(Debug, Default)]
+    struct Counted {
+        runs: MemoryRuns,
+        counts: Arc<Mutex<(usize, usize)>>,
+    }
+
+    impl Counted {
+        fn count(&self, written: usize) {
+            let mut counts = self.counts.lock().unwrap();
+            *counts = (self.runs.bytes(), counts.1 + written);
+        }
+    }
+
+    impl Runs for Counted {
+        fn begin(&mut self) -> Result<RunId, RunsError> {
+            self.runs.begin()
+        }
+
+        fn append(&mut self, run: RunId, bytes: &[u8]) -> Result<(), RunsError> {
+            self.runs.append(run, bytes)?;
+            self.count(bytes.len());
+            Ok(())
+        }
+
+        fn read(&self, run: RunId, at: u64, into: &mut [u8]) -> Result<(), RunsError> {
+            self.runs.read(run, at, into)
+        }
+
+        fn remove(&mut self, run: RunId) -> Result<(), RunsError> {
+            self.runs.remove(run)?;
+            self.count(0);
+            Ok(())
+        }
+    }
+
+    const ENTRY_BYTES: usize = 20;
+
+    #[test]
+    fn what_is_forgotten_leaves_the_runs() {
+        let counted = Counted::default();
+        let counts = Arc::clone(&counted.counts);
+        let mut seen = Seen::sealing(2, 0..128, IdMemory { in_memory_max: 1_000, runs: Box::new(counted) });
+        let (mut number, mut most) = (0u128, 0);
+        for epoch in 0..400u32 {
+            // The second topic's ids are few, and remembered ten times as long.
+            for (topic, ids) in [(TopicId(0), 200), (TopicId(1), 10)] {
+                let ids: Vec<_> = (number..number + ids).map(|n| (EventId(n << 50), Bucket(epoch))).collect();
+                number += ids.len() as u128;
+                assert!(insert(&mut seen, topic, &ids).is_empty());
+            }
+            seen.forget(TopicId(0), Bucket(epoch.saturating_sub(20))).unwrap();
+            seen.forget(TopicId(1), Bucket(epoch.saturating_sub(200))).unwrap();
+            seen.take_fresh();
+            most = most.max(counts.lock().unwrap().0);
+        }
+        assert_eq!(seen.len(), 21 * 200 + 201 * 10);
+        assert!(most > 0 && most < 3 * seen.len() * ENTRY_BYTES, "{most} bytes");
+        seen.forget(TopicId(0), Bucket(400)).unwrap();
+        seen.forget(TopicId(1), Bucket(400)).unwrap();
+        assert_eq!((seen.len(), counts.lock().unwrap().0), (0, 0));
+    }
+
+    #[test]
+    fn an_id_is_written_as_often_as_the_logarithm_says() {
+        let ids = 60_000;
+        let counted = Counted::default();
+        let counts = Arc::clone(&counted.counts);
+        let mut seen = Seen::sealing(1, 0..16, IdMemory { in_memory_max: 160, runs: Box::new(counted) });
+        for number in 0..ids as u128 {
+            let id = (number << 64..(number + 1) << 64).map(EventId).find(|&id| KeyGroup::of_id(id).0 < 16).unwrap();
+            seen.insert(KeyGroup::of_id(id), TopicId(0), &[(id, Bucket(1))], |_| panic!("it is new")).unwrap();
+        }
+        assert!(seen.in_memory() <= 160);
+        // A shard's 3,750 ids are sealed by ten or more: merged by four, five times at most.
+        let (present, written) = *counts.lock().unwrap();
+        assert_eq!(present, (ids - seen.in_memory()) * ENTRY_BYTES);
+        assert!(written < 6 * present, "{} times", written as f64 / present as f64);
+    }
+
+    /// An id that is damaged in its run is no other id, and none.
+    #[test]
+    fn a_damaged_run_is_an_error_and_no_verdict() {
+        #[derive(Debug, Default)]
+        struct Damaging(MemoryRuns, Arc<AtomicBool>);
+        impl Runs for Damaging {
+            fn begin(&mut self) -> Result<RunId, RunsError> {
+                self.0.begin()
+            }
+
+            fn append(&mut self, run: RunId, bytes: &[u8]) -> Result<(), RunsError> {
+                self.0.append(run, bytes)
+            }
+
+            fn read(&self, run: RunId, at: u64, into: &mut [u8]) -> Result<(), RunsError> {
+                self.0.read(run, at, into)?;
+                into[0] ^= u8::from(self.1.load(Ordering::Relaxed));
+                Ok(())
+            }
+
+            fn remove(&mut self, run: RunId) -> Result<(), RunsError> {
+                self.0.remove(run)
+            }
+        }
+        let runs = Damaging::default();
+        let damages = Arc::clone(&runs.1);
+        let mut seen = Seen::sealing(1, 0..128, IdMemory { in_memory_max: 0, runs: Box::new(runs) });
+        let ids = [(id(1), Bucket(1))];
+        let group = KeyGroup::of_id(id(1));
+        seen.insert(group, TopicId(0), &ids, |_| panic!("it is new")).unwrap();
+        damages.store(true, Ordering::Relaxed);
+        let again = seen.insert(group, TopicId(0), &ids, |_| panic!("nothing can be said of it"));
+        assert!(matches!(again, Err(RunsError::Damaged(_))), "{again:?}");
+        assert!(seen.each(group, |_| panic!("nor given out")).is_err());
+    }
 }

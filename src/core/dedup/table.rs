@@ -1,7 +1,7 @@
 //! Ids of one topic and key group in memory.
 
 use crate::core::columns::EventId;
-use crate::core::dedup::Bucket;
+use crate::core::dedup::bucket::Bucket;
 use crate::core::dedup::run::Entry;
 use crate::core::keygroup::mix;
 

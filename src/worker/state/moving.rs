@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::alert::Alerts;
 use crate::core::decode::Decoder;
-use crate::core::dedup::Memory;
+use crate::core::dedup::bucket::Memory;
 use crate::core::join::Joins;
 use crate::core::plan::carry::Carry;
 use crate::core::units::{Epoch, Millis};

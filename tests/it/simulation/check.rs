@@ -111,7 +111,7 @@ fn emitted_once(log: &[Entry], outcome: &Outcome) {
             (Entry::Slab(slab), Some(epoch)) if slab.topic.is_some_and(|topic| outcome.emits_to(topic)) => {
                 let topic = usize::from(slab.topic.unwrap().0);
                 found.entry(epoch).or_default().extend(lines(slab).map(|(_, line)| model::Emitted::read(topic, line)));
-                ends.insert(epoch, slab.first_offset.0 + u64::from(slab.count));
+                ends.insert(epoch, slab.end().0);
             }
             (Entry::Slab(_) | Entry::Retries(_) | Entry::Discards(_) | Entry::Config(..), _) => of = None,
             (Entry::Cut(cut), _) => {

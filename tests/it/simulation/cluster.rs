@@ -19,7 +19,7 @@ use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::Submission;
 use caudal::ingest::letters::Letters;
-use caudal::ingest::writer::Ended;
+use caudal::ingest::owed::Ended;
 use caudal::log::disk::Disk;
 use caudal::log::{Config, Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
 use caudal::store::writer::{Outcome, commit_once, meet, merge, of_one_plan, pass_over};

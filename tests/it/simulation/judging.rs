@@ -27,7 +27,7 @@ impl Validity {
     pub fn of(&mut self, plan: &Plan, shape: &Shape, topic: TopicId, log: &[Entry]) -> BTreeSet<u64> {
         let known = self.by_version.entry(shape.version).or_default();
         let there = known.len() as u64;
-        let slabs = log.iter().filter_map(slab_of).filter(|s| s.first_offset.0 + u64::from(s.count) > there);
+        let slabs = log.iter().filter_map(slab_of).filter(|s| s.end().0 > there);
         let new = slabs.flat_map(|slab| {
             let of_slab = lines(slab).filter(|(offset, _)| *offset >= there);
             of_slab.map(|(_, line)| (slab.ingest, slab.topic, line))

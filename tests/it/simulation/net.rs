@@ -16,7 +16,7 @@ use caudal::core::emit::Emission;
 use caudal::core::keygroup::Owners;
 use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Offset};
-use caudal::ingest::writer::Ended;
+use caudal::ingest::owed::Ended;
 use caudal::store::{Commit, Progress};
 use caudal::wire::{self, Message, Open, Past};
 use caudal::worker::state::{State as Worker, To};

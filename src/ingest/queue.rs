@@ -1,0 +1,313 @@
+//! What waits for the log's writer: submissions, as many as there is room for and as the gate lets in, and what rank 0 owes the log. Whoever submits and whoever
+//! cuts meet the writer's thread only here.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::core::emit::Emission;
+use crate::core::units::{Millis, Offset};
+use crate::ingest::letters::Letters;
+use crate::ingest::owed::{Ended, Owed};
+use crate::ingest::{Receipt, Refusal, Submission};
+
+/// A frame takes no further submission beyond this: one sync's worth, so that those at its front do not wait for long.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+/// A refusal for want of room is taken to last this long; by then those who were refused have tried again.
+const REFUSING_FOR: Duration = Duration::from_secs(10);
+
+/// The way in for HTTP and the generator. It exists before the log is open; until then it refuses.
+#[derive(Clone)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+}
+
+/// The coordinator's way to the writer.
+#[derive(Clone)]
+pub struct Cutter {
+    shared: Arc<Shared>,
+}
+
+/// The writer's end of the queue.
+pub struct Queue {
+    shared: Arc<Shared>,
+}
+
+/// A submission and the one who waits for its receipt.
+#[derive(Debug)]
+pub struct Request {
+    pub submission: Submission,
+    pub receipt: oneshot::Sender<Result<Receipt, Refusal>>,
+}
+
+/// What one group commit does.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub requests: Vec<Request>,
+    pub owed: Owed,
+    pub retain: Option<Retain>,
+}
+
+/// What of the log may be deleted, as `Log::retain` takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Retain {
+    pub needed_from: Offset,
+    pub keep_since: Option<Millis>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something waits for the writer.
+    filled: Condvar,
+    queue_max: usize,
+    queue_bytes_max: usize,
+    letters: Arc<Letters>,
+}
+
+struct State {
+    gate: Option<Refusal>,
+    /// Submissions that pass the closed gate.
+    passes: usize,
+    requests: VecDeque<Request>,
+    bytes: usize,
+    owed: Owed,
+    retain: Option<Retain>,
+    closed: bool,
+    /// The thread has taken something and is not done with it.
+    under_way: bool,
+    /// When and why the last submission was refused for want of room; None once there was room for one.
+    refused: Option<(Refusal, Instant)>,
+}
+
+/// At most `queue_max` submissions wait (INGEST_QUEUE_MAX), and `queue_bytes_max` of their bytes.
+#[must_use]
+pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue) {
+    let state = State {
+        gate: Some(Refusal::Starting),
+        passes: 0,
+        requests: VecDeque::new(),
+        bytes: 0,
+        owed: Owed::default(),
+        retain: None,
+        closed: false,
+        under_way: false,
+        refused: None,
+    };
+    let (state, filled, letters) = (Mutex::new(state), Condvar::new(), Arc::default());
+    let shared = Arc::new(Shared { state, filled, queue_max, queue_bytes_max, letters });
+    (Ingest { shared: shared.clone() }, Cutter { shared: shared.clone() }, Queue { shared })
+}
+
+impl Shared {
+    /// Each change of the state is whole, so a thread that died with the lock held has harmed nothing.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.filled.notify_one();
+    }
+
+    fn enter(&self, submission: Submission) -> Result<oneshot::Receiver<Result<Receipt, Refusal>>, Refusal> {
+        let bytes = submission.lines.len();
+        let mut state = self.lock();
+        if let Some(refusal) = state.closed_gate() {
+            return Err(refusal);
+        }
+        if state.closed {
+            return Err(Refusal::Draining);
+        }
+        // One that is larger than the queue goes in alone.
+        let full = state.bytes + bytes > self.queue_bytes_max && !state.requests.is_empty();
+        if full || state.requests.len() >= self.queue_max {
+            return Err(Refusal::Busy);
+        }
+        let (receipt, answer) = oneshot::channel();
+        state.passes = state.passes.saturating_sub(1);
+        state.bytes += bytes;
+        state.requests.push_back(Request { submission, receipt });
+        drop(state);
+        self.filled.notify_one();
+        Ok(answer)
+    }
+}
+
+impl Ingest {
+    /// Waits until the events are on disk. If the log fails there is no answer: the outcome is not known, and the process is being ended.
+    ///
+    /// # Errors
+    /// The reason why nothing of it was taken.
+    pub async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        assert!(submission.count > 0, "a submission has events");
+        let retries = submission.retries.as_ref().map(|claim| claim.letters().len() as u32);
+        assert!(retries.is_none_or(|retries| retries == submission.count), "each line retries one letter");
+        let answer = self.shared.enter(submission)?;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The dead letters that are being mended.
+    #[must_use]
+    pub fn letters(&self) -> &Arc<Letters> {
+        &self.shared.letters
+    }
+
+    /// Refuses everything from now on with this reason, or with None nothing more. At first it is `Some(Refusal::Starting)`.
+    pub fn gate(&self, closed: Option<Refusal>) {
+        let mut state = self.shared.lock();
+        (state.gate, state.passes) = (closed, 0);
+    }
+
+    /// Lets one submission pass although the gate is closed, whenever it comes.
+    pub fn let_one_in(&self) {
+        self.shared.lock().passes = 1;
+    }
+
+    /// Why a submission would be refused now without a look at it. Where only room is wanting it must be tried: there may be some again.
+    #[must_use]
+    pub fn closed(&self) -> Option<Refusal> {
+        self.shared.lock().closed_gate()
+    }
+
+    /// Why submissions are refused at this time, if they are: by the gate, or lately for want of room.
+    #[must_use]
+    pub fn gated(&self) -> Option<Refusal> {
+        let state = self.shared.lock();
+        let lately = state.refused.filter(|(_, at)| at.elapsed() < REFUSING_FOR);
+        state.gate.or(lately.map(|(refusal, _)| refusal))
+    }
+}
+
+impl Cutter {
+    /// Has this cut logged with the next frame, with what stands before it; a `Note::Durable` tells when it is on disk.
+    pub fn cut(&self, ended: Ended) {
+        self.shared.change(|state| state.owed.cuts.push(ended));
+    }
+
+    /// Has this logged with the next frame, likewise.
+    pub fn emit(&self, emission: Emission) {
+        self.shared.change(|state| state.owed.emissions.push(emission));
+    }
+
+    /// Deletes what `Log::retain` may.
+    pub fn retain(&self, needed_from: Offset, keep_since: Option<Millis>) {
+        self.shared.change(|state| state.retain = Some(Retain { needed_from, keep_since }));
+    }
+
+    /// Whether nothing waits for the writer and nothing is under way in it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.is_idle() && !state.under_way
+    }
+
+    /// Writes what still waits, then ends the thread.
+    pub fn close(&self) {
+        self.shared.change(|state| state.closed = true);
+    }
+}
+
+impl State {
+    fn closed_gate(&self) -> Option<Refusal> {
+        self.gate.filter(|_| self.passes == 0)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.owed.is_empty() && self.retain.is_none()
+    }
+
+    /// What waits, as far as it fits into one frame; it may be nothing.
+    fn take(&mut self) -> Batch {
+        let mut requests = Vec::new();
+        let mut bytes = 0;
+        while let Some(request) =
+            self.requests.pop_front_if(|r| bytes == 0 || bytes + r.submission.lines.len() <= FRAME_BYTES_MAX)
+        {
+            bytes += request.submission.lines.len();
+            requests.push(request);
+        }
+        self.bytes -= bytes;
+        Batch { requests, owed: std::mem::take(&mut self.owed), retain: self.retain.take() }
+    }
+}
+
+impl Queue {
+    /// Waits until there is something, or for `at_most` if given. None once the queue is closed and empty.
+    pub(super) fn wait(&self, at_most: Option<Duration>) -> Option<Batch> {
+        let mut state = self.shared.lock();
+        state.under_way = false;
+        while state.is_idle() {
+            if state.closed {
+                return None;
+            }
+            match at_most {
+                None => state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => {
+                    let waited = self.shared.filled.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
+                    state = waited.0;
+                    if waited.1.timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        state.under_way = true;
+        Some(state.take())
+    }
+
+    /// Whether there was room for the last submissions.
+    pub(super) fn show_room(&self, room: Result<(), Refusal>) {
+        self.shared.lock().refused = room.err().map(|refusal| (refusal, Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_in_is_bounded_and_gated() {
+        let (ingest, cutter, queue) = queue(2, 100);
+        let enter = |bytes: usize| {
+            let lines = "x".repeat(bytes - 1) + "\n";
+            ingest
+                .shared
+                .enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None })
+                .err()
+        };
+        assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
+        ingest.gate(None);
+        assert_eq!([enter(1000), enter(1)], [None, Some(Refusal::Busy)], "a large one goes in alone");
+        assert_eq!(queue.shared.lock().take().requests.len(), 1);
+        assert_eq!([enter(50), enter(51), enter(50), enter(1)], [None, Some(Refusal::Busy), None, Some(Refusal::Busy)]);
+        ingest.gate(Some(Refusal::IdsFull));
+        assert_eq!(enter(1), Some(Refusal::IdsFull));
+        assert_eq!(queue.shared.lock().take().requests.len(), 2, "what was let in before is taken");
+        ingest.let_one_in();
+        assert_eq!((ingest.closed(), enter(1)), (None, None));
+        assert_eq!((ingest.closed(), enter(1)), (Some(Refusal::IdsFull), Some(Refusal::IdsFull)), "one was let in");
+        assert_eq!(queue.shared.lock().take().requests.len(), 1);
+        ingest.gate(None);
+        cutter.close();
+        assert_eq!(enter(1), Some(Refusal::Draining));
+        assert!(queue.wait(None).is_none());
+    }
+
+    #[test]
+    fn a_frame_takes_no_more_than_its_share() {
+        let (ingest, _cutter, queue) = queue(100, usize::MAX);
+        ingest.gate(None);
+        for megabytes in [20, 6, 10, 1] {
+            let lines = "x".repeat((megabytes << 20) - 1) + "\n";
+            let submission = Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None };
+            assert!(ingest.shared.enter(submission).is_ok());
+        }
+        let taken = [(); 4].map(|()| queue.shared.lock().take().requests.len());
+        assert_eq!(taken, [1, 2, 1, 0]);
+    }
+}
