@@ -6,7 +6,7 @@ mod given;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +81,19 @@ pub struct Http {
     pub connections_max: usize,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+}
+
+impl Http {
+    /// For a client on this machine; None where the port is whichever was free.
+    #[must_use]
+    pub fn url(&self) -> Option<String> {
+        let addr = match self.addr {
+            IpAddr::V4(addr) if addr.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(addr) if addr.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            addr => addr,
+        };
+        (self.port != 0).then(|| format!("http://{}", SocketAddr::new(addr, self.port)))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -177,6 +190,17 @@ impl Config {
         let mut given = Given::new(&environment, &dotenv);
         let ids = ids_in_memory(&mut given);
         given.checked(ids)
+    }
+
+    /// The settings by which a job here is reached.
+    ///
+    /// # Errors
+    /// As `load`, of these.
+    pub fn load_http() -> Result<Http, ConfigError> {
+        let (environment, dotenv) = variables(&[])?;
+        let mut given = Given::new(&environment, &dotenv);
+        let http = http(&mut given);
+        given.checked(http)
     }
 
     /// The settings that these variables mean; the environment beats `.env`. An empty value is none.

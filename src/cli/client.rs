@@ -13,6 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::config::Config;
+
 /// sysexits.h: the job is not there; it refuses what it is asked.
 pub const EXIT_UNAVAILABLE: u8 = 69;
 pub const EXIT_REFUSED: u8 = 65;
@@ -20,9 +22,9 @@ pub const EXIT_REFUSED: u8 = 65;
 /// Which job a subcommand asks.
 #[derive(Debug, clap::Args)]
 pub struct JobArgs {
-    /// The job's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5000", global = true)]
-    url: String,
+    /// The job's address; unless given that of HTTP_ADDR and HTTP_PORT, with the first of API_TOKENS
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
     /// Bearer token, where the job asks for one
     #[arg(long, value_name = "TOKEN", global = true)]
     token: Option<String>,
@@ -30,9 +32,16 @@ pub struct JobArgs {
 
 impl JobArgs {
     /// # Errors
-    /// As `Client::new`.
+    /// As `Client::new`; if the settings are wrong.
     pub fn client(&self, answer_timeout: Duration, answer_bytes_max: usize) -> anyhow::Result<Client> {
-        Client::new(&self.url, self.token.as_deref(), answer_timeout, answer_bytes_max)
+        if let Some(url) = &self.url {
+            // The tokens of the job here are no other job's business.
+            return Client::new(url, self.token.as_deref(), answer_timeout, answer_bytes_max);
+        }
+        let http = Config::load_http()?;
+        let url = http.url().ok_or_else(|| anyhow!("HTTP_PORT is 0: name the job's address by --url"))?;
+        let token = self.token.as_ref().or(http.tokens.0.first());
+        Client::new(&url, token.map(String::as_str), answer_timeout, answer_bytes_max)
     }
 }
 
@@ -72,7 +81,7 @@ impl Answer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the job answers {}: {}", self.status, self.body.escape_debug())
+        write!(f, "the job answers {}: {}", self.status, printable(&self.body))
     }
 }
 
@@ -80,7 +89,19 @@ impl std::fmt::Display for Answer {
 pub fn detail(answer: &Answer) -> String {
     let problem: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();
     let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
-    detail.map_or_else(|| answer.to_string(), |detail| detail.escape_debug().to_string())
+    detail.map_or_else(|| answer.to_string(), |detail| printable(detail))
+}
+
+/// The text of another program, with nothing in it that a terminal would obey.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// `text` so that it may stand in a path or as a value in a query string.
@@ -130,8 +151,10 @@ impl Client {
         answer_bytes_max: usize,
     ) -> anyhow::Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
-        if uri.scheme_str() != Some("http") {
-            bail!("{url:?}: only http:// is spoken; put a TLS proxy's plain side here");
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => bail!("{url:?}: https is not spoken; name the plain side of the TLS proxy"),
+            _ => bail!("{url:?}: an address begins with http://, as http://127.0.0.1:5000"),
         }
         let host = uri.host().ok_or_else(|| anyhow!("{url:?} names no host"))?;
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, detail, escape};
+use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, detail, escape, printable};
 
 /// Letters asked for at once; each comes with its whole body.
 const PAGE: u64 = 100;
@@ -249,7 +249,7 @@ fn line(letter: &Value) -> String {
     let detail: String = text(letter, "detail").chars().take(DETAIL_CHARS_MAX).collect();
     let retried = letter["retried_as"].as_u64().map(|event| format!("  (retried as {event})")).unwrap_or_default();
     let (offset, at, reason) = (&letter["offset"], text(letter, "received_at"), text(letter, "reason"));
-    format!("{offset:>10}  {at}  {reason:8}  {}  {}{retried}", text(letter, "topic"), detail.escape_debug())
+    format!("{offset:>10}  {at}  {reason:8}  {}  {}{retried}", text(letter, "topic"), printable(&detail))
 }
 
 fn whole(letter: &Value) -> String {
@@ -260,14 +260,14 @@ fn whole(letter: &Value) -> String {
         text(letter, "received_at"),
         text(letter, "topic"),
         text(letter, "reason"),
-        text(letter, "detail").escape_debug(),
+        printable(text(letter, "detail")),
         // What a stranger sent must not speak to the terminal.
-        text(letter, "body").escape_debug().to_string().replace("\\\"", "\""),
+        printable(text(letter, "body")),
     )
 }
 
 fn retried(item: &Value) -> String {
-    let reason = item["reason"].as_str().map(|reason| format!(" ({})", reason.escape_debug())).unwrap_or_default();
+    let reason = item["reason"].as_str().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
     format!("{} was retried as {}: {}{reason}", item["dead_letter"], item["retried_as"], text(item, "status"))
 }
 

@@ -222,7 +222,15 @@ fn compare(now: &Configuration, next: Configuration) -> Result<Compared, Refused
     }
     kept(&before.plan, &pipelines.plan, &mut clashes);
     clashes.dedup();
-    let changes = changes(&before.plan, &pipelines.plan);
+    let mut changes = changes(&before.plan, &pipelines.plan);
+    let old_texts = by_name(&now.bundle);
+    for (name, new) in by_name(&configuration.bundle) {
+        let is_new_text = |old: &FileText| (&old.text, &old.schemas) != (&new.text, &new.schemas);
+        let is_told = |change: &String| change.contains(&format!(" of {name} is "));
+        if old_texts.get(&name).is_some_and(is_new_text) && !changes.iter().any(is_told) {
+            changes.push(format!("pipeline {name} is changed"));
+        }
+    }
     Ok(Compared { configuration, pipelines, clashes, changes })
 }
 
