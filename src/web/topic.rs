@@ -152,9 +152,13 @@ pub fn stream_place(web: &Web) -> Result<OwnedSemaphorePermit, Problem> {
 
 /// Where a client goes on that has seen this event last.
 fn last_event(headers: &HeaderMap) -> Result<Option<Start>, Problem> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
-    let offset = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let next = offset.and_then(|offset| offset.checked_add(1)).map(|next| Some(Start::Offset(Offset(next))));
+    headers.get(LAST_EVENT_ID).map(|value| after_event(value.as_bytes())).transpose()
+}
+
+/// What comes after the event with this id.
+pub fn after_event(id: &[u8]) -> Result<Start, Problem> {
+    let offset = std::str::from_utf8(id.trim_ascii()).ok().and_then(|text| text.parse::<u64>().ok());
+    let next = offset.and_then(|offset| offset.checked_add(1)).map(|next| Start::Offset(Offset(next)));
     next.ok_or_else(|| Problem::bad_request("Last-Event-ID is no offset: leave it away, or send the id of an event"))
 }
 
