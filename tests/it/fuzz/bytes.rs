@@ -436,7 +436,7 @@ fn query_strings() {
 
 #[test]
 fn dotenv_files() {
-    let given = "export HTTP_PORT = 8080 # here\nDATA_DIR=\"./da\\nta\"\nAPI_TOKENS='a$b,c'\nLOG_BYTES_MAX=64 MiB\nLOG_SEGMENT_BYTES='2 MiB'\n\
+    let given = "export HTTP_PORT = 8080 # here\nDATA_DIR=\"./da\\nta\"\nAPI_TOKENS='a$b,c'\nLOG_BYTES_MAX=\"64 MiB\"\nLOG_SEGMENT_BYTES='2 MiB'\n\
                  DB_HOST=db\nDB_PASSWORD=\"${API_TOKENS}x\"\nHTPP_PORT=1\nLOG_RETENTION=24h\nEVENT_BYTES_MAX=1KiB\nRANKS=3\nIDS_MAX=\n";
     let doubled: String = (1..20).map(|n| format!("A{n}=\"${{A{}}}${{A{}}}\"\n", n - 1, n - 1)).collect();
     let corpus = vec![read(".env.example"), given.into(), format!("A0=x\n{doubled}").into()];
