@@ -498,7 +498,9 @@ pub fn query(data: &[u8]) {
         Err(problem) => said(&problem.detail),
         Ok(number) => {
             assert_eq!(number.is_some(), params.get("before").is_some());
-            number.into_iter().for_each(|number| written("before", number));
+            if let Some(number) = number {
+                written("before", number);
+            }
         }
     }
     match params.time("to") {
