@@ -16,6 +16,8 @@ use crate::config::warnings::{Warnings, warnings};
 use crate::core::keygroup::KEY_GROUPS;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
+pub use crate::config::environment::read_dotenv;
+
 /// Every variable there is, in the order of `.env.example`.
 pub const VARIABLES: [&str; 28] = [
     "PIPELINES",

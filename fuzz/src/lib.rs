@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use caudal::bus;
+use caudal::bus::group::Name;
 use caudal::bus::index::Index;
+use caudal::config::{Config, Variables, read_dotenv};
 use caudal::coordinator::checkpoint::{Checkpoints, least_progress};
 use caudal::coordinator::gather::Draft;
 use caudal::core::columns::{Numbering, Slab};
@@ -21,6 +24,7 @@ use caudal::core::keygroup::{Owners, Share};
 use caudal::core::ledger::Counts;
 use caudal::core::plan::Plan;
 use caudal::core::row::WindowRow;
+use caudal::core::time;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::ingest::lines::{Form, cut};
 use caudal::input::{self, Compression, Format, Input, InputError, Kind, Layout, Stream, Table, lines_of};
@@ -29,6 +33,8 @@ use caudal::log::{Log, LogError, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
 use caudal::store::Progress;
 use caudal::store::jsonl::{Asked, Copies, Known};
+use caudal::web::params::{Params, escape};
+use caudal::web::{Commit, Poll, after_event};
 use caudal::wire::{self, Message, Section, WireRows};
 use tempfile::TempDir;
 
@@ -414,5 +420,167 @@ pub fn bundle(data: &[u8]) {
             assert_eq!(again.as_ref(), Ok(&configuration), "what is written is read again");
             drop(configuration.pipelines().map_err(|faults| said(&faults)));
         }
+    }
+}
+
+/// Whether a number that was taken is written there: as its digits, since no reader takes another form of it.
+fn is_written(number: u64, data: &[u8]) -> bool {
+    String::from_utf8_lossy(data).contains(&number.to_string())
+}
+
+/// The body of a consumer group's poll or commit.
+pub fn group(data: &[u8]) {
+    match Poll::of(data) {
+        Err(problem) => said(&problem.detail),
+        Ok(poll) => {
+            assert_eq!(Name::parse(poll.ask.member.as_str()), Some(poll.ask.member.clone()));
+            let (wait, max, session) = (poll.wait.as_millis() as u64, poll.ask.max as u64, poll.ask.session.0);
+            assert!((1..=10_000).contains(&max), "{max}");
+            assert!(wait <= 55_000 && (1_000..=3_600_000).contains(&session), "{wait} {session}");
+            assert!(max == 100 || is_written(max, data), "{max}");
+            assert!(wait == 0 || is_written(wait, data), "{wait}");
+            assert!(session == 30_000 || is_written(session, data), "{session}");
+            assert!(poll.ask.received.is_none_or(|offset| is_written(offset.0, data)), "{:?}", poll.ask.received);
+            if let Some(bus::Start::Offset(offset)) = poll.from {
+                // A text may be written with escapes.
+                assert!(data.contains(&b'\\') || is_written(offset.0, data), "{offset}");
+            }
+        }
+    }
+    match Commit::of(data) {
+        Err(problem) => said(&problem.detail),
+        Ok(commit) => {
+            assert_eq!(Name::parse(commit.member.as_str()), Some(commit.member.clone()));
+            assert!(is_written(commit.offset.0, data) && i64::try_from(commit.offset.0).is_ok(), "{}", commit.offset);
+        }
+    }
+}
+
+/// A header `Last-Event-ID`: a stream goes on after the event that it names, and nowhere else.
+pub fn last_event(data: &[u8]) {
+    match after_event(data) {
+        Err(problem) => said(&problem.detail),
+        Ok(bus::Start::Offset(next)) => {
+            let text = String::from_utf8_lossy(data);
+            let written: Result<u128, _> = text.trim().parse();
+            assert_eq!(written.map(|last| last + 1), Ok(u128::from(next.0)), "{text:?}");
+        }
+        Ok(start) => panic!("it names an event, no {start:?}"),
+    }
+}
+
+/// Query parameters of each kind.
+pub fn query(data: &[u8]) {
+    /// Escaped it still fits a path.
+    const VALUE_BYTES_MAX: usize = 16 << 10;
+    const LIMIT_MAX: u32 = 1_000;
+    const WORDS: [&str; 2] = ["applied", "none"];
+    const NAMES: [&str; 7] = ["limit", "before", "from", "to", "closed", "ack", "group."];
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(uri) = format!("/?{text}").parse() else { return };
+    let params = match Params::of(&uri, &NAMES) {
+        Err(problem) => return said(&problem.detail),
+        Ok(params) => params,
+    };
+    let written = |name: &str, number: u64| {
+        let found = params.get(name).map(str::parse::<u128>);
+        assert_eq!(found, Some(Ok(u128::from(number))), "{name}");
+    };
+    match params.limit(100, LIMIT_MAX) {
+        Err(problem) => said(&problem.detail),
+        Ok(limit) if params.get("limit").is_none() => assert_eq!(limit, 100),
+        Ok(limit) => {
+            written("limit", u64::from(limit));
+            assert!((1..=LIMIT_MAX).contains(&limit), "{limit}");
+        }
+    }
+    match params.number("before") {
+        Err(problem) => said(&problem.detail),
+        Ok(number) => {
+            assert_eq!(number.is_some(), params.get("before").is_some());
+            if let Some(number) = number {
+                written("before", number);
+            }
+        }
+    }
+    match params.time("to") {
+        Err(problem) => said(&problem.detail),
+        // The same moment, in UTC.
+        Ok(moment) => {
+            assert!(moment.is_none_or(|at| time::parse(time::format(at).as_bytes()) == Some(at)), "{moment:?}")
+        }
+    }
+    match params.boolean("closed") {
+        Err(problem) => said(&problem.detail),
+        Ok(closed) => assert_eq!(closed.map(|closed| closed.to_string()).as_deref(), params.get("closed")),
+    }
+    match params.word("ack", &WORDS) {
+        Err(problem) => said(&problem.detail),
+        Ok(word) => assert!(word.is_none_or(|word| WORDS.contains(&word)), "{word:?}"),
+    }
+    if let Some(text) = params.get("from")
+        && let Some(bus::Start::Offset(offset)) = bus::Start::parse(text)
+    {
+        written("from", offset.0);
+    }
+    for (key, value) in params.with_prefix("group.") {
+        assert!(!key.is_empty(), "a group without a name");
+        if value.len() > VALUE_BYTES_MAX {
+            continue;
+        }
+        // As the link to a next page has it.
+        let Ok(again) = format!("/?to={}", escape(value)).parse() else { panic!("{value:?} cannot be a link") };
+        let again = Params::of(&again, &["to"]).unwrap_or_else(|problem| panic!("{}", problem.detail));
+        assert_eq!(again.get("to"), Some(value));
+    }
+}
+
+/// Bytes or a count, as a variable has them.
+fn quantity(text: &str) -> Option<u128> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let found = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
+    let (number, factor) = found.unwrap_or((text, 1));
+    number.trim().parse::<u128>().ok()?.checked_mul(factor)
+}
+
+/// The text of a `.env`.
+pub fn dotenv(data: &[u8]) {
+    let variables = in_file(data, "env", |path| match read_dotenv(Path::new(path)) {
+        Ok(variables) => Some(variables),
+        Err(error) => {
+            said(&error);
+            // What could not be read may be a password.
+            assert!(error.to_string().len() < path.len() + 200, "it is shown: {error}");
+            None
+        }
+    });
+    let Some(variables) = variables else { return };
+    // The environment's, which beats the file's: a pattern would look through the disk.
+    let file = root().join("pipelines/civic_safety/pipeline.yaml");
+    let environment = Variables::from([("PIPELINES".to_owned(), file.to_string_lossy().into_owned())]);
+    let (config, warnings) = match Config::from_variables(&environment, &variables) {
+        Err(error) => return said(&error),
+        Ok(read) => read,
+    };
+    for warning in warnings.told(&[]) {
+        said(&warning);
+    }
+    let (http, log, limits) = (&config.http, &config.log, &config.limits);
+    for (name, taken) in [
+        ("HTTP_PORT", u64::from(http.port)),
+        ("HTTP_CONNECTIONS_MAX", http.connections_max as u64),
+        ("LOG_BYTES_MAX", log.bytes_max),
+        ("LOG_SEGMENT_BYTES", log.segment_bytes),
+        ("DISK_FREE_BYTES_MIN", log.low_water_bytes),
+        ("AUDIT_FILE_BYTES", config.audit_file_bytes),
+        ("EVENT_BYTES_MAX", limits.event_bytes as u64),
+        ("BODY_BYTES_MAX", limits.body_bytes as u64),
+        ("INGEST_QUEUE_MAX", limits.ingest_queue as u64),
+        ("INGEST_QUEUE_BYTES_MAX", limits.ingest_queue_bytes as u64),
+        ("IDS_MAX", limits.ids),
+        ("IDS_IN_MEMORY_MAX", limits.ids_in_memory),
+    ] {
+        let written = variables.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
+        assert!(written.is_none_or(|text| quantity(text) == Some(u128::from(taken))), "{name}={written:?} is {taken}");
     }
 }

@@ -4,8 +4,8 @@
 mod server;
 mod unread;
 mod guard;
-mod params;
-mod problem;
+pub mod params;
+pub mod problem;
 mod body;
 mod events;
 mod readers;
@@ -57,7 +57,9 @@ use crate::pipeline::cases::Case;
 use crate::pipeline::running::Running;
 use crate::pipeline::{Fault, Pipelines};
 use crate::store::target::Target;
+pub use crate::web::groups::ask::{Commit, Poll};
 use crate::web::problem::Problem;
+pub use crate::web::topic::after_event;
 
 /// Runs the tests of a file whose pipeline is alone in the plan: what fails.
 pub type Rehearsal = fn(&Arc<Plan>, &[Case]) -> Vec<Fault>;

@@ -124,16 +124,22 @@ pub fn start(name: &str, text: &str) -> Result<Start, Problem> {
     })
 }
 
-/// Where a reader is to begin: a time that has not come yet would leave out all that comes before it.
+/// Where a reader is to begin.
 pub fn from(web: &Web, text: &str) -> Result<Start, Problem> {
     let start = start("from", text)?;
+    has_come(web, start)?;
+    Ok(start)
+}
+
+/// Whoever begins at a time that has not come yet would be given nothing until then, and not be told.
+pub fn has_come(web: &Web, start: Start) -> Result<(), Problem> {
     let now = web.app.clock.unix();
     match start {
         Start::Time(time) if time.0 > now.0.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64) => {
-            let now = time::format(now.micros());
-            Err(Problem::bad_request(format!("from={text} lies in the future: here it is {now}")))
+            let [asked, now] = [time, now].map(|time| time::format(time.micros()));
+            Err(Problem::bad_request(format!("from={asked} lies in the future: here it is {now}")))
         }
-        start => Ok(start),
+        _ => Ok(()),
     }
 }
 
@@ -169,9 +175,13 @@ pub fn stream_place(web: &Web) -> Result<OwnedSemaphorePermit, Problem> {
 
 /// Where a client goes on that has seen this event last.
 fn last_event(headers: &HeaderMap) -> Result<Option<Start>, Problem> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
-    let offset = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let next = offset.and_then(|offset| offset.checked_add(1)).map(|next| Some(Start::Offset(Offset(next))));
+    headers.get(LAST_EVENT_ID).map(|value| after_event(value.as_bytes())).transpose()
+}
+
+/// What comes after the event with this id.
+pub fn after_event(id: &[u8]) -> Result<Start, Problem> {
+    let offset = std::str::from_utf8(id.trim_ascii()).ok().and_then(|text| text.parse::<u64>().ok());
+    let next = offset.and_then(|offset| offset.checked_add(1)).map(|next| Start::Offset(Offset(next)));
     next.ok_or_else(|| Problem::bad_request("Last-Event-ID is no offset: leave it out, or send the id of an event"))
 }
 

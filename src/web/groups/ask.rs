@@ -12,13 +12,18 @@ use crate::bus::group::{Ask, Name};
 use crate::core::units::{Millis, Offset};
 use crate::ingest::lines::Form;
 use crate::web::Web;
+use crate::web::body::Held;
 use crate::web::events::form;
 use crate::web::groups::name;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
-use crate::web::topic::{EVENTS_MAX, from};
+use crate::web::topic::{EVENTS_MAX, has_come, start};
 
 const MAX_DEFAULT: u32 = 100;
+/// Far more than any poll or commit has. What JSON may be anything costs many times its bytes in memory.
+const BYTES_MAX: usize = 64 << 10;
+const POLL_FIELDS: &str = "member, and perhaps max, wait_ms, session_ms, received, from";
+const COMMIT_FIELDS: &str = "member and offset";
 /// A poll waits no longer: proxies cut what is silent for a minute.
 const WAIT_MS_MAX: u64 = 55_000;
 const SESSION_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
@@ -56,8 +61,14 @@ struct CommitBody {
 }
 
 impl Poll {
-    pub async fn read(web: &Web, request: Request) -> Result<Self, Problem> {
-        let body: PollBody = body(web, request, "member, and perhaps max, wait_ms, session_ms, received, from").await?;
+    pub(super) async fn read(web: &Web, request: Request) -> Result<Self, Problem> {
+        let poll = Self::of(&body(web, request, POLL_FIELDS).await?.bytes)?;
+        poll.from.map_or(Ok(()), |from| has_come(web, from))?;
+        Ok(poll)
+    }
+
+    pub fn of(body: &[u8]) -> Result<Self, Problem> {
+        let body: PollBody = parsed(body, POLL_FIELDS)?;
         let (max, wait) = (body.max.unwrap_or(MAX_DEFAULT), body.wait_ms.unwrap_or(0));
         let session = body.session_ms.unwrap_or(SESSION_MS_DEFAULT);
         within("max", u64::from(max), 1..=u64::from(EVENTS_MAX))?;
@@ -65,8 +76,8 @@ impl Poll {
         within("session_ms", session, SESSION_MS)?;
         let from = match body.from {
             None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(from(web, &text)?),
-            Some(other) => Some(from(web, &other.to_string())?),
+            Some(Value::String(text)) => Some(start("from", &text)?),
+            Some(other) => Some(start("from", &other.to_string())?),
         };
         let ask = Ask {
             member: name("member", &body.member)?,
@@ -79,23 +90,36 @@ impl Poll {
 }
 
 impl Commit {
-    pub async fn read(web: &Web, request: Request) -> Result<Self, Problem> {
-        let CommitBody { member, offset: committed } = body(web, request, "member and offset").await?;
+    pub(super) async fn read(web: &Web, request: Request) -> Result<Self, Problem> {
+        Self::of(&body(web, request, COMMIT_FIELDS).await?.bytes)
+    }
+
+    pub fn of(body: &[u8]) -> Result<Self, Problem> {
+        let CommitBody { member, offset: committed } = parsed(body, COMMIT_FIELDS)?;
         Ok(Self { member: name("member", &member)?, offset: offset(committed)? })
     }
 }
 
-async fn body<T: DeserializeOwned>(web: &Web, request: Request, fields: &str) -> Result<T, Problem> {
+async fn body(web: &Web, request: Request, fields: &str) -> Result<Held, Problem> {
     Params::none(request.uri())?;
-    let refused = |why: &str| Problem::bad_request(format!("the body is one JSON object with {fields}: {why}"));
     if form(request.headers())? != Form::Json {
-        return Err(refused("it is sent as application/json"));
+        return Err(refused(fields, "it is sent as application/json"));
     }
-    let held = web.budget.read(request.into_body()).await?;
-    serde_json::from_slice(&held.bytes).map_err(|error| {
+    web.budget.read(request.into_body()).await
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8], fields: &str) -> Result<T, Problem> {
+    if body.len() > BYTES_MAX {
+        return Err(refused(fields, &format!("it has at most {BYTES_MAX} bytes")));
+    }
+    serde_json::from_slice(body).map_err(|error| {
         let shown: String = error.to_string().chars().take(200).collect();
-        refused(&shown)
+        refused(fields, &shown)
     })
+}
+
+fn refused(fields: &str, why: &str) -> Problem {
+    Problem::bad_request(format!("the body is one JSON object with {fields}: {why}"))
 }
 
 /// No log has an offset that no store can hold.

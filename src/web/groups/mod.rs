@@ -1,7 +1,7 @@
 //! `/topics/{topic}/groups…`: consumer groups. What they mean is in `bus::group`; here they are asked, what they offer is read, and positions are stored
 //! before they are told.
 
-mod ask;
+pub mod ask;
 mod position;
 mod slot;
 

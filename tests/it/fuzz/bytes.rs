@@ -392,6 +392,57 @@ fn audit_files() {
     try_all(&Target { name: "audit", run: targets::audit, corpus });
 }
 
+fn texts(of: &[&str]) -> Vec<Vec<u8>> {
+    of.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn polls_and_commits() {
+    let corpus = texts(&[
+        r#"{"member":"worker-1"}"#,
+        r#"{"member":"worker_1.a","max":500,"wait_ms":2000,"session_ms":45000,"received":1234,"from":"beginning"}"#,
+        r#"{"member":"0","max":10000,"from":7}"#,
+        r#"{"member":"a","from":"2026-11-22T12:00:00Z","received":null}"#,
+        r#"{"member":"worker-1","offset":9223372036854775807}"#,
+        r#"{"offset":0,"member":"\u0061"}"#,
+    ]);
+    try_all(&Target { name: "group", run: targets::group, corpus });
+}
+
+/// A body that could be large is refused before it is read: as JSON that may be anything it costs many times its bytes.
+#[test]
+fn a_poll_that_is_all_array_takes_no_memory() {
+    let body = format!(r#"{{"member":"a","from":[{}0]}}"#, "0,".repeat(4 << 20));
+    let taken = heap::peak(|| targets::group(body.as_bytes()));
+    assert!(taken < 1 << 20, "{} bytes took {taken} bytes of memory", body.len());
+}
+
+#[test]
+fn last_event_ids() {
+    let corpus = texts(&["0", " 41\t", "18446744073709551614", "18446744073709551615", "+7", "abc"]);
+    try_all(&Target { name: "last event", run: targets::last_event, corpus });
+}
+
+#[test]
+fn query_strings() {
+    let corpus = texts(&[
+        "limit=50&before=1234&closed=true&ack=applied",
+        "from=beginning&to=2026-11-22T12%3A00%3A00%2B01%3A00",
+        "from=1234&limit=%2B7&group.district=north%20%26%20south&group.kind=\u{f1}",
+        "group.a=%F0%9F%A6%80&group.b=&closed=false&from=2026-11-22T12:00:00.5Z",
+    ]);
+    try_all(&Target { name: "query", run: targets::query, corpus });
+}
+
+#[test]
+fn dotenv_files() {
+    let given = "export HTTP_PORT = 8080 # here\nDATA_DIR=\"./da\\nta\"\nAPI_TOKENS='a$b,c'\nLOG_BYTES_MAX=\"64 MiB\"\nLOG_SEGMENT_BYTES='2 MiB'\n\
+                 DB_HOST=db\nDB_PASSWORD=\"${API_TOKENS}x\"\nHTPP_PORT=1\nLOG_RETENTION=24h\nEVENT_BYTES_MAX=1KiB\nRANKS=3\nIDS_MAX=\n";
+    let doubled: String = (1..20).map(|n| format!("A{n}=\"${{A{}}}${{A{}}}\"\n", n - 1, n - 1)).collect();
+    let corpus = vec![read(".env.example"), given.into(), format!("A0=x\n{doubled}").into()];
+    try_all(&Target { name: "dotenv", run: targets::dotenv, corpus });
+}
+
 /// A change is one of a few bytes, and every kind of it comes.
 #[test]
 fn inputs_are_changed_and_not_made_up() {
