@@ -258,6 +258,13 @@ pub fn read(
     lines.iter().map(reading).collect()
 }
 
+/// The time of each line that is a valid event of a batch.
+pub fn times(plan: &Plan, schemas: &[String], lines: &[Vec<u8>]) -> Vec<Option<i64>> {
+    let rules = Rules::new(plan, &compile(schemas), true, &Shape::whole(plan));
+    let time = |line: &Vec<u8>| Some(rules.validate(0, None, line).ok()?.time as i64);
+    lines.iter().map(time).collect()
+}
+
 /// The topics that these lines are valid events of, in a job of this shape: when each was taken, its topic if that is said, itself.
 pub fn topics<'l>(
     plan: &Plan,

@@ -472,6 +472,8 @@ pub fn another_run_is_identical(world: &World, rng: &mut ChaCha8Rng) {
     same("lineage of another run", &found.lineage, &again.lineage);
     same("entries of another run", &found.views, &again.views);
     same("histories of another run", &found.history, &again.history);
+    same("alerts of another run", &found.alerts, &again.alerts);
+    same("what webhooks are sent by another run", &found.outbox, &again.outbox);
     let (Some(a), Some(b)) = (found.progress, again.progress) else { panic!("a store without progress") };
     assert_eq!(Progress { generation: Generation(0), ..a }, Progress { generation: Generation(0), ..b });
 }

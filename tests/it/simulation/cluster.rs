@@ -2,6 +2,7 @@
 //! jumps. One call of `Life::step` is one thing that happens somewhere; all choices come from the seed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -183,12 +184,30 @@ impl World {
     fn die(&mut self) {
         self.crashes += 1;
         self.disk = if self.rng.random() { self.disk.crash() } else { self.disk.kill() };
+        if self.rng.random_bool(0.2) {
+            self.damage_checkpoint();
+        }
         self.unix_ms += self.rng.random_range(0..20_000);
         for request in &mut self.client.requests {
             if request.answer == Answer::Waiting {
                 request.answer = Answer::Lost;
             }
         }
+    }
+
+    /// A bit of the newest checkpoint, or of the ids that it alone has, is another one from now on. There is an older one, or all of the log.
+    fn damage_checkpoint(&mut self) {
+        let names = self.disk.list().unwrap();
+        let Some(epoch) = names.iter().filter_map(|name| name.strip_prefix("checkpoint-")).max() else { return };
+        let ids = format!("ids-{epoch}");
+        let has_ids = names.contains(&ids) && self.rng.random();
+        let file = self.disk.open(&if has_ids { ids } else { format!("checkpoint-{epoch}") }).unwrap();
+        let (at, mut byte) = (self.rng.random_range(0..file.len().unwrap()), [0]);
+        file.read_at(at, &mut byte).unwrap();
+        let flipped = byte[0] ^ 1 << self.rng.random_range(0..8);
+        file.write_at(at, &mut [IoSlice::new(&[flipped])]).unwrap();
+        file.sync().unwrap();
+        self.seen.note("checkpoints damaged", 1);
     }
 
     /// One life: this many steps, or with `drains` until all requests are made and everything is committed.
@@ -287,6 +306,10 @@ impl<'w> Life<'w> {
         log.append(&[Record::Start(first)], ingest).map_err(died)?;
         world.seen.note("starts", 1);
         world.seen.note("starts from a checkpoint", u64::from(beginning.checkpoint.0 > Epoch(0)));
+        let names = world.disk.list().map_err(|_| Died)?;
+        let on_disk = names.iter().filter_map(|name| name.strip_prefix("checkpoint-")?.parse().ok()).map(Epoch);
+        let passed_over = on_disk.max().is_some_and(|newest| newest > beginning.checkpoint.0);
+        world.seen.note("starts that pass over the newest checkpoint", u64::from(passed_over));
         world.seen.note("starts that replay epochs", u64::from(!beginning.cuts.is_empty()));
         let recomputed = beginning.cuts.iter().filter(|c| c.epoch <= beginning.progress.epoch).count();
         world.seen.note("epochs recomputed and not written", recomputed as u64);

@@ -34,7 +34,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 120] = [
+const HAPPENS: [&str; 122] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -66,6 +66,8 @@ const HAPPENS: [&str; 120] = [
     "alerts cleared because they are gone",
     "topics retired",
     "starts from a checkpoint",
+    "checkpoints damaged",
+    "starts that pass over the newest checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
     "starts without the store",
