@@ -27,15 +27,17 @@ use caudal::store::writer::{Outcome, commit_once, meet, merge, of_one_plan, pass
 use caudal::store::{Commit, Leftover, Progress, Store, StoreError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use uuid::Uuid;
 
 use super::changes::{self, Version, changes_of};
+use super::check::plain;
 use super::consumers::{Consumers, Outside};
 use super::net::{Net, Sealing};
 use super::pasts::Pasts;
 use super::pipelines::{self, Pipeline};
 use super::traffic::{Answer, Client};
 use crate::memory_store::MemoryStore;
-use crate::model::Entry;
+use crate::model::{Entry, Row};
 use crate::sim_disk::SimDisk;
 
 /// More steps than any drain takes: a job that is not at rest by then is stuck.
@@ -66,6 +68,8 @@ pub struct World {
     in_doubt: Vec<Entry>,
     /// Totals after every epoch that was ever committed.
     pub totals: BTreeMap<u64, Counts>,
+    /// The rows of every epoch whose results were ever given to the store's writer: the same each time.
+    pub published: BTreeMap<u64, BTreeMap<Uuid, Row>>,
     requests_left: u32,
     /// Of each life.
     pub sealings: Vec<Sealing>,
@@ -145,6 +149,7 @@ impl World {
             log: Vec::new(),
             in_doubt: Vec::new(),
             totals: BTreeMap::new(),
+            published: BTreeMap::new(),
             requests_left: rng.random_range(60..140),
             sealings: Vec::new(),
             crashes: 0,
@@ -676,6 +681,7 @@ impl<'w> Life<'w> {
             }
             let take = self.world.rng.random_range(1..=self.net.commits.len());
             let take = take.min(of_one_plan(&self.net.commits));
+            self.net.commits.iter().take(take).for_each(|commit| self.world.publishes(commit));
             self.committing = Some(merge(self.net.commits.drain(..take).collect()));
         }
         let Some(commit) = &self.committing else { return };
@@ -801,6 +807,15 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
 }
 
 impl World {
+    /// An epoch has come to its results, perhaps not for the first time.
+    fn publishes(&mut self, commit: &Commit) {
+        let rows: BTreeMap<Uuid, Row> = commit.rows.iter().map(|row| (row.metric_id, plain(row))).collect();
+        self.seen.note("rows published open", rows.values().filter(|row| !row.closed).count() as u64);
+        let epoch = commit.to.epoch.0;
+        let before = self.published.entry(epoch).or_insert_with(|| rows.clone());
+        assert_eq!(*before, rows, "epoch {epoch} comes to something else than before");
+    }
+
     /// The version that the log has last.
     pub fn holds(&self) -> usize {
         changes_of(&self.log).last().map_or(0, |(_, version)| version)
