@@ -167,7 +167,7 @@ fn log(pipeline: &Pipeline, coming: Coming, reach: Micros, rng: &mut ChaCha8Rng)
                 count: kept.len() as u32,
                 ingest: unix,
                 topic: None,
-                bytes: Bytes::from_iter(kept.iter().flat_map(|line| line.iter().copied().chain([b'\n']))),
+                bytes: kept.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect::<Bytes>(),
                 numbering: Numbering::Dense,
             }));
             lines.extend(kept);
