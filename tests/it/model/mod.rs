@@ -21,11 +21,12 @@ use std::rc::Rc;
 
 use caudal::core::columns::{GroupValue, Reason, Slab};
 use caudal::core::epoch::Cut;
+use caudal::core::identity::metric_id;
 use caudal::core::ledger::Counts;
 use caudal::core::mend::{Discards, Retry};
 use caudal::core::plan::{Audit, ColumnKind, ColumnPlan, Plan, TopicPlan};
 use caudal::core::row::Value as Metered;
-use caudal::core::units::{Epoch, Millis, Offset, TopicId};
+use caudal::core::units::{Epoch, Micros, Millis, Offset, TopicId};
 
 use alert::{Alert, Told};
 pub use emit::Emitted;
@@ -106,6 +107,8 @@ pub struct Outcome {
     pub history: BTreeMap<(u64, usize), (String, serde_json::Map<String, serde_json::Value>)>,
     /// As they were last told of.
     pub alerts: BTreeMap<Uuid, Told>,
+    /// By epoch and `metric_id`, the rows that it publishes, open ones too, without their values; not those of pasts.
+    pub published: BTreeMap<u64, BTreeMap<Uuid, Row>>,
     /// What webhooks are to be sent: which of them, the event, the epoch.
     pub outbox: BTreeMap<Uuid, (usize, serde_json::Value, u64)>,
     /// By epoch, in order.
@@ -256,6 +259,13 @@ pub fn read(
         Ok(Reading { topic: valid.topic, time: valid.time as i64, id: valid.id.map(|(_, text)| text), uuid, fields })
     };
     lines.iter().map(reading).collect()
+}
+
+/// The time of each line that is a valid event of a batch.
+pub fn times(plan: &Plan, schemas: &[String], lines: &[Vec<u8>]) -> Vec<Option<i64>> {
+    let rules = Rules::new(plan, &compile(schemas), true, &Shape::whole(plan));
+    let time = |line: &Vec<u8>| Some(rules.validate(0, None, line).ok()?.time as i64);
+    lines.iter().map(time).collect()
 }
 
 /// The topics that these lines are valid events of, in a job of this shape: when each was taken, its topic if that is said, itself.
@@ -430,6 +440,13 @@ impl<'a> Model<'a> {
         let mut emitted: Vec<Emitted> = made.collect();
         let published: Vec<Vec<Published>> = self.windows.iter_mut().map(Window::take_published).collect();
         for (rows, plan) in published.iter().zip(&self.plan.windows) {
+            let pipeline = self.shape.identity(self.plan, plan.pipeline);
+            let of_epoch = rows.iter().map(|row| {
+                let id = metric_id(&pipeline, &plan.name, Micros(row.place.0), &row.place.1);
+                let Published { end, event_count, revision, closed, .. } = *row;
+                (id, Row { end, values: Vec::new(), event_count, revision, closed, epoch })
+            });
+            self.outcome.published.entry(epoch).or_default().extend(of_epoch);
             if let Some(topic) = plan.topic {
                 let pipeline = self.shape.identity(self.plan, plan.pipeline);
                 let closed = rows.iter().filter(|row| row.closed);

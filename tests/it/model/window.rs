@@ -59,7 +59,7 @@ pub struct Window<'a> {
     rows: BTreeMap<Place, Stored>,
     /// Every row that was ever published or removed.
     touched: BTreeSet<Place>,
-    /// Rows that this epoch published, where somebody asks.
+    /// Rows that this epoch published; with their values where somebody asks.
     published: BTreeMap<Place, Published>,
 }
 
@@ -278,17 +278,16 @@ impl<'a> Window<'a> {
             closed: pane.shown_closed,
             epoch,
         };
-        if self.plan.topic.is_some() || self.plan.watched {
-            let published = Published {
-                place: place.clone(),
-                end: stored.end,
-                values: values(self.plan, &stored.events),
-                event_count: stored.events.len() as u64,
-                revision: stored.revision,
-                closed: stored.closed,
-            };
-            self.published.insert(place.clone(), published);
-        }
+        let is_asked = self.plan.topic.is_some() || self.plan.watched;
+        let published = Published {
+            place: place.clone(),
+            end: stored.end,
+            values: if is_asked { values(self.plan, &stored.events) } else { Vec::new() },
+            event_count: stored.events.len() as u64,
+            revision: stored.revision,
+            closed: stored.closed,
+        };
+        self.published.insert(place.clone(), published);
         self.touched.insert(place.clone());
         self.rows.insert(place.clone(), stored);
     }

@@ -27,19 +27,24 @@ use crate::sim_disk::SimDisk;
 const SEEDS: u64 = 60;
 const BATCH: u128 = 3;
 
-/// Lines and where each begins, some of them blank, the last perhaps without its end.
-pub fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
+/// What a client sends at one time, in a file.
+fn input(pipeline: &Pipeline, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
     let mut client = Client::default();
-    let (mut bytes, mut lines) = (Vec::new(), Vec::new());
     for _ in 0..rng.random_range(1..30) {
         client.request(&pipeline.plan, 1_795_348_800_000, rng);
     }
-    for line in client.requests.iter().flat_map(|r| &r.lines) {
+    file(client.requests.iter().flat_map(|request| &request.lines).map(String::as_bytes), rng)
+}
+
+/// A file of these lines, and where each begins: some others are blank, the last perhaps without its end.
+pub fn file<'l>(of: impl Iterator<Item = &'l [u8]>, rng: &mut ChaCha8Rng) -> (Vec<u8>, Vec<(u64, Vec<u8>)>) {
+    let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+    for line in of {
         if rng.random_bool(0.05) {
             bytes.extend_from_slice(b" \n");
         }
-        lines.push((bytes.len() as u64, line.as_bytes().to_vec()));
-        bytes.extend_from_slice(line.as_bytes());
+        lines.push((bytes.len() as u64, line.to_vec()));
+        bytes.extend_from_slice(line);
         bytes.push(b'\n');
     }
     if rng.random() {

@@ -85,6 +85,11 @@ pub fn store_is_as_the_model_says(world: &mut World) -> Outcome {
     compare_with(plan, &lives(&world.log, plan), &outcome, &world.store.tables());
     compare_lineage(world, &outcome);
     emitted_once(&world.log, &outcome);
+    for (epoch, rows) in &world.published {
+        let nothing = BTreeMap::new();
+        let rows = rows.iter().map(|(id, row)| (*id, Row { values: Vec::new(), ..row.clone() })).collect();
+        same("rows that an epoch publishes", outcome.published.get(epoch).unwrap_or(&nothing), &rows);
+    }
     let mut totals = Counts::default();
     for (epoch, counts) in (1..).zip(&outcome.epochs) {
         totals += *counts;
@@ -220,6 +225,17 @@ fn life(lives: &Lives, plan: &Plan, window: usize, epoch: Epoch) -> u64 {
     of_pipeline.and_then(|lives| lives.range(..epoch.0).next_back().copied()).unwrap_or_default()
 }
 
+pub fn plain(row: &WindowRow) -> Row {
+    Row {
+        end: row.end.0,
+        values: row.values.clone(),
+        event_count: row.event_count,
+        revision: row.revision,
+        closed: row.closed,
+        epoch: row.epoch.0,
+    }
+}
+
 /// Rows as the model has them; their names and digests are checked on the way.
 fn rows<'r>(plan: &Plan, lives: &Lives, rows: impl Iterator<Item = &'r WindowRow>) -> BTreeMap<Key, Row> {
     let modelled = |row: &WindowRow| {
@@ -227,15 +243,7 @@ fn rows<'r>(plan: &Plan, lives: &Lives, rows: impl Iterator<Item = &'r WindowRow
         assert_eq!(row.metric_id, id(plan, &key));
         let expected = if row.closed { digest(row.metric_id, &row.values, row.event_count) } else { 0 };
         assert_eq!(row.digest, expected);
-        let plain = Row {
-            end: row.end.0,
-            values: row.values.clone(),
-            event_count: row.event_count,
-            revision: row.revision,
-            closed: row.closed,
-            epoch: row.epoch.0,
-        };
-        (key, plain)
+        (key, plain(row))
     };
     rows.map(modelled).collect()
 }
@@ -472,6 +480,8 @@ pub fn another_run_is_identical(world: &World, rng: &mut ChaCha8Rng) {
     same("lineage of another run", &found.lineage, &again.lineage);
     same("entries of another run", &found.views, &again.views);
     same("histories of another run", &found.history, &again.history);
+    same("alerts of another run", &found.alerts, &again.alerts);
+    same("what webhooks are sent by another run", &found.outbox, &again.outbox);
     let (Some(a), Some(b)) = (found.progress, again.progress) else { panic!("a store without progress") };
     assert_eq!(Progress { generation: Generation(0), ..a }, Progress { generation: Generation(0), ..b });
 }

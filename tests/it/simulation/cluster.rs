@@ -2,6 +2,7 @@
 //! jumps. One call of `Life::step` is one thing that happens somewhere; all choices come from the seed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,15 +27,17 @@ use caudal::store::writer::{Outcome, commit_once, meet, merge, of_one_plan, pass
 use caudal::store::{Commit, Leftover, Progress, Store, StoreError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use uuid::Uuid;
 
 use super::changes::{self, Version, changes_of};
+use super::check::plain;
 use super::consumers::{Consumers, Outside};
 use super::net::{Net, Sealing};
 use super::pasts::Pasts;
 use super::pipelines::{self, Pipeline};
 use super::traffic::{Answer, Client};
 use crate::memory_store::MemoryStore;
-use crate::model::Entry;
+use crate::model::{Entry, Row};
 use crate::sim_disk::SimDisk;
 
 /// More steps than any drain takes: a job that is not at rest by then is stuck.
@@ -65,6 +68,8 @@ pub struct World {
     in_doubt: Vec<Entry>,
     /// Totals after every epoch that was ever committed.
     pub totals: BTreeMap<u64, Counts>,
+    /// The rows of every epoch whose results were ever given to the store's writer: the same each time.
+    pub published: BTreeMap<u64, BTreeMap<Uuid, Row>>,
     requests_left: u32,
     /// Of each life.
     pub sealings: Vec<Sealing>,
@@ -144,6 +149,7 @@ impl World {
             log: Vec::new(),
             in_doubt: Vec::new(),
             totals: BTreeMap::new(),
+            published: BTreeMap::new(),
             requests_left: rng.random_range(60..140),
             sealings: Vec::new(),
             crashes: 0,
@@ -183,12 +189,30 @@ impl World {
     fn die(&mut self) {
         self.crashes += 1;
         self.disk = if self.rng.random() { self.disk.crash() } else { self.disk.kill() };
+        if self.rng.random_bool(0.2) {
+            self.damage_checkpoint();
+        }
         self.unix_ms += self.rng.random_range(0..20_000);
         for request in &mut self.client.requests {
             if request.answer == Answer::Waiting {
                 request.answer = Answer::Lost;
             }
         }
+    }
+
+    /// A bit of the newest checkpoint, or of the ids that it alone has, is another one from now on. There is an older one, or all of the log.
+    fn damage_checkpoint(&mut self) {
+        let names = self.disk.list().unwrap();
+        let Some(epoch) = names.iter().filter_map(|name| name.strip_prefix("checkpoint-")).max() else { return };
+        let ids = format!("ids-{epoch}");
+        let has_ids = names.contains(&ids) && self.rng.random();
+        let file = self.disk.open(&if has_ids { ids } else { format!("checkpoint-{epoch}") }).unwrap();
+        let (at, mut byte) = (self.rng.random_range(0..file.len().unwrap()), [0]);
+        file.read_at(at, &mut byte).unwrap();
+        let flipped = byte[0] ^ 1 << self.rng.random_range(0..8);
+        file.write_at(at, &mut [IoSlice::new(&[flipped])]).unwrap();
+        file.sync().unwrap();
+        self.seen.note("checkpoints damaged", 1);
     }
 
     /// One life: this many steps, or with `drains` until all requests are made and everything is committed.
@@ -287,6 +311,10 @@ impl<'w> Life<'w> {
         log.append(&[Record::Start(first)], ingest).map_err(died)?;
         world.seen.note("starts", 1);
         world.seen.note("starts from a checkpoint", u64::from(beginning.checkpoint.0 > Epoch(0)));
+        let names = world.disk.list().map_err(|_| Died)?;
+        let on_disk = names.iter().filter_map(|name| name.strip_prefix("checkpoint-")?.parse().ok()).map(Epoch);
+        let passed_over = on_disk.max().is_some_and(|newest| newest > beginning.checkpoint.0);
+        world.seen.note("starts that pass over the newest checkpoint", u64::from(passed_over));
         world.seen.note("starts that replay epochs", u64::from(!beginning.cuts.is_empty()));
         let recomputed = beginning.cuts.iter().filter(|c| c.epoch <= beginning.progress.epoch).count();
         world.seen.note("epochs recomputed and not written", recomputed as u64);
@@ -653,6 +681,7 @@ impl<'w> Life<'w> {
             }
             let take = self.world.rng.random_range(1..=self.net.commits.len());
             let take = take.min(of_one_plan(&self.net.commits));
+            self.net.commits.iter().take(take).for_each(|commit| self.world.publishes(commit));
             self.committing = Some(merge(self.net.commits.drain(..take).collect()));
         }
         let Some(commit) = &self.committing else { return };
@@ -778,6 +807,15 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
 }
 
 impl World {
+    /// An epoch has come to its results, perhaps not for the first time.
+    fn publishes(&mut self, commit: &Commit) {
+        let rows: BTreeMap<Uuid, Row> = commit.rows.iter().map(|row| (row.metric_id, plain(row))).collect();
+        self.seen.note("rows published open", rows.values().filter(|row| !row.closed).count() as u64);
+        let epoch = commit.to.epoch.0;
+        let before = self.published.entry(epoch).or_insert_with(|| rows.clone());
+        assert_eq!(*before, rows, "epoch {epoch} comes to something else than before");
+    }
+
     /// The version that the log has last.
     pub fn holds(&self) -> usize {
         changes_of(&self.log).last().map_or(0, |(_, version)| version)

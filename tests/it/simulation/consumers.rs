@@ -36,7 +36,12 @@ pub struct Outside {
     pub groups: Vec<Judged>,
     pub validity: Validity,
     /// What a job that is dead has still under way to the store.
-    stale: Option<(Generation, GroupPosition)>,
+    stale: Option<(Generation, Stale)>,
+}
+
+enum Stale {
+    Moves(GroupPosition),
+    Drops(GroupPosition),
 }
 
 impl Outside {
@@ -163,14 +168,25 @@ impl Life<'_> {
         false
     }
 
-    /// A job that is dead, and does not know it, moves no position once a later one has written to the store.
+    /// A job that is dead, and does not know it, moves no position and deletes no group once a later one has written to the store.
     fn try_stale(&mut self) {
-        let Some((generation, group)) = self.world.outside.stale.take() else { return };
-        let fenced = self.world.store.generation() > generation;
-        match self.world.store.move_group(generation, &group) {
+        let Some((generation, stale)) = self.world.outside.stale.take() else { return };
+        let store = &mut self.world.store;
+        let fenced = store.generation() > generation;
+        let (what, done) = match &stale {
+            Stale::Moves(group) => {
+                ("positions of a dead job that come before the next one's", store.move_group(generation, group))
+            }
+            Stale::Drops(group) => {
+                let done = store.drop_group(generation, &group.topic, &group.group);
+                ("groups that a dead job deletes under the next one", done.map(drop))
+            }
+        };
+        match done {
             Ok(()) => {
-                assert!(!fenced, "generation {generation} moved {group:?}");
-                self.world.seen.note("positions of a dead job that come before the next one's", 1);
+                assert!(!fenced, "generation {generation} had its way");
+                let is_held = self.consumers.held.is_some() || matches!(stale, Stale::Moves(_));
+                self.world.seen.note(what, u64::from(is_held));
             }
             Err(StoreError::Fenced { .. }) => {
                 assert!(fenced);
@@ -192,15 +208,17 @@ impl Life<'_> {
         }
         let held = self.consumers.held.iter().flatten();
         let under_way = held.filter_map(|(at, held)| match held.doing {
-            Some(Doing::Commits { position, .. }) => Some((*at, position)),
+            Some(Doing::Commits { position, .. }) => Some(Stale::Moves(self.position(*at, position))),
+            Some(Doing::Deletes) => Some(Stale::Drops(self.position(*at, Offset(0)))),
             _ => None,
         });
-        let under_way: Vec<(usize, Offset)> = under_way.collect();
+        let mut under_way: Vec<Stale> = under_way.collect();
         self.world.seen.note("kills while positions are stored", under_way.len() as u64);
-        let Some((at, position)) = under_way.first().copied().filter(|_| self.world.rng.random_bool(0.7)) else {
-            return;
-        };
-        self.world.outside.stale = Some((self.generation, self.position(at, position)));
+        // What deletes is rare.
+        under_way.sort_by_key(|stale| matches!(stale, Stale::Moves(_)));
+        if let Some(stale) = under_way.into_iter().next().filter(|_| self.world.rng.random_bool(0.7)) {
+            self.world.outside.stale = Some((self.generation, stale));
+        }
     }
 
     fn step_group(&mut self, at: usize) -> Result<(), Died> {
@@ -235,6 +253,10 @@ impl Life<'_> {
                 }
             }
             Doing::Deletes => {
+                if self.world.rng.random_bool(0.3) {
+                    let applied = self.world.rng.random();
+                    self.world.store.lose_group_answer(applied);
+                }
                 self.held(at).unwrap().kept.storing();
                 let group = self.position(at, Offset(0));
                 let done = self.world.store.drop_group(self.generation, &group.topic, &group.group);

@@ -34,7 +34,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 120] = [
+const HAPPENS: [&str; 124] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -66,6 +66,8 @@ const HAPPENS: [&str; 120] = [
     "alerts cleared because they are gone",
     "topics retired",
     "starts from a checkpoint",
+    "checkpoints damaged",
+    "starts that pass over the newest checkpoint",
     "starts that replay epochs",
     "epochs recomputed and not written",
     "starts without the store",
@@ -94,6 +96,7 @@ const HAPPENS: [&str; 120] = [
     "filtered",
     "ids counted anew after they were forgotten",
     "late for some windows",
+    "rows published open",
     "rows revised",
     "hopping rows",
     "session rows",
@@ -155,6 +158,7 @@ const HAPPENS: [&str; 120] = [
     "kills while positions are stored",
     "positions of a dead job fenced off",
     "positions of a dead job that come before the next one's",
+    "groups that a dead job deletes under the next one",
 ];
 
 fn number(name: &str) -> Option<u64> {

@@ -252,6 +252,13 @@ fn views(bed: &Bed) {
     let offsets: Vec<_> = reader.view_history("current", "Z", None, 10).unwrap();
     assert_eq!(offsets.iter().map(|told| told.offset.0).collect::<Vec<_>>(), [12, 7, 2]);
     assert_eq!(offsets[1], told(&changes[1]));
+
+    // One that is gone takes its history along, and nothing of another.
+    store.commit(&Commit { gone: vec![0], ..commit(Some(2), 3) }).unwrap();
+    assert_eq!(reader.view(&page("current", None, 10)).unwrap(), []);
+    assert_eq!(reader.view_history("current", "Z", None, 10).unwrap(), []);
+    assert_eq!(reader.view(&page("other", None, 10)).unwrap(), [entry(&rows[3])]);
+    assert_eq!(reader.view_history("other", "Z", None, 10).unwrap(), [told(&changes[2])]);
 }
 
 fn alerts(bed: &Bed) {
@@ -812,9 +819,29 @@ fn past(bed: &Bed) {
         offset: Offset(1),
         epoch: Epoch(1),
     };
+    let change = |view: usize, key: &str| ViewChange {
+        view,
+        key: key.into(),
+        offset: Offset(1),
+        time: Micros(1),
+        value: "{}".to_owned(),
+    };
+    let alert = AlertRow {
+        alert_id: Uuid::from_u128(9),
+        alert: 0,
+        key: vec![text("RM"), GroupValue::Integer(7)],
+        from: Micros(0),
+        to: Micros(HOUR),
+        raised: Micros(1),
+        cleared: None,
+        details: "{}".to_owned(),
+        epoch: Epoch(1),
+    };
     let past = Commit {
         past: Some(PastOf { pipeline: "civic_safety".to_owned(), last: Epoch(1) }),
         views: vec![entry(0, "a"), entry(1, "b")],
+        history: vec![change(0, "a"), change(1, "b")],
+        alerts: vec![alert],
         // The last is of rows that are not shown.
         lineage: vec![
             slice(1, 0, "RM", (1, 0), &[0]),
@@ -868,9 +895,16 @@ fn past(bed: &Bed) {
     store.forget(Generation(2), &nothing).unwrap();
     assert_eq!(reader.windows(&all()).unwrap().len(), 3);
     assert!(reader.knows("civic_safety").unwrap() && !reader.knows("another").unwrap());
+    let changes =
+        |reader: &mut dyn Reader, view: &str, key: &str| reader.view_history(view, key, None, 10).unwrap().len();
+    let alerts = AlertQuery { limit: 10, ..AlertQuery::default() };
+    assert_eq!((changes(reader.as_mut(), "current", "a"), reader.alerts(&alerts).unwrap().len()), (1, 1));
     for _ in 0..2 {
         store.forget(Generation(2), &left).unwrap();
         assert_eq!(reader.windows(&all()).unwrap(), []);
+        assert_eq!(reader.alerts(&alerts).unwrap(), []);
+        assert_eq!(changes(reader.as_mut(), "current", "a"), 0);
+        assert_eq!(changes(reader.as_mut(), "other", "b"), 1);
         assert_eq!(reader.lineage(Uuid::from_u128(1), None, 10).unwrap(), []);
         assert_eq!(reader.compact_metrics(&[Offset(0), Offset(1)]).unwrap(), [const { Vec::<Uuid>::new() }; 2]);
         assert_eq!(reader.view_entry("current", "a").unwrap(), None);
