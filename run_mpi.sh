@@ -91,7 +91,7 @@ clear_job() {
 launch() {
     # The inner shell asks whether the script died before the kernel was told to watch it.
     # shellcheck disable=SC2016
-    setsid setpriv --pdeathsig KILL bash -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" <&3 3<&- &
+    setsid setpriv --pdeathsig KILL bash -c '[ "$PPID" = "$0" ] && exec "$@"' $$ "$@" <&3 3<&- 4>&- &
     job=$!
 }
 
@@ -105,11 +105,7 @@ relay() {
     local line seen=1
     trap '' INT TERM HUP
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in
-            'Caudal is ready: '*) seen=0 ;;
-            # Once a second while the job drains.
-            'mpirun: Forwarding signal '*) continue ;;
-        esac
+        case $line in 'Caudal is ready: '*) seen=0 ;; esac
         printf '%s\n' "$line"
     done
     return $seen
@@ -140,7 +136,7 @@ on_stop() {
 drain() {
     [ -z "$timer" ] || return 0
     say "draining: what was accepted is finished first (once more to kill)" 2>&4
-    remind >/dev/null 2>&1 3<&- &
+    remind >/dev/null 2>&1 3<&- 4>&- &
     timer=$!
     # Last, since bash forgets a signal that comes while it still handles the same one.
     kill -USR1 "$job" 2>/dev/null

@@ -507,7 +507,7 @@ pub fn query(data: &[u8]) {
         Err(problem) => said(&problem.detail),
         // The same moment, in UTC.
         Ok(moment) => {
-            assert!(moment.is_none_or(|at| time::parse(time::format(at).as_bytes()) == Some(at)), "{moment:?}")
+            assert!(moment.is_none_or(|at| time::parse(time::format(at).as_bytes()) == Some(at)), "{moment:?}");
         }
     }
     match params.boolean("closed") {

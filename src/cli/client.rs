@@ -89,7 +89,7 @@ impl std::fmt::Display for Answer {
 pub fn detail(answer: &Answer) -> String {
     let problem: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();
     let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
-    detail.map_or_else(|| answer.to_string(), |detail| printable(detail))
+    detail.map_or_else(|| answer.to_string(), printable)
 }
 
 /// The text of another program, with nothing in it that a terminal would obey.

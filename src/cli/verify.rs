@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if verdict.differences > 0 {
         return Err(Failure::new(Exit::Software, "the store's results are not the log's"));
     }
-    if verdict.alike + verdict.letters == 0 && verdict.not_covered > 0 {
+    if !verdict.compared_any() {
         let why = "nothing could be compared: all that the store has is older than the retained log (LOG_RETENTION keeps more)";
         return Err(Failure::new(Exit::Config, why));
     }
@@ -168,6 +168,11 @@ fn is_same(row: &WindowRow, stored: &StoredRow) -> bool {
 }
 
 impl Verdict {
+    /// Whether the log has something of what the store has, if that has anything.
+    fn compared_any(&self) -> bool {
+        self.alike + self.letters + self.differences > 0 || self.not_covered == 0
+    }
+
     fn differ(&mut self, what: String) {
         self.differences += 1;
         if self.named.len() < NAMED_MAX {
@@ -181,13 +186,15 @@ impl Verdict {
         }
         let Self { alike, letters, not_covered, differences, digest, .. } = self;
         if as_json {
-            let identical = *differences == 0;
+            let identical = self.compared_any().then_some(*differences == 0);
             let (epoch, events) = (progress.epoch.0, progress.end.0);
             println!(
                 "{}",
                 json!({"identical": identical, "epoch": epoch, "events": events, "rows": alike, "dead_letters": letters, "not_covered": not_covered,
                     "differences": differences, "digest": format!("{digest:016x}")})
             );
+        } else if !self.compared_any() {
+            // The exit says so.
         } else if *differences == 0 {
             println!(
                 "identical: {alike} rows and {letters} dead letters compared, up to epoch {} and event {}; {not_covered} not compared, since they are older than the retained log",
@@ -198,5 +205,18 @@ impl Verdict {
                 "{differences} differences, {alike} rows and {letters} dead letters alike, {not_covered} older than the retained log"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_the_log_is_not_compared() {
+        let of = |alike, differences, not_covered| Verdict { alike, not_covered, differences, ..Verdict::default() };
+        assert!(!of(0, 0, 5).compared_any(), "all is older");
+        assert!(of(1, 0, 5).compared_any() && of(0, 1, 5).compared_any());
+        assert!(of(0, 0, 0).compared_any(), "a store without rows has what the log gives: none");
     }
 }

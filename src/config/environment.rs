@@ -40,8 +40,8 @@ pub fn read_dotenv(path: &Path) -> Result<Variables, ConfigError> {
             for entry in entries {
                 let (name, value) = entry.map_err(refuse)?;
                 if value.len() > VALUE_BYTES_MAX {
-                    let (path, at) = (path.display(), at(&name));
-                    let why = format!("a value has more than {VALUE_BYTES_MAX} bytes, with what it names put in{at}");
+                    let path = path.display();
+                    let why = format!("{name} has more than {VALUE_BYTES_MAX} bytes, with what it names put in");
                     return Err(ConfigError(format!("{path}: {why}")));
                 }
                 variables.insert(name, value);

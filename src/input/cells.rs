@@ -98,9 +98,9 @@ impl Layout {
         for (column, name) in record.iter().enumerate() {
             let number = column + 1;
             let name = std::str::from_utf8(name).map_err(|_| format!("its header: name {number} is not UTF-8"))?.trim();
-            if name.contains(char::is_control) {
+            if name.contains('\r') {
                 return Err(format!(
-                    "its header: name {number} is {:?}, with a control character; do its lines end with a carriage return alone, where a line feed is wanted?",
+                    "its header: name {number} is {:?}: its lines end with a carriage return alone, where a line feed is wanted",
                     name.chars().take(NAME_SHOWN_MAX).collect::<String>()
                 ));
             }

@@ -101,15 +101,17 @@ impl Stream {
         })
     }
 
-    /// The first record of a CSV file; None of any other file, or of one that has no record.
+    /// A piece of no records, with the header of a CSV file; None of any other file, or of one that has no record.
     ///
     /// # Errors
     /// As `next_piece`.
-    pub fn header(&mut self) -> Result<Option<&Bytes>, InputError> {
+    pub fn header(&mut self) -> Result<Option<Piece>, InputError> {
         if matches!(self.format, Format::Csv { .. }) && self.header.is_none() {
             self.read_header()?;
         }
-        Ok(self.header.as_ref())
+        let (at, read_bytes) = (self.at, self.read_bytes.load(Ordering::Relaxed));
+        let records = Records { text: Bytes::new(), count: 0, refused: None };
+        Ok(self.header.clone().map(|header| Piece { records, header, start: at, end: at, read_bytes }))
     }
 
     /// The next piece, of at most so many records; None at the file's end.
@@ -117,8 +119,11 @@ impl Stream {
     /// # Errors
     /// `Io`; `Unreadable` where the compression is damaged or cut off.
     pub fn next_piece(&mut self, records_max: u64) -> Result<Option<Piece>, InputError> {
-        if self.header()?.is_none() && matches!(self.format, Format::Csv { .. }) {
-            return Ok(None);
+        if matches!(self.format, Format::Csv { .. }) && self.header.is_none() {
+            self.read_header()?;
+            if self.header.is_none() {
+                return Ok(None);
+            }
         }
         if records_max == 0 {
             return Ok(None);

@@ -222,15 +222,15 @@ fn compare(now: &Configuration, next: Configuration) -> Result<Compared, Refused
     }
     kept(&before.plan, &pipelines.plan, &mut clashes);
     clashes.dedup();
-    let mut changes = changes(&before.plan, &pipelines.plan);
+    let told = changes(&before.plan, &pipelines.plan);
     let old_texts = by_name(&now.bundle);
-    for (name, new) in by_name(&configuration.bundle) {
-        let is_new_text = |old: &FileText| (&old.text, &old.schemas) != (&new.text, &new.schemas);
-        let is_told = |change: &String| change.contains(&format!(" of {name} is "));
-        if old_texts.get(&name).is_some_and(is_new_text) && !changes.iter().any(is_told) {
-            changes.push(format!("pipeline {name} is changed"));
-        }
-    }
+    let is_changed = |(name, new): &(String, FileText)| {
+        old_texts.get(name).is_some_and(|old| (&old.text, &old.schemas) != (&new.text, &new.schemas))
+            && !told.iter().any(|(of, _)| of.as_ref() == Some(name))
+    };
+    let changed = by_name(&configuration.bundle).into_iter().filter(is_changed);
+    let changed = changed.map(|(name, _)| format!("pipeline {name} is changed")).collect::<Vec<_>>();
+    let changes = told.into_iter().map(|(_, change)| change).chain(changed).collect();
     Ok(Compared { configuration, pipelines, clashes, changes })
 }
 
@@ -458,19 +458,24 @@ fn kept(old: &Plan, new: &Plan, clashes: &mut Vec<Clash>) {
 }
 
 /// What comes and goes.
-fn changes(old: &Plan, new: &Plan) -> Vec<String> {
-    let named = |plan: &Plan| -> Vec<String> {
-        let of = |pipeline: usize| plan.pipeline_name(pipeline).to_owned();
-        let pipelines = plan.pipelines.iter().map(|pipeline| format!("pipeline {}", pipeline.name));
-        let windows = plan.windows.iter().map(|window| format!("window {} of {}", window.name, of(window.pipeline)));
-        let views = plan.views.iter().map(|view| format!("view {} of {}", view.name, of(view.pipeline)));
-        let alerts = plan.alerts.iter().map(|alert| format!("alert {} of {}", alert.name, of(alert.pipeline)));
-        let topics = plan.topics.iter().filter(|topic| !topic.retired).map(|topic| format!("topic {}", topic.name));
+fn changes(old: &Plan, new: &Plan) -> Vec<(Option<String>, String)> {
+    let named = |plan: &Plan| -> Vec<(Option<String>, String)> {
+        let of = |kind: &str, name: &str, pipeline: usize| {
+            let pipeline = plan.pipeline_name(pipeline);
+            (Some(pipeline.to_owned()), format!("{kind} {name} of {pipeline}"))
+        };
+        let pipelines = plan.pipelines.iter().map(|it| (Some(it.name.clone()), format!("pipeline {}", it.name)));
+        let windows = plan.windows.iter().map(|window| of("window", &window.name, window.pipeline));
+        let views = plan.views.iter().map(|view| of("view", &view.name, view.pipeline));
+        let alerts = plan.alerts.iter().map(|alert| of("alert", &alert.name, alert.pipeline));
+        let topics = plan.topics.iter().filter(|topic| !topic.retired).map(|it| (None, format!("topic {}", it.name)));
         pipelines.chain(topics).chain(windows).chain(views).chain(alerts).collect()
     };
     let (before, after) = (named(old), named(new));
-    let gone = before.iter().filter(|name| !after.contains(name)).map(|name| format!("{name} is taken away"));
-    let come = after.iter().filter(|name| !before.contains(name)).map(|name| format!("{name} is added"));
+    let gone = before.iter().filter(|named| !after.contains(named));
+    let gone = gone.map(|(of, name)| (of.clone(), format!("{name} is taken away")));
+    let come = after.iter().filter(|named| !before.contains(named));
+    let come = come.map(|(of, name)| (of.clone(), format!("{name} is added")));
     gone.chain(come).collect()
 }
 

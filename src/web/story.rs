@@ -12,7 +12,8 @@ use crate::web::Web;
 use crate::web::lineage::audited;
 use crate::web::problem::Problem;
 
-/// Events of one id that are told of: an id comes back only after it was forgotten. What was sent broken that often before it was mended does not hide it.
+/// First events of one id that are looked at, and last ones if none of those is valid: an id comes back only after it was forgotten, and what was sent broken many
+/// times is mended at last.
 const SAME_ID_MAX: usize = 100;
 
 /// What the log has of an id.
@@ -60,22 +61,22 @@ pub async fn of_correlation(
     Ok((events.collect(), more))
 }
 
-/// The first events of this id, and if none of them is valid the first that is.
+/// The first events of this id, and if none of them is valid what is of the last ones.
 async fn read_event(web: &Web, plan: &Arc<Plan>, id: &str) -> Result<Vec<Fetched>, Problem> {
     let (source, plan, id) = (Arc::clone(&web.app.bus), Arc::clone(plan), id.as_bytes().to_vec());
     let read = move || {
         let wanted = identity(&id, 0);
-        let mut found: Vec<Fetched> = Vec::new();
-        for offsets in source.find(&plan, Kind::Event, fingerprint(&id), Offset(0))?.chunks(SAME_ID_MAX) {
-            let mut next = source.fetch(&plan, offsets)?;
-            next.retain(|event| match &event.read {
-                Some(read) => read.id.as_ref().is_none_or(|of| identity(of.as_bytes(), 0) == wanted),
-                None => found.is_empty(),
-            });
-            found.extend(next);
-            if found.iter().any(|event| event.read.is_some()) {
-                break;
-            }
+        let is_asked = |event: &Fetched| match &event.read {
+            Some(read) => read.id.as_ref().is_none_or(|of| identity(of.as_bytes(), 0) == wanted),
+            None => true,
+        };
+        let offsets = source.find(&plan, Kind::Event, fingerprint(&id), Offset(0))?;
+        let (first, more) = offsets.split_at(offsets.len().min(SAME_ID_MAX));
+        let mut found = source.fetch(&plan, first)?;
+        found.retain(is_asked);
+        if found.iter().all(|event| event.read.is_none()) {
+            let last = source.fetch(&plan, &more[more.len().saturating_sub(SAME_ID_MAX)..])?;
+            found.extend(last.into_iter().filter(|event| event.read.is_some() && is_asked(event)));
         }
         Ok(found)
     };

@@ -43,7 +43,7 @@ const CHUNK_SCANNED_BYTES_MAX: usize = 4 << 20;
 /// A client that takes nothing for so long has its part of the log put out of memory.
 pub const STALL: Duration = Duration::from_secs(1);
 /// So far may a client's clock be ahead of this one.
-const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
+const CLOCK_AHEAD_MAX: Duration = Duration::from_mins(1);
 /// A stream is never silent for longer, so that whoever is between does not cut it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Where the client is told to come again after a cut: soon, since it goes on where it was.

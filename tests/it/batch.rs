@@ -311,6 +311,15 @@ fn a_batch_that_fails_spoils_no_results() {
     assert_eq!(there(), before);
     shop.put("b.ndjson.gz", &cut).counts("b.ndjson.gz", &[]);
     assert!(shop.out("notes.view.ndjson") != before[1] && shop.rejects().len() == 1_000, "the next one is whole");
+
+    // Killed while its files went to their places, of which one is there.
+    let kept = shop.dir.path().join("out/.caudal-batch");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("whole"), "rejects.ndjson\nhourly.csv\n").unwrap();
+    fs::write(kept.join("hourly.csv"), "of the one that was killed").unwrap();
+    assert_eq!(shop.put("b.ndjson.gz", &cut[..cut.len() / 2]).batch("b.ndjson.gz", &[]).status.code(), Some(65));
+    assert!(shop.out("hourly.csv") == "of the one that was killed" && shop.rejects().len() == 1_000);
+    shop.counts("a.ndjson", &[]);
     let names: Vec<_> =
         fs::read_dir(shop.dir.path().join("out")).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");

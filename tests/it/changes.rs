@@ -224,6 +224,10 @@ fn what_cannot_be_changed_is_refused_and_what_can_is_changed() {
     assert_eq!((&answer["ok"], answer["conflicts"].as_array().unwrap().len()), (&json!(false), 1), "{answer}");
     assert_eq!(names(client), ["civic_safety"]);
 
+    let filtered = changed("windows:\n", "filter: region IS NOT NULL\nwindows:\n");
+    let (_, answer) = client.post_json("/pipelines/check", &json!({"file": filtered}).to_string());
+    assert_eq!(answer["changes"], json!(["pipeline civic_safety is changed"]), "{answer}");
+
     // What keeps the state's meaning is changed.
     let (status, answer) = put(
         client,

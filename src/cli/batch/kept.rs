@@ -1,8 +1,8 @@
 //! Where a batch keeps what it needs to go on after it was killed: a folder in that of its results, which is gone when it is done.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,11 @@ const FOLDER: &str = ".caudal-batch";
 
 pub struct Kept {
     folder: PathBuf,
+    /// The folder around it.
+    results: PathBuf,
     pub batch: u128,
-    /// On the folder around it, for as long as the batch runs.
-    _lock: File,
+    /// On that, for as long as the batch runs.
+    lock: File,
 }
 
 impl Kept {
@@ -33,7 +35,7 @@ impl Kept {
         let lock = fs::create_dir_all(folder).and_then(|()| File::open(folder));
         let lock = lock.map_err(|error| unwritten(folder, &error)).or_exit(Exit::Damaged)?;
         match lock_in_time(&lock) {
-            Ok(()) => Ok(Self { folder: folder.join(FOLDER), batch: name(job), _lock: lock }),
+            Ok(()) => Ok(Self { folder: folder.join(FOLDER), results: folder.to_owned(), batch: name(job), lock }),
             Err(TryLockError::WouldBlock) => Err(Failure::new(
                 Exit::Config,
                 format!("--output {}: another batch writes there; give this one a folder of its own", folder.display()),
@@ -65,22 +67,46 @@ impl Kept {
         Ok(begun)
     }
 
-    /// The results go to their places now: a start from here on begins anew.
+    /// Puts these unfinished files, which are whole, in their places, all of them whatever dies on the way: another start would do the rest.
     ///
     /// # Errors
     /// As the disk says.
-    pub fn give_up(&self) -> io::Result<()> {
-        fs::remove_file(self.mark())
+    pub fn put(&self, names: &[String]) -> io::Result<()> {
+        names.iter().try_for_each(|name| File::open(self.folder.join(name))?.sync_all())?;
+        let tmp = self.folder.join("whole.tmp");
+        let mut whole = File::create(&tmp)?;
+        names.iter().try_for_each(|name| writeln!(whole, "{name}"))?;
+        whole.sync_all()?;
+        fs::rename(tmp, self.whole())?;
+        File::open(&self.folder)?.sync_all()?;
+        self.put_whole()
     }
 
-    fn mark(&self) -> PathBuf {
-        self.folder.join("batch")
+    /// What names the files that are whole.
+    fn whole(&self) -> PathBuf {
+        self.folder.join("whole")
+    }
+
+    /// Puts what is left of them in its place.
+    fn put_whole(&self) -> io::Result<()> {
+        for name in fs::read_to_string(self.whole())?.lines() {
+            match fs::rename(self.folder.join(name), self.results.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.lock.sync_all()
     }
 
     fn find(&self, keep_every: Duration) -> io::Result<Begun> {
         let folder = &self.folder;
+        if self.whole().exists() {
+            // The batch that ended here was done but for this.
+            self.put_whole()?;
+            self.remove_folder()?;
+        }
         // Whose it is, is told first: what another batch kept is no use, and would be warned of.
-        let mark = self.mark();
+        let mark = folder.join("batch");
         let mine = format!("{:032x}\n", self.batch);
         if fs::read_to_string(&mark).ok().as_deref() != Some(&mine) {
             self.remove_folder()?;

@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         })
         .map_err(failure)?;
         let (counts, digest) = match results {
-            Sink::Folder(output) => output.finish(&plan, args.output_format, || kept.give_up())?,
+            Sink::Folder(output) => output.finish(&plan, args.output_format, |names| kept.put(names))?,
             Sink::Store(stored) => stored.finish()?,
         };
         kept.remove()?;

@@ -1,6 +1,6 @@
 //! Where the results of a batch go: a folder of files.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -83,15 +83,15 @@ impl Output {
         Ok(())
     }
 
-    /// Writes the rest, says so, and puts all files in their places: gives the counts and a digest of all rows.
+    /// Writes the rest and has the files of these names put in their places: gives the counts and a digest of all rows.
     ///
     /// # Errors
-    /// 74; what stood in the folder before stands there still, unless putting failed.
+    /// 74.
     pub fn finish(
         mut self,
         plan: &Plan,
         format: OutputFormat,
-        whole: impl FnOnce() -> io::Result<()>,
+        put: impl FnOnce(&[String]) -> io::Result<()>,
     ) -> Result<(Counts, u64), Failure> {
         self.rejects.flush().map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
         // What each worker found is in this order.
@@ -102,11 +102,7 @@ impl Output {
             let digest = scope.spawn(|| digest_of_all(self.rows.iter()));
             (self.write(plan, format), digest.join())
         });
-        let put = written.and_then(|names| {
-            whole()?;
-            names.iter().try_for_each(|name| fs::rename(self.unfinished.join(name), self.dir.join(name)))
-        });
-        put.map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
+        written.and_then(|names| put(&names)).map_err(|error| unwritten(&self.dir, &error)).or_exit(Exit::Damaged)?;
         let digest = digest.unwrap_or_else(|panic| resume_unwind(panic));
         Ok((self.counts, digest))
     }

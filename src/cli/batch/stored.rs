@@ -15,7 +15,7 @@ use crate::store::target::Target;
 use crate::store::{Commit, Progress, Store, StoreError};
 
 /// Rows of one transaction: they fall all over the store's indexes, of which each transaction writes what it touches.
-const COMMIT_ROWS: usize = 200_000;
+const COMMIT_ROWS: usize = 50_000;
 
 pub struct Stored {
     store: Box<dyn Store>,

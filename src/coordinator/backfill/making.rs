@@ -5,15 +5,17 @@ use std::sync::Arc;
 use crate::coordinator::backfill::error::ReplayError;
 use crate::coordinator::backfill::{Epochs, Filling, Keeps};
 use crate::coordinator::checkpoint::needed_from;
+use crate::core::columns::GroupValue;
 use crate::core::epoch::Backfill;
 use crate::core::plan::Plan;
+use crate::core::row::{Value, WindowRow};
 use crate::core::units::{Epoch, Generation, LogId, Offset};
 use crate::log::{Access, LogError};
 use crate::store::Commit;
 use crate::store::writer::merge;
 use crate::wire::Past;
 
-/// What a row or an entry takes.
+/// What a row or an entry takes, beside its texts.
 const ROW_BYTES: usize = 300;
 
 /// Whether what is published may be missing in the store.
@@ -144,7 +146,20 @@ impl Making {
 fn size_of(commit: &Commit) -> usize {
     let Commit { rows, views, history, alerts, events, lineage, .. } = commit;
     let count = 1 + rows.len() + views.len() + history.len() + alerts.len() + events.len() + lineage.len();
-    count * ROW_BYTES
-        + events.iter().map(|event| event.body.len()).sum::<usize>()
-        + lineage.iter().map(|lineage| lineage.offsets.serialized_size()).sum::<usize>()
+    let texts = [
+        rows.iter().map(text_of).sum::<usize>(),
+        views.iter().map(|row| row.key.len() + row.value.len()).sum(),
+        history.iter().map(|change| change.key.len() + change.value.len()).sum(),
+        alerts.iter().map(|alert| alert.details.len()).sum(),
+        events.iter().map(|event| event.body.len()).sum(),
+        lineage.iter().map(|lineage| lineage.offsets.serialized_size()).sum(),
+    ];
+    count * ROW_BYTES + texts.into_iter().sum::<usize>()
+}
+
+/// Bytes of the texts of its group and its metrics.
+fn text_of(row: &WindowRow) -> usize {
+    let in_group = row.group.iter().map(|value| if let GroupValue::Text(text) = value { text.len() } else { 0 });
+    let in_values = row.values.iter().map(|value| if let Value::Text(text) = value { text.len() } else { 0 });
+    in_group.chain(in_values).sum()
 }

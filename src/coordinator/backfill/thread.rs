@@ -21,8 +21,10 @@ use crate::store::{Commit, Store, StoreError};
 use crate::wire::Past;
 
 /// Bytes that one transaction takes, about; as many again are gathered meanwhile. Rows fall all over the store's indexes: the fewer transactions there are, the fewer
-/// pages are written.
-const STORED_AT_ONCE: usize = 32 << 20;
+/// pages are written. But the job's own results wait until one has ended.
+const STORED_AT_ONCE: usize = 8 << 20;
+/// Nothing is stored for so long after each transaction: in SQLite whoever waits looks only this often whether it is its turn.
+const TURN: Duration = Duration::from_millis(150);
 /// At the log's end it is looked this often whether there is more.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A past is decoded by so many threads at least: a launcher divides the cores among the ranks, but while a past is made few others have work.
@@ -272,9 +274,10 @@ impl<'a> Storing<'a> {
     fn all(mut self, handed: &Receiver<ToStore>) -> Result<bool, FillError> {
         while let Ok(commit) = handed.recv() {
             let Some(commit) = commit else { continue };
-            if !self.write(|store| store.commit(&commit))? {
+            if lock(&self.work.goal.0).stopped || !self.write(|store| store.commit(&commit))? {
                 return Ok(false);
             }
+            self.work.wait(TURN);
         }
         Ok(true)
     }

@@ -73,6 +73,7 @@ enum Reading {
     Stream {
         pieces: Receiver<Result<Piece, InputError>>,
         read_bytes: u64,
+        checked: bool,
     },
 }
 
@@ -96,7 +97,7 @@ impl<'a> Pieces<'a> {
         let begun = pieces.places.0.len().min(pieces.inputs.len());
         let last = pieces.inputs.drain(..begun).next_back();
         if let Some(input) = last.filter(|_| stand.within) {
-            let reading = Reading::begin(plan, &input, stand.left, stand.end - pieces.base.0)?;
+            let reading = Reading::begin(&input, stand.left, stand.end - pieces.base.0)?;
             pieces.current = Some((input, reading));
         }
         Ok(pieces)
@@ -129,7 +130,7 @@ impl<'a> Pieces<'a> {
             }
             let Some((input, reading)) = &mut self.current else {
                 let Some(input) = self.inputs.pop_front() else { return Ok(Next::End) };
-                let reading = Reading::begin(self.plan, &input, self.left, 0)?;
+                let reading = Reading::begin(&input, self.left, 0)?;
                 self.places.0.push(self.end);
                 self.base = self.end;
                 self.current = Some((input, reading));
@@ -138,9 +139,15 @@ impl<'a> Pieces<'a> {
             let taken = match reading {
                 Reading::Ranges(at) => range(input, at, self.base),
                 Reading::Groups(groups, number, at) => run(input, groups, number, at, self.end, self.left),
-                Reading::Stream { pieces, read_bytes } => match pieces.try_recv() {
+                Reading::Stream { pieces, read_bytes, checked } => match pieces.try_recv() {
                     Ok(piece) => {
                         let piece = piece?;
+                        if !std::mem::replace(checked, true) {
+                            check_header(self.plan, input, &piece)?;
+                        }
+                        if piece.records.count == 0 {
+                            continue;
+                        }
                         let before = std::mem::replace(read_bytes, piece.read_bytes);
                         let read_bytes = piece.read_bytes - before;
                         Some((piece.records.count.into(), chunk(input, piece, self.base, read_bytes)))
@@ -164,7 +171,7 @@ impl<'a> Pieces<'a> {
 impl Reading {
     /// Begins at this position, which is one at which a part of the input ended before. Where records are counted, all is read as a stream but Parquet, which
     /// knows how many it has.
-    fn begin(plan: &Plan, input: &Input, left: Option<u64>, from: u64) -> Result<Self, InputError> {
+    fn begin(input: &Input, left: Option<u64>, from: u64) -> Result<Self, InputError> {
         if input.kind.format == Format::Parquet {
             let (mut groups, mut number, mut at) = (VecDeque::from(input::groups(&input.path)?.0), 0, from);
             while let Some(group) = groups.pop_front_if(|group| group.rows <= at) {
@@ -176,10 +183,6 @@ impl Reading {
             return Ok(Self::Ranges(from));
         }
         let mut stream = Stream::open(input)?;
-        if let (Format::Csv { delimiter }, Some(header)) = (input.kind.format, stream.header()?) {
-            let layout = Layout::of(plan, header, delimiter);
-            layout.map_err(|why| InputError::Unreadable { path: input.path.clone(), why })?;
-        }
         let (send, pieces) = mpsc::sync_channel(PIECES_AHEAD);
         let read = move || {
             let mut at = 0;
@@ -191,6 +194,13 @@ impl Reading {
                 }
             }
             let mut left = left.unwrap_or(u64::MAX);
+            // A header is looked at though nothing follows it.
+            if let Some(header) = stream.header().transpose() {
+                let failed = header.is_err();
+                if send.send(header).is_err() || failed {
+                    return;
+                }
+            }
             while let Some(piece) = stream.next_piece(left).transpose() {
                 left -= piece.as_ref().map_or(0, |piece| u64::from(piece.records.count));
                 let failed = piece.is_err();
@@ -201,7 +211,7 @@ impl Reading {
         };
         let thread = thread::Builder::new().name("input".to_owned()).spawn(read);
         thread.map_err(|error| InputError::Io { path: input.path.clone(), error })?;
-        Ok(Self::Stream { pieces, read_bytes: 0 })
+        Ok(Self::Stream { pieces, read_bytes: 0, checked: false })
     }
 }
 
@@ -285,4 +295,10 @@ fn chunk(input: &Input, piece: Piece, base: Offset, read_bytes: u64) -> Share {
     let records = piece.records;
     let chunk = WireChunk::new(input.topic, at, form, records.count, records.refused, records.text);
     Share { message: Message::Chunk(chunk), start: at, end, weight, read_bytes }
+}
+
+fn check_header(plan: &Plan, input: &Input, piece: &Piece) -> Result<(), InputError> {
+    let Format::Csv { delimiter } = input.kind.format else { return Ok(()) };
+    let layout = Layout::of(plan, &piece.header, delimiter);
+    layout.map(drop).map_err(|why| InputError::Unreadable { path: input.path.clone(), why })
 }

@@ -26,7 +26,7 @@ use crate::web::groups::position::Positions;
 use crate::web::groups::slot::Slot;
 use crate::web::params::{Params, segment};
 use crate::web::problem::Problem;
-use crate::web::topic::{events_json, json, topic_of};
+use crate::web::topic::{events_json, has_come, json, topic_of};
 use crate::web::{Web, json_answer};
 
 /// Groups of all topics: each is a row, and labels of three metrics.
@@ -135,6 +135,7 @@ impl Groups {
             let why = format!("there are {GROUPS_MAX} groups: DELETE one that is not used any more");
             return Err(Problem { retry_after: Some(60), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, why) });
         }
+        has_come(web, start)?;
         let source = Arc::clone(&web.app.bus);
         let position = web.reading.run(move || source.offset(start)).await?;
         self.positions.store(web, topic, name, position).await?;

@@ -12,7 +12,7 @@ use crate::core::units::Offset;
 use crate::web::Web;
 use crate::web::groups::ask::Poll;
 use crate::web::problem::Problem;
-use crate::web::topic::{EVENTS_BYTES_MAX, SCANNED_BYTES_MAX, topic_of};
+use crate::web::topic::{EVENTS_BYTES_MAX, SCANNED_BYTES_MAX, has_come, topic_of};
 
 /// Where there is little of a topic, its group's position moves though nothing is committed. After so many events of other topics it is stored, so that it
 /// stays within what is retained.
@@ -103,6 +103,7 @@ impl Slot {
     }
 
     async fn leave_out(&self, web: &Web, start: Start) -> Result<(), Problem> {
+        has_come(web, start)?;
         let source = Arc::clone(&web.app.bus);
         let until = web.reading.run(move || source.offset(start)).await?;
         let position = self.state().position_without(until);

@@ -148,8 +148,10 @@ fn what_cannot_be_asked_is_told() {
     for (body, says) in bodies {
         refused(&server.post(&format!("{GROUPS}/g/poll"), JSON, body.as_bytes()), 400, says);
     }
-    let body = json!({"member": long}).to_string();
-    refused(&server.post(&format!("{GROUPS}/g/poll"), JSON, body.as_bytes()), 400, "no name of a member");
+    for (member, says) in [(&long[..60_000], "no name of a member"), (&long, "it has at most 65536 bytes")] {
+        let body = json!({"member": member}).to_string();
+        refused(&server.post(&format!("{GROUPS}/g/poll"), JSON, body.as_bytes()), 400, says);
+    }
     refused(&server.post(&format!("{GROUPS}/g/poll"), "text/plain", b"{}"), 415, "application/json");
     refused(&server.post(&format!("{GROUPS}/g/poll?max=1"), JSON, b"{}"), 400, "this call has none");
     for group in ["..%2fg", "%F0%9F%8E%AB", "a%20b", "%00", "-g", &"g".repeat(101)] {
