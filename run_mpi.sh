@@ -260,6 +260,7 @@ if [ -z "$caudal" ]; then
     require_rust
     mapfile -t missing < <(missing_to_run)
     install "${missing[@]}"
+    build_page
     # Cargo's "Finished" is no news.
     (cd "$repository" && cargo build --release --bin caudal 2> >(grep -v '^ *Finished' >&2)) || fail 70 "the build failed; its message is above"
     caudal=$(target_dir)/release/caudal

@@ -4,7 +4,7 @@
 #     ./run_tests.sh
 #
 # On a fresh Debian machine with a Rust toolchain it installs what is missing (or says which packages to ask for): what building needs, a
-# PostgreSQL server's programs, Chromium with its driver, curl, shellcheck. Tests start their own servers on private sockets and ports and end
+# PostgreSQL server's programs, Chromium, Node.js, curl, shellcheck. Tests start their own servers on private sockets and ports and end
 # them; what is left running all the same is killed and is a failure. Everything is built with --release, so that Polars is compiled once.
 #
 # All sections run, whatever fails; the exit code is 0 if none did. CARGO_TARGET_DIR is respected.
@@ -21,7 +21,7 @@ missing_to_test() {
     missing_to_run
     any '/usr/lib/postgresql/*/bin/initdb' || printf '%s\n' postgresql
     command -v chromium >/dev/null || printf '%s\n' chromium
-    command -v chromedriver >/dev/null || printf '%s\n' chromium-driver
+    has_node || printf '%s\n' nodejs npm
     command -v curl >/dev/null || printf '%s\n' curl
     command -v shellcheck >/dev/null || printf '%s\n' shellcheck
 }
@@ -71,14 +71,25 @@ dependencies() {
     return $code
 }
 
-# Whatever a test starts inherits this variable, wherever it runs and whoever its parent is by now.
+# The page as it is embedded, its types and its form.
+page() { npm_packages && (cd web && npm run --silent build && touch node_modules/.page-built && npm run --silent check); }
+
 tests() {
-    local code left
     if command -v cargo-nextest >/dev/null; then
-        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo nextest run --locked --release --lib --bins --tests --no-fail-fast --status-level slow
+        leaving_nothing cargo nextest run --locked --release --lib --bins --tests --no-fail-fast --status-level slow
     else
-        CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX cargo test --locked --release --lib --bins --tests --no-fail-fast
+        leaving_nothing cargo test --locked --release --lib --bins --tests --no-fail-fast
     fi
+}
+
+# The page in a browser, on jobs of the program that was built.
+page_tests() { CAUDAL_BIN=$(target_dir)/release/caudal leaving_nothing npm --prefix web run --silent test; }
+
+# leaving_nothing COMMAND…: fails where what it started still runs when it ends, and kills that. Whatever a test starts inherits the variable,
+# wherever it runs and whoever its parent is by now.
+leaving_nothing() {
+    local code left
+    CAUDAL_TEST_RUN=$$ timeout -k 10 $TESTS_MAX "$@"
     code=$?
     left=$(grep -lzsx "CAUDAL_TEST_RUN=$$" /proc/[0-9]*/environ | cut -d/ -f3)
     if [ -n "$left" ]; then
@@ -99,6 +110,8 @@ install "${missing[@]}"
 case " ${missing[*]} " in *' postgresql '*) stop_server_just_installed ;; esac
 allow_mpirun
 
+# First, since the program embeds it.
+section "page" page
 section "format" cargo fmt --check
 section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh pipelines/*/*.sh
 section "lints" lints
@@ -106,6 +119,7 @@ section "documentation" documentation
 section "dependencies" dependencies
 section "build" cargo build --locked --release
 section "tests" tests
+section "tests of the page" page_tests
 
 printf '\n'
 if [ ${#failed[@]} -gt 0 ]; then

@@ -60,6 +60,45 @@ missing_to_run() {
     has_libclang || printf '%s\n' libclang-dev
 }
 
+# As old as this Node.js may be to build the page.
+NODE_MAJOR_MIN=18
+
+has_node() {
+    command -v npm >/dev/null && command -v node >/dev/null && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge $NODE_MAJOR_MIN ]
+}
+
+# npm_packages [OPTION…]: what the page is made with, as the lock file has it, where that is not there already.
+npm_packages() {
+    local web=$repository/web
+    # npm leaves this file when it is done.
+    if [ "$web/node_modules/.package-lock.json" -ot "$web/package-lock.json" ]; then
+        (cd "$web" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error "$@" >&2)
+    fi
+}
+
+# Builds the page into web/dist, which the program embeds, where what it is made of has changed since. The program works without it.
+build_page() {
+    local web=$repository/web built=$repository/web/node_modules/.page-built changed
+    if [ -f "$web/dist/index.html" ] && [ -f "$built" ]; then
+        changed=$(find "$web" -path "$web/node_modules" -prune -o -path "$web/dist" -prune -o -type f -newer "$built" -print -quit)
+        [ -n "$changed" ] || return 0
+    fi
+    if ! has_node && can_install; then
+        install nodejs npm
+    fi
+    if ! has_node; then
+        say "the page is not built: Node.js $NODE_MAJOR_MIN or newer with npm is missing (Debian's packages: nodejs npm). The calls are served without it"
+        return 0
+    fi
+    if npm_packages --omit=dev && (cd "$web" && npm run --silent build >&2); then
+        touch "$built"
+    else
+        say "the page could not be built; its message is above. The calls are served without it"
+    fi
+}
+
+can_install() { command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; }
+
 # install PACKAGE…: as root or with a sudo that asks nothing; anyone else is told whom to ask for what.
 install() {
     [ $# -gt 0 ] || return 0

@@ -18,7 +18,9 @@ use crate::web::Web;
 use crate::web::problem::Problem;
 
 /// Open without a token: the probes, and the page, which asks for one.
-const PUBLIC: [&str; 6] = ["/", "/app.js", "/style.css", "/favicon.svg", "/healthz", "/readyz"];
+const PUBLIC: [&str; 4] = ["/", "/favicon.svg", "/healthz", "/readyz"];
+/// Where the page's files are.
+const ASSETS: &str = "/assets/";
 
 /// Names under which people try to put a token into a URL, where proxies, histories and logs would keep it.
 const TOKEN_NAMES: [&str; 4] = ["token", "access_token", "api_token", "api_key"];
@@ -56,7 +58,9 @@ fn check(web: &Web, request: &Request) -> Result<(), Problem> {
     if token_in(request.uri()) {
         return Err(Problem::bad_request("a token never stands in the URL: send it as Authorization: Bearer …"));
     }
-    if tokens.0.is_empty() || PUBLIC.contains(&request.uri().path()) || bears(headers, tokens) {
+    let path = request.uri().path();
+    let public = PUBLIC.contains(&path) || path.starts_with(ASSETS);
+    if tokens.0.is_empty() || public || bears(headers, tokens) {
         return Ok(());
     }
     Err(Problem::new(StatusCode::UNAUTHORIZED, "send one of API_TOKENS as Authorization: Bearer …"))

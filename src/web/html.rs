@@ -9,7 +9,7 @@ pub fn events(events: &[AuditEvent]) -> String {
     let mut out = String::from(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Caudal: newest events</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"/favicon.svg\">\
-         <link rel=\"stylesheet\" href=\"/style.css\"></head>\n<body><main><h1>Newest events</h1><p><a href=\"/\">Caudal</a></p>\n\
+         <link rel=\"stylesheet\" href=\"/assets/style.css\"></head>\n<body><main><h1>Newest events</h1><p><a href=\"/\">Caudal</a></p>\n\
          <table><thead><tr><th scope=\"col\">Offset</th><th scope=\"col\">Time</th><th scope=\"col\">Topic</th>\
          <th scope=\"col\">Event</th></tr></thead><tbody>\n",
     );

@@ -143,8 +143,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
 fn router(web: Arc<Web>) -> Router {
     Router::new()
         .route("/", get(page::index))
-        .route("/style.css", get(page::style))
-        .route("/app.js", get(page::script))
+        .route("/assets/{file}", get(page::asset))
         .route("/favicon.svg", get(page::icon))
         .route("/healthz", get(job::healthz))
         .route("/readyz", get(job::readyz))

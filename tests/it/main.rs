@@ -40,7 +40,6 @@ mod replays;
 mod compact;
 mod audit_file;
 mod limits;
-mod page;
 mod letters;
 mod groups;
 mod bus;

@@ -1,0 +1,76 @@
+// Calls to the server. Every error is the server's own text, which says what to do.
+import { signal } from "@preact/signals";
+
+const TOKEN_KEY = "caudal-token";
+
+/** True while the server asks for a token, or has refused the one that was given. */
+export const needsToken = signal(false);
+
+let token = sessionStorage.getItem(TOKEN_KEY);
+
+/** Kept until this tab is closed. */
+export function setToken(value: string): void {
+  token = value;
+  sessionStorage.setItem(TOKEN_KEY, value);
+  needsToken.value = false;
+}
+
+/** An answer that is an error (RFC 9457), or no answer at all (status 0). */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    detail: string,
+    readonly body: Record<string, unknown> = {},
+  ) {
+    super(detail);
+  }
+}
+
+export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(options.headers);
+  if (token !== null) headers.set("Authorization", `Bearer ${token}`);
+  let answer: Response;
+  try {
+    answer = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new Problem(0, String(error instanceof Error ? error.message : error));
+  }
+  if (answer.status === 401) needsToken.value = true;
+  if (!answer.ok) throw await problem(answer);
+  return answer;
+}
+
+async function problem(answer: Response): Promise<Problem> {
+  const text = await answer.text();
+  try {
+    const body = JSON.parse(text) as Record<string, unknown>;
+    return new Problem(answer.status, String(body["detail"] ?? body["title"] ?? text), body);
+  } catch {
+    return new Problem(answer.status, text || answer.statusText);
+  }
+}
+
+export async function get<T>(path: string, options: RequestInit = {}): Promise<T> {
+  return (await (await ask(path, options)).json()) as T;
+}
+
+/** Sends a body, JSON unless it is text already, and gives the answer's JSON. */
+export async function send<T>(method: string, path: string, body?: unknown, type = "application/json"): Promise<T> {
+  const options: RequestInit = { method };
+  if (body !== undefined) {
+    options.body = typeof body === "string" ? body : JSON.stringify(body);
+    options.headers = { "Content-Type": type };
+  }
+  return (await (await ask(path, options)).json()) as T;
+}
+
+/** A path with a query; what is undefined or empty is left out. */
+export function path(base: string, query: Record<string, string | number | boolean | undefined>): string {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== "") params.append(name, String(value));
+  }
+  const text = params.toString();
+  return text === "" ? base : `${base}?${text}`;
+}

@@ -1,0 +1,114 @@
+// Lines over time, and the same figures as a table for whoever cannot see them.
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { number } from "../format.ts";
+import { language } from "../i18n/language.ts";
+import { words } from "../i18n/words.ts";
+import { shade } from "../theme.ts";
+import { Table } from "./table.tsx";
+
+export interface Line {
+  label: string;
+  /** One of the style sheet's colours for lines, 1 to 6. */
+  colour: number;
+  values: (number | null)[];
+}
+
+interface Props {
+  title: string;
+  /** Of the values. */
+  unit: string;
+  /** Unix seconds, rising. */
+  times: number[];
+  lines: Line[];
+}
+
+const HEIGHT = 190;
+/** Rows of the table, the newest. */
+const ROWS_MAX = 20;
+
+export function Chart({ title, unit, times, lines }: Props) {
+  const place = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const labels = lines.map((line) => line.label).join("\n");
+  const data: uPlot.AlignedData = [times, ...lines.map((line) => line.values)];
+  const newest = useRef(data);
+  newest.current = data;
+
+  useEffect(() => {
+    const element = place.current;
+    if (element === null) return;
+    const made = new uPlot(options(lines, element), newest.current, element);
+    plot.current = made;
+    const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    resize.observe(element);
+    return () => {
+      resize.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+    // Its colours and words are fixed when it is made.
+  }, [labels, shade.value, language.value]);
+
+  useEffect(() => {
+    plot.current?.setData(data);
+  });
+
+  const rows = times
+    .map((at, index) => ({ at, index }))
+    .slice(-ROWS_MAX)
+    .reverse();
+  const instant = (at: number) => new Date(at * 1_000).toISOString().slice(11, 19);
+  return (
+    <figure class="chart">
+      <figcaption>
+        {title} <span class="note">({unit})</span>
+      </figcaption>
+      <div ref={place} aria-hidden="true" />
+      <details>
+        <summary>{words().common.asTable}</summary>
+        <Table
+          caption={title}
+          quiet
+          rows={rows}
+          keyOf={(row) => row.at}
+          empty={words().common.none}
+          columns={[
+            { head: words().common.time, cell: (row) => instant(row.at) },
+            ...lines.map((line) => ({
+              head: line.label,
+              numeric: true,
+              cell: (row: { index: number }) => {
+                const value = line.values[row.index];
+                return value === null || value === undefined ? "–" : number(value);
+              },
+            })),
+          ]}
+        />
+      </details>
+    </figure>
+  );
+}
+
+function options(lines: Line[], element: HTMLElement): uPlot.Options {
+  const style = getComputedStyle(element);
+  const colour = (name: string) => style.getPropertyValue(name).trim();
+  const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  return {
+    width: Math.max(element.clientWidth, 100),
+    height: HEIGHT,
+    scales: { x: { time: true }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+    axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map(number) }],
+    series: [
+      {},
+      ...lines.map((line) => ({
+        label: line.label,
+        stroke: colour(`--line-${line.colour}`),
+        width: 2,
+        points: { show: false },
+        value: (_: uPlot, value: number | null) => (value === null ? "–" : number(value)),
+      })),
+    ],
+    cursor: { y: false },
+  };
+}

@@ -1,0 +1,51 @@
+// Where the page is: `#/view/part?name=value`. Behind the `#`, since the paths before it are the server's own calls.
+import { computed, signal } from "@preact/signals";
+
+export interface Place {
+  view: string;
+  /** What follows the view's name, decoded. */
+  parts: string[];
+  query: URLSearchParams;
+}
+
+const hash = signal(location.hash);
+addEventListener("hashchange", () => {
+  hash.value = location.hash;
+});
+
+export const place = computed<Place>(() => {
+  const [path = "", query = ""] = hash.value.replace(/^#\/?/, "").split("?", 2);
+  const [view = "", ...parts] = path.split("/").map(decoded);
+  return { view: view === "" ? "overview" : view, parts, query: new URLSearchParams(query) };
+});
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The address of a place, for a link. Undefined and empty values are left out. */
+export function to(view: string, parts: string[] = [], query: Record<string, string | undefined> = {}): string {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== "") params.set(name, value);
+  }
+  const path = [view, ...parts].map(encodeURIComponent).join("/");
+  const text = params.toString();
+  return `#/${path}${text === "" ? "" : `?${text}`}`;
+}
+
+export function go(address: string): void {
+  location.hash = address;
+}
+
+/** Changes the query of this place, without a new entry in the browser's history. */
+export function setQuery(changes: Record<string, string | undefined>): void {
+  const { view, parts, query } = place.value;
+  const merged: Record<string, string | undefined> = { ...Object.fromEntries(query), ...changes };
+  history.replaceState(null, "", to(view, parts, merged));
+  hash.value = location.hash;
+}

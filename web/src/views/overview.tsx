@@ -1,0 +1,162 @@
+// How the job does: rates, latency, the ledger, the log and the store, alerts.
+import { get } from "../api.ts";
+import { clock, duration, number, time } from "../format.ts";
+import { words } from "../i18n/words.ts";
+import { history, snapshot } from "../live.ts";
+import { Chart } from "../parts/chart.tsx";
+import { useLoad } from "../parts/load.ts";
+import { Table } from "../parts/table.tsx";
+import type { Alert, Ledger, Snapshot } from "../types.ts";
+
+/** Alerts are asked for this often. */
+const ALERTS_MS = 3_000;
+const ALERTS_MAX = 20;
+
+export function Overview() {
+  const now = snapshot.value;
+  if (now === null) return <p class="note">{words().common.loading}</p>;
+  return (
+    <div class="cards">
+      <Figures now={now} />
+      <Charts />
+      <LedgerCard ledger={now.ledger} />
+      <Alerts />
+    </div>
+  );
+}
+
+function Figures({ now: { cluster, ledger } }: { now: Snapshot }) {
+  const say = words().overview;
+  const lag = cluster.watermark === null ? null : Date.now() - Date.parse(cluster.watermark);
+  const ms = (value: number | null) => (value === null ? "–" : duration(value));
+  const figures: [string, string, string][] = [
+    ["accepted-rate", `${say.accepted}/s`, number(cluster.accepted_per_second)],
+    ["committed-rate", `${say.counted}/s`, number(cluster.committed_per_second)],
+    ["p50", `${say.p50}`, ms(cluster.latency_p50_ms)],
+    ["p99", `${say.p99}`, ms(cluster.latency_p99_ms)],
+    ["in-flight", words().fates.in_flight, number(ledger.in_flight)],
+    ["watermark", say.watermarkLag, lag === null ? say.noWatermark : duration(Math.max(0, lag))],
+    ["log", say.log, say.size(cluster.log_bytes)],
+    ["epoch", say.epoch, number(cluster.epoch_committed)],
+    [
+      "store",
+      say.store,
+      cluster.store_away_since === null ? say.storeWell : say.storeAway(clock(cluster.store_away_since)),
+    ],
+  ];
+  return (
+    <dl class="figures wide">
+      {figures.map(([id, name, text]) => (
+        <div key={id}>
+          <dt>{name}</dt>
+          <dd id={id}>{text}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Charts() {
+  const say = words().overview;
+  const samples = history.value;
+  const times = samples.map((sample) => sample.at);
+  return (
+    <>
+      <section class="card">
+        <Chart
+          title={say.rates}
+          unit="1/s"
+          times={times}
+          lines={[
+            { label: say.accepted, colour: 1, values: samples.map((sample) => sample.accepted) },
+            { label: say.counted, colour: 2, values: samples.map((sample) => sample.counted) },
+            { label: say.rejected, colour: 3, values: samples.map((sample) => sample.rejected) },
+          ]}
+        />
+      </section>
+      <section class="card">
+        <Chart
+          title={say.latency}
+          unit={say.milliseconds}
+          times={times}
+          lines={[
+            { label: say.p50, colour: 1, values: samples.map((sample) => sample.p50) },
+            { label: say.p99, colour: 4, values: samples.map((sample) => sample.p99) },
+          ]}
+        />
+      </section>
+    </>
+  );
+}
+
+const FATES = ["counted", "duplicate", "filtered", "invalid", "late", "in_flight"] as const;
+
+/** The fates as parts of one bar, as long as what was accepted. */
+function LedgerCard({ ledger }: { ledger: Ledger }) {
+  const say = words().overview;
+  const sum = FATES.reduce((total, fate) => total + ledger[fate], 0);
+  const balanced = sum === ledger.accepted;
+  return (
+    <section class="card" aria-labelledby="h-ledger">
+      <h2 id="h-ledger">{say.ledger}</h2>
+      <LedgerBar ledger={ledger} sum={sum} />
+      <Table
+        id="ledger"
+        caption={say.ledgerCaption}
+        rows={["accepted", ...FATES] as (keyof Ledger)[]}
+        keyOf={(fate) => fate}
+        empty=""
+        columns={[
+          {
+            head: "",
+            cell: (fate) => (
+              <>
+                {fate !== "accepted" && <span class={`dot fate-${fate}`} />}
+                {words().fates[fate]}
+              </>
+            ),
+          },
+          { head: words().common.events(2).replace(/^\S+ /, ""), numeric: true, cell: (fate) => number(ledger[fate]) },
+        ]}
+      />
+      <p id="balances" class={balanced ? "good" : "bad"}>
+        {balanced ? `${say.balances} ✓` : say.unbalanced}
+      </p>
+    </section>
+  );
+}
+
+function LedgerBar({ ledger, sum }: { ledger: Ledger; sum: number }) {
+  let from = 0;
+  return (
+    <svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
+      {FATES.map((fate) => {
+        const width = sum === 0 ? 0 : (ledger[fate] / sum) * 100;
+        const x = from;
+        from += width;
+        return <rect key={fate} class={`fate-${fate}`} x={x} y={0} width={width} height={4} />;
+      })}
+    </svg>
+  );
+}
+
+function Alerts() {
+  const say = words().overview;
+  const { data, problem } = useLoad(() => get<{ alerts: Alert[] }>(`/alerts?limit=${ALERTS_MAX}`), [], ALERTS_MS);
+  return (
+    <section class="card" aria-labelledby="h-alerts">
+      <h2 id="h-alerts">{say.alerts}</h2>
+      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Table
+        caption={say.alertsCaption}
+        rows={data?.alerts ?? []}
+        keyOf={(alert) => JSON.stringify(alert)}
+        empty={say.noAlerts}
+        columns={[
+          { head: say.alert, cell: (alert) => `${alert.pipeline}.${alert.alert}` },
+          { head: say.raised, cell: (alert) => time(String(alert["raised_at"] ?? alert["window_start"] ?? "–")) },
+        ]}
+      />
+    </section>
+  );
+}
