@@ -9,11 +9,13 @@ import { connectNow, lost, missed, snapshot } from "./live.ts";
 import { place, to } from "./router.ts";
 import { setTheme, type Theme, theme } from "./theme.ts";
 import { Overview } from "./views/overview.tsx";
+import { Trigger } from "./views/trigger.tsx";
 
 type ViewName = keyof ReturnType<typeof words>["views"];
 
 const VIEWS: Partial<Record<ViewName, FunctionComponent>> = {
   overview: Overview,
+  trigger: Trigger,
 };
 
 export function App() {

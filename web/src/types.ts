@@ -110,3 +110,10 @@ export interface Alert {
   alert: string;
   [name: string]: Json;
 }
+
+/** The fates of events that were posted with ?ack=applied. */
+export interface Applied {
+  accepted: number;
+  counted: number;
+  items: { offset: number; status: string; reason?: string }[];
+}

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import path from "node:path";
+import { spawnSync } from "node:child_process";
+import test from "node:test";
+import { accessible, Job, openPage, picture, repository, until } from "./support.mjs";
+
+test("an event of each topic is sent from its form, and is counted", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t);
+  await page.goto(`${job.page}/#/trigger`);
+  const topics = ["security.incident", "survey.victimization", "migration.case"];
+  for (const [offset, topic] of topics.entries()) {
+    await page.getByLabel("Topic").selectOption(topic);
+    await page.locator("#trigger-send").click();
+    await page.locator("#trigger-result", { hasText: `counted at offset ${offset}` }).waitFor();
+    const sent = JSON.parse(await page.locator("#trigger-json").inputValue());
+    const known = await job.json(`/events/${sent.event_id}`);
+    assert.equal(known.events[0].topic, topic);
+    assert.deepEqual(known.events[0].event, sent);
+    // The event, and its rows of both windows.
+    await until("its rows are named", async () => (await page.locator("#trigger-went a").count()) === 3);
+  }
+  await accessible(page);
+  await picture(page, "trigger");
+});
+
+test("the form and the JSON are one event; what was written by hand is sent as it is", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t);
+  await page.goto(`${job.page}/#/trigger?topic=security.incident`);
+  const json = page.locator("#trigger-json");
+  await page.getByLabel("region", { exact: true }).fill(`<script>document.title = "owned"</script>`);
+  assert.match(JSON.parse(await json.inputValue()).region, /^<script>/);
+  await json.fill(JSON.stringify({ ...JSON.parse(await json.inputValue()), region: "XX", event_id: "by-hand" }));
+  assert.equal(await page.getByLabel("region", { exact: true }).inputValue(), "XX");
+  const send = page.locator("#trigger-send");
+  const result = page.locator("#trigger-result");
+  await send.click();
+  // An id that no schema takes: the reason is shown.
+  await result.filter({ hasText: "invalid at offset 0: " }).waitFor();
+  await json.fill("{ this is no JSON");
+  await page.locator("#trigger-json-note.bad").waitFor();
+  await send.click();
+  await until("the job's answer is shown", async () => /offset 1|JSON/.test(await result.textContent()));
+  assert.doesNotMatch(await page.title(), /owned/);
+});
+
+test("many at once, at a rate, and as a command that does the same", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { permissions: ["clipboard-read", "clipboard-write"] });
+  await page.goto(`${job.page}/#/trigger?topic=security.incident`);
+  await page.getByLabel("How many").fill("50");
+  await page.getByLabel("A second (0: all at once)").fill("0");
+  await page.locator("#repeat-send").click();
+  await page.locator("#repeat-result", { hasText: "50 of 50 events sent; 50 events counted" }).waitFor();
+  await page.getByLabel("How many").fill("10");
+  await page.getByLabel("A second (0: all at once)").fill("40");
+  await page.locator("#repeat-send").click();
+  await page.locator("#repeat-result", { hasText: "10 of 10 events sent; 10 events counted" }).waitFor();
+
+  await page.getByRole("button", { name: "Copy as curl" }).click();
+  await page.getByText("Copied.").waitFor();
+  const command = await page.evaluate(() => navigator.clipboard.readText());
+  const ran = spawnSync("bash", ["-c", `${command} --silent --show-error`], { encoding: "utf8" });
+  assert.equal(JSON.parse(ran.stdout).counted, 1, `${command}: ${ran.stdout}${ran.stderr}`);
+});
+
+test("the generator is started with its dials, and stopped; a refusal says why", async (t) => {
+  const job = await Job.start(t, { PIPELINES: path.join(repository, "pipelines/music_fest/*.yaml") });
+  const page = await openPage(t, { allowed: /Failed to load resource.*\/generator/ });
+  await page.goto(`${job.page}/#/trigger`);
+  const state = page.locator("#generator-state");
+  await state.filter({ hasText: "It is off." }).waitFor();
+  await page.getByLabel("Events a second").fill("90000000");
+  await page.locator("#generator-start").click();
+  await page.locator(".bad", { hasText: "200000" }).waitFor();
+  await page.getByLabel("Events a second").fill("200");
+  await page.getByLabel("Duplicates (%)").fill("10");
+  await page.locator("#generator-start").click();
+  await state.filter({ hasText: "Running at 200 a second" }).waitFor();
+  await until("duplicates are found", async () => (await job.json("/ledger")).duplicate > 0);
+  await page.locator("#generator-stop").click();
+  await state.filter({ hasText: "Stopped" }).waitFor();
+  await accessible(page);
+});
