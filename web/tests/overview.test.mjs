@@ -34,12 +34,11 @@ test("the overview shows the ledger as it is, and survives a relaunch", async (t
   await job.kill(1);
   await page.getByText(/^serving, generation 2/).waitFor();
   await page.locator("#missed", { hasText: "generation 1 → 2" }).waitFor();
-  const known = await job.json("/ledger");
   const fates = ["accepted", "counted", "duplicate", "filtered", "invalid", "late", "in_flight"];
-  await until(
-    "the ledger is the job's",
-    async () => (await ledger()).join() === fates.map((fate) => known[fate]).join(),
-  );
+  await until("the ledger is the job's", async () => {
+    const known = await job.json("/ledger");
+    return (await ledger()).join() === fates.map((fate) => known[fate]).join();
+  });
 });
 
 test("it speaks Spanish, and is dark where that is asked for", async (t) => {
