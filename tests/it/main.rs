@@ -34,6 +34,7 @@ mod run_mpi;
 mod mpi;
 mod demo;
 mod applications;
+mod tutorial;
 mod changes;
 mod accept;
 mod replays;
