@@ -41,6 +41,7 @@ mod compact;
 mod audit_file;
 mod limits;
 mod page;
+mod observability;
 mod letters;
 mod groups;
 mod bus;
