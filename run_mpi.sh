@@ -205,9 +205,8 @@ supervise() {
         [ $stops -eq 0 ] || drain
         attend
         wait "$watch"
-        # Its first word on it counts: a rank that dies takes the others with it.
-        export CAUDAL_RESTARTED
         CAUDAL_RESTARTED=$(why_ended "$code" $?)
+        export CAUDAL_RESTARTED
         wait "$relay"
         ready=$?
         if [ $stops -gt 0 ]; then

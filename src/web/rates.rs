@@ -112,9 +112,12 @@ mod tests {
         assert!(!meter.look(Millis(999), &status(900, 900)), "it is too soon");
         assert!(meter.look(Millis(2000), &status(1010, 410)));
         let rates = meter.rates();
-        assert_eq!((rates.accepted, rates.committed), (500.0, 200.0));
-        assert_eq!(rates.topics[&Some("a".to_owned())], [200.0, 0.0, 0.0, 0.0, 0.0]);
+        let of_topic = rates.topics[&Some("a".to_owned())];
+        assert_eq!(
+            format!("{} {} {of_topic:?}", rates.accepted, rates.committed),
+            "500 200 [200.0, 0.0, 0.0, 0.0, 0.0]"
+        );
         assert!(meter.look(Millis(3000), &status(1010, 410)));
-        assert_eq!(meter.rates().accepted, 0.0);
+        assert_eq!(meter.rates().accepted.to_string(), "0");
     }
 }

@@ -149,7 +149,9 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
         }
     }
     let mut counts = Counts::default();
-    by_topic.iter().for_each(|of_topic| counts += *of_topic);
+    for of_topic in &by_topic {
+        counts += *of_topic;
+    }
     let events = verdicts.audited(epoch, &rows);
     let dead_letters = dead_letters.into_iter().map(WireDeadLetter::from).collect();
     let WireCounts(counts) = counts.into();

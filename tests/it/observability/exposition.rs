@@ -38,10 +38,3 @@ fn names(labels: &str) -> Vec<String> {
     let names = labels.match_indices("=\"").map(|(at, _)| labels[..at].rsplit([',', '{']).next().unwrap_or_default());
     names.filter(|name| *name != "le").map(str::to_owned).collect()
 }
-
-/// A sample's value.
-pub fn sample(text: &str, series: &str) -> f64 {
-    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    let value = value.unwrap_or_else(|| panic!("no {series} in\n{text}"));
-    value.parse().unwrap_or_else(|error| panic!("{series} {value}: {error}"))
-}
