@@ -111,6 +111,27 @@ relay() {
     return $seen
 }
 
+# Passes on what the job says on stderr, and ends with one more than the rank that mpirun saw die first; 0: it saw none.
+watch() {
+    local line rank=-1
+    local pattern='^(mpirun noticed that process|MPI_ABORT was invoked on) rank ([0-9]+) '
+    trap '' INT TERM HUP
+    while IFS= read -r line || [ -n "$line" ]; do
+        if [ "$rank" -lt 0 ] && [[ $line =~ $pattern ]]; then rank=${BASH_REMATCH[2]}; fi
+        printf '%s\n' "$line" >&2
+    done
+    return $((rank + 1))
+}
+
+# why_ended CODE WATCHED: in words, for the next life, which keeps it and shows it.
+why_ended() {
+    case $2:$1 in
+        0:*) printf 'the job ended with code %s' "$1" ;;
+        *:12[89] | *:1[3-9][0-9]) printf 'rank %s was killed by signal %s' $(($2 - 1)) $(($1 - 128)) ;;
+        *) printf 'rank %s ended the job with code %s' $(($2 - 1)) "$1" ;;
+    esac
+}
+
 # Tells the job every second that it is to drain, until it has had its time: mpirun forwards a signal to the ranks it has already started, and
 # to no others. Ends if the script that started it is gone.
 remind() {
@@ -171,16 +192,21 @@ attend() {
 }
 
 supervise() {
-    local failures=0 ever_ready=0 ready pause output relay
+    local failures=0 ever_ready=0 ready pause output relay errors watch
     exec 3</dev/null
     while :; do
         exec {output}> >(relay)
         relay=$!
-        launch "${mpirun[@]}" "$caudal" "$@" >&"$output" {output}>&-
-        exec {output}>&-
+        exec {errors}> >(watch)
+        watch=$!
+        launch "${mpirun[@]}" "$caudal" "$@" >&"$output" 2>&"$errors" {output}>&- {errors}>&-
+        exec {output}>&- {errors}>&-
         # A stop that came before there was a job to tell.
         [ $stops -eq 0 ] || drain
         attend
+        wait "$watch"
+        CAUDAL_RESTARTED=$(why_ended "$code" $?)
+        export CAUDAL_RESTARTED
         wait "$relay"
         ready=$?
         if [ $stops -gt 0 ]; then
@@ -204,7 +230,7 @@ supervise() {
             fail $EX_UNAVAILABLE "the job died $failures times before it was ready, the last time with code $code: giving up"
         fi
         pause=${PAUSES[failures < ${#PAUSES[@]} ? failures : -1]}
-        say "the job ended with code $code; starting it again$([ "$pause" = 0 ] || printf ' in %s s' "$pause")"
+        say "$CAUDAL_RESTARTED; starting it again$([ "$pause" = 0 ] || printf ' in %s s' "$pause")"
         if [ "$pause" != 0 ]; then
             sleep "$pause" &
             timer=$!

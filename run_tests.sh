@@ -4,7 +4,7 @@
 #     ./run_tests.sh
 #
 # On a fresh Debian machine with a Rust toolchain it installs what is missing (or says which packages to ask for): what building needs, a
-# PostgreSQL server's programs, Chromium, Node.js, curl, shellcheck. Tests start their own servers on private sockets and ports and end
+# PostgreSQL server's programs, Prometheus, Chromium, Node.js, curl, shellcheck. Tests start their own servers on private sockets and ports and end
 # them; what is left running all the same is killed and is a failure. Everything is built with --release, so that Polars is compiled once.
 #
 # All sections run, whatever fails; the exit code is 0 if none did. CARGO_TARGET_DIR is respected.
@@ -24,11 +24,12 @@ missing_to_test() {
     has_node || printf '%s\n' nodejs npm
     command -v curl >/dev/null || printf '%s\n' curl
     command -v shellcheck >/dev/null || printf '%s\n' shellcheck
+    command -v promtool >/dev/null || printf '%s\n' prometheus
 }
 
 # Debian starts a server when it installs one; the tests start their own.
 stop_server_just_installed() {
-    if [ "$(id -u)" -eq 0 ]; then service postgresql stop; else sudo -n service postgresql stop; fi >/dev/null 2>&1
+    if [ "$(id -u)" -eq 0 ]; then service "$1" stop; else sudo -n service "$1" stop; fi >/dev/null 2>&1
 }
 
 failed=()
@@ -107,7 +108,9 @@ cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
     rustup component add rustfmt clippy || fail $EX_UNAVAILABLE "rustfmt and clippy are missing: rustup component add rustfmt clippy"
 mapfile -t missing < <(missing_to_test)
 install "${missing[@]}"
-case " ${missing[*]} " in *' postgresql '*) stop_server_just_installed ;; esac
+for server in postgresql prometheus; do
+    case " ${missing[*]} " in *" $server "*) stop_server_just_installed "$server" ;; esac
+done
 allow_mpirun
 
 # First, since the program embeds it.

@@ -16,10 +16,10 @@ use crate::config::warnings::{Warnings, warnings};
 use crate::core::keygroup::KEY_GROUPS;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
-pub use crate::config::environment::read_dotenv;
+pub use crate::config::environment::{read_dotenv, restarted};
 
 /// Every variable there is, in the order of `.env.example`.
-pub const VARIABLES: [&str; 28] = [
+pub const VARIABLES: [&str; 29] = [
     "PIPELINES",
     "DATA_DIR",
     "RANKS",
@@ -48,6 +48,7 @@ pub const VARIABLES: [&str; 28] = [
     "INGEST_QUEUE_BYTES_MAX",
     "IDS_MAX",
     "IDS_IN_MEMORY_MAX",
+    "LOG_FORMAT",
 ];
 
 /// Files that a job never has.
@@ -157,6 +158,14 @@ pub struct Limits {
     pub ids_in_memory: u64,
 }
 
+/// LOG_FORMAT: how the process says on stderr what it has to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
 /// Exit 78.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -194,6 +203,13 @@ impl Config {
         given.checked(ids)
     }
 
+    /// How to log, before anything else is read. What is wrong is told by whoever reads it all.
+    #[must_use]
+    pub fn load_log_format() -> LogFormat {
+        let Ok((environment, dotenv)) = variables(&[]) else { return LogFormat::default() };
+        Given::new(&environment, &dotenv).text("LOG_FORMAT").and_then(log_format).unwrap_or_default()
+    }
+
     /// The settings by which a job here is reached.
     ///
     /// # Errors
@@ -221,6 +237,8 @@ impl Config {
             webhooks: webhooks(&mut given),
             limits: limits(&mut given),
         };
+        // Used before all others are read, but a wrong one is told here with the rest.
+        given.read("LOG_FORMAT", LogFormat::Text, "text or json", log_format);
         // Only run_mpi.sh uses it, but a wrong one is told here with the rest.
         let ranks = 1..=KEY_GROUPS as u64 + 1;
         given.read("RANKS", 4, &format!("{} to {}", ranks.start(), ranks.end()), whole(ranks));
@@ -345,6 +363,14 @@ fn ids_in_memory(given: &mut Given) -> u64 {
     given.count("IDS_IN_MEMORY_MAX", 10_000_000, (1, IDS_LIMIT))
 }
 
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
 fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
@@ -425,6 +451,7 @@ mod tests {
             ("BODY_BYTES_MAX", "1KiB", "BODY_BYTES_MAX is less than EVENT_BYTES_MAX"),
             ("LOG_BYTES_MAX", "64MiB", "two segments"),
             ("DB_PORT", "0", "1 to 65535"),
+            ("LOG_FORMAT", "xml", "text or json"),
             ("HTTP_BODY_TIMEOUT", "10", "a whole number and one of ms"),
             ("PIPELINES", "pipelines/***", "is no glob"),
         ] {

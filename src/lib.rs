@@ -24,6 +24,7 @@
 pub mod cli;
 pub mod config;
 pub mod clock;
+pub mod logging;
 pub mod web;
 pub mod generate;
 pub mod ingest;

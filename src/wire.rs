@@ -31,7 +31,7 @@ const PART_BYTES_MAX: usize = 4 << 20;
 ///
 /// ```text
 /// C → W   Open Restore* Begin (Slab* Configure? EndEpoch Adopt*)* Close   other workers' messages may come before Open
-/// W → C   Ready (Consumed* Report CheckpointPart* Configured*)*            Consumed may stand anywhere
+/// W → C   Ready (Consumed* Report CheckpointPart* Configured*)*            Consumed and Figures may stand anywhere
 /// ```
 ///
 /// After the EndEpoch that follows a Configure nothing is sent before all workers have answered Configured, but for Adopt, whose last one is answered
@@ -109,6 +109,8 @@ pub enum Message {
         bytes: u64,
         events: u64,
     },
+    /// After Ready and upon each Heartbeat of a live job.
+    Figures(Figures),
     Report(Box<Report>),
     CheckpointPart {
         epoch: u64,
@@ -334,6 +336,8 @@ pub struct WireCut {
 pub struct Report {
     pub epoch: u64,
     pub counts: [u64; 5],
+    /// The same by topic; the last are of events that name no topic of the job's.
+    pub by_topic: Vec<[u64; 5]>,
     pub rows: WireRows,
     /// Ids of rows that are no more.
     pub removed: Vec<u128>,
@@ -368,10 +372,18 @@ pub struct Facts {
     /// The earliest ingest time at which rows that changed may be shown.
     pub next_emit_ms: Option<u64>,
     pub ids: u64,
-    pub panes: u64,
+    /// By window: slices and sessions that are kept.
+    pub panes: Vec<u64>,
     /// Keys in views.
     pub keys: u64,
+}
+
+/// What a rank's process uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Figures {
     pub memory_bytes: u64,
+    /// Time on a core, of all its threads.
+    pub cpu_ms: u64,
 }
 
 /// Where a pipeline stands in event time.

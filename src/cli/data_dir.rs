@@ -75,6 +75,12 @@ impl DataDir {
         Mark(self.path.join("backfill"))
     }
 
+    /// What is known of the job's newest starts.
+    #[must_use]
+    pub fn starts(&self) -> PathBuf {
+        self.path.join("starts.json")
+    }
+
     /// Where files with a line of each event and row lie.
     #[must_use]
     pub fn audit(&self) -> PathBuf {

@@ -20,10 +20,10 @@ pub mod replay;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::config::{Config, LogFormat};
+use crate::logging;
 
 /// An event stream and batch processor that runs as an MPI job and counts every acknowledged event exactly once.
 #[derive(Parser, Debug)]
@@ -73,7 +73,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Replay(args) => return told(replay::run(args)),
     };
     let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };
-    eprintln!("caudal: {why}");
+    logging::last_word(&why);
     if ranked {
         ranks::end_all(exit);
     }
@@ -91,8 +91,7 @@ fn told(code: anyhow::Result<u8>) -> ExitCode {
     }
 }
 
-/// What the process has to say goes to stderr, one line each; RUST_LOG chooses how much.
+/// What the process has to say goes to stderr, one line each; LOG_FORMAT says how, RUST_LOG how much.
 pub fn log_to_stderr() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    logging::begin(Config::load_log_format() == LogFormat::Json);
 }

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::core::keygroup::KEY_GROUPS;
 use crate::input;
+use crate::logging;
 use crate::pipeline::Configuration;
 use crate::transport::idle::Idle;
 use crate::transport::local::network;
@@ -29,6 +30,7 @@ pub type Wake = crate::transport::idle::Waker;
 pub fn run(coordinate: Coordinate) -> Result<(), Failure> {
     process::die_with_parent();
     let mut mpi = mpi::init().or_exit(Exit::Unavailable)?;
+    logging::of_rank(mpi.rank());
     abort_on_panic();
     outlive_signals().or_exit(Exit::TryAgain)?;
     if mpi.size() > KEY_GROUPS + 1 {
@@ -66,7 +68,7 @@ fn alone(coordinate: Coordinate, idle: &mut Idle, waker: Wake) -> Result<(), Fai
         work(&mut worker, &mut idle).inspect_err(|Failure { exit, why }| {
             // Rank 0 would wait for it; one that has ended says itself why.
             if !of_worker.load(Ordering::Acquire) {
-                eprintln!("caudal: {why}");
+                logging::last_word(why);
                 end_all(*exit);
             }
         })
@@ -111,7 +113,11 @@ fn abort_on_panic() {
         if input::panics_are_caught() {
             return;
         }
-        print(panic);
+        if logging::is_json() {
+            logging::last_word(panic);
+        } else {
+            print(panic);
+        }
         end_all(Exit::Software);
     }));
 }

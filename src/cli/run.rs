@@ -3,6 +3,7 @@
 mod going_on;
 mod index;
 mod server;
+mod starts;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::bus::Source;
 use crate::cli::check::cases;
@@ -20,21 +22,22 @@ pub use crate::cli::run::going_on::{Begun, the_pipeline};
 use crate::cli::run::going_on::{GoingOn, asked_copies, earlier, last_epoch};
 use crate::cli::run::index::Indexing;
 use crate::cli::run::server::Server;
+use crate::cli::run::starts::Starts;
 use crate::cli::webhooks;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Http};
+use crate::config::{Config, Http, restarted};
 use crate::coordinator::backfill::error::{FillError, ReplayError};
 use crate::coordinator::backfill::fills::Fills;
 use crate::coordinator::backfill::thread::{Filler, Thread};
 use crate::coordinator::backfill::{Backfills, Keeps};
 use crate::coordinator::change::Changes;
-use crate::coordinator::checkpoint::{Checkpoints, least_progress};
+use crate::coordinator::checkpoint::{Checkpoint, Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
 use crate::coordinator::restores;
 use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
 use crate::coordinator::start::{self, Start};
 use crate::coordinator::state::{Limits, State};
-use crate::coordinator::status::SharedStatus;
+use crate::coordinator::status::{CheckpointStatus, SharedStatus};
 use crate::core::plan::Plan;
 use crate::core::units::{Generation, LogId, Offset};
 use crate::ingest::feed::feed;
@@ -42,6 +45,7 @@ use crate::ingest::queue::{Cutter, Ingest, Queue, queue};
 use crate::ingest::writer as log_writer;
 use crate::log::disk::{Disk, FileDisk};
 use crate::log::{Log, LogError, Options, Record, Recovered};
+use crate::logging;
 use crate::outbox::{self, Hook, Sending};
 use crate::store::jsonl::{Copies, Known};
 use crate::store::writer as store_writer;
@@ -125,6 +129,10 @@ impl Rank0 {
         let (changes, backfills) = (Changes::default(), Backfills::default());
         let (events, received) = mpsc::channel();
         let notifier = Notifier { events, wake };
+        logging::of_job(Box::new({
+            let status = status.clone();
+            move || status.stand()
+        }));
         let app = App {
             ingest: ingest.clone(),
             bus: bus.clone(),
@@ -175,17 +183,22 @@ impl Rank0 {
         let first = crate::log::Start { generation: start.generation, bundle: going_on.bundle.to_string() };
         let now = recovered.ingest.max(self.clock.unix());
         log.append(&[Record::Start(first)], now).map_err(log_failure)?;
+        let starts = Starts::begin(&self.data.starts(), start.generation, restarted().as_deref(), now);
         self.status.update(|s| {
             s.generation = start.generation;
             s.ledger = opening_ledger(recovered.end, start.beginning.progress);
             s.committed = start.beginning.progress.epoch;
-            s.checkpoint = start.beginning.checkpoint.0;
+            let (epoch, at) = (start.beginning.checkpoint.0, start.checkpoint.as_ref().map(Checkpoint::ingest));
+            s.checkpoint = CheckpointStatus { epoch, at, written: None };
             s.replay_until = recovered.end;
+            s.log = log.extent();
+            s.log_bytes_max = self.config.log.bytes_max;
+            s.starts = starts.told();
         });
         let bundle = Arc::clone(&start.beginning.bundle);
         let sealing = sealing(self.config.limits.ids_in_memory, &self.data.scratch());
         open_workers(transport, &bundle, recovered.id, &sealing, &mut start)?;
-        self.coordinate(transport, idle, log, &recovered, (start, going_on))
+        self.coordinate(transport, idle, log, &recovered, (start, going_on, starts))
     }
 
     /// What the store has, and whether it could be asked. While it is away, what it had at least: what it has beyond is computed again, and passed over
@@ -232,7 +245,7 @@ impl Rank0 {
         idle: &mut Idle,
         log: Log,
         recovered: &Recovered,
-        (start, going_on): (Start, GoingOn),
+        (start, going_on, starts): (Start, GoingOn, Starts),
     ) -> Result<(), Failure> {
         let copies = self.copies(recovered, &start, &going_on)?;
         let plan = self.pipeline.running.get().pipelines.plan.clone();
@@ -307,13 +320,13 @@ impl Rank0 {
             state,
             transport,
             idle,
-            clock: self.clock,
+            clock: self.clock.clone(),
             feed,
             cutter: self.cutter.clone(),
             commits: commits.clone(),
             checkpoints,
             ingest: self.ingest,
-            status: self.status,
+            status: self.status.clone(),
             events,
             changes: self.changes,
             fills,
@@ -324,7 +337,15 @@ impl Rank0 {
             generation: start.generation,
             up_before: start.up,
             ingest_before: recovered.ingest,
-            serving: Some(Box::new(|| say_ready(&self.config.http))),
+            serving: Some(Box::new({
+                let (status, clock, starts, http) =
+                    (self.status.clone(), self.clock.clone(), &starts, &self.config.http);
+                move || {
+                    let told = starts.ready(clock.unix(), recovered.end.0 - start.read_from.0, clock.up());
+                    status.update(|s| s.starts = told);
+                    say_ready(http);
+                }
+            })),
         };
         if !coordinator.run().map_err(run_failure)? {
             tracing::warn!(
@@ -332,6 +353,7 @@ impl Rank0 {
             );
             return self.server.stop();
         }
+        starts.drained();
         drop((sending, indexing));
         self.cutter.close();
         commits.close();
@@ -448,9 +470,12 @@ fn checkpoint_writer(
     let (sender, drafts) = mpsc::channel::<Draft>();
     let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || {
         for draft in drafts {
-            let epoch = draft.cut.epoch;
-            let written = checkpoints.write(draft).map(|()| Written {
+            let (epoch, at, begun) = (draft.cut.epoch, draft.cut.ingest, Instant::now());
+            let written = checkpoints.write(draft).map(|bytes| Written {
                 epoch,
+                at,
+                bytes,
+                took: begun.elapsed(),
                 needs: checkpoints.needed_from(Offset(u64::MAX)),
                 few: checkpoints.are_few(),
             });

@@ -20,6 +20,13 @@ pub(super) fn variables(given: &[(&str, String)]) -> Result<(Variables, Variable
     Ok((environment, dotenv))
 }
 
+/// Why whoever keeps the job running has started it again, in words; None at a first start. It is no setting: `run_mpi.sh` says it.
+#[must_use]
+pub fn restarted() -> Option<String> {
+    let why = std::env::var_os("CAUDAL_RESTARTED")?.to_string_lossy().into_owned();
+    (!why.trim().is_empty()).then_some(why)
+}
+
 /// No file: no variables.
 pub fn read_dotenv(path: &Path) -> Result<Variables, ConfigError> {
     let at = |name: &str| if VARIABLES.contains(&name) { format!(" (at {name})") } else { String::new() };

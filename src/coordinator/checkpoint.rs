@@ -14,15 +14,16 @@ use bincode::{Decode, Encode};
 
 use crate::coordinator::checkpoint::sealed::Sections;
 use crate::coordinator::gather::Draft;
+use crate::coordinator::totals::{Named, Totals};
 use crate::core::dedup::SeenId;
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners, SHARES, Share};
 use crate::core::ledger::Counts;
-use crate::core::units::{Epoch, Generation, LogId, Offset, TopicId};
+use crate::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use crate::log::disk::Disk;
 use crate::store::Progress;
 use crate::wire::{Message, Restore, Section, WireCounts, decode_within, encode_alone};
 
-const MAGIC: &[u8; 8] = b"caudalK6";
+const MAGIC: &[u8; 8] = b"caudalK7";
 const HEADER_BYTES: usize = 20;
 /// Checkpoints that are kept.
 const KEPT: usize = 2;
@@ -38,8 +39,11 @@ struct Manifest {
     log: u128,
     epoch: u64,
     end: u64,
+    /// Time of its cut.
+    ingest_ms: u64,
     /// The fates of the events up to there, in the order of `Counts`' fields.
     counts: [u64; 5],
+    totals: KeptTotals,
     /// The pipelines that its state is of, and that hold for the epoch after it.
     bundle: String,
     common: Vec<u8>,
@@ -56,6 +60,37 @@ struct Sealed {
     whole: Vec<u64>,
     /// Topics whose ids in earlier files than this are forgotten.
     retired: Vec<(u16, u64)>,
+}
+
+/// `Totals`, as they are written.
+#[derive(Clone, Debug, Encode, Decode)]
+struct KeptTotals {
+    /// In the order of `Counts`' fields.
+    topics: Vec<(Option<String>, [u64; 5])>,
+    rows: Vec<(Named, u64)>,
+    alerts: Vec<(Named, u64)>,
+}
+
+impl From<Totals> for KeptTotals {
+    fn from(totals: Totals) -> Self {
+        let topics = totals.topics.into_iter().map(|(topic, counts)| (topic, WireCounts::from(counts).0));
+        Self {
+            topics: topics.collect(),
+            rows: totals.rows.into_iter().collect(),
+            alerts: totals.alerts.into_iter().collect(),
+        }
+    }
+}
+
+impl From<KeptTotals> for Totals {
+    fn from(kept: KeptTotals) -> Self {
+        let topics = kept.topics.into_iter().map(|(topic, counts)| (topic, Counts::from(WireCounts(counts))));
+        Self {
+            topics: topics.collect(),
+            rows: kept.rows.into_iter().collect(),
+            alerts: kept.alerts.into_iter().collect(),
+        }
+    }
 }
 
 /// A checkpoint as a start takes it up.
@@ -160,35 +195,39 @@ impl Checkpoints {
         self.owed_retired.append(&mut draft.retired);
     }
 
-    /// Writes a checkpoint, keeps the last two and removes what they do not name.
+    /// Writes a checkpoint, keeps the last two and removes what they do not name. Gives the bytes that were written.
     ///
     /// # Errors
     /// As the disk says, or because the counts are not known. Nothing is lost then: what was there before is, and the next checkpoint has the ids of this one too.
-    pub fn write(&mut self, mut draft: Draft) -> io::Result<()> {
+    pub fn write(&mut self, mut draft: Draft) -> io::Result<u64> {
         self.owe(&mut draft);
         let Some(counts) = draft.counts else { return Err(io::Error::other("what its events came to is not known")) };
         let epoch = draft.cut.epoch.0;
         let before = self.kept.last().map_or_else(Sealed::none, |kept| kept.sealed.clone());
         let sealed = before.followed_by(epoch, draft.share, &self.owed_retired, !self.owed.is_empty());
+        let mut bytes = 0;
         if !self.owed.is_empty() {
             sealed::write(&*self.disk, TMP, &self.owed, SYNC_BYTES)?;
-            self.put(&sealed_name(epoch))?;
+            bytes += self.put(&sealed_name(epoch))?;
         }
         let manifest = Manifest {
             log: self.log.0,
             epoch,
             end: draft.cut.end.0,
+            ingest_ms: draft.cut.ingest.0,
             counts: WireCounts::from(counts).0,
+            totals: draft.totals.into(),
             bundle: draft.bundle.as_ref().to_owned(),
             common: draft.common,
             sections: draft.sections,
             sealed,
         };
-        self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
+        bytes += self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
         self.owed.clear();
         self.owed_retired.clear();
         self.kept.push(Kept::of(&manifest));
-        self.clean()
+        self.clean()?;
+        Ok(bytes)
     }
 
     fn clean(&mut self) -> io::Result<()> {
@@ -226,7 +265,7 @@ impl Checkpoints {
         Ok(epochs)
     }
 
-    fn write_file(&self, name: &str, body: &impl Encode) -> io::Result<()> {
+    fn write_file(&self, name: &str, body: &impl Encode) -> io::Result<u64> {
         let body = encode_alone(body);
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&(body.len() as u64).to_le_bytes());
@@ -242,10 +281,12 @@ impl Checkpoints {
         self.put(name)
     }
 
-    /// What was written and synced gets its name.
-    fn put(&self, name: &str) -> io::Result<()> {
+    /// What was written and synced gets its name; gives its bytes.
+    fn put(&self, name: &str) -> io::Result<u64> {
+        let bytes = self.disk.open(TMP)?.len()?;
         self.disk.rename(TMP, name)?;
-        self.disk.sync_directory()
+        self.disk.sync_directory()?;
+        Ok(bytes)
     }
 
     fn read_file<T: Decode<()>>(&self, name: &str) -> io::Result<T> {
@@ -357,6 +398,18 @@ impl Checkpoint {
     #[must_use]
     pub fn at(&self) -> (Epoch, Offset) {
         (Epoch(self.manifest.epoch), Offset(self.manifest.end))
+    }
+
+    /// Time of its cut.
+    #[must_use]
+    pub fn ingest(&self) -> Millis {
+        Millis(self.manifest.ingest_ms)
+    }
+
+    /// What the events up to it have come to.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.manifest.totals.clone().into()
     }
 
     /// The pipelines that its state is of, and that hold for the epoch after it, as the log had them.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::coordinator::totals::Totals;
 use crate::core::emit::Emitted;
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Share;
@@ -26,6 +27,8 @@ pub struct InFlight {
 #[derive(Debug, Default)]
 pub struct Results {
     pub counts: Counts,
+    /// By topic; the last are of events that name no topic of the plan's.
+    pub by_topic: Vec<Counts>,
     pub rows: Vec<WindowRow>,
     pub dead_letters: Vec<DeadLetter>,
     pub events: Vec<AuditEvent>,
@@ -72,6 +75,10 @@ impl InFlight {
         let mut slices: Vec<Slices> = Vec::new();
         for report in self.reports.into_iter().flatten() {
             all.counts += Counts::from(WireCounts(report.counts));
+            all.by_topic.resize(report.by_topic.len().max(all.by_topic.len()), Counts::default());
+            for (all, of_topic) in all.by_topic.iter_mut().zip(report.by_topic) {
+                *all += Counts::from(WireCounts(of_topic));
+            }
             add(&mut all.late_by_window, &report.late_by_window);
             add(&mut all.expression_errors, &report.expression_errors);
             all.duplicates.extend(report.duplicates);
@@ -146,6 +153,8 @@ pub struct Draft {
     pub ids: Vec<Section>,
     /// The fates of all events up to its cut, once they are known.
     pub counts: Option<Counts>,
+    /// What they have come to, likewise.
+    pub totals: Totals,
     missing: usize,
 }
 
@@ -153,7 +162,8 @@ impl Draft {
     #[must_use]
     pub fn new(cut: Cut, share: Share, workers: usize, bundle: Arc<str>) -> Self {
         let (retired, sections, ids) = (Vec::new(), Vec::new(), Vec::new());
-        Self { cut, share, retired, bundle, common: Vec::new(), sections, ids, counts: None, missing: workers }
+        let (counts, totals) = (None, Totals::default());
+        Self { cut, share, retired, bundle, common: Vec::new(), sections, ids, counts, totals, missing: workers }
     }
 
     /// Takes a worker's part.
@@ -190,9 +200,12 @@ pub fn facts_of_all(workers: impl Iterator<Item = Facts>) -> Facts {
         clocks: a.clocks.iter().zip(&b.clocks).map(clock).collect(),
         next_emit_ms: least(a.next_emit_ms, b.next_emit_ms),
         ids: a.ids + b.ids,
-        panes: a.panes + b.panes,
+        panes: {
+            let mut panes = a.panes;
+            add(&mut panes, &b.panes);
+            panes
+        },
         keys: a.keys + b.keys,
-        memory_bytes: a.memory_bytes + b.memory_bytes,
     };
     workers.reduce(join).unwrap_or_default()
 }

@@ -38,8 +38,8 @@ impl Latency {
         self.waiting.push_back((end, count, ingest));
     }
 
-    /// Everything up to `end` is committed.
-    pub fn committed(&mut self, end: Offset, now: Millis) {
+    /// Everything up to `end` is committed; `each` is told how long so many events took.
+    pub fn committed(&mut self, end: Offset, now: Millis, mut each: impl FnMut(Millis, u64)) {
         if now.0.saturating_sub(self.turned.0) >= SPAN.0 {
             std::mem::swap(&mut self.now, &mut self.before);
             self.now.reset();
@@ -47,7 +47,9 @@ impl Latency {
         }
         while let Some(&(_, count, ingest)) = self.waiting.front().filter(|(slab_end, ..)| *slab_end <= end) {
             self.waiting.pop_front();
-            self.now.saturating_record_n(now.0.saturating_sub(ingest.0).max(1), count);
+            let waited = now.0.saturating_sub(ingest.0).max(1);
+            self.now.saturating_record_n(waited, count);
+            each(Millis(waited), count);
         }
     }
 
@@ -71,9 +73,11 @@ mod tests {
         assert_eq!(latency.quantiles(), None);
         latency.dispatched(Offset(98), 98, Millis(1000));
         latency.dispatched(Offset(100), 2, Millis(1010));
-        latency.committed(Offset(98), Millis(1020));
+        let mut told = Vec::new();
+        latency.committed(Offset(98), Millis(1020), |waited, count| told.push((waited.0, count)));
         assert_eq!(latency.quantiles(), Some((Millis(20), Millis(20))));
-        latency.committed(Offset(100), Millis(1110));
+        latency.committed(Offset(100), Millis(1110), |waited, count| told.push((waited.0, count)));
+        assert_eq!(told, [(20, 98), (100, 2)]);
         assert_eq!(latency.quantiles(), Some((Millis(20), Millis(100))));
     }
 }

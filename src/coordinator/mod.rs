@@ -1,8 +1,10 @@
 //! Rank 0's part: hands slabs out, cuts epochs, gathers results, commits them in order, decides on checkpoints.
 
 pub mod status;
+pub mod histogram;
 pub mod change;
 pub mod gather;
+pub mod totals;
 mod waiters;
 pub mod state;
 pub mod checkpoint;

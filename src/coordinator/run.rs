@@ -1,6 +1,8 @@
 //! Rank 0's loop: polls the transport, the feed and what its threads report, steps the state, and does what that says. It decides nothing
 //! about results; it is the only part of rank 0 that calls the transport.
 
+mod showing;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -16,9 +18,9 @@ use crate::coordinator::change::{Asked, Changes};
 use crate::coordinator::checkpoint::needed_from;
 use crate::coordinator::gather::Draft;
 use crate::coordinator::latency::Latency;
+use crate::coordinator::run::showing::Pressed;
 use crate::coordinator::state::{Action, Now, State};
-use crate::coordinator::status::{Phase, RankStatus, SharedStatus};
-use crate::core::keygroup::Owners;
+use crate::coordinator::status::{self, CheckpointStatus, CommitStatus, Phase, ProcessStatus, SharedStatus};
 use crate::core::ledger::Ledger;
 use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::ingest::Refusal;
@@ -30,6 +32,7 @@ use crate::log::LogError;
 use crate::store::writer::{self as store_writer, Commits};
 use crate::store::{Progress, StoreError};
 use crate::transport::idle::Idle;
+use crate::transport::process;
 use crate::transport::{Channel, Transport, TransportError};
 use crate::wire::{self, Message, WireError};
 
@@ -42,6 +45,10 @@ pub const HEARTBEAT_EVERY: Millis = Millis(1000);
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
     pub epoch: Epoch,
+    /// Time of its cut.
+    pub at: Millis,
+    pub bytes: u64,
+    pub took: Duration,
     /// What the log must keep for it.
     pub needs: Offset,
     /// There are fewer than must be kept.
@@ -131,10 +138,12 @@ struct Turn {
     retained: Millis,
     trickled: Millis,
     checkpoint_failed: Option<Millis>,
-    /// By worker: turns since the last status, and those in which it had no credit left.
-    pressed: Vec<(u32, u32)>,
-    hosts: Vec<(u32, String)>,
-    checkpoint: Epoch,
+    /// By worker.
+    pressed: Vec<Pressed>,
+    rank0: ProcessStatus,
+    /// By worker; what each uses it tells itself.
+    processes: Vec<ProcessStatus>,
+    checkpoint: CheckpointStatus,
     checkpoint_needs: Offset,
     committed: Progress,
 }
@@ -158,8 +167,14 @@ impl Coordinator<'_> {
             retained: Millis(0),
             trickled: Millis(0),
             checkpoint_failed: None,
-            pressed: vec![(0, 0); workers],
-            hosts: vec![(0, String::new()); workers],
+            pressed: vec![Pressed::default(); workers],
+            rank0: ProcessStatus {
+                host: process::host(),
+                pid: std::process::id(),
+                up_since: Some(self.clock.unix()),
+                ..ProcessStatus::default()
+            },
+            processes: vec![ProcessStatus::default(); workers],
             checkpoint: self.status.get().checkpoint,
             checkpoint_needs: Offset(0),
             committed: self.state.committed_to(),
@@ -232,7 +247,8 @@ impl Coordinator<'_> {
             let worker = received.from - 1;
             let message = wire::decode(received.message)?;
             if let Message::Ready { pid, host, .. } = &message {
-                turn.hosts[worker] = (*pid, host.clone());
+                let process = ProcessStatus { host: host.clone(), pid: *pid, ..ProcessStatus::default() };
+                turn.processes[worker] = ProcessStatus { up_since: Some(turn.unix), ..process };
             }
             let actions = self.state.message(worker, message)?;
             self.act(actions)?;
@@ -249,8 +265,11 @@ impl Coordinator<'_> {
             };
             busy = true;
             match event {
-                Event::Log(log_writer::Note::Durable { end, cut, emitted, bytes }) => {
-                    self.status.update(|s| s.log_bytes = bytes);
+                Event::Log(log_writer::Note::Durable { end, cut, emitted, extent, took }) => {
+                    self.status.update(|s| s.log = extent);
+                    if let Some(took) = took {
+                        self.status.took.log_commit.count(took, 1);
+                    }
                     let actions = self.state.durable(cut, emitted, end);
                     self.act(actions)?;
                     if let Some(cut) = cut {
@@ -259,7 +278,7 @@ impl Coordinator<'_> {
                     }
                 }
                 Event::Log(log_writer::Note::Failed(error)) => return Err(error.into()),
-                Event::Store(store_writer::Note::Committed(to)) => self.committed(turn, to, now)?,
+                Event::Store(store_writer::Note::Committed(to, work)) => self.committed(turn, to, work, now)?,
                 Event::Store(store_writer::Note::Away(why)) => {
                     tracing::warn!(%why, "the store is away; events are taken on, results wait");
                     self.status.update(|s| s.store_away_since = s.store_away_since.or(Some(now.unix)));
@@ -267,7 +286,14 @@ impl Coordinator<'_> {
                 Event::Store(store_writer::Note::Back) => self.status.update(|s| s.store_away_since = None),
                 Event::Store(store_writer::Note::Failed(error)) => return Err(error.into()),
                 Event::Checkpointed(Ok(written)) => {
-                    (turn.checkpoint, turn.checkpoint_needs) = (written.epoch, written.needs);
+                    let (bytes, took) = (written.bytes, written.took);
+                    self.status.took.checkpoint.count(took, 1);
+                    turn.checkpoint = CheckpointStatus {
+                        epoch: written.epoch,
+                        at: Some(written.at),
+                        written: Some(status::Written { bytes, took }),
+                    };
+                    turn.checkpoint_needs = written.needs;
                     // Segments go when two checkpoints have passed them.
                     if written.few || (short_of_room && written.needs < needed_from(turn.committed.end)) {
                         self.state.owe_checkpoint();
@@ -299,18 +325,33 @@ impl Coordinator<'_> {
         }
     }
 
-    fn committed(&mut self, turn: &mut Turn, to: Progress, now: Now) -> Result<(), RunError> {
+    fn committed(
+        &mut self,
+        turn: &mut Turn,
+        to: Progress,
+        work: Option<store_writer::Work>,
+        now: Now,
+    ) -> Result<(), RunError> {
         let events = to.end.0 - turn.committed.end.0;
         turn.committed = to;
+        let actions = self.state.committed(to);
+        let totals = self.totals(turn);
         self.status.update(|s| {
             s.ledger.counts = to.counts;
             s.ledger.in_flight -= events;
             s.committed = to.epoch;
             s.store_away_since = None;
+            s.totals = totals;
+            if let Some(store_writer::Work { rows, took }) = work {
+                s.commit = Some(CommitStatus { at: now.unix, rows, took });
+            }
         });
-        turn.latency.committed(to.end, now.unix);
+        if let Some(work) = work {
+            self.status.took.store_commit.count(work.took, 1);
+        }
+        let took = &self.status.took.receipt_to_committed;
+        turn.latency.committed(to.end, now.unix, |waited, events| took.count(Duration::from_millis(waited.0), events));
         self.ingest.letters().committed(to.epoch, to.end);
-        let actions = self.state.committed(to);
         self.act(actions)
     }
 
@@ -428,44 +469,9 @@ impl Coordinator<'_> {
             }
         }
         for (pressed, full) in turn.pressed.iter_mut().zip(self.state.without_credit()) {
-            pressed.0 += 1;
-            pressed.1 += u32::from(full);
+            pressed.turn(full);
         }
         Ok(())
-    }
-
-    fn show(&self, turn: &mut Turn, now: Now) {
-        turn.shown = now.awake;
-        let owners = Owners::new(turn.hosts.len());
-        let views = self.state.workers().zip(&turn.hosts).zip(&mut turn.pressed).enumerate();
-        let ranks = views.map(|(worker, (((queued, events, facts), (pid, host)), pressed))| {
-            let (turns, full) = std::mem::take(pressed);
-            RankStatus {
-                rank: worker + 1,
-                host: host.clone(),
-                pid: *pid,
-                events,
-                queue_bytes: queued,
-                back_pressure: f64::from(full) / f64::from(turns.max(1)),
-                key_groups: owners.range(worker).len() as u32,
-                ids: facts.ids,
-                panes: facts.panes,
-                keys: facts.keys,
-                memory_bytes: facts.memory_bytes,
-            }
-        });
-        let ranks = ranks.collect();
-        let pipelines = self.state.pipelines();
-        self.status.update(|s| {
-            s.phase = turn.phase;
-            s.generation = self.generation;
-            s.changed = self.state.changed();
-            s.replayed = self.state.dispatched();
-            s.checkpoint = turn.checkpoint;
-            s.pipelines = pipelines;
-            s.ranks = ranks;
-            (s.latency_p50, s.latency_p99) = turn.latency.quantiles().unzip();
-        });
     }
 
     fn leave(&mut self) -> Result<(), RunError> {

@@ -182,6 +182,7 @@ impl Prepared {
                 mends: recovered.mends.after(at.0, at.1),
                 ingest: recovered.ingest,
                 share: checkpoints.next_share(),
+                totals: checkpoint.as_ref().map(Checkpoint::totals).unwrap_or_default(),
             },
             bundle,
             changes,

@@ -29,6 +29,7 @@ use crate::coordinator::state::due::Due;
 use crate::coordinator::state::emitting::Emitting;
 use crate::coordinator::state::mending::Mending;
 use crate::coordinator::state::workers::Workers;
+use crate::coordinator::totals::{Totalling, Totals};
 use crate::coordinator::waiters::Waiters;
 use crate::core::columns::Slab;
 use crate::core::emit::Emission;
@@ -96,6 +97,8 @@ pub struct Beginning {
     pub ingest: Millis,
     /// The share of which the next checkpoint is to bring all ids.
     pub share: Share,
+    /// What the events up to the checkpoint have come to.
+    pub totals: Totals,
 }
 
 /// The time, as the caller's clock has it.
@@ -157,6 +160,7 @@ pub struct State {
     timed: bool,
     draining: bool,
     waiters: Waiters,
+    totals: Totalling,
     late_by_window: Vec<u64>,
     expression_errors: Vec<u64>,
 }
@@ -189,6 +193,7 @@ impl State {
             timed: false,
             draining: false,
             waiters: Waiters::default(),
+            totals: Totalling::new(beginning.totals),
         }
     }
 
@@ -288,6 +293,7 @@ impl State {
                 self.facts = self.workers.facts();
             }
             Message::Consumed { bytes, events } => self.workers.consumed(worker, bytes, events),
+            Message::Figures(figures) => self.workers.measured(worker, figures),
             Message::Report(report) => {
                 self.workers.told(worker, report.facts.clone());
                 let in_flight = self.in_flight.iter_mut().find(|f| f.cut.epoch.0 == report.epoch);
@@ -340,6 +346,7 @@ impl State {
     /// The store has committed everything up to here.
     pub fn committed(&mut self, to: Progress) -> Vec<Action> {
         self.committing.committed(to);
+        self.totals.commit(to.epoch);
         let mut actions = Vec::new();
         self.release_checkpoint(&mut actions);
         while let Some((to, fates)) = self.waiters.pop_committed(to.end) {
@@ -486,6 +493,7 @@ mod tests {
             mends: Mends::default(),
             ingest: Millis(0),
             share: Share::default(),
+            totals: Totals::default(),
         }
     }
 

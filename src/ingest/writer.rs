@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::core::units::{Epoch, Millis, Offset};
@@ -13,7 +13,7 @@ use crate::ingest::feed::FeedIn;
 use crate::ingest::frame::Frame;
 use crate::ingest::owed::Owed;
 use crate::ingest::queue::{Batch, Queue, Request, Retain};
-use crate::log::{Log, LogError};
+use crate::log::{Extent, Log, LogError};
 
 /// Cuts and emissions for which there was no room are tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -23,8 +23,9 @@ const RETAIN_PAUSE: Duration = Duration::from_millis(20);
 /// What the writer tells the coordinator.
 #[derive(Debug)]
 pub enum Note {
-    /// Everything up to here is on disk: `end` events, the cuts up to `cut`, what epochs up to `emitted` have emitted, in a log of `bytes`.
-    Durable { end: Offset, cut: Option<Epoch>, emitted: Option<Epoch>, bytes: u64 },
+    /// Everything up to here is on disk: `end` events, the cuts up to `cut`, what epochs up to `emitted` have emitted, in a log of this extent. `took`: to
+    /// write and sync a frame; None: segments were let go of.
+    Durable { end: Offset, cut: Option<Epoch>, emitted: Option<Epoch>, extent: Extent, took: Option<Duration> },
     /// Nothing more is acknowledged; the process must be ended.
     Failed(LogError),
 }
@@ -82,14 +83,16 @@ impl Writer {
         let ingest = now.max(self.log.ingest());
         let mut frame = Frame::of(requests, self.log.end(), ingest);
         let records = frame.records(&owed, self.log.end(), ingest);
+        let begun = Instant::now();
         match self.log.append(&records, ingest) {
             Ok(_) => {
+                let took = Some(begun.elapsed());
                 let claims = frame.claims.into_iter();
                 let retries = claims.flat_map(|(claim, first)| claim.retried(first)).collect();
                 self.feed.push(frame.slabs, frame.waiting, retries);
                 let (cut, emitted) = (owed.cuts.last(), owed.emissions.last());
                 let (cut, emitted) = (cut.map(|ended| ended.cut.epoch), emitted.map(|emission| emission.epoch));
-                note(Note::Durable { end: self.log.end(), cut, emitted, bytes: self.log.bytes() });
+                note(Note::Durable { end: self.log.end(), cut, emitted, extent: self.log.extent(), took });
                 if !frame.receipts.is_empty() {
                     self.room = Some(Ok(()));
                 }
@@ -134,7 +137,8 @@ impl Writer {
     fn let_go(&mut self, note: &impl Fn(Note)) -> Result<(), LogError> {
         let Some(Retain { needed_from, keep_since }) = self.retaining else { return Ok(()) };
         if self.log.retain(needed_from, keep_since)? {
-            note(Note::Durable { end: self.log.end(), cut: None, emitted: None, bytes: self.log.bytes() });
+            let (end, extent) = (self.log.end(), self.log.extent());
+            note(Note::Durable { end, cut: None, emitted: None, extent, took: None });
         } else {
             self.retaining = None;
         }

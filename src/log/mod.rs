@@ -24,6 +24,7 @@ use crate::log::segment::{NEXT, Segment, SegmentHeader, Segments};
 pub use crate::log::access::Access;
 pub use crate::log::cuts::Cuts;
 pub use crate::log::reader::Reader;
+pub use crate::log::segment::Extent;
 
 /// What a frame holds, in order.
 #[derive(Clone, Debug)]
@@ -244,6 +245,11 @@ impl Log {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.segments.lock().iter().map(|s| s.header.bytes).sum()
+    }
+
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        self.segments.extent()
     }
 
     #[must_use]

@@ -170,6 +170,17 @@ impl Segment {
     }
 }
 
+/// What the log takes, and from where on it is retained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Of all segments.
+    pub bytes: u64,
+    pub segments: usize,
+    pub begin: Offset,
+    /// What is retained was taken in after this; None: nothing was ever deleted.
+    pub since: Option<Millis>,
+}
+
 /// All segments, oldest first; never empty once the log is open.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -200,6 +211,17 @@ impl Segments {
     /// The last segment that begins at or before this offset.
     pub(super) fn holding(&self, from: Offset) -> Option<Arc<Segment>> {
         self.lock().iter().rev().find(|s| s.header.first <= from).cloned()
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        let segments = self.lock();
+        let first = segments.front().map(|segment| segment.header);
+        Extent {
+            bytes: segments.iter().map(|segment| segment.header.bytes).sum(),
+            segments: segments.len(),
+            begin: first.map_or(self.end(), |header| header.first),
+            since: first.map(|header| header.ingest).filter(|ingest| *ingest > Millis(0)),
+        }
     }
 
     pub(super) fn numbered(&self, number: u64) -> Option<Arc<Segment>> {

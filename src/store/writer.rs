@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -28,14 +28,23 @@ const TRIES_AFTER_CLOSE: u32 = 5;
 /// What the writer tells the coordinator.
 #[derive(Debug)]
 pub enum Note {
-    /// Everything up to here is in the store.
-    Committed(Progress),
+    /// Everything up to here is in the store, by this work; None: it was there already.
+    Committed(Progress, Option<Work>),
     /// It is away and is tried again; the first failure since the last commit says so.
     Away(String),
     /// It was away at the start, and is there; nothing was to be written yet.
     Back,
     /// It cannot go on: fenced, another log's store, broken, or still away when it was closed.
     Failed(StoreError),
+}
+
+/// What a transaction was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Written or removed, in all tables; an event's row counts once, whatever it went into.
+    pub rows: u64,
+    /// Attempts that failed and pauses between them included.
+    pub took: Duration,
 }
 
 /// Commits in order, handed over by the coordinator. What may wait is bounded by the coordinator.
@@ -125,6 +134,12 @@ pub fn of_one_plan(commits: &VecDeque<Commit>) -> usize {
     };
     let first = commits.front().map(|commit| &commit.plan);
     commits.iter().take_while(|commit| first.is_some_and(|first| same(first, &commit.plan))).count()
+}
+
+fn rows_of(commit: &Commit) -> u64 {
+    let Commit { rows, removed, views, history, alerts, outbox, dead_letters, events, lineage, .. } = commit;
+    let results = rows.len() + removed.len() + views.len() + history.len() + alerts.len() + outbox.len();
+    (results + dead_letters.len() + events.len() + lineage.len()) as u64
 }
 
 /// Several consecutive commits of one plan as one: the last state of each row, all dead letters and events.
@@ -292,7 +307,7 @@ where
             let Some(stands) = self.stands else { return };
             let Some(Taken { passed, commits }) = self.queue.take(stands) else { return };
             if let Some(passed) = passed {
-                (self.note)(Note::Committed(passed));
+                (self.note)(Note::Committed(passed, None));
             }
             if !commits.is_empty() {
                 ended = self.apply(commits);
@@ -306,9 +321,11 @@ where
     /// The audit's files first: what the store has, they have too, whatever dies in between.
     fn apply(&mut self, commits: Vec<Commit>) -> Result<(), StoreError> {
         self.insist(Task::Copy(&commits))?;
+        let begun = Instant::now();
         let commit = merge(commits);
         self.insist(Task::Commit(&commit))?;
-        (self.note)(Note::Committed(commit.to));
+        let work = Work { rows: rows_of(&commit), took: begun.elapsed() };
+        (self.note)(Note::Committed(commit.to, Some(work)));
         Ok(())
     }
 

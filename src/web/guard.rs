@@ -2,8 +2,9 @@
 //! looked at; every answer gets the headers that keep a browser from reading more into it than it is.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::header::{
@@ -26,11 +27,14 @@ const ASSETS: &str = "/assets/";
 const TOKEN_NAMES: [&str; 4] = ["token", "access_token", "api_token", "api_key"];
 
 pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    let (begun, method) = (Instant::now(), request.method().clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = match check(&web, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
-    web.requests.count(response.status());
+    let route = route.as_ref().map(MatchedPath::as_str);
+    web.requests.count(&method, route, response.status(), begun.elapsed());
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -15,13 +15,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::coordinator::status::Status;
 use crate::core::row::AuditEvent;
-use crate::core::units::Millis;
 use crate::store::{DeadLetterQuery, EventQuery, StoreError, StoredLetter, StoredRow};
 use crate::web::Web;
+use crate::web::cluster::ClusterView;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::query::newest_rows;
-use crate::web::views::{ClusterView, DeadLetterView, EventView, LedgerView, Rates, RowView};
+use crate::web::rates::{Meter, Rates};
+use crate::web::views::{DeadLetterView, EventView, LedgerView, RowView};
 
 /// Between looks at the status while somebody watches; nobody does: a second.
 const LOOK: Duration = Duration::from_millis(250);
@@ -37,7 +38,7 @@ pub struct Live {
     snapshots: watch::Sender<Arc<str>>,
     /// A client has come: look at once.
     come: Notify,
-    rates: Mutex<Rates>,
+    rates: Mutex<Arc<Rates>>,
 }
 
 impl Default for Live {
@@ -47,12 +48,12 @@ impl Default for Live {
 }
 
 impl Live {
-    pub fn rates(&self) -> Rates {
-        *self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn rates(&self) -> Arc<Rates> {
+        Arc::clone(&self.rates.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set_rates(&self, rates: Rates) {
-        *self.rates.lock().unwrap_or_else(PoisonError::into_inner) = rates;
+    fn set_rates(&self, rates: &Rates) {
+        *self.rates.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rates.clone());
     }
 }
 
@@ -106,7 +107,9 @@ pub async fn sample(web: Arc<Web>) {
     loop {
         let watched = web.live.snapshots.receiver_count() > 0;
         let status = web.app.status.get();
-        web.live.set_rates(meter.look(web.app.clock.up(), &status));
+        if meter.look(web.app.clock.up(), &status) {
+            web.live.set_rates(meter.rates());
+        }
         if watched {
             if asked.is_none_or(|at| at.elapsed() >= SECOND) {
                 asked = Some(Instant::now());
@@ -149,7 +152,7 @@ async fn ask(web: &Arc<Web>) -> Result<Results, Problem> {
 
 fn snapshot(web: &Web, status: &Status, results: &Results, problem: Option<&str>) -> String {
     let snapshot = Snapshot {
-        cluster: ClusterView::of(status, web.live.rates(), web.groups.views(web, None)),
+        cluster: web.cluster(status),
         ledger: LedgerView::of(&status.ledger),
         rows: results.rows.iter().flatten().map(RowView::of).collect(),
         events: results.events.iter().map(EventView::short).collect(),
@@ -158,28 +161,4 @@ fn snapshot(web: &Web, status: &Status, results: &Results, problem: Option<&str>
     };
     // The views hold nothing that JSON cannot say; an event's own JSON keeps no raw line end.
     sonic_rs::to_string(&snapshot).unwrap_or_default().replace(['\n', '\r'], " ")
-}
-
-/// Rates from differences of the ledger, over about a second.
-#[derive(Default)]
-struct Meter {
-    from: Option<(Millis, u64, u64)>,
-    rates: Rates,
-}
-
-impl Meter {
-    fn look(&mut self, up: Millis, status: &Status) -> Rates {
-        let (accepted, committed) = (status.ledger.accepted, status.ledger.counts.total());
-        let Some((then, accepted_then, committed_then)) = self.from else {
-            self.from = Some((up, accepted, committed));
-            return self.rates;
-        };
-        let span = up.0.saturating_sub(then.0);
-        if span >= SECOND.as_millis() as u64 {
-            let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 * 1e3 / span as f64;
-            self.rates = Rates { accepted: rate(accepted, accepted_then), committed: rate(committed, committed_then) };
-            self.from = Some((up, accepted, committed));
-        }
-        self.rates
-    }
 }

@@ -22,8 +22,11 @@ mod routes;
 mod export;
 mod fill;
 mod views;
+mod rates;
+mod cluster;
 mod html;
 mod job;
+mod metrics;
 mod live;
 mod generator;
 mod page;
@@ -49,7 +52,7 @@ use crate::clock::Clock;
 use crate::config::{Http, Limits};
 use crate::coordinator::backfill::Backfills;
 use crate::coordinator::change::Changes;
-use crate::coordinator::status::SharedStatus;
+use crate::coordinator::status::{SharedStatus, Status};
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, TopicId};
 use crate::ingest::queue::Ingest;
@@ -57,6 +60,7 @@ use crate::pipeline::cases::Case;
 use crate::pipeline::running::Running;
 use crate::pipeline::{Fault, Pipelines};
 use crate::store::target::Target;
+use crate::web::cluster::ClusterView;
 pub use crate::web::groups::ask::{Commit, Poll};
 use crate::web::problem::Problem;
 pub use crate::web::topic::after_event;
@@ -92,7 +96,7 @@ struct Web {
     /// Places for streams of topics.
     streams: Arc<Semaphore>,
     groups: groups::Groups,
-    requests: job::Requests,
+    requests: metrics::requests::Requests,
     live: live::Live,
     generator: generator::Control,
     /// Of each topic, of the pipelines that they were made for; made when they are first asked for.
@@ -117,7 +121,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         streams: Arc::new(Semaphore::new(topic::STREAMS_MAX)),
         groups: groups::Groups::default(),
         readers: readers::Readers::new(app.target.clone(), app.running.clone()),
-        requests: job::Requests::default(),
+        requests: metrics::requests::Requests::default(),
         live: live::Live::default(),
         generator: generator::Control::default(),
         examples: Mutex::default(),
@@ -147,7 +151,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/favicon.svg", get(page::icon))
         .route("/healthz", get(job::healthz))
         .route("/readyz", get(job::readyz))
-        .route("/metrics", get(job::metrics))
+        .route("/metrics", get(metrics::metrics))
         .route("/log", get(export::log))
         .route("/topics", get(query::topics))
         .route("/topics/{topic}/events", get(topic::events).post(events::to_topic))
@@ -198,6 +202,12 @@ impl Web {
     /// What holds now; a request asks once, so that it is of one plan.
     fn pipelines(&self) -> Arc<Pipelines> {
         Arc::clone(&self.app.running.get().pipelines)
+    }
+
+    /// The job as this snapshot of its status has it.
+    fn cluster(&self, status: &Status) -> ClusterView {
+        let groups = self.groups.views(self, None);
+        ClusterView::of(status, &self.live.rates(), groups, &self.app.target, self.app.clock.unix())
     }
 
     fn topic(&self, name: &str) -> Result<TopicId, Problem> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use sonic_rs::LazyValue;
 
-use crate::coordinator::status::{Phase, PipelineStatus, RankStatus, Status};
+use crate::coordinator::status::Phase;
 use crate::core::columns::Reason;
 use crate::core::ledger::Ledger;
 use crate::core::row::AuditEvent;
@@ -14,7 +14,6 @@ use crate::core::time;
 use crate::core::units::Millis;
 use crate::ingest::{Fate, FateStatus, Receipt};
 use crate::store::{StoredLetter, StoredRow};
-use crate::web::groups::GroupView;
 
 #[derive(Serialize)]
 pub struct FateView<'a> {
@@ -318,108 +317,6 @@ impl LedgerView {
     }
 }
 
-#[derive(Serialize)]
-pub struct RankView {
-    rank: usize,
-    host: String,
-    pid: u32,
-    events: u64,
-    queue_bytes: u64,
-    back_pressure: f64,
-    key_groups: u32,
-    ids: u64,
-    panes: u64,
-    keys: u64,
-    memory_bytes: u64,
-}
-
-#[derive(Serialize)]
-pub struct PipelineView {
-    pipeline: String,
-    watermark: Option<String>,
-    expression_errors: u64,
-    /// By window.
-    late: BTreeMap<String, u64>,
-}
-
-impl PipelineView {
-    fn of(pipeline: &PipelineStatus) -> Self {
-        Self {
-            pipeline: pipeline.name.clone(),
-            watermark: pipeline.watermark.map(time::format),
-            expression_errors: pipeline.expression_errors,
-            late: pipeline.late.iter().cloned().collect(),
-        }
-    }
-}
-
-impl RankView {
-    fn of(rank: &RankStatus) -> Self {
-        Self {
-            rank: rank.rank,
-            host: rank.host.clone(),
-            pid: rank.pid,
-            events: rank.events,
-            queue_bytes: rank.queue_bytes,
-            back_pressure: rank.back_pressure,
-            key_groups: rank.key_groups,
-            ids: rank.ids,
-            panes: rank.panes,
-            keys: rank.keys,
-            memory_bytes: rank.memory_bytes,
-        }
-    }
-}
-
-/// The job as a whole: `GET /cluster`, and a part of each live snapshot.
-#[derive(Serialize)]
-pub struct ClusterView {
-    phase: &'static str,
-    generation: u64,
-    epoch_committed: u64,
-    epoch_checkpoint: u64,
-    /// Of the pipeline that has come least far.
-    watermark: Option<String>,
-    pipelines: Vec<PipelineView>,
-    accepted_per_second: f64,
-    committed_per_second: f64,
-    /// Receipt to committed.
-    latency_p50_ms: Option<u64>,
-    latency_p99_ms: Option<u64>,
-    log_bytes: u64,
-    store_away_since: Option<String>,
-    ranks: Vec<RankView>,
-    groups: Vec<GroupView>,
-}
-
-impl ClusterView {
-    pub fn of(status: &Status, rates: Rates, groups: Vec<GroupView>) -> Self {
-        Self {
-            phase: phase(status.phase),
-            generation: status.generation.0,
-            epoch_committed: status.committed.0,
-            epoch_checkpoint: status.checkpoint.0,
-            watermark: status.watermark().map(time::format),
-            pipelines: status.pipelines.iter().map(PipelineView::of).collect(),
-            accepted_per_second: rates.accepted,
-            committed_per_second: rates.committed,
-            latency_p50_ms: status.latency_p50.map(|ms| ms.0),
-            latency_p99_ms: status.latency_p99.map(|ms| ms.0),
-            log_bytes: status.log_bytes,
-            store_away_since: status.store_away_since.map(moment),
-            ranks: status.ranks.iter().map(RankView::of).collect(),
-            groups,
-        }
-    }
-}
-
-/// Events a second, over the last second or so.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rates {
-    pub accepted: f64,
-    pub committed: f64,
-}
-
 pub fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Replaying => "replaying",
@@ -428,7 +325,7 @@ pub fn phase(phase: Phase) -> &'static str {
     }
 }
 
-fn moment(at: Millis) -> String {
+pub fn moment(at: Millis) -> String {
     time::format(at.micros())
 }
 

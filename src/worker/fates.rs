@@ -22,6 +22,8 @@ use crate::worker::share::{Asked, Share, share};
 #[derive(Debug)]
 pub struct Fates {
     pub counts: [u64; 5],
+    /// By topic; the last are of events that name no topic of the plan's.
+    pub by_topic: Vec<[u64; 5]>,
     pub dead_letters: Vec<WireDeadLetter>,
     pub events: Vec<WireAuditEvent>,
     pub duplicates: Vec<u64>,
@@ -93,7 +95,11 @@ struct Verdicts {
 pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled {
     let plan = epoch.plan;
     let duplicates: Vec<u64> = rows.offset.iter().zip(duplicate).filter(|&(_, &d)| d).map(|(o, _)| o.0).collect();
+    let mut by_topic = vec![Counts::default(); plan.topics.len() + 1];
     if !duplicates.is_empty() {
+        for (topic, _) in rows.topic.iter().zip(duplicate).filter(|&(_, &d)| d) {
+            by_topic[usize::from(topic.0)].duplicate += 1;
+        }
         rows.keep(|row| !duplicate[row]);
     }
 
@@ -123,23 +129,36 @@ pub fn settle(epoch: &Epoch, mut rows: EpochRows, duplicate: &[bool]) -> Settled
     }
 
     let mut dead_letters = rejects(plan, epoch.slabs);
-    let mut counts =
-        Counts { invalid: dead_letters.len() as u64, duplicate: duplicates.len() as u64, ..Counts::default() };
+    for reject in epoch.slabs.iter().flat_map(|slab| &slab.decoded.rejects) {
+        let topic = reject.topic.map_or(plan.topics.len(), |topic| usize::from(topic.0));
+        by_topic[topic].invalid += 1;
+    }
     let mut filtered = Vec::new();
     for (row, (&passed, &counted)) in verdicts.passed.iter().zip(&verdicts.counted).enumerate() {
+        let of_topic = &mut by_topic[usize::from(rows.topic[row].0)];
         match (passed, counted) {
-            (_, true) => counts.counted += 1,
-            (true, false) => dead_letters.push(late_letter(epoch, &rows, row)),
-            (false, false) => filtered.push(rows.offset[row].0),
+            (_, true) => of_topic.counted += 1,
+            (true, false) => {
+                of_topic.late += 1;
+                dead_letters.push(late_letter(epoch, &rows, row));
+            }
+            (false, false) => {
+                of_topic.filtered += 1;
+                filtered.push(rows.offset[row].0);
+            }
         }
     }
-    counts.filtered = filtered.len() as u64;
-    counts.late = dead_letters.len() as u64 - counts.invalid;
+    let mut counts = Counts::default();
+    for of_topic in &by_topic {
+        counts += *of_topic;
+    }
     let events = verdicts.audited(epoch, &rows);
     let dead_letters = dead_letters.into_iter().map(WireDeadLetter::from).collect();
     let WireCounts(counts) = counts.into();
+    let by_topic = by_topic.into_iter().map(|of_topic| WireCounts::from(of_topic).0).collect();
     let fates = Fates {
         counts,
+        by_topic,
         dead_letters,
         events,
         duplicates,

@@ -10,7 +10,7 @@ use crate::input::InputError;
 use crate::transport::idle::Idle;
 use crate::transport::process;
 use crate::transport::{Channel, Transport, TransportError};
-use crate::wire::{self, Message, Open, WireError};
+use crate::wire::{self, Figures, Message, Open, WireError};
 use crate::worker::readers::Readers;
 use crate::worker::rows::DecodedSlab;
 use crate::worker::scratch::Scratch;
@@ -59,7 +59,8 @@ pub fn run(
             let from = received.from.checked_sub(1).map_or(To::Coordinator, To::Worker);
             match (wire::decode(received.message)?, &mut state) {
                 (Message::Close, _) => return Ok(()),
-                (Message::Heartbeat, _) => {}
+                (Message::Heartbeat, None) => {}
+                (Message::Heartbeat, Some(_)) => send(transport, vec![(To::Coordinator, figures())])?,
                 (Message::Open(open), _) => {
                     is_batch = open.batch;
                     let state = state.insert(opened(&open, &plan)?);
@@ -72,6 +73,9 @@ pub fn run(
                 (Message::Begin, Some(state)) => {
                     live = !is_batch;
                     send(transport, vec![(To::Coordinator, ready(state))])?;
+                    if live {
+                        send(transport, vec![(To::Coordinator, figures())])?;
+                    }
                 }
                 (Message::Split(split), Some(state)) => {
                     let read = readers.split(state.decoder(), &split);
@@ -135,11 +139,13 @@ fn ready(state: &State) -> Message {
     Message::Ready { pid: std::process::id(), host: process::host(), facts: state.facts() }
 }
 
+fn figures() -> Message {
+    let cpu_ms = process::cpu().as_millis() as u64;
+    Message::Figures(Figures { memory_bytes: process::memory_bytes(), cpu_ms })
+}
+
 fn send(transport: &mut dyn Transport, out: Vec<(To, Message)>) -> Result<(), TransportError> {
-    for (to, mut message) in out {
-        if let Message::Report(report) = &mut message {
-            report.facts.memory_bytes = process::memory_bytes();
-        }
+    for (to, message) in out {
         let rank = match to {
             To::Coordinator => 0,
             To::Worker(worker) => worker + 1,

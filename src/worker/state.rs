@@ -242,9 +242,8 @@ impl State {
             clocks: (0..self.plan.pipelines.len()).map(clock).collect(),
             next_emit_ms: self.panes.next_emit().map(|t| t.0),
             ids: self.seen.len() as u64,
-            panes: self.panes.len() as u64,
+            panes: self.panes.kept().map(|kept| kept as u64).collect(),
             keys: self.views.len() as u64,
-            memory_bytes: 0,
         }
     }
 
@@ -291,6 +290,7 @@ impl State {
             | Message::Close
             | Message::Ready { .. }
             | Message::Consumed { .. }
+            | Message::Figures(_)
             | Message::Report(_)
             | Message::CheckpointPart { .. }
             | Message::Failed { .. }
@@ -490,6 +490,7 @@ impl State {
             rows: changes.rows.into(),
             removed: changes.removed.iter().map(Uuid::as_u128).collect(),
             counts: fates.counts,
+            by_topic: fates.by_topic,
             dead_letters: fates.dead_letters,
             events: fates.events,
             duplicates: fates.duplicates,

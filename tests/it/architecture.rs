@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whom each room knows: itself, and what begins with one of these. `cli`, and `main.rs` through it, tie all together.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("core", &[]),
     ("clock", &["core"]),
+    ("logging", &["core", "clock"]),
     ("wire", &["core"]),
     ("log", &["core"]),
     ("bus", &["core", "log"]),

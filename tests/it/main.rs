@@ -41,6 +41,7 @@ mod replays;
 mod compact;
 mod audit_file;
 mod limits;
+mod observability;
 mod letters;
 mod groups;
 mod bus;

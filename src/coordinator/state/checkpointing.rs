@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::coordinator::gather::Draft;
 use crate::coordinator::state::{Limits, Now, State};
+use crate::coordinator::totals::Totals;
 use crate::core::epoch::Cut;
 use crate::core::keygroup::Share;
 use crate::core::ledger::Counts;
@@ -89,10 +90,11 @@ impl Checkpointing {
         draft.take(common, sections, last);
     }
 
-    /// An epoch has come to its results; the events up to it to these fates, which a checkpoint of it says.
-    pub(super) fn count(&mut self, epoch: Epoch, counts: Counts) {
+    /// An epoch has come to its results; the events up to it to these fates and totals, which a checkpoint of it says.
+    pub(super) fn count(&mut self, epoch: Epoch, counts: Counts, totals: &Totals) {
         if let Some(draft) = self.draft.as_mut().filter(|draft| draft.cut.epoch == epoch) {
             draft.counts = Some(counts);
+            draft.totals = totals.clone();
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::coordinator::gather::{InFlight, add, last_states};
 use crate::coordinator::state::{Action, State};
+use crate::coordinator::totals::Totals;
 use crate::core::emit::deliveries;
 use crate::core::plan::carry::Carry;
 use crate::core::units::Epoch;
@@ -22,12 +23,14 @@ impl State {
             add(&mut self.expression_errors, &results.expression_errors);
             self.waiters.tell(cut.end, &results.duplicates, &results.filtered, &results.dead_letters);
             let plan = Arc::clone(&self.plan);
+            let totals = Totals::of(&plan, &results);
             let emission = self.emitting.finish(&plan, cut.epoch, &results.rows, &results.alerts, results.emitted);
             actions.extend(emission.map(|emission| Action::Emit(Box::new(emission))));
             let mended = self.mending.finish(cut);
             let gone = self.change_after(cut.epoch);
             let advance = self.committing.advance(cut, results.counts);
-            self.checkpointing.count(cut.epoch, self.committing.finished_to().counts);
+            self.totals.finish(cut.epoch, totals, advance.is_none());
+            self.checkpointing.count(cut.epoch, self.committing.finished_to().counts, self.totals.finished());
             let Some((after, to)) = advance else { continue };
             assert_eq!(results.counts.total(), cut.end.0 - base.0, "every event of an epoch has one fate");
             let commit = Commit {
@@ -63,6 +66,7 @@ impl State {
         self.expression_errors = Carry::moved(&carry.pipelines, &self.expression_errors, pipelines, 0);
         // They are of the pipelines before; the workers tell new ones before anything is decided by them.
         self.facts.clocks.clear();
+        self.facts.panes.clear();
         self.checkpointing.changed(carry.forgotten);
         (self.plan, self.bundle) = (change.plan, change.bundle);
         carry.views.iter().enumerate().filter(|(_, to)| to.is_none()).map(|(at, _)| at).collect()

@@ -1,7 +1,7 @@
 //! The workers as rank 0 sees them: what each has in hand of its credit, and what it told last.
 
 use crate::coordinator::gather::facts_of_all;
-use crate::wire::Facts;
+use crate::wire::{Facts, Figures};
 
 /// All of them; there is at least one.
 #[derive(Clone, Debug)]
@@ -17,6 +17,18 @@ struct Worker {
     queued: u64,
     events: u64,
     facts: Facts,
+    figures: Figures,
+}
+
+/// A worker as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Bytes in hand: dispatched and not decoded.
+    pub queued: u64,
+    /// Decoded in this life.
+    pub events: u64,
+    pub facts: &'a Facts,
+    pub figures: Figures,
 }
 
 impl Workers {
@@ -57,9 +69,23 @@ impl Workers {
         facts_of_all(self.all.iter().map(|worker| worker.facts.clone()))
     }
 
-    /// Each one's bytes in hand, events decoded, and facts.
-    pub(super) fn each(&self) -> impl Iterator<Item = (u64, u64, &Facts)> {
-        self.all.iter().map(|worker| (worker.queued, worker.events, &worker.facts))
+    /// What its process uses.
+    pub(super) fn measured(&mut self, worker: usize, figures: Figures) {
+        self.all[worker].figures = figures;
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = Shown<'_>> {
+        self.all.iter().map(|Worker { queued, events, facts, figures }| Shown {
+            queued: *queued,
+            events: *events,
+            facts,
+            figures: *figures,
+        })
+    }
+
+    /// Bytes that one of them may have in hand.
+    pub(super) fn credit_bytes(&self) -> u64 {
+        self.credit_bytes
     }
 }
 
@@ -77,7 +103,7 @@ mod tests {
         assert_eq!(with_credit(&workers), [true, false, false], "99, 100 and 100 of 100");
         workers.consumed(2, 1, 7);
         assert_eq!(with_credit(&workers), [true, false, true]);
-        let shown: Vec<_> = workers.each().map(|(queued, events, _)| (queued, events)).collect();
+        let shown: Vec<_> = workers.each().map(|shown| (shown.queued, shown.events)).collect();
         assert_eq!(shown, [(99, 0), (100, 0), (99, 7)]);
     }
 }

@@ -227,14 +227,18 @@ impl Panes {
             .min()
     }
 
+    /// By window, the number of slices and sessions kept.
+    pub fn kept(&self) -> impl Iterator<Item = usize> {
+        self.windows.iter().map(|panes| match &panes.kept {
+            Kept::Fixed(fixed) => fixed.len(),
+            Kept::Sessions(sessions) => sessions.len(),
+        })
+    }
+
     /// Number of slices and sessions kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        let of_window = |panes: &WindowPanes| match &panes.kept {
-            Kept::Fixed(fixed) => fixed.len(),
-            Kept::Sessions(sessions) => sessions.len(),
-        };
-        self.windows.iter().map(of_window).sum()
+        self.kept().sum()
     }
 
     #[must_use]

@@ -80,7 +80,7 @@ fn each_event_goes_to_one_member_of_a_group() {
     assert_eq!(list["groups"].as_array().unwrap().len(), 2);
     assert_eq!(server.get("/topics/migration.case/groups").json(), json!({"groups": []}));
     let metrics = server.get("/metrics").body;
-    let line = "caudal_group_lag_at_most{topic=\"security.incident\",group=\"g\"} 8.0";
+    let line = "caudal_group_lag_at_most{topic=\"security.incident\",group=\"g\"} 8";
     assert!(metrics.lines().any(|l| l == line), "{metrics}");
     assert_eq!(server.get("/cluster").json()["groups"], list["groups"]);
 

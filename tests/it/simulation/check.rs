@@ -6,6 +6,7 @@ use std::sync::Arc;
 use caudal::coordinator::backfill::Filling;
 use caudal::coordinator::gather::Results;
 use caudal::coordinator::state::{Beginning, Limits, Now};
+use caudal::coordinator::totals::Totals;
 use caudal::core::columns::{Reason, Slab};
 use caudal::core::identity::{digest, metric_id};
 use caudal::core::keygroup::Share;
@@ -536,6 +537,7 @@ pub fn live_of(
         mends,
         ingest: Millis(0),
         share: Share(0),
+        totals: Totals::default(),
     };
     let mut net = Net::new(plan, workers, Limits::default(), log.0 as u64, beginning, None, &Sealing::none());
     let now = Now { unix: Millis(0), up: Millis(0), awake: Millis(0) };

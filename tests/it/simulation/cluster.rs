@@ -717,6 +717,14 @@ impl<'w> Life<'w> {
         self.ledger.counts = to.counts;
         self.ledger.in_flight -= to.end.0 - before.end.0;
         self.net.committed(to);
+        let coordinator = &self.net.coordinator;
+        // A replay counts from its checkpoint on again, and has come to what is committed by its end.
+        if coordinator.caught_up() {
+            let mut counts = Counts::default();
+            coordinator.totals().topics.values().for_each(|of_topic| counts += *of_topic);
+            assert_eq!(counts, to.counts, "the totals by topic come to the ledger's");
+            self.world.seen.note("totals compared", 1);
+        }
         self.letters.committed(to.epoch, to.end);
         if self.world.rng.random_bool(0.1) {
             self.retain();

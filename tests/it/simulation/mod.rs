@@ -34,7 +34,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 124] = [
+const HAPPENS: [&str; 125] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -83,6 +83,7 @@ const HAPPENS: [&str; 124] = [
     "requests that waited for their fates",
     "commits to be tried again",
     "checkpoints that failed",
+    "totals compared",
     "TIME records",
     "json",
     "topic",

@@ -286,14 +286,14 @@ fn the_writer_waits_for_room(directory: &Path, plan: &Arc<Plan>) {
     let why = loop {
         match note() {
             Note::Away(why) => break why,
-            Note::Committed(to) => assert!(to.epoch < Epoch(20), "all of it was committed"),
+            Note::Committed(to, _) => assert!(to.epoch < Epoch(20), "all of it was committed"),
             other => panic!("{other:?}"),
         }
     };
     assert!(why.contains(FILE) && why.contains("No space left"), "{why}");
     assert!(memory.tables().progress.is_none_or(|progress| progress.epoch < Epoch(20)));
     fs::remove_file(filler).unwrap();
-    while !matches!(note(), Note::Committed(to) if to.epoch == Epoch(20)) {}
+    while !matches!(note(), Note::Committed(to, _) if to.epoch == Epoch(20)) {}
     commits.close();
     thread.join().unwrap();
     assert_eq!(fs::read(directory.join(FILE)).unwrap(), whole(20));

@@ -145,7 +145,7 @@ fn the_writer_goes_on_when_the_server_is_killed_stopped_and_started() {
         // Nothing can be committed now, and the writer says so.
         loop {
             match next() {
-                Note::Committed(to) => committed = to.epoch.0,
+                Note::Committed(to, _) => committed = to.epoch.0,
                 Note::Away(_) => break,
                 Note::Back => {}
                 Note::Failed(error) => panic!("{how:?}: {error}"),
@@ -159,7 +159,7 @@ fn the_writer_goes_on_when_the_server_is_killed_stopped_and_started() {
         // On a connection of its own again, and in the middle of what waits, before the next fault.
         let to = loop {
             match next() {
-                Note::Committed(to) => break to,
+                Note::Committed(to, _) => break to,
                 // It was stopped before the writer had met it.
                 Note::Back => {}
                 note => panic!("{how:?}: it does not go on: {note:?}"),
@@ -170,7 +170,7 @@ fn the_writer_goes_on_when_the_server_is_killed_stopped_and_started() {
     commits.close();
     thread.join().unwrap();
     for note in notes {
-        let Note::Committed(to) = note else { panic!("{note:?}") };
+        let Note::Committed(to, _) = note else { panic!("{note:?}") };
         assert!(to.epoch.0 > committed);
         committed = to.epoch.0;
     }

@@ -119,8 +119,8 @@ impl Thread {
         let mut away = 0;
         loop {
             match self.note() {
-                Note::Committed(progress) if progress.epoch.0 < to => {}
-                Note::Committed(progress) => {
+                Note::Committed(progress, _) if progress.epoch.0 < to => {}
+                Note::Committed(progress, _) => {
                     assert_eq!(progress, numbered(to).to);
                     return away;
                 }
@@ -149,7 +149,7 @@ fn everything_is_committed_in_order_and_close_waits_for_it() {
     }
     let mut last = 1;
     for note in thread.end() {
-        let Note::Committed(progress) = note else { panic!("{note:?}") };
+        let Note::Committed(progress, _) = note else { panic!("{note:?}") };
         assert!(progress.epoch.0 > last && progress.epoch.0 <= last + 64, "{} after {last}", progress.epoch);
         last = progress.epoch.0;
     }
@@ -233,7 +233,7 @@ fn what_the_store_has_already_is_passed_over_once_it_is_met() {
     (3..=8).for_each(|epoch| thread.commits.push(numbered(epoch)));
     assert!(matches!(thread.note(), Note::Away(_)));
     assert!(matches!(thread.note(), Note::Back));
-    let Note::Committed(passed) = thread.note() else { panic!("nothing is passed over") };
+    let Note::Committed(passed, _) = thread.note() else { panic!("nothing is passed over") };
     assert_eq!(passed, numbered(5).to);
     assert_eq!(thread.committed(8), 0);
     assert!(thread.end().is_empty());
