@@ -336,7 +336,7 @@ fn segment(path: Segment) -> Result<String, Problem> {
     path.map(|Path(name)| name).map_err(|_| Problem::bad_request("the path is no UTF-8 text"))
 }
 
-fn wants_yaml(headers: &HeaderMap) -> bool {
+pub fn wants_yaml(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.split([',', ';']).any(|kind| kind.trim().ends_with("yaml"))
 }

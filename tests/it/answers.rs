@@ -1,0 +1,81 @@
+//! Answers about what is not the usual case: pipelines that were deleted or that others need, audits that differ, events that the job made.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::changes::{SEVERITIES, put};
+use crate::support::job::{Job, Setup, until};
+use crate::support::traffic::{civic_safety, events, send_all};
+
+/// Reads what `SEVERITIES` makes of its closed windows.
+const CRIMES: &str = "
+pipeline: crime_counts
+topics: {crimes: ~}
+windows:
+  by_crime: {every: 1m, metrics: {n: count()}}
+";
+
+#[test]
+fn what_is_deleted_needed_or_made_by_the_job_is_told_of() {
+    let dir = TempDir::new().unwrap();
+    let setup = Setup::new(2, dir.path());
+    let job = Job::start_in(dir, setup);
+    let client = &job.client;
+    assert_eq!(put(client, "severities", SEVERITIES).0, 201);
+    assert_eq!(put(client, "crime_counts", CRIMES).0, 201);
+    send_all(client, &events(&civic_safety(), 3, 3_000));
+    job.wait_settled();
+    let of = |query: &str| client.windows(query);
+    until("a window has closed", || !of("&pipeline=severities&window=by_crime&closed=true").is_empty());
+    until("a row was made of it", || !client.json("/topics/crimes/events")["events"].as_array().unwrap().is_empty());
+
+    // Each row has the audit of its own pipeline.
+    let audit = |pipeline: &str| {
+        let rows = of(&format!("&pipeline={pipeline}"));
+        let id = rows[0]["metric_id"].as_str().unwrap();
+        client.json(&format!("/windows/{id}/events"))["audit"].clone()
+    };
+    assert_eq!((audit("severities"), audit("civic_safety")), (json!("none"), json!("full")));
+
+    // What the job has made is found by the id that it has.
+    let made = client.json("/topics/crimes/events?limit=1")["events"][0].clone();
+    let id = made["event"]["event_id"].as_str().unwrap();
+    let story = client.json(&format!("/events/{id}"));
+    let found = &story["events"][0];
+    assert_eq!(
+        (&found["event_id"], &found["offset"], &found["topic"]),
+        (&json!(id), &made["offset"], &json!("crimes"))
+    );
+    assert_eq!(found["event"], made["event"]);
+
+    // One that another needs cannot go, and it is said which.
+    let (status, answer) = client.delete("/pipelines/severities");
+    assert_eq!(status, 409, "{answer}");
+    let conflict = &answer["conflicts"][0];
+    assert!(conflict["what"].as_str().unwrap().contains("crime_counts"), "{answer}");
+    assert!(conflict["reason"].as_str().unwrap().contains("crimes"), "{answer}");
+    assert!(conflict["way_out"].as_str().unwrap().contains("severities"), "{answer}");
+
+    // Of one that went the store has all.
+    assert_eq!(client.delete("/pipelines/crime_counts").0, 200);
+    job.wait_settled();
+    let before = of("&pipeline=severities&window=by_severity").len();
+    assert_eq!(client.delete("/pipelines/severities").0, 200);
+    job.wait_settled();
+    until("its rows are closed", || of("&pipeline=severities").iter().all(|row| row["closed"] == true));
+    let after = of("&pipeline=severities&window=by_severity&limit=7");
+    assert!(after.len() >= before && before > 0, "{before}, then {}", after.len());
+    assert!(after.iter().all(|row| row["pipeline"] == "severities" && row["window"] == "by_severity"), "{after:?}");
+    assert_eq!(client.json("/alerts?pipeline=severities&alert=any")["alerts"], json!([]));
+    assert_eq!(client.json("/webhooks?pipeline=severities")["deliveries"], json!([]));
+    for (path, says) in [
+        ("/windows?pipeline=never", "allowed are civic_safety"),
+        ("/alerts?pipeline=never", "allowed are civic_safety"),
+        ("/windows?pipeline=severities&group.region=RM", "leave group"),
+    ] {
+        let (status, body) = client.get(path);
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, 400, "{path}: {body}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{path}: {body}");
+    }
+}
