@@ -7,6 +7,7 @@ mod guard;
 pub mod params;
 pub mod problem;
 mod body;
+mod object;
 mod events;
 mod readers;
 mod reading;

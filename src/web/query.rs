@@ -88,8 +88,9 @@ pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
 pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["limit", "topic", "q", "before", "correlation", "after"])?;
     let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
+    let (topic, before, after) = (topic(&params, &web)?, params.number("before")?.map(Offset), params.number("after")?);
     if let Some(correlation) = params.get("correlation") {
-        let from = params.number("after")?.map_or(Offset(0), |after| Offset(after.saturating_add(1)));
+        let from = after.map_or(Offset(0), |after| Offset(after.saturating_add(1)));
         let plan = Arc::clone(&web.pipelines().plan);
         if plan.topics.iter().all(|topic| topic.correlation.is_none()) {
             return Err(Problem::bad_request(
@@ -101,8 +102,7 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
         let next = last.map(|last| next_page(&uri, "after", &last.offset.to_string()));
         return Ok(shown(&web, &headers, &events, next));
     }
-    let query =
-        EventQuery { topic: topic(&params, &web)?, before: params.number("before")?.map(Offset), limit: limit + 1 };
+    let query = EventQuery { topic, before, limit: limit + 1 };
     let text = params.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
     let mut events = web
         .readers

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::changes::{SEVERITIES, put};
+use crate::http_unit::Server;
 use crate::support::job::{Job, Setup, until};
 use crate::support::traffic::{civic_safety, events, send_all};
 
@@ -78,4 +79,43 @@ fn what_is_deleted_needed_or_made_by_the_job_is_told_of() {
         assert_eq!(status, 400, "{path}: {body}");
         assert!(problem["detail"].as_str().unwrap().contains(says), "{path}: {body}");
     }
+}
+
+/// What the API's document rules out is refused, and what it allows is taken.
+#[test]
+fn bodies_and_queries_are_what_the_document_says() {
+    let server = Server::usual();
+    let poll = "/topics/security.incident/groups/g/poll";
+    let commit = "/topics/security.incident/groups/g/commit";
+    let cases: [(&str, &str, u16, &str); 15] = [
+        // An array is no object, though it has an object's members in their order.
+        (poll, "[\"m\"]", 400, "does not begin with {"),
+        (commit, "[\"m\", 1]", 400, "does not begin with {"),
+        ("/generator", "[null, null]", 400, "does not begin with {"),
+        ("/generator/restart", "[]", 400, "does not begin with {"),
+        ("/generator", "{\"burst\": [\"security.incident\", 0.5, 3]}", 400, "sequence"),
+        ("/pipelines/check", "[\"pipeline: p\"]", 400, "does not begin with {"),
+        // A whole number is one however it is written.
+        (poll, "{\"member\": \"m\", \"max\": 5.0, \"wait_ms\": 0.0, \"from\": 0.0}", 200, ""),
+        (poll, "{\"member\": \"m\", \"max\": 5.5}", 400, "5.5 is not a whole number"),
+        (poll, "{\"member\": \"m\", \"max\": -5}", 400, "-5 is not a whole number"),
+        (poll, "{\"member\": \"m\", \"from\": 0.5}", 400, "from=\"0.5\""),
+        ("/generator", "{\"rate\": 1, \"late_by_ms\": 1e3, \"seed\": 7.0}", 200, ""),
+        ("/generator", "{\"late_by_ms\": 1.5}", 400, "1.5 is not a whole number"),
+        // No store holds such an offset.
+        (poll, "{\"member\": \"n\", \"from\": 9223372036854775808}", 400, "allowed are beginning"),
+        (poll, "{\"member\": \"n\", \"received\": 9223372036854775808}", 400, "from 0 to 9223372036854775807"),
+        (commit, "{\"member\": \"m\", \"offset\": 1e1}", 409, "10"),
+    ];
+    for (path, body, status, says) in cases {
+        let answer = server.post(path, "application/json", body.as_bytes());
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+        assert!(answer.body.contains(&says.replace('"', "\\\"")), "{path} {body}: {answer:?}");
+    }
+    for query in ["/events?after=x", "/events?after=-1", "/topics/security.incident/events?from=9223372036854775808"] {
+        server.get(query).assert_problem(400, "allowed");
+    }
+    server
+        .call("GET", "/topics/security.incident/stream?from=nowhere", &[("Last-Event-ID", "0")], b"")
+        .assert_problem(400, "allowed");
 }

@@ -8,7 +8,7 @@ use crate::core::plan::{Plan, TopicPlan, WindowPlan};
 use crate::core::units::TopicId;
 use crate::pipeline::Pipelines;
 use crate::pipeline::routes::{Does, List, Method, Route, Taking};
-use crate::web::openapi::{bare, schema, share_answers};
+use crate::web::openapi::{bare, objects, schema, share_answers};
 use crate::web::params::escape;
 use crate::web::{keyed, query};
 
@@ -87,10 +87,24 @@ fn name(document: &mut Value, plan: &Plan) {
         names.dedup();
         if !names.is_empty() {
             document["components"]["parameters"][parameter]["schema"] = json!({"type": "string", "enum": names});
+        } else if parameter != "View" {
+            leave_out(document, |of| of["$ref"] == format!("#/components/parameters/{parameter}"));
         }
+    }
+    if plan.topics.iter().all(|topic| topic.correlation.is_none()) {
+        leave_out(document, |of| of["name"] == "correlation");
     }
     if let Some(parameters) = document.pointer_mut("/paths/~1windows/get/parameters").and_then(Value::as_array_mut) {
         parameters.extend(by_group(&windows));
+    }
+}
+
+/// Takes a parameter away wherever it stands: there is nothing that it could name.
+fn leave_out(document: &mut Value, is_it: impl Fn(&Value) -> bool) {
+    for item in objects(&mut document["paths"]) {
+        for parameters in item.values_mut().filter_map(|operation| operation.get_mut("parameters")?.as_array_mut()) {
+            parameters.retain(|parameter| !is_it(parameter));
+        }
     }
 }
 
