@@ -244,9 +244,8 @@ fn the_document_is_of_the_moment_and_behind_the_token() {
 #[test]
 fn schemathesis_finds_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let files = ["login_guard", "prescriptions"].map(|name| root().join(format!("pipelines/{name}/pipeline.yaml")));
-    let pipelines = files.map(|file| file.to_str().unwrap().to_owned()).join(",");
-    let setup = SetupOfJob::new(2, dir.path()).with("PIPELINES", &pipelines).with("API_TOKENS", TOKEN);
+    let pipeline = root().join("pipelines/login_guard/pipeline.yaml");
+    let setup = SetupOfJob::new(2, dir.path()).with("PIPELINES", pipeline.to_str().unwrap()).with("API_TOKENS", TOKEN);
     let job = Job::start_in(dir, setup);
     feed(&job);
     let folder = root().join("tests/python");
@@ -271,8 +270,8 @@ fn schemathesis_finds_nothing() {
 }
 
 const TOKEN: &str = "a-token-of-the-test";
-/// Far more than it takes.
-const SCHEMATHESIS_MAX: &str = "120";
+/// Far more than it takes on a machine that does nothing else.
+const SCHEMATHESIS_MAX: &str = "400";
 
 /// Something of what can be asked for: events of each topic that are taken, one that is refused, an alert, a group.
 fn feed(job: &Job) {
