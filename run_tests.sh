@@ -4,7 +4,7 @@
 #     ./run_tests.sh
 #
 # On a fresh Debian machine with a Rust toolchain it installs what is missing (or says which packages to ask for): what building needs, a
-# PostgreSQL server's programs, Prometheus, Chromium, Node.js, curl, shellcheck. Tests start their own servers on private sockets and ports and end
+# PostgreSQL server's programs, Prometheus, Chromium, Node.js, Python, curl, shellcheck. Tests start their own servers on private sockets and ports and end
 # them; what is left running all the same is killed and is a failure. Everything is built with --release, so that Polars is compiled once.
 #
 # All sections run, whatever fails; the exit code is 0 if none did. CARGO_TARGET_DIR is respected.
@@ -25,6 +25,7 @@ missing_to_test() {
     command -v curl >/dev/null || printf '%s\n' curl
     command -v shellcheck >/dev/null || printf '%s\n' shellcheck
     command -v promtool >/dev/null || printf '%s\n' prometheus
+    python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3-venv
 }
 
 # Debian starts a server when it installs one; the tests start their own.
@@ -121,6 +122,7 @@ section "lints" lints
 section "documentation" documentation
 section "dependencies" dependencies
 section "build" cargo build --locked --release
+section "Python programs" python_tools
 section "tests" tests
 section "tests of the page" page_tests
 

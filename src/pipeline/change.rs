@@ -144,7 +144,20 @@ pub fn delete(now: &Configuration, name: &str) -> Result<Proposed, Refused> {
     if files.is_empty() {
         return Err(Refused::Last(name.to_owned()));
     }
-    propose(now, Bundle(files.into_values().collect()), false)
+    propose(now, Bundle(files.into_values().collect()), false).map_err(|refused| match refused {
+        // The files that are left are as they were: what is wrong with them now is that this one is gone.
+        Refused::Faults(Faults(faults)) => {
+            Refused::Clashes(faults.into_iter().map(|fault| missed(name, fault)).collect())
+        }
+        other => other,
+    })
+}
+
+/// What another file says that means nothing without the pipeline of this name.
+fn missed(name: &str, fault: Fault) -> Clash {
+    let what = if fault.line == 0 { fault.file } else { format!("{}, line {}", fault.file, fault.line) };
+    let way_out = format!("change or delete first what needs the pipeline {name}");
+    Clash { what, reason: fault.message, way_out, cure: Cure::None }
 }
 
 /// The name that the file gives its pipeline.

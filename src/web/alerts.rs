@@ -14,7 +14,7 @@ use crate::core::units::Micros;
 use crate::store::{AlertQuery, StoredAlert};
 use crate::web::params::Params;
 use crate::web::problem::Problem;
-use crate::web::query::{cut_page, next_page};
+use crate::web::query::{Asked, asked_pipeline, cut_page, next_page};
 use crate::web::views::Raw;
 use crate::web::{Web, json_answer};
 
@@ -60,12 +60,18 @@ impl<'a> AlertView<'a> {
 
 pub async fn list(State(web): State<Arc<Web>>, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "alert", "active", "limit", "after"])?;
-    let plan = &web.pipelines().plan;
-    let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
-    let pipeline = params.word("pipeline", &pipelines)?;
-    let of_pipeline = |alert: &&AlertPlan| pipeline.is_none_or(|name| pipelines.get(alert.pipeline) == Some(&name));
+    let plan = Arc::clone(&web.pipelines().plan);
+    let asked = asked_pipeline(&web, &plan, &params).await?;
+    let of_pipeline = |alert: &&AlertPlan| match asked {
+        Some(Asked::Here(name)) => plan.pipeline_name(alert.pipeline) == name,
+        _ => true,
+    };
     let names: Vec<&str> = plan.alerts.iter().filter(of_pipeline).map(|alert| alert.name.as_str()).collect();
-    let alert = params.word("alert", &names)?;
+    let (pipeline, alert) = match asked {
+        Some(Asked::Gone(name)) => (Some(name), params.get("alert")),
+        Some(Asked::Here(name)) => (Some(name), params.word("alert", &names)?),
+        None => (None, params.word("alert", &names)?),
+    };
     let query = AlertQuery {
         pipeline: pipeline.map(str::to_owned),
         alert: alert.map(str::to_owned),

@@ -23,6 +23,7 @@ use crate::ingest::lines::Form;
 use crate::pipeline::{BurstHint, Pipelines};
 use crate::web::events::form;
 use crate::web::generator::log::{Did, ENTRIES_MAX, EXAMPLE_BYTES_MAX, EntryView, Log};
+use crate::web::object;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::{App, Web, json_answer};
@@ -50,13 +51,17 @@ struct Wish {
     /// Events a second. None: what the pipeline files say.
     rate: Option<f64>,
     /// The same seed gives the same events but for their times. None: one is drawn.
+    #[serde(deserialize_with = "object::maybe_whole")]
     seed: Option<u64>,
     duplicates: f64,
     invalid: f64,
     late: f64,
+    #[serde(deserialize_with = "object::whole")]
     late_by_ms: u64,
+    #[serde(deserialize_with = "object::whole")]
     out_of_order_ms: u64,
     /// None: what the pipeline file says.
+    #[serde(deserialize_with = "object::object")]
     burst: Option<BurstWish>,
 }
 
@@ -65,6 +70,7 @@ struct Wish {
 struct BurstWish {
     topic: String,
     probability: f64,
+    #[serde(deserialize_with = "object::whole")]
     size: u32,
 }
 
@@ -229,8 +235,8 @@ async fn wish(web: &Web, request: Request) -> Result<Option<Wish>, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let unreadable = |error| Problem::bad_request(format!("the generator's settings cannot be read: {error}"));
-    serde_json::from_slice(&body).map(Some).map_err(unreadable)
+    let unreadable = |error: String| Problem::bad_request(format!("the generator's settings cannot be read: {error}"));
+    object::read(&body).map(Some).map_err(unreadable)
 }
 
 /// The wish within its bounds.

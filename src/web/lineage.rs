@@ -7,7 +7,8 @@ use axum::response::Response;
 use hyper::Uri;
 
 use crate::bus::fetch::Fetched;
-use crate::core::plan::Plan;
+use crate::core::emit::ID;
+use crate::core::plan::{Audit, Plan};
 use crate::core::row::AuditEvent;
 use crate::core::units::Offset;
 use crate::web::Web;
@@ -27,29 +28,45 @@ pub async fn events(State(web): State<Arc<Web>>, path: Segment, uri: Uri) -> Res
         let mut offsets = r.compact_lineage(&row, after, limit + 1)?;
         offsets.retain(|offset| !kept.iter().any(|event| event.offset == *offset));
         let metrics = r.compact_metrics(&offsets)?;
-        Ok(Some((kept, offsets, metrics)))
+        Ok(Some((row.pipeline, kept, offsets, metrics)))
     });
-    let (mut events, offsets, metrics) = found.await?.ok_or_else(|| no_row(id))?;
+    let (pipeline, mut events, offsets, metrics) = found.await?.ok_or_else(|| no_row(id))?;
     let (source, plan) = (Arc::clone(&web.app.bus), Arc::clone(&web.pipelines().plan));
+    // Of a pipeline that was deleted what was kept tells.
+    let audit = match plan.pipelines.iter().find(|of| of.name == pipeline) {
+        Some(pipeline) => pipeline.audit,
+        None if !events.is_empty() => Audit::Full,
+        None if !offsets.is_empty() => Audit::Compact,
+        None => Audit::None,
+    };
     let of_plan = Arc::clone(&plan);
     let fetched = web.reading.run(move || source.fetch(&of_plan, &offsets)).await?;
     events.extend(fetched.into_iter().zip(metrics).map(|(event, metrics)| audited(&plan, event, metrics)));
     events.sort_by_key(|event| event.offset);
     let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "after", &last.offset.to_string()));
-    Ok(event_list(&web, &events, next))
+    Ok(event_list(audit, &events, next))
 }
 
 /// An event that the pipelines of today refuse was counted by others: it has no id then, and the time at which it was taken in.
 pub fn audited(plan: &Plan, event: Fetched, metrics: Vec<uuid::Uuid>) -> AuditEvent {
     let Fetched { offset, received, line, read } = event;
     let topic = read.as_ref().and_then(|read| plan.topics.get(usize::from(read.topic.0)));
+    // What the job made itself has an id that nothing is deduplicated by, so that decoding passes it over.
+    let own = || topic.filter(|topic| topic.emitted.is_some()).and_then(|_| text_member(&line, ID));
+    let id = read.as_ref().and_then(|read| read.id.clone()).or_else(own);
     AuditEvent {
         offset,
         topic: topic.map(|topic| topic.name.clone()).unwrap_or_default(),
         time: read.as_ref().map_or(received.micros(), |read| read.time),
-        event_id: read.and_then(|read| read.id).unwrap_or_else(|| offset.to_string()),
+        event_id: id.unwrap_or_else(|| offset.to_string()),
         received,
         body: line.to_vec(),
         metrics,
     }
+}
+
+/// A text at the top of an event.
+fn text_member(line: &[u8], name: &str) -> Option<String> {
+    let event: serde_json::Value = serde_json::from_slice(line).ok()?;
+    event.get(name)?.as_str().map(str::to_owned)
 }

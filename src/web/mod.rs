@@ -7,6 +7,7 @@ mod guard;
 pub mod params;
 pub mod problem;
 mod body;
+mod object;
 mod events;
 mod readers;
 mod reading;
@@ -33,6 +34,7 @@ mod page;
 mod letters;
 mod pipelines;
 mod replays;
+pub mod openapi;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -103,6 +105,7 @@ struct Web {
     examples: Mutex<Option<(Arc<Pipelines>, Examples)>>,
     /// The addresses of pipeline files.
     own: routes::Own,
+    openapi: openapi::Made,
     /// One change of the pipelines at a time.
     changing: Arc<tokio::sync::Mutex<Epoch>>,
     /// True once the server stops: streams end.
@@ -126,6 +129,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         generator: generator::Control::default(),
         examples: Mutex::default(),
         own: routes::Own::default(),
+        openapi: openapi::Made::default(),
         changing: Arc::default(),
         stopping: watch::Sender::new(false),
         app,
@@ -184,6 +188,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/generator", get(generator::status).post(generator::start).delete(generator::stop))
         .route("/generator/restart", post(generator::restart))
         .route("/generator/log", get(generator::log))
+        .route("/openapi.json", get(openapi::document))
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/check", post(pipelines::check))
         .route("/pipelines/{name}", get(pipelines::one).put(pipelines::put).delete(pipelines::delete))

@@ -20,7 +20,7 @@ use crate::pipeline::running::InForce;
 use crate::pipeline::{Bundle, Configuration, Fault, FileText, Pipelines};
 use crate::web::params::Params;
 use crate::web::problem::Problem;
-use crate::web::{Rehearsal, Web, replays, topic};
+use crate::web::{Rehearsal, Web, object, replays, topic};
 
 /// A pipeline file and its schemas; the log keeps each change whole.
 const CHANGE_BYTES_MAX: usize = 4 << 20;
@@ -318,7 +318,7 @@ async fn wish(web: &Web, request: Request) -> Result<Wish, Problem> {
     if !is_json {
         return Ok(Wish { file: text, schemas: BTreeMap::new() });
     }
-    serde_json::from_str(&text).map_err(|error| {
+    object::read(text.as_bytes()).map_err(|error| {
         Problem::bad_request(format!("the body is not {{\"file\": TEXT, \"schemas\": {{PATH: TEXT}}}}: {error}"))
     })
 }
@@ -336,7 +336,7 @@ fn segment(path: Segment) -> Result<String, Problem> {
     path.map(|Path(name)| name).map_err(|_| Problem::bad_request("the path is no UTF-8 text"))
 }
 
-fn wants_yaml(headers: &HeaderMap) -> bool {
+pub fn wants_yaml(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.split([',', ';']).any(|kind| kind.trim().ends_with("yaml"))
 }

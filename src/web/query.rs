@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use hyper::Uri;
 use hyper::header::{ACCEPT, HeaderMap, VARY};
@@ -41,7 +41,11 @@ pub type Segment = Result<Path<String>, PathRejection>;
 
 pub async fn windows(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "window", "from", "to", "group.", "closed", "limit", "after"])?;
-    let query = window_query(&params, &web.pipelines().plan)?;
+    let plan = Arc::clone(&web.pipelines().plan);
+    let query = match asked_pipeline(&web, &plan, &params).await? {
+        Some(Asked::Gone(name)) => of_gone_pipeline(&params, name)?,
+        _ => window_query(&params, &plan)?,
+    };
     let (rows, next) = page(&web, query, &uri).await?;
     Ok(rows_answer(&rows, next))
 }
@@ -84,8 +88,9 @@ pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
 pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["limit", "topic", "q", "before", "correlation", "after"])?;
     let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
+    let (topic, before, after) = (topic(&params, &web)?, params.number("before")?.map(Offset), params.number("after")?);
     if let Some(correlation) = params.get("correlation") {
-        let from = params.number("after")?.map_or(Offset(0), |after| Offset(after.saturating_add(1)));
+        let from = after.map_or(Offset(0), |after| Offset(after.saturating_add(1)));
         let plan = Arc::clone(&web.pipelines().plan);
         if plan.topics.iter().all(|topic| topic.correlation.is_none()) {
             return Err(Problem::bad_request(
@@ -97,8 +102,7 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
         let next = last.map(|last| next_page(&uri, "after", &last.offset.to_string()));
         return Ok(shown(&web, &headers, &events, next));
     }
-    let query =
-        EventQuery { topic: topic(&params, &web)?, before: params.number("before")?.map(Offset), limit: limit + 1 };
+    let query = EventQuery { topic, before, limit: limit + 1 };
     let text = params.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
     let mut events = web
         .readers
@@ -112,8 +116,11 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
 }
 
 fn shown(web: &Web, headers: &HeaderMap, events: &[AuditEvent], next: Option<String>) -> Response {
-    let mut response =
-        if wants_html(headers) { Html(html::events(events)).into_response() } else { event_list(web, events, next) };
+    let mut response = if wants_html(headers) {
+        Html(html::events(events)).into_response()
+    } else {
+        event_list(web.pipelines().plan.audit(), events, next)
+    };
     response.headers_mut().insert(VARY, ACCEPT.into());
     response
 }
@@ -152,7 +159,9 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
         .await?;
     let mut events: Vec<CountedView> = kept.iter().map(CountedView::of).collect();
     let told;
-    if plan.pipelines.iter().any(|pipeline| pipeline.audit != Audit::Full) {
+    // The audit has what the job made itself under its offset.
+    let may_be_own = events.is_empty() && plan.topics.iter().any(|topic| topic.emitted.is_some());
+    if may_be_own || plan.pipelines.iter().any(|pipeline| pipeline.audit != Audit::Full) {
         told = story::of_event(&web, &plan, &id).await?;
         let is_new = |event: &&AuditEvent| !kept.iter().any(|other| other.offset == event.offset);
         events.extend(told.events.iter().filter(is_new).map(CountedView::of_log));
@@ -216,7 +225,7 @@ pub async fn topics(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     Ok(json_answer(&TopicsView { topics: topics.collect(), topic_field: &plan.topic_field }))
 }
 
-fn examples_of(web: &Web, pipelines: &Arc<Pipelines>) -> Examples {
+pub fn examples_of(web: &Web, pipelines: &Arc<Pipelines>) -> Examples {
     let mut known = web.examples.lock().unwrap_or_else(PoisonError::into_inner);
     match &*known {
         Some((of, examples)) if Arc::ptr_eq(of, pipelines) => Arc::clone(examples),
@@ -233,6 +242,40 @@ fn examples(pipeline: &Pipelines) -> Vec<Option<Vec<u8>>> {
     let generator = Generator::new(pipeline, Settings::default()).ok();
     let topics = (0..).map(TopicId).take(pipeline.plan.topics.len());
     topics.map(|topic| generator.as_ref()?.example(topic)).collect()
+}
+
+/// A pipeline that a query string names.
+#[derive(Clone, Copy)]
+pub enum Asked<'p> {
+    Here(&'p str),
+    /// It was deleted, and the store has something of it.
+    Gone(&'p str),
+}
+
+/// The pipeline that is asked for, where one is.
+pub async fn asked_pipeline<'p>(web: &Web, plan: &Plan, params: &'p Params) -> Result<Option<Asked<'p>>, Problem> {
+    let Some(name) = params.get("pipeline") else { return Ok(None) };
+    let names: Vec<&str> = plan.pipelines.iter().map(|p| p.name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(Some(Asked::Here(name)));
+    }
+    let wanted = name.to_owned();
+    if web.readers.ask(move |r| r.knows(&wanted)).await? {
+        return Ok(Some(Asked::Gone(name)));
+    }
+    // Refused, with the names that are allowed.
+    params.word("pipeline", &names).map(|name| name.map(Asked::Here))
+}
+
+/// Rows of a pipeline of which only the store knows something.
+fn of_gone_pipeline(params: &Params, name: &str) -> Result<WindowQuery, Problem> {
+    if params.with_prefix("group.").next().is_some() {
+        return Err(Problem::bad_request(format!(
+            "the pipeline {name:?} was deleted, and what its windows group by is not known any more: leave group.… out"
+        )));
+    }
+    let query = of_windows(params, &[], LIMIT_DEFAULT)?;
+    Ok(WindowQuery { pipeline: Some(name.to_owned()), window: params.get("window").map(str::to_owned), ..query })
 }
 
 fn window_query(params: &Params, plan: &Plan) -> Result<WindowQuery, Problem> {
@@ -299,15 +342,15 @@ pub fn cut_page<T>(read: &mut Vec<T>, limit: u32) -> Option<&T> {
 
 /// This call's path and query, with `name` set to `value`.
 pub fn next_page(uri: &Uri, name: &str, value: &str) -> String {
-    let prefix = format!("{name}=");
-    let kept = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(&prefix));
-    let mut pairs: Vec<String> = kept.map(str::to_owned).collect();
-    pairs.push(format!("{prefix}{}", escape(value)));
+    // A name may be written with escapes, and is the same name all the same.
+    let asked = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default();
+    let kept = asked.iter().filter(|(other, _)| other != name).map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs: Vec<String> = kept.chain([(name, value)]).map(|(n, v)| format!("{}={}", escape(n), escape(v))).collect();
     format!("{}?{}", uri.path(), pairs.join("&"))
 }
 
-pub fn event_list(web: &Web, events: &[AuditEvent], next: Option<String>) -> Response {
-    let audit = match web.pipelines().plan.audit() {
+pub fn event_list(audit: Audit, events: &[AuditEvent], next: Option<String>) -> Response {
+    let audit = match audit {
         Audit::None => "none",
         Audit::Compact => "compact",
         Audit::Full => "full",

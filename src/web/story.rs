@@ -27,11 +27,17 @@ pub struct Told {
 pub async fn of_event(web: &Web, plan: &Arc<Plan>, id: &str) -> Result<Told, Problem> {
     let found = read_event(web, plan, id).await?;
     let offsets: Vec<Offset> = found.iter().map(|event| event.offset).collect();
+    let own: Vec<bool> = found.iter().map(|event| is_own(plan, event)).collect();
     let (metrics, letters) = web
         .readers
         .ask(move |r| {
             let letters = offsets.iter().map(|offset| r.dead_letter(*offset)).collect::<Result<Vec<_>, _>>()?;
-            Ok((r.compact_metrics(&offsets)?, letters))
+            let mut metrics = r.compact_metrics(&offsets)?;
+            for ((metrics, offset), _) in metrics.iter_mut().zip(&offsets).zip(own).filter(|(_, is_own)| *is_own) {
+                let kept = r.event(&offset.to_string())?.into_iter().filter(|event| event.offset == *offset);
+                metrics.extend(kept.flat_map(|event| event.metrics));
+            }
+            Ok((metrics, letters))
         })
         .await?;
     let mut told = Told { events: Vec::new(), letters: Vec::new() };
@@ -44,6 +50,12 @@ pub async fn of_event(web: &Web, plan: &Arc<Plan>, id: &str) -> Result<Told, Pro
         }
     }
     Ok(told)
+}
+
+/// Whether the job made it itself. The audit, where it is full, has it under its offset.
+fn is_own(plan: &Plan, event: &Fetched) -> bool {
+    let topic = event.read.as_ref().and_then(|read| plan.topics.get(usize::from(read.topic.0)));
+    topic.is_some_and(|topic| topic.emitted.is_some())
 }
 
 /// The valid events with this correlation, from `from` on, in the order in which they were taken in; and whether there may be more.

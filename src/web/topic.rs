@@ -116,7 +116,9 @@ pub fn topic_of(web: &Web, name: &str) -> Result<TopicId, Problem> {
 
 /// The value of this parameter.
 pub fn start(name: &str, text: &str) -> Result<Start, Problem> {
-    Start::parse(text).ok_or_else(|| {
+    // No log has an offset that no store can hold.
+    let holds = |start: &Start| !matches!(start, Start::Offset(offset) if i64::try_from(offset.0).is_err());
+    Start::parse(text).filter(holds).ok_or_else(|| {
         let shown: String = text.chars().take(100).collect();
         Problem::bad_request(format!(
             "{name}={shown:?}: allowed are {START_FORMS} (in a query string a + is written %2B)"

@@ -14,7 +14,7 @@ use crate::core::units::{Epoch, Generation};
 use crate::store::{DeliveryMend, DeliveryQuery, DeliveryState, StoredDelivery};
 use crate::web::params::{Params, segment};
 use crate::web::problem::Problem;
-use crate::web::query::{cut_page, next_page};
+use crate::web::query::{Asked, asked_pipeline, cut_page, next_page};
 use crate::web::views::Raw;
 use crate::web::{Web, json_answer};
 
@@ -70,14 +70,19 @@ impl<'a> DeliveryView<'a> {
 /// Newest first.
 pub async fn list(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["pipeline", "webhook", "state", "limit", "after"])?;
-    let plan = &web.pipelines().plan;
-    let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    let plan = Arc::clone(&web.pipelines().plan);
+    let (pipeline, is_gone) = match asked_pipeline(&web, &plan, &params).await? {
+        Some(Asked::Gone(name)) => (Some(name), true),
+        Some(Asked::Here(name)) => (Some(name), false),
+        None => (None, false),
+    };
     let names: Vec<&str> = plan.webhooks.iter().map(|webhook| webhook.name.as_str()).collect();
+    let webhook = if is_gone { params.get("webhook") } else { params.word("webhook", &names)? };
     let state = params.word("state", &DeliveryState::ALL.map(DeliveryState::name))?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let query = DeliveryQuery {
-        pipeline: params.word("pipeline", &pipelines)?.map(str::to_owned),
-        webhook: params.word("webhook", &names)?.map(str::to_owned),
+        pipeline: pipeline.map(str::to_owned),
+        webhook: webhook.map(str::to_owned),
         state: DeliveryState::ALL.into_iter().find(|of| Some(of.name()) == state),
         after: params.get("after").map(read_cursor).transpose()?,
         newest_first: true,

@@ -15,6 +15,7 @@ use crate::web::Web;
 use crate::web::body::Held;
 use crate::web::events::form;
 use crate::web::groups::name;
+use crate::web::object::{self, maybe_whole, whole};
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::topic::{EVENTS_MAX, start};
@@ -46,9 +47,13 @@ pub struct Commit {
 #[serde(deny_unknown_fields)]
 struct PollBody {
     member: String,
+    #[serde(default, deserialize_with = "maybe_whole")]
     max: Option<u32>,
+    #[serde(default, deserialize_with = "maybe_whole")]
     wait_ms: Option<u64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
     session_ms: Option<u64>,
+    #[serde(default, deserialize_with = "maybe_whole")]
     received: Option<u64>,
     from: Option<Value>,
 }
@@ -57,6 +62,7 @@ struct PollBody {
 #[serde(deny_unknown_fields)]
 struct CommitBody {
     member: String,
+    #[serde(deserialize_with = "whole")]
     offset: u64,
 }
 
@@ -75,7 +81,11 @@ impl Poll {
         let from = match body.from {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(start("from", &text)?),
-            Some(other) => Some(start("from", &other.to_string())?),
+            Some(other) => {
+                let whole = maybe_whole::<_, u64>(other.clone()).ok().flatten();
+                let text = whole.map_or_else(|| other.to_string(), |offset| offset.to_string());
+                Some(start("from", &text)?)
+            }
         };
         let ask = Ask {
             member: name("member", &body.member)?,
@@ -110,8 +120,8 @@ fn parsed<T: DeserializeOwned>(body: &[u8], fields: &str) -> Result<T, Problem> 
     if body.len() > BYTES_MAX {
         return Err(refused(fields, &format!("it has at most {BYTES_MAX} bytes")));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        let shown: String = error.to_string().chars().take(200).collect();
+    object::read(body).map_err(|why| {
+        let shown: String = why.chars().take(200).collect();
         refused(fields, &shown)
     })
 }

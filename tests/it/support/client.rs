@@ -1,9 +1,12 @@
-//! A small HTTP client for a job on this machine: answers are (status, body), whatever the status.
+//! A small HTTP client for a job on this machine: answers are (status, body), whatever the status. Each is held to the API's document.
 
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use crate::support::contract::{self, Answered};
 
 /// One request may take this long.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,9 +29,26 @@ impl Client {
     }
 
     pub fn try_get(&self, path: &str) -> Result<(u16, String), NoAnswer> {
-        let mut response = self.agent.get(format!("{}{path}", self.base)).call().map_err(|_| NoAnswer)?;
+        let answer = self.agent.get(format!("{}{path}", self.base)).call();
+        self.read("GET", path, answer)
+    }
+
+    /// The answer, which must be one that the API's document has.
+    fn read(
+        &self,
+        method: &str,
+        path: &str,
+        answer: Result<Response<Body>, ureq::Error>,
+    ) -> Result<(u16, String), NoAnswer> {
+        let mut response = answer.map_err(|_| NoAnswer)?;
         let status = response.status().as_u16();
+        let media_type = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
         let body = response.body_mut().with_config().limit(256 << 20).read_to_string().map_err(|_| NoAnswer)?;
+        let answered = Answered { method, path, status, media_type: media_type.as_deref(), body: &body };
+        contract::check(&answered, || {
+            let mut document = self.agent.get(format!("{}/openapi.json", self.base)).call().ok()?;
+            document.body_mut().read_json().ok()
+        });
         Ok((status, body))
     }
 
@@ -45,10 +65,7 @@ impl Client {
 
     pub fn try_post(&self, path: &str, form: &str, body: &[u8]) -> Result<(u16, String), NoAnswer> {
         let request = self.agent.post(format!("{}{path}", self.base)).header("content-type", form);
-        let mut response = request.send(body).map_err(|_| NoAnswer)?;
-        let status = response.status().as_u16();
-        let text = response.body_mut().read_to_string().map_err(|_| NoAnswer)?;
-        Ok((status, text))
+        self.read("POST", path, request.send(body))
     }
 
     pub fn post_json(&self, path: &str, body: &str) -> (u16, Value) {
@@ -67,18 +84,14 @@ impl Client {
 
     pub fn try_put(&self, path: &str, form: &str, body: &[u8]) -> Result<(u16, String), NoAnswer> {
         let request = self.agent.put(format!("{}{path}", self.base)).header("content-type", form);
-        let mut response = request.send(body).map_err(|_| NoAnswer)?;
-        let status = response.status().as_u16();
-        let text = response.body_mut().read_to_string().map_err(|_| NoAnswer)?;
-        Ok((status, text))
+        self.read("PUT", path, request.send(body))
     }
 
     pub fn delete(&self, path: &str) -> (u16, Value) {
         let answer = self.agent.delete(format!("{}{path}", self.base)).call();
-        let mut answer = answer.unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
-        let text = answer.body_mut().read_to_string().unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
+        let (status, text) = self.read("DELETE", path, answer).unwrap_or_else(|_| panic!("DELETE {path}: no answer"));
         let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("DELETE {path}: {error}: {text}"));
-        (answer.status().as_u16(), value)
+        (status, value)
     }
 
     /// All rows that `/windows` has for this query, over its pages.
