@@ -27,6 +27,8 @@ mod store;
 mod simulation;
 mod http;
 mod http_unit;
+mod http_guard;
+mod http_tls;
 mod routes;
 mod webhooks;
 mod transport;
