@@ -3,32 +3,42 @@
 
 mod environment;
 mod given;
+mod tokens;
+mod http;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::environment::variables;
 use crate::config::given::{GIB, Given, KIB, MIB, whole};
+use crate::config::http::http;
 use crate::config::warnings::{Warnings, warnings};
 use crate::core::keygroup::KEY_GROUPS;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 pub use crate::config::environment::{read_dotenv, restarted};
+pub use crate::config::http::{Http, TlsFiles};
+pub use crate::config::tokens::{Role, Roles, Tokens};
 
 /// Every variable there is, in the order of `.env.example`.
-pub const VARIABLES: [&str; 29] = [
+pub const VARIABLES: [&str; 35] = [
     "PIPELINES",
     "DATA_DIR",
     "RANKS",
     "HTTP_ADDR",
     "HTTP_PORT",
     "API_TOKENS",
+    "API_TOKENS_FILE",
+    "TLS_CERT",
+    "TLS_KEY",
+    "HTTP_HOSTS",
+    "HTTP_RATE_MAX",
     "HTTP_CONNECTIONS_MAX",
     "HTTP_HEADER_TIMEOUT",
     "HTTP_BODY_TIMEOUT",
+    "HTTP_WRITE_TIMEOUT",
     "DB_HOST",
     "DB_PORT",
     "DB_USER",
@@ -57,8 +67,6 @@ const BYTES_MAX: u64 = 1 << 50;
 const BODY_BYTES_LIMIT: u64 = GIB;
 /// More ids than a job has disk for.
 const IDS_LIMIT: u64 = 100_000_000_000;
-/// A token is sent in a header.
-const TOKEN_BYTES_MAX: usize = 1_024;
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -73,30 +81,6 @@ pub struct Config {
     pub audit_file_bytes: u64,
     pub webhooks: Webhooks,
     pub limits: Limits,
-}
-
-#[derive(Clone, Debug)]
-pub struct Http {
-    pub addr: IpAddr,
-    pub port: u16,
-    pub tokens: Tokens,
-    /// Requests served at once, headers and bodies: a client that takes longer is cut off.
-    pub connections_max: usize,
-    pub header_timeout: Duration,
-    pub body_timeout: Duration,
-}
-
-impl Http {
-    /// For a client on this machine; None where the port is whichever was free.
-    #[must_use]
-    pub fn url(&self) -> Option<String> {
-        let addr = match self.addr {
-            IpAddr::V4(addr) if addr.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(addr) if addr.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            addr => addr,
-        };
-        (self.port != 0).then(|| format!("http://{}", SocketAddr::new(addr, self.port)))
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -123,16 +107,6 @@ impl Named {
 impl std::fmt::Debug for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "not shown")
-    }
-}
-
-/// `API_TOKENS`, comma-separated; none: no token is asked for (loopback only). Never shown.
-#[derive(Clone, Default)]
-pub struct Tokens(pub Vec<String>);
-
-impl std::fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tokens", self.0.len())
     }
 }
 
@@ -248,44 +222,14 @@ impl Config {
         if config.log.bytes_max < 2 * config.log.segment_bytes {
             given.refuse("LOG_BYTES_MAX is less than two segments of LOG_SEGMENT_BYTES".to_owned());
         }
-        if !config.http.addr.is_loopback() && config.http.tokens.0.is_empty() {
+        if !config.http.addr.is_loopback() && config.http.tokens.is_empty() {
             let addr = config.http.addr;
-            let why =
-                "everyone who reaches that address could post and read: set API_TOKENS, or keep HTTP_ADDR=127.0.0.1";
+            let why = "everyone who reaches that address could post and read: set API_TOKENS or API_TOKENS_FILE, or keep HTTP_ADDR=127.0.0.1";
             given.refuse(format!("HTTP_ADDR={addr} without API_TOKENS: {why}"));
         }
-        let warnings = warnings(&given);
+        let warnings = warnings(&given, &config.http);
         given.checked((config, warnings))
     }
-}
-
-fn http(given: &mut Given) -> Http {
-    let addr = |text: &str| if text == "localhost" { Some(Ipv4Addr::LOCALHOST.into()) } else { text.parse().ok() };
-    Http {
-        addr: given.read(
-            "HTTP_ADDR",
-            Ipv4Addr::LOCALHOST.into(),
-            "an IP address, such as 127.0.0.1, 0.0.0.0 or ::1",
-            addr,
-        ),
-        port: given.read("HTTP_PORT", 5000, "0 (any free port) to 65535", |text| text.parse().ok()),
-        tokens: tokens(given),
-        connections_max: given.count("HTTP_CONNECTIONS_MAX", 1_024, (1, 1_000_000)) as usize,
-        header_timeout: given.span("HTTP_HEADER_TIMEOUT", Duration::from_secs(10)),
-        body_timeout: given.span("HTTP_BODY_TIMEOUT", Duration::from_mins(1)),
-    }
-}
-
-fn tokens(given: &mut Given) -> Tokens {
-    let tokens: Vec<String> = listed(given.text("API_TOKENS").unwrap_or_default()).map(str::to_owned).collect();
-    let fit = |token: &String| token.len() <= TOKEN_BYTES_MAX && token.bytes().all(|b| b.is_ascii_graphic());
-    if !tokens.iter().all(fit) {
-        // The value is secret even where it is wrong.
-        given.refuse(
-            "API_TOKENS: allowed are visible ASCII characters without blanks, tokens parted by commas".to_owned(),
-        );
-    }
-    Tokens(tokens)
 }
 
 fn data_dir(given: &Given) -> PathBuf {
@@ -454,6 +398,16 @@ mod tests {
             ("LOG_FORMAT", "xml", "text or json"),
             ("HTTP_BODY_TIMEOUT", "10", "a whole number and one of ms"),
             ("PIPELINES", "pipelines/***", "is no glob"),
+            ("API_TOKENS", "viwer:x", "viewer, sender or operator"),
+            ("API_TOKENS_FILE", "nowhere/tokens", "cannot be read"),
+            ("API_TOKENS_FILE", "/dev/null", "holds no token"),
+            ("API_TOKENS_FILE", "/dev/zero", "more than"),
+            ("TLS_CERT", "cert.pem", "TLS_CERT without TLS_KEY"),
+            ("TLS_KEY", "key.pem", "TLS_KEY without TLS_CERT"),
+            ("HTTP_HOSTS", "caudal.example:5000", "without a port"),
+            ("HTTP_HOSTS", "https://caudal.example", "is no name"),
+            ("HTTP_RATE_MAX", "0", "from 1 to 1000000"),
+            ("HTTP_WRITE_TIMEOUT", "0s", "more than 0"),
         ] {
             let error = config(&[(name, value)]).unwrap_err();
             assert!(error.contains(part), "{name}={value}: {error}");
@@ -469,6 +423,17 @@ mod tests {
             config(&[("API_TOKENS", "hush,whisper"), ("DB_PASSWORD", "hush"), ("DB_HOST", "db")]).unwrap();
         let shown = format!("{config:?}");
         assert!(shown.contains("2 tokens") && !shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
+    fn tokens_come_from_the_list_and_from_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# who looks\nviewer:eyes\n\n  sender:hands, plain \n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let (config, _) = config(&[("API_TOKENS", "first"), ("API_TOKENS_FILE", path)]).unwrap();
+        let read: Vec<(&str, Roles)> = config.http.tokens.iter().collect();
+        let [viewer, sender, operator] = [Role::Viewer, Role::Sender, Role::Operator].map(Roles::of);
+        assert_eq!(read, [("first", operator), ("eyes", viewer), ("hands", sender), ("plain", operator)]);
     }
 
     #[test]

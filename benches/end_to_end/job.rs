@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 #[path = "../../tests/it/support/port.rs"]
 mod port;
 
+pub use port::free_port;
+
 /// A job is ready within this, or never.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -110,7 +112,8 @@ impl Job {
     }
 }
 
-fn usage(rank: usize, proc: &Path) -> Option<Usage> {
+/// What the process under `/proc` of this rank has used; any process may pass for rank 0.
+pub fn usage(rank: usize, proc: &Path) -> Option<Usage> {
     let stat = fs::read_to_string(proc.join("stat")).ok()?;
     // After the name in brackets; user and system time are the 14th and 15th fields of all.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

@@ -24,8 +24,8 @@ const PROBE_SENDINGS: u32 = 1 << 31;
 const TIME_BYTES: usize = "2026-11-22T12:00:00.123Z".len();
 
 /// One request's events, with the places in it that differ from sending to sending.
-struct Body {
-    bytes: Vec<u8>,
+pub struct Body {
+    pub bytes: Vec<u8>,
     events: u64,
     /// Where each event's id begins: its first eight hexadecimal digits are rewritten.
     ids: Vec<usize>,
@@ -54,11 +54,16 @@ impl Load {
     pub fn render(pipeline: &Pipelines, body_bytes: usize) -> Self {
         let settings = orderly(1e6);
         let mut generator = Generator::new(pipeline, settings).expect("the pipeline's events can be generated");
-        let topic = &pipeline.plan.topics[0];
-        let id = topic.id.as_ref().expect("the topic has an id");
-        let keys = [format!("\"{id}\":\""), format!("\"{}\":\"", topic.time)];
+        let keys = keys(pipeline);
         let mut connection = || (0..BODIES).map(|_| Body::render(&mut generator, body_bytes, &keys)).collect();
         Self { bodies: (0..CONNECTIONS).map(|_| connection()).collect(), sendings: AtomicU32::new(0) }
+    }
+
+    /// Bodies of one event each.
+    pub fn single(pipeline: &Pipelines, count: usize) -> Vec<Body> {
+        let mut generator = Generator::new(pipeline, orderly(1e6)).expect("the pipeline's events can be generated");
+        let keys = keys(pipeline);
+        (0..count).map(|_| Body::render(&mut generator, 1, &keys)).collect()
     }
 
     /// Sends at `rate` events/s for `span`, or as fast as it goes.
@@ -159,6 +164,13 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are constants")
 }
 
+/// What stands before an event's id, and before its time.
+fn keys(pipeline: &Pipelines) -> [String; 2] {
+    let topic = &pipeline.plan.topics[0];
+    let id = topic.id.as_ref().expect("the topic has an id");
+    [format!("\"{id}\":\""), format!("\"{}\":\"", topic.time)]
+}
+
 impl Body {
     fn render(generator: &mut Generator, body_bytes: usize, [id_key, time_key]: &[String; 2]) -> Self {
         let mut body = Self { bytes: Vec::new(), events: 0, ids: Vec::new(), times: Vec::new() };
@@ -179,9 +191,11 @@ impl Body {
 
     /// Makes every event a new one, of this moment.
     fn renew(&mut self, sending: u32) {
-        let Millis(now) = SystemClock::default().unix();
-        let second = time::format(Micros((now / 1000 * 1_000_000) as i64));
-        let stamp = format!("{}.{:03}Z", second.trim_end_matches('Z'), now % 1000);
+        self.renew_at(sending, &stamp());
+    }
+
+    /// Likewise, of the moment that `stamp` gave.
+    pub fn renew_at(&mut self, sending: u32, stamp: &str) {
         let digits = format!("{sending:08x}");
         for &at in &self.ids {
             self.bytes[at..at + digits.len()].copy_from_slice(digits.as_bytes());
@@ -190,6 +204,13 @@ impl Body {
             self.bytes[at..at + TIME_BYTES].copy_from_slice(stamp.as_bytes());
         }
     }
+}
+
+/// This moment, as events have it.
+pub fn stamp() -> String {
+    let Millis(now) = SystemClock::default().unix();
+    let second = time::format(Micros((now / 1000 * 1_000_000) as i64));
+    format!("{}.{:03}Z", second.trim_end_matches('Z'), now % 1000)
 }
 
 /// HTTP/1.1 by hand: a client library would cost more than what is measured.

@@ -2,7 +2,7 @@
 //!
 //! `live`: the highest rate whose backlog does not grow, then latencies at half of it. `batch`: two workers beside a single-threaded loop that
 //! only decodes the same lines. `formats`: the same events compressed and as Parquet. `language`: what windows, metrics, filters and open groups cost. `tail`: what one reader
-//! of a topic takes. `audit`: what its levels cost, and how soon an event is found by its id. `idle`: what a job without events uses.
+//! of a topic takes. `post`: requests of one event each, beside a server that does nothing with them. `audit`: what its levels cost, and how soon an event is found by its id. `idle`: what a job without events uses.
 
 mod batch;
 mod formats;
@@ -11,6 +11,7 @@ mod audit;
 mod job;
 mod tail;
 mod load;
+mod post;
 
 use std::fs;
 use std::io::Write;
@@ -34,6 +35,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(400);
 const BODY_BYTES: usize = 256 << 10;
 
 fn main() {
+    if let Ok(port) = std::env::var(post::NOTHING) {
+        return post::serve_nothing(&port);
+    }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let all = wanted.is_empty();
     let runs = |name: &str| all || wanted.iter().any(|w| w == name);
@@ -52,6 +56,9 @@ fn main() {
     }
     if runs("live") {
         live(dir.path(), &path, &pipeline);
+    }
+    if runs("post") {
+        post::run(dir.path(), &path, &pipeline);
     }
     if runs("tail") {
         tail::run(dir.path(), &path, &pipeline);

@@ -10,9 +10,11 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::cli::https::Https;
 use crate::config::Config;
 
 /// sysexits.h: the job is not there; it refuses what it is asked.
@@ -22,7 +24,7 @@ pub const EXIT_REFUSED: u8 = 65;
 /// Which job a subcommand asks.
 #[derive(Debug, clap::Args)]
 pub struct JobArgs {
-    /// The job's address; unless given that of HTTP_ADDR and HTTP_PORT, with the first of API_TOKENS
+    /// The job's address, http:// or https://; unless given that of HTTP_ADDR and HTTP_PORT, with an operator's of API_TOKENS
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
     /// Bearer token, where the job asks for one
@@ -40,14 +42,16 @@ impl JobArgs {
         }
         let http = Config::load_http()?;
         let url = http.url().ok_or_else(|| anyhow!("HTTP_PORT is 0: name the job's address by --url"))?;
-        let token = self.token.as_ref().or(http.tokens.0.first());
-        Client::new(&url, token.map(String::as_str), answer_timeout, answer_bytes_max)
+        let token = self.token.as_deref().or(http.tokens.own());
+        Client::new(&url, token, answer_timeout, answer_bytes_max)
     }
 }
 
 /// A job.
 pub struct Client {
     authority: String,
+    /// None: plain HTTP.
+    https: Option<Https>,
     /// Before each call's path.
     prefix: String,
     token: Option<String>,
@@ -151,15 +155,15 @@ impl Client {
         answer_bytes_max: usize,
     ) -> anyhow::Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => bail!("{url:?}: https is not spoken; name the plain side of the TLS proxy"),
-            _ => bail!("{url:?}: an address begins with http://, as http://127.0.0.1:5000"),
-        }
         let host = uri.host().ok_or_else(|| anyhow!("{url:?} names no host"))?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let (https, port) = match uri.scheme_str() {
+            Some("http") => (None, 80),
+            Some("https") => (Some(Https::to(host)?), 443),
+            _ => bail!("{url:?}: an address begins with http:// or https://, as http://127.0.0.1:5000"),
+        };
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(port));
         let (prefix, token) = (uri.path().trim_end_matches('/').to_owned(), token.map(str::to_owned));
-        Ok(Self { authority, prefix, token, answer_timeout, answer_bytes_max, connection: None })
+        Ok(Self { authority, https, prefix, token, answer_timeout, answer_bytes_max, connection: None })
     }
 
     /// One try.
@@ -206,16 +210,25 @@ impl Client {
         let request = request.body(Full::new(call.body.clone()))?;
         let connection = match self.connection.take().filter(|c| !c.is_closed()) {
             Some(connection) => self.connection.insert(connection),
-            None => self.connection.insert(connect(&self.authority).await?),
+            None => self.connection.insert(connect(&self.authority, self.https.as_ref()).await?),
         };
         connection.ready().await?;
         Ok(connection.send_request(request).await?)
     }
 }
 
-async fn connect(authority: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+async fn connect(authority: &str, https: Option<&Https>) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(authority).await.with_context(|| format!("cannot connect to {authority}"))?;
     stream.set_nodelay(true)?;
+    match https {
+        None => speak(stream).await,
+        Some(https) => speak(https.secure(stream, authority).await?).await,
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     // Ends when the connection does; its error reaches the request that waits.
     tokio::spawn(connection);

@@ -10,6 +10,7 @@ pub mod verify;
 pub mod check;
 pub mod explain;
 pub mod generate;
+mod https;
 pub mod client;
 pub mod dead_letters;
 pub mod tail;

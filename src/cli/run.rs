@@ -390,7 +390,7 @@ fn say_ready(http: &Http) {
     };
     let mut out = std::io::stdout();
     // Whoever read it may be gone; the job goes on.
-    drop(writeln!(out, "Caudal is ready: http://{host}:{}/", http.port).and_then(|()| out.flush()));
+    drop(writeln!(out, "Caudal is ready: {}://{host}:{}/", http.scheme(), http.port).and_then(|()| out.flush()));
 }
 
 /// Where workers keep ids beyond so many in memory.

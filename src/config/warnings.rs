@@ -1,7 +1,7 @@
 //! What is not wrong, and yet may not be what was meant: names that nothing reads, with the nearest that is read, and settings without effect.
 
-use crate::config::VARIABLES;
 use crate::config::given::Given;
+use crate::config::{Http, VARIABLES};
 
 /// For people.
 #[derive(Clone, Debug, Default)]
@@ -21,11 +21,17 @@ impl Warnings {
     }
 }
 
-pub(super) fn warnings(given: &Given) -> Warnings {
+pub(super) fn warnings(given: &Given, http: &Http) -> Warnings {
     let unknown = given.names_in_dotenv().filter(|name| !VARIABLES.contains(&name.as_str())).cloned().collect();
     let mut others = Vec::new();
     if given.text("DB_PASSWORD").is_some() && given.text("DB_HOST").is_none() {
         others.push("DB_PASSWORD is set but DB_HOST is not: results go to the embedded SQLite store".to_owned());
+    }
+    if !http.addr.is_loopback() && http.tls.is_none() {
+        let addr = http.addr;
+        others.push(format!(
+            "HTTP_ADDR={addr} without TLS_CERT and TLS_KEY: tokens and events cross the network unencrypted, unless a proxy before this port does TLS"
+        ));
     }
     Warnings { unknown, others }
 }

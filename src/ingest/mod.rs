@@ -3,6 +3,7 @@
 
 pub mod lines;
 pub mod queue;
+mod gather;
 pub mod owed;
 mod slabs;
 mod frame;

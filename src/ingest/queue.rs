@@ -9,12 +9,15 @@ use tokio::sync::oneshot;
 
 use crate::core::emit::Emission;
 use crate::core::units::{Millis, Offset};
+use crate::ingest::gather::Gather;
 use crate::ingest::letters::Letters;
 use crate::ingest::owed::{Ended, Owed};
 use crate::ingest::{Receipt, Refusal, Submission};
 
 /// A frame takes no further submission beyond this: one sync's worth, so that those at its front do not wait for long.
 const FRAME_BYTES_MAX: usize = 16 << 20;
+/// With as much as this there is no waiting for more: the sync is worth it.
+const GATHER_BYTES_MAX: usize = 256 << 10;
 /// A refusal for want of room is taken to last this long; by then those who were refused have tried again.
 const REFUSING_FOR: Duration = Duration::from_secs(10);
 
@@ -75,6 +78,8 @@ struct State {
     owed: Owed,
     retain: Option<Retain>,
     closed: bool,
+    /// The writer sleeps until so many requests wait; None: it is awake, and need not be woken.
+    sleeps_until: Option<usize>,
     /// The thread has taken something and is not done with it.
     under_way: bool,
     /// When and why the last submission was refused for want of room; None once there was room for one.
@@ -92,6 +97,7 @@ pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue
         owed: Owed::default(),
         retain: None,
         closed: false,
+        sleeps_until: None,
         under_way: false,
         refused: None,
     };
@@ -129,8 +135,15 @@ impl Shared {
         state.passes = state.passes.saturating_sub(1);
         state.bytes += bytes;
         state.requests.push_back(Request { submission, receipt });
+        // To wake it costs a system call, so it is done once.
+        let wakes = state.sleeps_until.is_some_and(|enough| state.requests.len() >= enough);
+        if wakes {
+            state.sleeps_until = None;
+        }
         drop(state);
-        self.filled.notify_one();
+        if wakes {
+            self.filled.notify_one();
+        }
         Ok(answer)
     }
 }
@@ -217,6 +230,12 @@ impl State {
         self.gate.filter(|_| self.passes == 0)
     }
 
+    /// Whether more small requests are to be waited for. What rank 0 owes the log is not kept waiting, nor is anybody where the queue fills.
+    fn gathers(&self, wished: usize) -> bool {
+        let room = self.bytes < GATHER_BYTES_MAX;
+        room && !self.requests.is_empty() && self.requests.len() < wished && self.owed.is_empty() && !self.closed
+    }
+
     fn is_idle(&self) -> bool {
         self.requests.is_empty() && self.owed.is_empty() && self.retain.is_none()
     }
@@ -237,27 +256,61 @@ impl State {
 }
 
 impl Queue {
-    /// Waits until there is something, or for `at_most` if given. None once the queue is closed and empty.
-    pub(super) fn wait(&self, at_most: Option<Duration>) -> Option<Batch> {
+    /// Waits until there is something, or for `at_most` if given; then as long as `gather` thinks fit for more. None once the queue is closed and empty.
+    pub(super) fn wait(&self, at_most: Option<Duration>, gather: &mut Gather) -> Option<Batch> {
         let mut state = self.shared.lock();
         state.under_way = false;
         while state.is_idle() {
             if state.closed {
                 return None;
             }
-            match at_most {
-                None => state = self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(time) => {
-                    let waited = self.shared.filled.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
-                    state = waited.0;
-                    if waited.1.timed_out() {
-                        break;
-                    }
-                }
+            let timed_out;
+            (state, timed_out) = self.sleep(state, 1, at_most);
+            if timed_out {
+                break;
+            }
+        }
+        if let Some((wished, at_most)) = gather.wish() {
+            let wished = wished.min(self.shared.queue_max);
+            let until = Instant::now() + at_most;
+            let mut left = at_most;
+            while state.gathers(wished) && !left.is_zero() {
+                (state, _) = self.sleep(state, wished, Some(left));
+                left = until.saturating_duration_since(Instant::now());
+            }
+            if state.requests.len() >= wished {
+                gather.came();
+            } else if left.is_zero() {
+                gather.missed(state.requests.len());
             }
         }
         state.under_way = true;
         Some(state.take())
+    }
+
+    /// Sleeps until so many requests wait, there is anything else to do, or the time is over; gives whether it is.
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        requests: usize,
+        at_most: Option<Duration>,
+    ) -> (MutexGuard<'a, State>, bool) {
+        state.sleeps_until = Some(requests);
+        let (mut state, timed_out) = match at_most {
+            None => (self.shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner), false),
+            Some(time) => {
+                let (state, timeout) =
+                    self.shared.filled.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
+                (state, timeout.timed_out())
+            }
+        };
+        state.sleeps_until = None;
+        (state, timed_out)
+    }
+
+    /// Requests that wait for the next frame.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.lock().requests.len()
     }
 
     /// Whether there was room for the last submissions.
@@ -295,7 +348,7 @@ mod tests {
         ingest.gate(None);
         cutter.close();
         assert_eq!(enter(1), Some(Refusal::Draining));
-        assert!(queue.wait(None).is_none());
+        assert!(queue.wait(None, &mut Gather::default()).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! `Writer::commit` is the whole of a group commit and knows no thread; `spawn` runs it over the queue.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use crate::core::units::{Epoch, Millis, Offset};
 use crate::ingest::Refusal;
 use crate::ingest::feed::FeedIn;
 use crate::ingest::frame::Frame;
+use crate::ingest::gather::Gather;
 use crate::ingest::owed::Owed;
 use crate::ingest::queue::{Batch, Queue, Request, Retain};
 use crate::log::{Extent, Log, LogError};
@@ -158,10 +160,19 @@ pub fn spawn(
 ) -> JoinHandle<()> {
     let run = move || {
         let mut writer = Writer::new(log, feed);
-        while let Some(batch) = queue.wait(writer.again_after()) {
+        let mut gather = Gather::default();
+        // How many waited when the frame was on disk: those whom it answers are not yet among them.
+        let left = Cell::new(0);
+        let note = |told: Note| {
+            left.set(queue.waiting());
+            note(told);
+        };
+        while let Some(batch) = queue.wait(writer.again_after(), &mut gather) {
+            let (answered, begun) = (batch.requests.len(), Instant::now());
             if writer.commit(batch, clock.unix(), &note).is_err() {
                 return;
             }
+            gather.written(answered, left.get(), begun.elapsed());
             if let Some(room) = writer.room.take() {
                 queue.show_room(room);
             }

@@ -1,34 +1,66 @@
-//! Who may call at all: foreign hosts, other sites' forms and callers without a token are turned away before anything of their request is
-//! looked at; every answer gets the headers that keep a browser from reading more into it than it is.
+//! Who may call at all: foreign hosts, other sites' forms, callers that send too much or have no token for what they ask are turned away before anything of
+//! their request is looked at; every answer gets the headers that keep a browser from reading more into it than it is. `docs/security.md` says what holds.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, StatusCode, Uri};
-use subtle::{Choice, ConstantTimeEq};
+use hyper::{Method, StatusCode, Uri, Version};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use crate::config::Tokens;
+use crate::config::{Http, Role, Roles, Tokens};
 use crate::web::Web;
 use crate::web::problem::Problem;
+use crate::web::server::Peer;
 
 /// Open without a token: the probes, and the page, which asks for one.
 const PUBLIC: [&str; 4] = ["/", "/favicon.svg", "/healthz", "/readyz"];
-/// Where the page's files are.
-const ASSETS: &str = "/assets/";
+/// Where the page's other files are.
+const PUBLIC_FILES: &str = "/assets/";
+/// Not counted by HTTP_RATE_MAX: whoever watches the job is to see that it is there.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Names under which people try to put a token into a URL, where proxies, histories and logs would keep it.
 const TOKEN_NAMES: [&str; 4] = ["token", "access_token", "api_token", "api_key"];
 
+/// On every answer. A page of this server runs nothing but the scripts and styles that it serves as files, is part of no other page, and gives no other
+/// page a hold on it.
+static HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; \
+             manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'",
+        ),
+    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ),
+];
+/// Two years, as the lists of browsers ask for.
+static HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=63072000");
+
 pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let (begun, method) = (Instant::now(), request.method().clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let http = &web.app.http;
+    // A browser takes the word for all ports of a name, and other servers of this machine are not to suffer for it.
+    let https_only = http.tls.is_some() && host(&request).is_ok_and(|host| host.is_some_and(|host| !is_loopback(host)));
     let mut response = match check(&web, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
@@ -36,69 +68,116 @@ pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) ->
     let route = route.as_ref().map(MatchedPath::as_str);
     web.requests.count(&method, route, response.status(), begun.elapsed());
     let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"),
-    );
+    headers.reserve(HEADERS.len() + 2);
+    for (name, value) in &HEADERS {
+        headers.insert(name, value.clone());
+    }
+    if https_only {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ONLY.clone());
+    }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
 fn check(web: &Web, request: &Request) -> Result<(), Problem> {
-    let headers = request.headers();
-    let tokens = &web.app.http.tokens;
-    let host = host(headers)?;
-    if tokens.0.is_empty() && web.app.http.addr.is_loopback() && !host.is_none_or(is_local) {
-        return Err(Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "without API_TOKENS only localhost, 127.0.0.1 and [::1] are answered as Host: ask under one of these, or set API_TOKENS",
-        ));
+    let (http, headers, path) = (&web.app.http, request.headers(), request.uri().path());
+    let peer = request.extensions().get::<Peer>();
+    if let (Some(throttle), Some(Peer(address))) = (&web.throttle, peer)
+        && !PROBES.contains(&path)
+    {
+        throttle.take(*address)?;
     }
+    let host = host(request)?;
+    known_host(http, host)?;
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        same_site(headers, host)?;
+        same_site(http, headers, host)?;
     }
     if token_in(request.uri()) {
         return Err(Problem::bad_request("a token never stands in the URL: send it as Authorization: Bearer …"));
     }
-    let path = request.uri().path();
-    let public = PUBLIC.contains(&path) || path.starts_with(ASSETS);
-    if tokens.0.is_empty() || public || bears(headers, tokens) {
+    if http.tokens.is_empty() || PUBLIC.contains(&path) || path.starts_with(PUBLIC_FILES) {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::UNAUTHORIZED, "send one of API_TOKENS as Authorization: Bearer …"))
+    let roles = roles(headers, &http.tokens);
+    if roles.is_none() {
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "send one of API_TOKENS as Authorization: Bearer …, or as the password of Basic authentication",
+        ));
+    }
+    match needed(request) {
+        Some(role) if !roles.allow(role) => {
+            let (role, method) = (role.name(), request.method());
+            Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("{method} {path} needs a token with the role {role}, which this one has not (API_TOKENS)"),
+            )
+            .with("role", role))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The one Host header; HTTP/1.0 may go without.
-fn host(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let mut all = headers.get_all(HOST).iter();
+/// The host that is asked for: of the request's address where it is a whole one, else of its one Host header. HTTP/1.0 may go without.
+fn host(request: &Request) -> Result<Option<&str>, Problem> {
+    let mut all = request.headers().get_all(HOST).iter();
     let first = all.next();
     if all.next().is_some() {
         return Err(Problem::bad_request("more than one Host header"));
     }
-    match first.map(HeaderValue::to_str) {
-        None => Ok(None),
-        Some(Ok(text)) => Ok(Some(text)),
-        Some(Err(_)) => Err(Problem::bad_request("the Host header is no ASCII text")),
-    }
+    let named = match first.map(HeaderValue::to_str) {
+        None if request.version() > Version::HTTP_10 => return Err(Problem::bad_request("no Host header")),
+        None => None,
+        Some(Ok(text)) => Some(text),
+        Some(Err(_)) => return Err(Problem::bad_request("the Host header is no ASCII text")),
+    };
+    Ok(request.uri().authority().map(|authority| authority.as_str()).or(named))
 }
 
 /// A page of another site whose name was made to point here (DNS rebinding) still names itself in Host.
-fn is_local(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+fn known_host(http: &Http, host: Option<&str>) -> Result<(), Problem> {
+    // Without a token of its own such a page learns nothing.
+    if http.hosts.is_empty() && !http.tokens.is_empty() {
+        return Ok(());
+    }
+    if host.is_none_or(|host| is_loopback(host) || names(http, host)) {
+        return Ok(());
+    }
+    let detail = if http.hosts.is_empty() {
+        "without API_TOKENS only localhost, 127.0.0.1 and [::1] are answered as Host: ask under one of these, or set API_TOKENS or HTTP_HOSTS"
+    } else {
+        "this Host is none of HTTP_HOSTS: ask under one of them, or add it there"
+    };
+    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
+}
+
+/// The name in `NAME:PORT`, without the brackets of an IPv6 address.
+fn name(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = name(host);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn names(http: &Http, host: &str) -> bool {
+    http.hosts.iter().any(|known| known.eq_ignore_ascii_case(name(host)))
 }
 
 /// Browsers name the page that sends a request; curl and scripts do not.
-fn same_site(headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
+fn same_site(http: &Http, headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
     let fetch_site = headers.get(HeaderName::from_static("sec-fetch-site")).map(HeaderValue::as_bytes);
     let foreign = match headers.get(ORIGIN).map(HeaderValue::to_str) {
         None => fetch_site.is_some_and(|site| site == b"cross-site"),
-        Some(Ok(origin)) => origin.split_once("://").map(|(_, authority)| authority) != host || host.is_none(),
+        Some(Ok(origin)) => {
+            let of = origin.split_once("://").map(|(_, authority)| authority);
+            // A proxy may ask under another name than the browser does.
+            of.is_none_or(|of| Some(of) != host && !names(http, of))
+        }
         Some(Err(_)) => true,
     };
     if foreign {
@@ -112,14 +191,44 @@ fn token_in(uri: &Uri) -> bool {
     names.into_iter().any(|name| TOKEN_NAMES.iter().any(|t| name.eq_ignore_ascii_case(t)))
 }
 
-/// Compares with every token, and each to its end, so that the time taken tells nothing of them but their lengths.
-fn bears(headers: &HeaderMap, tokens: &Tokens) -> bool {
+/// What the request's token allows. Bearer carries the token itself, Basic has it as the password, of whatever user.
+fn roles(headers: &HeaderMap, tokens: &Tokens) -> Roles {
     let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (all.next(), all.next()) else { return false };
-    let Some((scheme, given)) = value.as_bytes().split_at_checked(7) else { return false };
-    let mut found = Choice::from(u8::from(false));
-    for token in &tokens.0 {
-        found |= token.as_bytes().ct_eq(given);
+    let (Some(value), None) = (all.next(), all.next()) else { return Roles::default() };
+    let value = value.as_bytes();
+    let Some(blank) = value.iter().position(|&b| b == b' ') else { return Roles::default() };
+    let (scheme, given) = (&value[..blank], value[blank..].trim_ascii_start());
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return compared(given, tokens);
     }
-    scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(found)
+    let pair = if scheme.eq_ignore_ascii_case(b"basic") { BASE64.decode(given).ok() } else { None };
+    let Some(pair) = pair else { return Roles::default() };
+    let Some(colon) = pair.iter().position(|&b| b == b':') else { return Roles::default() };
+    compared(&pair[colon + 1..], tokens)
+}
+
+/// Compares with every token, and each to its end, so that the time taken tells nothing of them but their lengths.
+fn compared(given: &[u8], tokens: &Tokens) -> Roles {
+    let mut found = 0;
+    for (token, roles) in tokens.iter() {
+        found |= u8::conditional_select(&0, &roles.bits(), token.as_bytes().ct_eq(given));
+    }
+    Roles::from_bits(found)
+}
+
+/// What a call needs; None: any token.
+fn needed(request: &Request) -> Option<Role> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    match (request.method(), path) {
+        (&Method::GET | &Method::HEAD, _) => Some(Role::Viewer),
+        // Asks what may be asked, and changes nothing.
+        (&Method::OPTIONS, _) => None,
+        (&Method::POST, Some("/events" | "/topics/{topic}/events")) => Some(Role::Sender),
+        (&Method::POST, Some("/topics/{topic}/groups/{group}/poll" | "/topics/{topic}/groups/{group}/commit")) => {
+            Some(Role::Sender)
+        }
+        // Routes of pipeline files: but for GET each takes an event.
+        (_, None) => Some(Role::Sender),
+        (_, Some(_)) => Some(Role::Operator),
+    }
 }

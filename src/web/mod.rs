@@ -2,8 +2,10 @@
 //! It knows nothing of MPI, SQL or the log's files, and decides nothing about events: what a call means is in the room it calls.
 
 mod server;
+pub mod tls;
 mod unread;
 mod guard;
+mod throttle;
 pub mod params;
 pub mod problem;
 mod body;
@@ -65,6 +67,7 @@ use crate::store::target::Target;
 use crate::web::cluster::ClusterView;
 pub use crate::web::groups::ask::{Commit, Poll};
 use crate::web::problem::Problem;
+use crate::web::tls::Tls;
 pub use crate::web::topic::after_event;
 
 /// Runs the tests of a file whose pipeline is alone in the plan: what fails.
@@ -93,6 +96,8 @@ type Examples = Arc<Vec<Option<Vec<u8>>>>;
 struct Web {
     app: App,
     budget: body::Budget,
+    /// None: clients may send as much as they like.
+    throttle: Option<throttle::Throttle>,
     readers: readers::Readers,
     reading: reading::Reading,
     /// Places for streams of topics.
@@ -112,14 +117,20 @@ struct Web {
     stopping: watch::Sender<bool>,
 }
 
-/// Serves until `stop` is ready; then lets running requests end, ten seconds at most.
+/// Serves until `stop` is ready; then lets running requests end, ten seconds at most. With `tls` all of it by https.
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = ()> + Send) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    app: App,
+    stop: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
     listener.local_addr()?;
     let web = Arc::new(Web {
         budget: body::Budget::new(app.limits.body_bytes, app.http.body_timeout),
+        throttle: app.http.rate_max.map(throttle::Throttle::new),
         reading: reading::Reading::default(),
         streams: Arc::new(Semaphore::new(topic::STREAMS_MAX)),
         groups: groups::Groups::default(),
@@ -141,9 +152,12 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         web.stopping.send_replace(true);
         web.generator.stop().await;
     };
-    server::run(listener, router(Arc::clone(&web)), &web.app.http, stop).await;
-    sampler.abort();
-    loader.abort();
+    let tls = tls.map(Arc::new);
+    let renewer = tls.clone().map(|tls| tokio::spawn(tls.keep_up()));
+    server::run(listener, tls, router(Arc::clone(&web)), &web.app.http, stop).await;
+    for task in [Some(sampler), Some(loader), renewer].into_iter().flatten() {
+        task.abort();
+    }
     Ok(())
 }
 

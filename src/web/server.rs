@@ -1,8 +1,9 @@
-//! Connections: their number, their timeouts, their end. Knows HTTP/1.1 and nothing of what is served.
+//! Connections: their number, their timeouts, their TLS, their end. Knows HTTP/1.1 and nothing of what is served.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -22,6 +23,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tower::ServiceExt;
 
 use crate::config::Http;
+use crate::web::tls::{Begun, Tls};
 use crate::web::unread::lend;
 
 /// How long running requests may take to end once the server stops.
@@ -33,42 +35,64 @@ const HEADER_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 100;
 /// Connections beyond `connections_max` that are told so; still further ones are just closed.
 const OVERFLOW_MAX: usize = 64;
-/// A client that takes nothing of its answer for this long is gone.
-const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// What a client still sends after its last answer is read and dropped within these bounds, so that the answer is not lost by a reset.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 /// After a failed accept (no file descriptor is left): so long until the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What every connection is served by.
+#[derive(Clone)]
+struct Serving {
+    router: Router,
+    tls: Option<Arc<Tls>>,
+    header_timeout: Duration,
+    write_timeout: Duration,
+    /// Requests say whom they come from: who counts them wants to know.
+    name_peers: bool,
+    stopped: watch::Receiver<bool>,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
 /// Serves connections until `stop`, then lets running requests end, for `DRAIN_MAX` at most.
-pub async fn run(listener: TcpListener, router: Router, http: &Http, stop: impl Future<Output = ()> + Send) {
+pub async fn run(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    http: &Http,
+    stop: impl Future<Output = ()> + Send,
+) {
     let connections_max = http.connections_max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
     let places = Arc::new(Semaphore::new(connections_max));
     let overflow = Arc::new(Semaphore::new(OVERFLOW_MAX));
     let (stopping, stopped) = watch::channel(false);
+    let serving = Serving {
+        router,
+        tls,
+        header_timeout: http.header_timeout,
+        write_timeout: http.write_timeout,
+        name_peers: http.rate_max.is_some(),
+        stopped,
+    };
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        // Without it an answer may wait 40 ms for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            tokio::spawn(connection(stream, router.clone(), http.header_timeout, stopped.clone(), place));
+            tokio::spawn(serving.clone().begin(stream, Peer(peer.ip()), place));
         } else if let Ok(place) = Arc::clone(&overflow).try_acquire_owned() {
-            tokio::spawn(async move {
-                let _ = stream.set_nodelay(true);
-                end(
-                    stream,
-                    &raw("503 Service Unavailable", "too many connections are open: connect again in a second"),
-                )
-                .await;
-                drop(place);
-            });
+            tokio::spawn(serving.clone().turn_away(stream, place));
         }
     }
     drop(listener);
@@ -78,67 +102,94 @@ pub async fn run(listener: TcpListener, router: Router, http: &Http, stop: impl 
     let _ = timeout(DRAIN_MAX, places.acquire_many(all)).await;
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    header_timeout: Duration,
-    mut stopped: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
-) {
-    // Without it an answer may wait 40 ms for the acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    // The status of the newest answer; 0: none was asked for yet.
-    let newest = Arc::new(AtomicU16::new(0));
-    let service = {
-        let newest = Arc::clone(&newest);
-        service_fn(move |request: hyper::Request<Incoming>| {
-            let (head, body) = request.into_parts();
-            let (body, rest) = lend(&head.headers, body);
-            let answer = router.clone().oneshot(hyper::Request::from_parts(head, body));
-            let newest = Arc::clone(&newest);
-            Box::pin(async move {
-                let mut answer = answer.await.unwrap_or_else(|never| match never {});
-                if !rest.drained().await {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+impl Serving {
+    async fn begin(self, stream: TcpStream, peer: Peer, place: OwnedSemaphorePermit) {
+        match &self.tls {
+            None => self.connection(stream, peer).await,
+            Some(tls) => match tls.begin(stream, self.header_timeout).await {
+                Begun::Secure(stream) => self.connection(*stream, peer).await,
+                Begun::Plain(stream) => {
+                    end(stream, &raw("400 Bad Request", "this port speaks TLS: ask https://, not http://")).await;
                 }
-                newest.store(answer.status().as_u16(), Ordering::Relaxed);
-                Ok::<_, Infallible>(answer)
+                Begun::Gone => {}
+            },
+        }
+        drop(place);
+    }
+
+    /// For one more than there are places.
+    async fn turn_away(self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let word = raw("503 Service Unavailable", "too many connections are open: connect again in a second");
+        match &self.tls {
+            None => end(stream, &word).await,
+            Some(tls) => match tls.begin(stream, LINGER_MAX).await {
+                Begun::Secure(stream) => end(*stream, &word).await,
+                Begun::Plain(stream) => end(stream, &word).await,
+                Begun::Gone => {}
+            },
+        }
+        drop(place);
+    }
+
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
+        // The status of the newest answer; 0: none was asked for yet.
+        let newest = Arc::new(AtomicU16::new(0));
+        let service = {
+            let newest = Arc::clone(&newest);
+            service_fn(move |request: hyper::Request<Incoming>| {
+                let (mut head, body) = request.into_parts();
+                if self.name_peers {
+                    head.extensions.insert(peer);
+                }
+                let (body, rest) = lend(&head.headers, body);
+                let answer = self.router.clone().oneshot(hyper::Request::from_parts(head, body));
+                let newest = Arc::clone(&newest);
+                Box::pin(async move {
+                    let mut answer = answer.await.unwrap_or_else(|never| match never {});
+                    if !rest.drained().await {
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    newest.store(answer.status().as_u16(), Ordering::Relaxed);
+                    Ok::<_, Infallible>(answer)
+                })
             })
-        })
-    };
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEADER_BYTES_MAX)
-        .max_buf_size(READ_BUFFER_BYTES);
-    let mut connection = http.serve_connection(TokioIo::new(Patient::new(stream)), service);
-    let result = loop {
-        tokio::select! {
-            result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break result,
-            changed = stopped.changed() => {
-                Pin::new(&mut connection).graceful_shutdown();
-                if changed.is_err() {
-                    break Ok(());
+        };
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_headers(HEADERS_MAX)
+            .max_header_size(HEADER_BYTES_MAX)
+            .max_buf_size(READ_BUFFER_BYTES);
+        let patient = Patient { stream, stall_max: self.write_timeout, stalled: None };
+        let mut connection = http.serve_connection(TokioIo::new(patient), service);
+        let mut stopped = self.stopped.clone();
+        let result = loop {
+            tokio::select! {
+                result = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break result,
+                changed = stopped.changed() => {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    if changed.is_err() {
+                        break Ok(());
+                    }
                 }
             }
+        };
+        let timed_out = result.is_err_and(|error| error.is_timeout());
+        let mut stream = connection.into_parts().io.into_inner().stream;
+        match newest.load(Ordering::Relaxed) {
+            0 if timed_out => {
+                end(stream, &raw("408 Request Timeout", "the request's headers came too slowly: send them again"))
+                    .await;
+            }
+            // All was read, or the client is gone, or idle and awaits no answer. TLS says so: what just breaks off may be an attack.
+            200..400 => drop(timeout(LINGER_MAX, stream.shutdown()).await),
+            _ => end(stream, "").await,
         }
-    };
-    let timed_out = result.is_err_and(|error| error.is_timeout());
-    let stream = connection.into_parts().io.into_inner().stream;
-    match newest.load(Ordering::Relaxed) {
-        0 if timed_out => {
-            end(stream, &raw("408 Request Timeout", "the request's headers came too slowly: send them again")).await;
-        }
-        // All was read, or the client is gone, or idle and awaits no answer.
-        200..400 => {}
-        _ => end(stream, "").await,
     }
-    drop(place);
 }
 
 /// Says a last word, then waits until the client has closed too.
-async fn end(mut stream: TcpStream, word: &str) {
+async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin, word: &str) {
     let _ = timeout(LINGER_MAX, async {
         stream.write_all(word.as_bytes()).await?;
         stream.shutdown().await?;
@@ -157,36 +208,34 @@ fn raw(status: &str, detail: &str) -> String {
     )
 }
 
-/// A stream that gives up on a client which takes nothing for `WRITE_STALL_MAX`.
-struct Patient {
-    stream: TcpStream,
+/// A stream that gives up on a client which takes nothing for `stall_max`.
+struct Patient<S> {
+    stream: S,
+    stall_max: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, stalled: None }
-    }
-
-    /// Starts the timer while writing is not possible, and stops it when it is.
-    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+impl<S> Patient<S> {
+    /// Starts the timer while nothing can be written, and stops it when something is.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_MAX)));
+        let stall_max = self.stall_max;
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(stall_max)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, written)
@@ -205,8 +254,10 @@ impl AsyncWrite for Patient {
         self.stream.is_write_vectored()
     }
 
+    /// TLS may take bytes that the client does not; they wait here.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -82,7 +82,7 @@ const REGISTERED: [(&[&str], &[&str]); 10] = [
     (&["SystemTime", "Utc::now", "Local::now"], &["clock.rs"]),
     (&["rusqlite"], &["store/sqlite"]),
     (&["postgres::"], &["store/"]),
-    (&["rustls"], &["store/", "outbox/client.rs"]),
+    (&["rustls"], &["store/", "outbox/client.rs", "web/tls.rs", "cli/https.rs"]),
     (&["ureq"], &["outbox/client.rs"]),
     (&["axum", "tower"], &["web/"]),
     (&["bincode"], &["wire.rs", "wire/", "coordinator/checkpoint.rs"]),

@@ -681,6 +681,14 @@ fn a_configuration_that_cannot_be_is_refused() {
         ("no pipeline", usual().with("PIPELINES", "nowhere/*.yaml"), 78, "nowhere/*.yaml"),
         ("a bad pipeline", usual().with("PIPELINES", &bad), 2, "evry"),
         ("a directory that cannot be", usual().with("DATA_DIR", &below_a_file), 78, &below_a_file),
+        ("half of TLS", usual().with("TLS_CERT", "cert.pem"), 78, "TLS_CERT without TLS_KEY"),
+        (
+            "no certificate",
+            usual().with("TLS_CERT", "cert.pem").with("TLS_KEY", "key.pem"),
+            78,
+            "TLS_CERT=cert.pem cannot be read",
+        ),
+        ("a role that is none", usual().with("API_TOKENS", "admin:hush"), 78, "viewer, sender or operator"),
         ("a wrong number", usual().with("HTTP_PORT", "70000"), 78, "HTTP_PORT=\"70000\""),
     ] {
         let output = setup.command(dir.path(), &[]).output().expect("run_mpi.sh runs");

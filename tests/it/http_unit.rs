@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use caudal::bus::Source;
 use caudal::clock::{Clock, SystemClock};
-use caudal::config::{Http, Limits, Tokens};
+use caudal::config::{Http, Limits, TlsFiles, Tokens};
 use caudal::coordinator::backfill::Backfills;
 use caudal::coordinator::change::Changes;
 use caudal::coordinator::status::{Phase, SharedStatus};
@@ -29,6 +30,7 @@ use caudal::pipeline::running::{InForce, Running};
 use caudal::pipeline::{Bundle, Configuration};
 use caudal::store::target::Target;
 use caudal::store::{Commit, Progress};
+use caudal::web::tls::Tls;
 use caudal::web::{App, serve};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -36,7 +38,7 @@ use tokio::sync::oneshot;
 use crate::support::contract::{self, Answered};
 
 /// No answer may take longer than this; none takes a tenth of it.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 const EVENT_BYTES_MAX: usize = 64 << 10;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -44,10 +46,15 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 pub struct Setup {
     /// A folder of the repository.
     pub pipeline: &'static str,
-    pub tokens: Vec<String>,
+    /// As in API_TOKENS.
+    pub tokens: Vec<&'static str>,
+    pub tls: Option<TlsFiles>,
+    pub hosts: Vec<&'static str>,
+    pub rate_max: Option<NonZeroU32>,
     pub connections_max: usize,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+    pub write_timeout: Duration,
     /// Gives the fates of those who wait, as the coordinator would; None: never.
     pub fates: fn(&Waiting) -> Option<Vec<Fate>>,
     pub clock: Arc<dyn Clock>,
@@ -59,9 +66,13 @@ impl Default for Setup {
         Self {
             pipeline: "tests/pipelines/civic_safety",
             tokens: Vec::new(),
+            tls: None,
+            hosts: Vec::new(),
+            rate_max: None,
             connections_max: 64,
             header_timeout: PATIENCE,
             body_timeout: PATIENCE,
+            write_timeout: PATIENCE,
             fates: |waiting| {
                 Some((0..u64::from(waiting.count)).map(|i| Fate::counted(Offset(waiting.first.0 + i))).collect())
             },
@@ -73,7 +84,7 @@ impl Default for Setup {
 
 /// A server on a private port, with its log and store in a directory of its own.
 pub struct Server {
-    address: SocketAddr,
+    pub address: SocketAddr,
     ingest: Ingest,
     status: Arc<SharedStatus>,
     pub target: Target,
@@ -151,10 +162,14 @@ impl Server {
             http: Http {
                 addr: Ipv4Addr::LOCALHOST.into(),
                 port: 0,
-                tokens: Tokens(setup.tokens),
+                tokens: Tokens::of(setup.tokens).unwrap(),
+                tls: setup.tls,
+                hosts: setup.hosts.iter().map(|&host| host.to_owned()).collect(),
+                rate_max: setup.rate_max,
                 connections_max: setup.connections_max,
                 header_timeout: setup.header_timeout,
                 body_timeout: setup.body_timeout,
+                write_timeout: setup.write_timeout,
             },
             limits: Limits {
                 event_bytes: EVENT_BYTES_MAX,
@@ -169,6 +184,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let (address, thread) = {
             let app = app.clone();
+            let tls = app.http.tls.as_ref().map(|files| Tls::load(files).unwrap());
             let (tell, told) = mpsc::channel();
             let thread = std::thread::spawn(move || {
                 let runtime =
@@ -176,7 +192,7 @@ impl Server {
                 runtime.block_on(async {
                     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
                     tell.send(listener.local_addr().unwrap()).unwrap();
-                    serve(listener, app, async { drop(stopped.await) }).await.unwrap();
+                    serve(listener, tls, app, async { drop(stopped.await) }).await.unwrap();
                 });
                 runtime.shutdown_timeout(Duration::from_secs(1));
             });
@@ -201,7 +217,7 @@ impl Server {
     }
 
     /// Sends a request as it stands, and reads one answer until the server closes.
-    fn raw(&self, request: &[u8]) -> Answer {
+    pub fn raw(&self, request: &[u8]) -> Answer {
         let mut stream = self.connect();
         // A server that has answered already may have closed its side.
         let _ = stream.write_all(request);
@@ -264,13 +280,13 @@ impl Drop for Server {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    head: String,
+    pub head: String,
     pub body: String,
 }
 
 impl Answer {
     /// Status 0: the server closed without an answer.
-    fn read(mut stream: TcpStream) -> Self {
+    pub fn read(mut stream: TcpStream) -> Self {
         let mut bytes = Vec::new();
         // A reset after the answer is no matter here; what was read stays.
         let _ = stream.read_to_end(&mut bytes);
@@ -312,20 +328,20 @@ impl Answer {
         assert_eq!(problem["status"], status);
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(says), "{detail:?} does not say {says:?}");
-        assert_eq!(self.header("retry-after").is_some(), status == 503, "{self:?}");
+        assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503), "{self:?}");
     }
 }
 
 /// A request's headers beside those that every one has.
-type Headers<'a> = &'a [(&'a str, &'a str)];
+pub type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// Method, path, headers, body; the answer's status and what its detail says.
 type Refused<'a> = (&'a str, &'a str, Headers<'a>, &'a [u8], u16, &'a str);
 
 const DOCUMENT: &[u8] = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-const JSON: &str = "application/json";
-const NDJSON: &str = "application/x-ndjson";
-const INCIDENTS: &str = "/topics/security.incident/events";
+pub const JSON: &str = "application/json";
+pub const NDJSON: &str = "application/x-ndjson";
+pub const INCIDENTS: &str = "/topics/security.incident/events";
 
 #[test]
 fn bodies_become_events_with_dense_offsets() {
@@ -447,11 +463,6 @@ fn broken_http_is_refused_and_others_are_served() {
         ("no HTTP", "\x16\x03\x01\x02\r\n\r\n".into(), &[400]),
         ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), &[0, 400]),
         ("a space in the path", "GET /led ger HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), &[400]),
-        (
-            "both lengths",
-            format!("{post}Content-Length: 2\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"),
-            &[400],
-        ),
         ("two lengths", format!("{post}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}} "), &[400]),
         ("a negative length", format!("{post}Content-Length: -1\r\n\r\n{{}}"), &[400]),
         ("a length that is none", format!("{post}Content-Length: 2x\r\n\r\n{{}}"), &[400]),
@@ -501,7 +512,7 @@ fn broken_http_is_refused_and_others_are_served() {
 }
 
 /// Reads one answer and leaves the connection open.
-fn one_answer(stream: &mut BufReader<TcpStream>) -> Answer {
+pub fn one_answer(stream: &mut BufReader<TcpStream>) -> Answer {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).unwrap_or(0) == 0 {
@@ -633,41 +644,6 @@ fn connections_beyond_the_limit_are_told_so() {
     // The places are free as soon as the server has seen the ends.
     let free = (0..1000).any(|_| server.get("/ledger").status == 200);
     assert!(free);
-}
-
-#[test]
-fn tokens_are_asked_for() {
-    let server = Server::start(Setup { tokens: vec!["first-token".into(), "second-token".into()], ..Setup::default() });
-    let cases: &[(&str, Headers, u16)] = &[
-        ("/", &[], 200),
-        ("/app.js", &[], 200),
-        ("/healthz", &[], 200),
-        ("/readyz", &[], 200),
-        ("/ledger", &[], 401),
-        ("/metrics", &[], 401),
-        ("/live", &[], 401),
-        ("/no/such", &[], 401),
-        ("/ledger", &[("Authorization", "Bearer first-token")], 200),
-        ("/ledger", &[("Authorization", "bearer second-token"), ("Host", "localhost")], 400),
-        ("/ledger", &[("Authorization", "bearer second-token")], 200),
-        ("/ledger", &[("Authorization", "Bearer second-tokeN")], 401),
-        ("/ledger", &[("Authorization", "Bearer second-toke")], 401),
-        ("/ledger", &[("Authorization", "Bearer ")], 401),
-        ("/ledger", &[("Authorization", "Basic second-token")], 401),
-        ("/ledger", &[("Authorization", "Bearer first-token"), ("Authorization", "Bearer first-token")], 401),
-        ("/ledger?access_token=first-token", &[("Authorization", "Bearer first-token")], 400),
-        ("/?token=first-token", &[], 400),
-    ];
-    for (path, headers, status) in cases {
-        let answer = server.call("GET", path, headers, b"");
-        assert_eq!(answer.status, *status, "{path} {headers:?} {answer:?}");
-        assert_eq!(answer.header("www-authenticate").is_some(), *status == 401, "{answer:?}");
-    }
-    let answer = server.call("POST", "/events", &[("Content-Type", JSON)], b"{}");
-    answer.assert_problem(401, "API_TOKENS");
-    // With tokens the server may stand under any name.
-    let foreign = "GET /ledger HTTP/1.1\r\nHost: caudal.example\r\nAuthorization: Bearer first-token\r\nConnection: close\r\n\r\n";
-    assert_eq!(server.raw(foreign.as_bytes()).status, 200);
 }
 
 #[test]
@@ -897,7 +873,6 @@ fn the_page_and_the_metrics() {
         assert_eq!(answer.status, 200);
         assert!(answer.header("content-type").unwrap().starts_with(kind), "{answer:?}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'self'"), "{answer:?}");
         let head = server.call("HEAD", path, &[], b"");
         assert_eq!((head.status, head.body.as_str()), (200, ""));
     }

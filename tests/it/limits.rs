@@ -1,11 +1,15 @@
 //! Bounds of a running job: what it refuses there, that it says which bound it is, and that it heals by itself with nothing lost.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use caudal::clock::{Clock, SystemClock};
 use caudal::core::units::Micros;
 use caudal::generate::{Generator, Settings};
 use caudal::pipeline::{Bundle, Pipelines};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::support::job::{Job, Setup, on_postgres, root, until};
@@ -118,6 +122,70 @@ fn at_the_bound_on_ids_events_come_in_slowly_until_ids_are_forgotten() {
     until("the crowd's ids are forgotten", || {
         job.client.json("/cluster")["ranks"].as_array().expect("a list").iter().map(ids).sum::<u64>() < 1000
     });
+    let (_, _, status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
+const CONNECTIONS: u64 = 10_000;
+/// What a connection may cost the job beyond the system's own share of it.
+const BYTES_EACH_MAX: u64 = 64 << 10;
+
+/// What the process has had in memory at once, at most.
+fn peak_bytes(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// Ten thousand clients that say nothing, or half of something: who was there before is served all the while, the silent ones are cut off in time, and memory
+/// does not grow by more than a connection's worth each.
+#[test]
+fn ten_thousand_connections_leave_room_for_those_who_work() {
+    let files = getrlimit(Resource::Nofile);
+    let needed = CONNECTIONS + 1_000;
+    let enough = files.current.is_none_or(|now| now >= needed)
+        || setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: files.maximum }).is_ok();
+    assert!(enough, "this test opens {needed} files, and the hard limit is {:?}: raise `ulimit -Hn`", files.maximum);
+    let dir = TempDir::new().expect("a directory");
+    let setup = Setup::new(2, dir.path())
+        .with("HTTP_CONNECTIONS_MAX", "9000")
+        .with("HTTP_HEADER_TIMEOUT", "5s")
+        .with("HTTP_BODY_TIMEOUT", "5s");
+    let job = Job::start_in(dir, setup);
+    let rank0 = job.rank(0).expect("rank 0 runs");
+    let before = peak_bytes(rank0);
+    let mut working = TcpStream::connect(("127.0.0.1", job.setup.port)).expect("a connection");
+    working.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let mut ask = || {
+        working.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is open");
+        let mut answer = [0; 2_048];
+        let read = working.read(&mut answer).expect("it is answered");
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
+    };
+    let mut held = Vec::new();
+    for n in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(("127.0.0.1", job.setup.port)).expect("a connection");
+        let half = [
+            "",
+            "GET /ledger HTTP/1.1\r\nX: ",
+            "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n{",
+        ];
+        // Beyond the number it may be closed already.
+        let _ = stream.write_all(half[n as usize % half.len()].as_bytes());
+        held.push(stream);
+        if n % 500 == 0 {
+            ask();
+        }
+    }
+    ask();
+    until("the silent ones are cut off", || job.is_ready());
+    for stream in &mut held {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        let ended = stream.read_to_end(&mut Vec::new());
+        assert!(!ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "one is still open");
+    }
+    let grown = peak_bytes(rank0).saturating_sub(before);
+    assert!(grown < CONNECTIONS * BYTES_EACH_MAX, "{grown} bytes more than before");
     let (_, _, status) = job.stop();
     assert_eq!(status.code(), Some(0));
 }

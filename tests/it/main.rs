@@ -28,6 +28,8 @@ mod simulation;
 mod http;
 mod http_unit;
 mod openapi;
+mod http_guard;
+mod http_tls;
 mod routes;
 mod webhooks;
 mod transport;

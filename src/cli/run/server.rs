@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -9,12 +10,16 @@ use tokio::sync::oneshot;
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::run::Notifier;
 use crate::coordinator::run::Event;
+use crate::web::tls::Tls;
 use crate::web::{self, App};
 
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
 /// Running requests have this long to end when the job stops.
 const HTTP_DRAIN: Duration = Duration::from_secs(3);
+
+/// Log, store, checkpoints, MPI and connections that are being refused open fewer files than this.
+const FILES_OTHER: u64 = 512;
 
 /// The HTTP server and what stops it.
 pub struct Server {
@@ -43,8 +48,10 @@ impl Drop for Runtime {
 
 impl Server {
     /// # Errors
-    /// 78 where the address cannot be had; 75.
-    pub fn start(app: App, notifier: &Notifier) -> Result<Self, Failure> {
+    /// 78 where the address cannot be had, or TLS's files cannot be used; 75.
+    pub fn start(mut app: App, notifier: &Notifier) -> Result<Self, Failure> {
+        let tls = app.http.tls.as_ref().map(Tls::load).transpose().or_exit(Exit::Config)?;
+        app.http.connections_max = connections(app.http.connections_max);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build();
         let runtime = Runtime(Some(runtime.or_exit(Exit::TryAgain)?));
         let at = (app.http.addr, app.http.port);
@@ -53,7 +60,7 @@ impl Server {
             .map_err(|e| format!("HTTP_ADDR {} HTTP_PORT {} cannot be opened: {e}; name another HTTP_PORT", at.0, at.1))
             .or_exit(Exit::Config)?;
         let (stop, stopped) = oneshot::channel();
-        let serve = web::serve(listener, app, async {
+        let serve = web::serve(listener, tls, app, async {
             // A sender that is gone stops the server too.
             drop(stopped.await);
         });
@@ -75,6 +82,27 @@ impl Server {
             _ => Ok(()),
         }
     }
+}
+
+/// As many connections as were asked for, or as the system lets this process open beside its own files.
+fn connections(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    let needed = wanted as u64 + FILES_OTHER;
+    let mut files = soft;
+    if soft < needed {
+        let raised = needed.min(hard);
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_ok() {
+            files = raised;
+        }
+    }
+    let connections = wanted.min(files.saturating_sub(FILES_OTHER).max(1) as usize);
+    if connections < wanted {
+        tracing::warn!(
+            "HTTP_CONNECTIONS_MAX={wanted}, but this process may open only {files} files: {connections} connections are served at once; raise `ulimit -n`"
+        );
+    }
+    connections
 }
 
 /// mpirun forwards SIGUSR1; the others reach a job that was started without it.

@@ -67,8 +67,9 @@ impl Setup {
     pub fn command(&self, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new("bash");
         command.arg(root().join("run_mpi.sh")).arg("-n").arg(self.ranks.to_string()).args(args).current_dir(dir);
-        for key in ["DB_HOST", "DB_USER", "DB_PASSWORD", "DB_PORT", "DB_NAME", "DB_SSLMODE", "API_TOKENS", "HTTP_ADDR"]
-        {
+        let theirs =
+            ["DB_HOST", "DB_USER", "DB_PASSWORD", "DB_PORT", "DB_NAME", "DB_SSLMODE", "API_TOKENS", "HTTP_ADDR"];
+        for key in theirs.into_iter().chain(["API_TOKENS_FILE", "TLS_CERT", "TLS_KEY", "HTTP_HOSTS", "HTTP_RATE_MAX"]) {
             command.env_remove(key);
         }
         command.env("CAUDAL_BIN", caudal()).env("DATA_DIR", &self.data).env("HTTP_PORT", self.port.to_string());
