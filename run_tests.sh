@@ -4,7 +4,7 @@
 #     ./run_tests.sh
 #
 # On a fresh Debian machine with a Rust toolchain it installs what is missing (or says which packages to ask for): what building needs, a
-# PostgreSQL server's programs, Chromium with its driver, curl, shellcheck. Tests start their own servers on private sockets and ports and end
+# PostgreSQL server's programs, Chromium with its driver, curl, shellcheck, Python. Tests start their own servers on private sockets and ports and end
 # them; what is left running all the same is killed and is a failure. Everything is built with --release, so that Polars is compiled once.
 #
 # All sections run, whatever fails; the exit code is 0 if none did. CARGO_TARGET_DIR is respected.
@@ -24,6 +24,8 @@ missing_to_test() {
     command -v chromedriver >/dev/null || printf '%s\n' chromium-driver
     command -v curl >/dev/null || printf '%s\n' curl
     command -v shellcheck >/dev/null || printf '%s\n' shellcheck
+    python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3-venv
+    command -v collectd >/dev/null || printf '%s\n' collectd-core
 }
 
 # Debian starts a server when it installs one; the tests start their own.
@@ -105,6 +107,7 @@ section "lints" lints
 section "documentation" documentation
 section "dependencies" dependencies
 section "build" cargo build --locked --release
+section "Python programs" python_tools
 section "tests" tests
 
 printf '\n'

@@ -94,3 +94,22 @@ allow_mpirun() {
 
 # Where cargo puts what it builds. Cargo reads the repository's .cargo/config.toml only from within the repository.
 target_dir() { (cd "$repository" && cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); }
+
+# Python programs that tests use, each of the version that tests/python/requirements.txt says: installed once for each state of that file. Prints the folder.
+python_tools() {
+    local wanted=$repository/tests/python/requirements.txt tools
+    tools=${XDG_CACHE_HOME:-$HOME/.cache}/caudal-python/$(sha256sum <"$wanted" | cut -c1-16)
+    mkdir -p "$tools"
+    (
+        # Of several tests that need them one installs them.
+        flock 9
+        [ ! -e "$tools/complete" ] || exit 0
+        say "installing Python programs into $tools"
+        python3 -m venv "$tools" >&2 ||
+            fail $EX_UNAVAILABLE "Python's venv is missing. On Debian: apt-get install -y python3-venv"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted" >&2 ||
+            fail $EX_UNAVAILABLE "pip could not install what $wanted lists. Its message above says why."
+        touch "$tools/complete"
+    ) 9>"$tools.lock" || return
+    printf '%s\n' "$tools"
+}

@@ -6,7 +6,11 @@ mod unread;
 mod guard;
 pub mod params;
 pub mod problem;
+mod coding;
 mod body;
+mod cloudevents;
+mod idempotency;
+mod probes;
 mod events;
 mod readers;
 mod reading;
@@ -151,13 +155,19 @@ fn router(web: Arc<Web>) -> Router {
         .route("/metrics", get(job::metrics))
         .route("/log", get(export::log))
         .route("/topics", get(query::topics))
-        .route("/topics/{topic}/events", get(topic::events).post(events::to_topic))
+        .route(
+            "/topics/{topic}/events",
+            get(topic::events).head(probes::head_topic).post(events::to_topic).options(probes::options_topic),
+        )
         .route("/topics/{topic}/stream", get(topic::stream))
         .route("/topics/{topic}/groups", get(groups::list))
         .route("/topics/{topic}/groups/{group}", get(groups::one).delete(groups::delete))
         .route("/topics/{topic}/groups/{group}/poll", post(groups::poll))
         .route("/topics/{topic}/groups/{group}/commit", post(groups::commit))
-        .route("/events", get(query::events).post(events::mixed))
+        .route(
+            "/events",
+            get(query::events).head(probes::head_mixed).post(events::mixed).options(probes::options_mixed),
+        )
         .route("/events/{id}", get(query::event))
         .route("/data", get(query::data))
         .route("/windows", get(query::windows))

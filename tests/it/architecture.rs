@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         "coordinator",
         &["core", "wire", "transport", "log", "clock", "ingest", "store", "input", "worker::rows", "worker::state"],
     ),
-    ("config", &["core", "pipeline", "store::target"]),
+    ("config", &["core", "ingest::keys", "pipeline", "store::target"]),
     ("outbox", &["core", "clock", "store"]),
     (
         "web",

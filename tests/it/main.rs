@@ -27,6 +27,7 @@ mod store;
 mod simulation;
 mod http;
 mod http_unit;
+mod ingest;
 mod routes;
 mod webhooks;
 mod transport;

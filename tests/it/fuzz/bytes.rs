@@ -7,8 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use bytes::Bytes;
 use caudal::core::columns::{GroupValue, Numbering, Slab};
 use caudal::core::epoch::Cut;
+use caudal::core::keyed::{Fingerprint, KeyHash, Keyed};
 use caudal::core::mend::{Discards, Retry};
 use caudal::core::row::{Value, WindowRow};
+use caudal::core::trace::{Trace, Traced};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset, TopicId};
 use caudal::log::{Config, Log, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration};
@@ -219,7 +221,15 @@ fn log() -> (Files, Vec<Slab>) {
         let end = Offset(first.0 + u64::from(count));
         let idle = rng.random::<bool>().then_some(Millis(5));
         let cut = Cut { epoch, end, ingest: Millis(epoch.0), up: Millis(epoch.0), idle, emitted: Epoch(epoch.0 - 1) };
-        let mut records = vec![Record::Retries(vec![Retry { letter: Offset(0), event: first }]), Record::Slab(slab)];
+        let request = Keyed { key: KeyHash(3), body: Fingerprint(4), first, count, made: "{}".into() };
+        let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = Trace::parse(parent, Some(b"a=1")).unwrap();
+        let mut records = vec![
+            Record::Retries(vec![Retry { letter: Offset(0), event: first }]),
+            Record::Key(request),
+            Record::Trace(Traced { first, count, trace }),
+            Record::Slab(slab),
+        ];
         if rng.random_bool(0.3) {
             records.push(Record::Config(Config { epoch, bundle: "another".into() }));
             records.push(Record::Discards(Discards { epoch, letters: vec![Offset(1), Offset(2)] }));

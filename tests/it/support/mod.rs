@@ -7,4 +7,5 @@ pub mod keys;
 pub mod plan;
 pub mod port;
 pub mod postgres;
+pub mod python;
 pub mod traffic;
