@@ -143,6 +143,30 @@ fn bodies() {
 }
 
 #[test]
+fn encoded_bodies() {
+    let corpus = events().iter().flat_map(|text| packed(text)).chain(packed(&vec![b' '; 8 << 20])).collect();
+    try_all(&Target { name: "encoded", run: targets::encoded, corpus });
+}
+
+#[test]
+fn requests() {
+    let trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\ntracestate: a=1,b@c=2";
+    let event = r#"{"specversion":"1.0","id":"a","source":"/s","type":"t","data":{"a":[1,"é"]}}"#;
+    let bad = r#"{"specversion":"1.0","id":"","source":"/s","type":"t","data_base64":"AAEC"}"#;
+    let corpus = [
+        format!(
+            "content-type: application/cloudevents+json\nce-id: a\nidempotency-key: \"a \\\"b\"\n{trace}\n\n{event}"
+        ),
+        format!("content-type: application/cloudevents-batch+json\nidempotency-key: 7f3a\n\n[{event},\n {bad}, 7]"),
+        format!(
+            "ce-specversion: 1.0\nce-id: %C3%A9\nce-source: \"/s\"\nce-type: t\ncontent-type: application/json\n{trace}\n\n{event}"
+        ),
+        "ce-specversion: 1.0\nce-id: a\nce-source: /s\nce-type: t\ncontent-type: text/plain\n\nabc".to_owned(),
+    ];
+    try_all(&Target { name: "request", run: targets::request, corpus: corpus.map(String::into_bytes).to_vec() });
+}
+
+#[test]
 fn csv_files() {
     let quoted = b"\xef\xbb\xbfid,at,\"note\",deep.a,deep.b\n1,2026-11-22T12:00:00Z,\"two\nlines, \"\"quoted\"\"\",,1\r\n\n2,x,,y,\n";
     let corpus = vec![lines("tests/pipelines/sensors/events.csv", 12), quoted.to_vec()];

@@ -114,14 +114,16 @@ fn keys_outlive_kills() {
             first
         };
         job.wait_ready();
-        let again = loop {
-            // Refused while it starts.
-            match send(&job, path, &key, &body(n)) {
-                Some((202, answer)) => break answer,
-                Some((503, _)) | None => {}
-                other => panic!("{other:?}"),
+        let mut again = Value::Null;
+        // Refused while it starts.
+        until("the request is answered", || match send(&job, path, &key, &body(n)) {
+            Some((202, answer)) => {
+                again = answer;
+                true
             }
-        };
+            Some((503, _)) | None => false,
+            other => panic!("{other:?}"),
+        });
         if let Some((202, first)) = first {
             assert_eq!(again, first, "request {n}");
         }
