@@ -99,31 +99,40 @@ impl Budget {
         let max = self.body_bytes_max;
         let problem = |fault: Fault| fault.problem(|| too_large(max));
         let mut inflater = Inflater::new(coding, SMALL_BODY_BYTES).map_err(problem)?;
-        let (mut share, mut kept, mut received) = (None, BytesMut::new(), 0);
-        while let Some(mut data) = self.next_data(&mut body, started, received).await? {
+        let mut kept = BytesMut::new();
+        let ended = loop {
+            let Some(data) = self.next_data(&mut body, started, kept.len()).await? else { break true };
+            kept.extend_from_slice(&data);
+            match inflater.feed(&data) {
+                Ok(()) if kept.len() <= SMALL_BODY_BYTES => {}
+                Ok(()) | Err(Fault::TooLarge) => break false,
+                Err(fault) => return Err(problem(fault)),
+            }
+        };
+        if ended {
+            match inflater.finish() {
+                Ok(bytes) => return Ok(Held { bytes, _share: None }),
+                // What it held back until the end was too much.
+                Err(Fault::TooLarge) => {}
+                Err(fault) => return Err(problem(fault)),
+            }
+        }
+        let share = self.share(max + coding.window_bytes(), started).await?;
+        let mut inflater = Inflater::new(coding, max).map_err(problem)?;
+        let (mut received, mut next) = (0, Some(kept.freeze()));
+        while let Some(data) = next {
             received += data.len();
             if received > max {
                 return Err(too_large(max));
-            }
-            if share.is_none() {
-                kept.extend_from_slice(&data);
-                let fed = if kept.len() > SMALL_BODY_BYTES { Err(Fault::TooLarge) } else { inflater.feed(&data) };
-                match fed {
-                    Ok(()) => continue,
-                    Err(Fault::TooLarge) => {}
-                    Err(fault) => return Err(problem(fault)),
-                }
-                share = Some(self.share(max + coding.window_bytes(), started).await?);
-                inflater = Inflater::new(coding, max).map_err(problem)?;
-                data = std::mem::take(&mut kept).freeze();
             }
             for piece in data.chunks(ENCODED_PIECE_BYTES) {
                 inflater.feed(piece).map_err(problem)?;
                 // Others have their turn: a piece may come to a thousand times its size.
                 tokio::task::yield_now().await;
             }
+            next = self.next_data(&mut body, started, received).await?;
         }
-        Ok(Held { bytes: inflater.finish().map_err(problem)?, _share: share })
+        Ok(Held { bytes: inflater.finish().map_err(problem)?, _share: Some(share) })
     }
 
     /// The body's next piece, if it comes in time; `received` bytes have come before.
