@@ -26,6 +26,7 @@ missing_to_test() {
     command -v shellcheck >/dev/null || printf '%s\n' shellcheck
     command -v promtool >/dev/null || printf '%s\n' prometheus
     python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3-venv
+    command -v collectd >/dev/null || printf '%s\n' collectd-core
 }
 
 # Debian starts a server when it installs one; the tests start their own.

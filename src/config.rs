@@ -16,6 +16,7 @@ use crate::config::given::{GIB, Given, KIB, MIB, whole};
 use crate::config::http::http;
 use crate::config::warnings::{Warnings, warnings};
 use crate::core::keygroup::KEY_GROUPS;
+use crate::ingest::keys;
 use crate::store::target::{PostgresConfig, SslMode, Target};
 
 pub use crate::config::environment::{read_dotenv, restarted};
@@ -23,7 +24,7 @@ pub use crate::config::http::{Http, TlsFiles};
 pub use crate::config::tokens::{Role, Roles, Tokens};
 
 /// Every variable there is, in the order of `.env.example`.
-pub const VARIABLES: [&str; 35] = [
+pub const VARIABLES: [&str; 37] = [
     "PIPELINES",
     "DATA_DIR",
     "RANKS",
@@ -56,6 +57,8 @@ pub const VARIABLES: [&str; 35] = [
     "BODY_BYTES_MAX",
     "INGEST_QUEUE_MAX",
     "INGEST_QUEUE_BYTES_MAX",
+    "IDEMPOTENCY_KEYS_MAX",
+    "IDEMPOTENCY_EXPIRY",
     "IDS_MAX",
     "IDS_IN_MEMORY_MAX",
     "LOG_FORMAT",
@@ -67,6 +70,8 @@ const BYTES_MAX: u64 = 1 << 50;
 const BODY_BYTES_LIMIT: u64 = GIB;
 /// More ids than a job has disk for.
 const IDS_LIMIT: u64 = 100_000_000_000;
+/// Each checkpoint has all keys, some 60 bytes each.
+const IDEMPOTENCY_KEYS_LIMIT: u64 = 10_000_000;
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -126,6 +131,8 @@ pub struct Limits {
     /// Submissions that may wait for the log's writer.
     pub ingest_queue: usize,
     pub ingest_queue_bytes: usize,
+    /// What is remembered of requests with an Idempotency-Key.
+    pub idempotency: keys::Limits,
     /// Ids remembered by all workers, beyond which ingest answers 503.
     pub ids: u64,
     /// Ids that each worker keeps in memory; the others lie in its scratch files.
@@ -298,8 +305,17 @@ fn limits(given: &mut Given) -> Limits {
         body_bytes: given.bytes("BODY_BYTES_MAX", 16 * MIB, (KIB, BODY_BYTES_LIMIT)) as usize,
         ingest_queue: given.count("INGEST_QUEUE_MAX", 4_096, (1, 1_000_000)) as usize,
         ingest_queue_bytes: given.bytes("INGEST_QUEUE_BYTES_MAX", 64 * MIB, (KIB, 64 * GIB)) as usize,
+        idempotency: idempotency(given),
         ids: given.count("IDS_MAX", 50_000_000, (1, IDS_LIMIT)),
         ids_in_memory: ids_in_memory(given),
+    }
+}
+
+fn idempotency(given: &mut Given) -> keys::Limits {
+    let usual = keys::Limits::default();
+    keys::Limits {
+        keys: given.count("IDEMPOTENCY_KEYS_MAX", usual.keys as u64, (1, IDEMPOTENCY_KEYS_LIMIT)) as usize,
+        expiry: given.span("IDEMPOTENCY_EXPIRY", usual.expiry),
     }
 }
 

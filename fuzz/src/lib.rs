@@ -25,23 +25,32 @@ use caudal::core::ledger::Counts;
 use caudal::core::plan::Plan;
 use caudal::core::row::WindowRow;
 use caudal::core::time;
+use caudal::core::trace::Trace;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
-use caudal::ingest::lines::{Form, cut};
+use caudal::ingest::lines::{Form, Lines, cut};
 use caudal::input::{self, Compression, Format, Input, InputError, Kind, Layout, Stream, Table, lines_of};
 use caudal::log::disk::Disk;
 use caudal::log::{Log, LogError, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration, Faults, FileText};
 use caudal::store::Progress;
 use caudal::store::jsonl::{Asked, Copies, Known};
+use caudal::web::cloudevents::Mode;
+use caudal::web::coding::{Coding, Inflater};
 use caudal::web::params::{Params, escape};
-use caudal::web::{Commit, Poll, after_event};
+use caudal::web::problem::Problem;
+use caudal::web::{Commit, Poll, after_event, idempotency, trace};
 use caudal::wire::{self, Message, Section, WireRows};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tempfile::TempDir;
 
 use disk::{Files, MemoryDisk};
 
 /// EVENT_BYTES_MAX, as it is when nobody says otherwise.
 const EVENT_BYTES_MAX: usize = 256 << 10;
+/// What an encoded body may come to, here.
+const INFLATED_BYTES_MAX: usize = 1 << 20;
+/// As a server takes them.
+const HEADERS_MAX: usize = 100;
 /// Pieces that are read of a stream: what was packed may be without end.
 const PIECES_MAX: usize = 16;
 /// Rows that are read of a Parquet file's row group.
@@ -93,19 +102,68 @@ pub fn body(data: &[u8]) {
             Err(error) => said(&error),
             Ok(lines) => {
                 assert!(lines.bytes.len() <= 2 * data.len() + 1, "lines are no longer than what they were cut out of");
-                let ended = lines.bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")).count();
-                assert!(ended == lines.count as usize && lines.bytes.ends_with(b"\n"), "{} lines", lines.count);
-                let slab = Slab {
-                    first_offset: Offset(0),
-                    count: lines.count,
-                    ingest: Millis(1_795_348_800_000),
-                    topic: None,
-                    bytes: lines.bytes,
-                    numbering: Numbering::Dense,
-                };
-                decoded(&DECODER, &slab, slab.count as usize);
+                read_lines(lines);
             }
         }
+    }
+}
+
+fn read_lines(lines: Lines) {
+    let ended = lines.bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")).count();
+    assert!(ended == lines.count as usize && lines.bytes.ends_with(b"\n"), "{} lines", lines.count);
+    let slab = Slab {
+        first_offset: Offset(0),
+        count: lines.count,
+        ingest: Millis(1_795_348_800_000),
+        topic: None,
+        bytes: lines.bytes,
+        numbering: Numbering::Dense,
+    };
+    decoded(&DECODER, &slab, slab.count as usize);
+}
+
+/// A body with a Content-Encoding: in whatever pieces it comes, it comes to the same, and to no more than it may.
+pub fn encoded(data: &[u8]) {
+    for coding in [Coding::Gzip, Coding::Zstd] {
+        let inflate = |piece: usize| {
+            let mut inflater = Inflater::new(coding, INFLATED_BYTES_MAX)?;
+            data.chunks(piece).try_for_each(|piece| inflater.feed(piece))?;
+            inflater.finish()
+        };
+        let (whole, pieces) = (inflate(usize::MAX), inflate(13));
+        assert_eq!(whole.as_ref().ok(), pieces.as_ref().ok(), "{coding:?} in pieces is something else");
+        match whole {
+            Ok(bytes) => assert!(bytes.len() <= INFLATED_BYTES_MAX, "{coding:?} came to {} bytes", bytes.len()),
+            Err(fault) => said(&fault.problem(|| Problem::bad_request("too large")).detail),
+        }
+    }
+}
+
+/// Headers, a line each, an empty line, and a body: a CloudEvent in whatever mode, an Idempotency-Key, a trace.
+pub fn request(data: &[u8]) {
+    let at = data.windows(2).position(|pair| pair == b"\n\n");
+    let (head, body) = at.map_or((data, &[][..]), |at| (&data[..at], &data[at + 2..]));
+    let mut headers = HeaderMap::new();
+    for line in head.split(|byte| *byte == b'\n').take(HEADERS_MAX) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii())) {
+            headers.append(name, value);
+        }
+    }
+    if let Err(problem) = idempotency::key(&headers) {
+        said(&problem.detail);
+    }
+    if let Some(found) = trace(&headers) {
+        let again = Trace::parse(found.parent().as_bytes(), found.state().map(str::as_bytes));
+        assert_eq!(again, Some(found), "what is shown of a trace is the trace");
+    }
+    let lines = Mode::of(&headers).and_then(|mode| {
+        mode.map(|mode| mode.lines(&headers, Bytes::copy_from_slice(body), EVENT_BYTES_MAX)).transpose()
+    });
+    match lines {
+        Ok(lines) => lines.into_iter().for_each(read_lines),
+        Err(problem) => said(&problem.detail),
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::bus::error::BusError;
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
+use crate::core::trace::{Trace, Traced};
 use crate::core::units::{Millis, Offset, TopicId};
 use crate::log::{Access, Reader};
 
@@ -20,6 +21,8 @@ pub struct Event {
     pub received: Millis,
     /// Its line, without the line's end; it keeps its frame in memory.
     pub line: Bytes,
+    /// Of the request that it came with.
+    pub trace: Option<Trace>,
 }
 
 /// Where a run ends at the latest; it always gets on, by one event or one piece at least.
@@ -54,11 +57,13 @@ pub struct Events {
     at: Offset,
     /// What is left of the newest slab; it begins at `at` or before it.
     rest: Option<Slab>,
+    /// Those of its frame.
+    traces: Vec<Traced>,
 }
 
 impl Events {
     pub(super) fn new(access: Access, decoder: Arc<Decoder>, topic: TopicId, from: Offset) -> Self {
-        Self { reader: access.reader(from), access, decoder, topic, at: from, rest: None }
+        Self { reader: access.reader(from), access, decoder, topic, at: from, rest: None, traces: Vec::new() }
     }
 
     /// Everything before it was given.
@@ -119,7 +124,8 @@ impl Events {
                 }
                 let line = piece.bytes.slice(start as usize..(start + length) as usize);
                 *bytes += line.len();
-                into.push(Event { offset, received: piece.ingest, line });
+                let trace = Traced::of(&self.traces, offset).cloned();
+                into.push(Event { offset, received: piece.ingest, line, trace });
             }
         }
         self.at = end.max(self.at);
@@ -131,7 +137,10 @@ impl Events {
         loop {
             let Some(slab) = &mut self.rest else {
                 match self.reader.next_slab() {
-                    Ok(Some(slab)) => self.rest = Some(slab),
+                    Ok(Some(slab)) => {
+                        self.traces = self.reader.traces().to_vec();
+                        self.rest = Some(slab);
+                    }
                     Ok(None) => return Ok(None),
                     Err(error) => return Err(BusError::of(error, self.at, &self.access)),
                 }

@@ -1,5 +1,6 @@
 //! Single events out of the log, by their offsets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use crate::bus::error::BusError;
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::plan::Plan;
+use crate::core::trace::{Trace, Traced};
 use crate::core::units::{Micros, Millis, Offset, TopicId};
 use crate::log::LogError;
 
@@ -21,6 +23,8 @@ pub struct Fetched {
     pub line: Bytes,
     /// None: the pipelines, as they are now, refuse it.
     pub read: Option<Read>,
+    /// Of the request that it came with.
+    pub trace: Option<Trace>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +59,43 @@ impl Source {
             let Some(slab) = slab.as_ref().filter(|slab| holds(slab)) else {
                 return Err(BusError::Ahead { asked: offset, end: access.end() });
             };
-            fetched.push(event(&decoder, slab, offset));
+            let trace = Traced::of(reader.traces(), offset).cloned();
+            fetched.push(event(&decoder, slab, offset, trace));
         }
         Ok(fetched)
     }
 }
 
+impl Source {
+    /// The traces of the events at these offsets, which ascend, as far as the log still has them.
+    ///
+    /// # Errors
+    /// `Log`.
+    pub fn traces(&self, offsets: &[Offset]) -> Result<BTreeMap<Offset, Trace>, BusError> {
+        let mut found = BTreeMap::new();
+        let Ok(access) = self.access() else { return Ok(found) };
+        let mut retained = offsets.iter().copied().skip_while(|offset| *offset < access.begin()).peekable();
+        let Some(&first) = retained.peek() else { return Ok(found) };
+        let mut reader = access.reader(first);
+        let mut read_to = first;
+        for offset in retained {
+            if offset >= read_to {
+                reader.skip_to(offset);
+                match reader.next_slab() {
+                    Ok(Some(slab)) => read_to = slab.end(),
+                    // Its segment went meanwhile, or it is not there yet.
+                    Ok(None) | Err(LogError::Mismatch(_)) => return Ok(found),
+                    Err(error) => return Err(BusError::Log(error)),
+                }
+            }
+            found.extend(Traced::of(reader.traces(), offset).map(|trace| (offset, trace.clone())));
+        }
+        Ok(found)
+    }
+}
+
 /// The slab has it.
-fn event(decoder: &Decoder, slab: &Slab, offset: Offset) -> Fetched {
+fn event(decoder: &Decoder, slab: &Slab, offset: Offset, trace: Option<Trace>) -> Fetched {
     let line = (offset.0 - slab.first_offset.0) as usize;
     let ends = || memchr::memchr_iter(b'\n', &slab.bytes);
     let begin = line.checked_sub(1).and_then(|before| ends().nth(before)).map_or(0, |end| end + 1);
@@ -77,5 +110,5 @@ fn event(decoder: &Decoder, slab: &Slab, offset: Offset) -> Fetched {
     let line = slab.bytes.slice(begin..end);
     let read = columns.topic.first().zip(columns.time.first());
     let read = read.map(|(&topic, &time)| Read { topic, time, id: decoder.id_text(topic, &line) });
-    Fetched { offset, received: slab.ingest, line, read }
+    Fetched { offset, received: slab.ingest, line, read, trace }
 }

@@ -41,6 +41,7 @@ use crate::coordinator::status::{CheckpointStatus, SharedStatus};
 use crate::core::plan::Plan;
 use crate::core::units::{Generation, LogId, Offset};
 use crate::ingest::feed::feed;
+use crate::ingest::keys::Keys;
 use crate::ingest::queue::{Cutter, Ingest, Queue, queue};
 use crate::ingest::writer as log_writer;
 use crate::log::disk::{Disk, FileDisk};
@@ -124,7 +125,8 @@ impl Rank0 {
         let data = DataDir::lock(&config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let status = Arc::new(SharedStatus::default());
-        let (ingest, cutter, queue) = queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes);
+        let keys = Arc::new(Keys::new(config.limits.idempotency));
+        let (ingest, cutter, queue) = queue(config.limits.ingest_queue, config.limits.ingest_queue_bytes, keys);
         let bus = Arc::new(Source::default());
         let (changes, backfills) = (Changes::default(), Backfills::default());
         let (events, received) = mpsc::channel();
@@ -304,7 +306,10 @@ impl Rank0 {
         let stored = start.beginning.progress;
         self.ingest.letters().found(&start.beginning.mends.after(stored.epoch, stored.end));
         let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
-        let (checkpoints, checkpoint_thread) = checkpoint_writer(start.checkpoints, notifier)?;
+        self.ingest.keys().found(start.keys);
+        let mut checkpoints = start.checkpoints;
+        checkpoints.carry(Arc::clone(self.ingest.keys()));
+        let (checkpoints, checkpoint_thread) = checkpoint_writer(checkpoints, notifier)?;
         let logged = start.beginning.changes.iter().map(|(_, change)| change);
         let left = filler.mark.read(recovered.id).map_err(fill_failure)?.map(|left| left.pipeline);
         // What holds at the log's end.

@@ -16,9 +16,11 @@ use crate::coordinator::checkpoint::sealed::Sections;
 use crate::coordinator::gather::Draft;
 use crate::coordinator::totals::{Named, Totals};
 use crate::core::dedup::SeenId;
+use crate::core::keyed::{Fingerprint, KeyHash, Keyed, Logged};
 use crate::core::keygroup::{KEY_GROUPS, KeyGroup, Owners, SHARES, Share};
 use crate::core::ledger::Counts;
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
+use crate::ingest::keys::Keys;
 use crate::log::disk::Disk;
 use crate::store::Progress;
 use crate::wire::{Message, Restore, Section, WireCounts, decode_within, encode_alone};
@@ -49,6 +51,19 @@ struct Manifest {
     common: Vec<u8>,
     sections: Vec<Section>,
     sealed: Sealed,
+    /// Requests that came with an Idempotency-Key, oldest first: all that had been logged when it was written and had not expired.
+    keys: Vec<Request>,
+}
+
+/// As `core::keyed::Logged` has it.
+#[derive(Clone, Debug, Encode, Decode)]
+struct Request {
+    key: u128,
+    body: u128,
+    first: u64,
+    count: u32,
+    made: String,
+    at: u64,
 }
 
 /// The sealed files of a checkpoint, by the epochs in their names.
@@ -108,6 +123,8 @@ pub struct Checkpoints {
     /// Of drafts that are not written (yet): the next file has them.
     owed: Vec<Section>,
     owed_retired: Vec<TopicId>,
+    /// Each checkpoint brings these as they are then.
+    keys: Option<Arc<Keys>>,
 }
 
 #[derive(Clone, Debug)]
@@ -120,7 +137,12 @@ struct Kept {
 impl Checkpoints {
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, log: LogId) -> Self {
-        Self { disk, log, kept: Vec::new(), owed: Vec::new(), owed_retired: Vec::new() }
+        Self { disk, log, kept: Vec::new(), owed: Vec::new(), owed_retired: Vec::new(), keys: None }
+    }
+
+    /// Has the checkpoints to come carry the requests with a key, so that a start finds those that lie before it in the log.
+    pub fn carry(&mut self, keys: Arc<Keys>) {
+        self.keys = Some(keys);
     }
 
     /// The newest whole checkpoint of this log whose epoch is not after `newest`. One that cannot be read is passed over, with a warning: an older
@@ -221,6 +243,8 @@ impl Checkpoints {
             common: draft.common,
             sections: draft.sections,
             sealed,
+            // Whatever lies before its end in the log is on disk by now, so they have it.
+            keys: self.keys.iter().flat_map(|keys| keys.kept()).map(Request::of).collect(),
         };
         bytes += self.write_file(&format!("{CHECKPOINT}{epoch:020}"), &manifest)?;
         self.owed.clear();
@@ -359,6 +383,18 @@ fn retain_ids(section: &mut Section, stays: impl Fn(TopicId) -> bool) {
     section.bytes = kept;
 }
 
+impl Request {
+    fn of(Logged { request: Keyed { key, body, first, count, made }, at }: Logged) -> Self {
+        Self { key: key.0, body: body.0, first: first.0, count, made: made.as_ref().to_owned(), at: at.0 }
+    }
+
+    fn logged(&self) -> Logged {
+        let (key, body, first) = (KeyHash(self.key), Fingerprint(self.body), Offset(self.first));
+        let request = Keyed { key, body, first, count: self.count, made: self.made.as_str().into() };
+        Logged { request, at: Millis(self.at) }
+    }
+}
+
 impl Kept {
     fn of(manifest: &Manifest) -> Self {
         Self { epoch: manifest.epoch, end: manifest.end, sealed: manifest.sealed.clone() }
@@ -416,6 +452,12 @@ impl Checkpoint {
     #[must_use]
     pub fn bundle(&self) -> &str {
         &self.manifest.bundle
+    }
+
+    /// Requests that came with an Idempotency-Key, oldest first: all those before its end, and some that came after it.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Logged> {
+        self.manifest.keys.iter().map(Request::logged).collect()
     }
 
     /// What the workers are sent: (worker, message), in order. A section of ids is read when it is asked for.

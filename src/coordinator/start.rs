@@ -11,6 +11,7 @@ use crate::coordinator::change::Change;
 use crate::coordinator::checkpoint::{Checkpoint, Checkpoints, needed_from};
 use crate::coordinator::state::Beginning;
 use crate::core::epoch::Cut;
+use crate::core::keyed::Logged;
 use crate::core::ledger::Counts;
 use crate::core::plan::Plan;
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset};
@@ -79,6 +80,8 @@ pub struct Start {
     pub checkpoint: Option<Checkpoint>,
     /// Where the checkpoints to come are written.
     pub checkpoints: Checkpoints,
+    /// Requests that came with an Idempotency-Key, in the order of the log, some of them perhaps twice.
+    pub keys: Vec<Logged>,
     /// Time the job was up and willing to take events in the lives before: what this life's up time is added to.
     pub up: Millis,
     /// The first slab to read is the one that holds this offset.
@@ -167,6 +170,8 @@ impl Prepared {
         let emits = recovered.emits.iter().copied().filter(|(_, end)| *end > at.1).collect();
         let (checkpoints, checkpoint) = self.found.unwrap_or_else(|| (Checkpoints::new(self.disk, recovered.id), None));
         let bundle = checkpoint.as_ref().map(|c| Arc::from(c.bundle())).or_else(|| recovered.first_bundle.clone());
+        let mut keys = checkpoint.as_ref().map(Checkpoint::keys).unwrap_or_default();
+        keys.extend(recovered.keys.iter().cloned());
         let changes = recovered.changes.iter().filter(|(epoch, _)| *epoch > at.0).cloned().collect();
         Ok(Start {
             generation,
@@ -188,6 +193,7 @@ impl Prepared {
             changes,
             checkpoint,
             checkpoints,
+            keys,
             up: recovered.cuts.last().map_or(Millis(0), |c| c.up),
             read_from: at.1,
         })

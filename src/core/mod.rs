@@ -30,3 +30,5 @@ pub mod emit;
 pub mod ledger;
 pub mod epoch;
 pub mod mend;
+pub mod keyed;
+pub mod trace;

@@ -5,13 +5,14 @@ use tokio::sync::oneshot;
 use crate::core::columns::Slab;
 use crate::core::emit::Emission;
 use crate::core::mend::Retry;
+use crate::core::trace::Traced;
 use crate::core::units::{Millis, Offset};
 use crate::ingest::feed::Waiting;
 use crate::ingest::letters::Claim;
 use crate::ingest::owed::{Ended, Owed};
 use crate::ingest::queue::Request;
 use crate::ingest::slabs::{Piece, slabs, split};
-use crate::ingest::{Receipt, Refusal, Submission};
+use crate::ingest::{Receipt, Refusal, Submission, keys};
 use crate::log::Record;
 
 /// Slabs of one frame, and who is to be told of them.
@@ -22,6 +23,9 @@ pub(super) struct Frame {
     pub(super) waiting: Vec<Waiting>,
     /// Claims on dead letters, each with the first of their retries.
     pub(super) claims: Vec<(Claim, Offset)>,
+    /// Requests with a key, each with its events.
+    pub(super) keys: Vec<(keys::Claim, Receipt)>,
+    pub(super) traces: Vec<Traced>,
 }
 
 impl Frame {
@@ -30,10 +34,13 @@ impl Frame {
         let mut pieces = Vec::new();
         let mut end = first;
         for Request { submission, receipt } in requests {
-            let Submission { topic, lines, count, applied, retries } = submission;
+            let Submission { topic, lines, count, applied, retries, kept } = submission;
             frame.claims.extend(retries.map(|claim| (claim, end)));
             frame.waiting.extend(applied.map(|to| Waiting { first: end, count, to }));
-            frame.receipts.push((receipt, Receipt { first: end, count }));
+            let of = Receipt { first: end, count };
+            frame.keys.extend(kept.key.map(|claim| (claim, of)));
+            frame.traces.extend(kept.trace.map(|trace| Traced { first: end, count, trace }));
+            frame.receipts.push((receipt, of));
             end = Offset(end.0 + u64::from(count));
             split(Piece { topic, lines, count }, &mut pieces);
         }
@@ -46,6 +53,8 @@ impl Frame {
         // Cuts come first: they end epochs of events that are in the log already.
         let mut records: Vec<Record> = owed.cuts.iter().flat_map(Ended::records).collect();
         records.extend(self.retries());
+        records.extend(self.keys.iter().map(|(claim, receipt)| Record::Key(claim.request(*receipt))));
+        records.extend(self.traces.iter().cloned().map(Record::Trace));
         records.extend(self.slabs.iter().cloned().map(Record::Slab));
         self.emit(&owed.emissions, first, ingest, &mut records);
         records
@@ -80,6 +89,7 @@ impl Frame {
 pub(super) mod tests {
     use super::*;
     use crate::core::units::TopicId;
+    use crate::ingest::Kept;
 
     pub fn submission(topic: Option<u16>, lines: &[String]) -> Submission {
         let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
@@ -89,6 +99,7 @@ pub(super) mod tests {
             count: lines.len() as u32,
             applied: None,
             retries: None,
+            kept: Kept::default(),
         }
     }
 

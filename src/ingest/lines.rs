@@ -9,7 +9,7 @@ use memchr::{memchr, memchr_iter, memchr3};
 /// How a body is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// One object, or an array whose elements are events; pretty-printed ones are compacted to a line each.
+    /// Objects one after the other (nearly always one), or an array whose elements are events; pretty-printed ones are compacted to a line each.
     Json,
     /// One event a line; blank lines are skipped, CRLF and a missing last line end are taken. (A byte order mark makes the first event an invalid one.)
     Ndjson,
@@ -44,6 +44,23 @@ pub fn cut(body: Bytes, form: Form, event_bytes_max: usize) -> Result<Lines, Cut
         Form::Ndjson => ndjson(body, event_bytes_max)?,
     };
     if lines.count == 0 { Err(CutError::Empty) } else { Ok(lines) }
+}
+
+/// One JSON value of any kind, as a line without its end.
+///
+/// # Errors
+/// `Empty`, `NotJson`.
+pub fn compact(body: &[u8]) -> Result<Vec<u8>, CutError> {
+    let mut json = Json { body, at: 0, out: Vec::with_capacity(body.len() + 1), count: 0, event_bytes_max: usize::MAX };
+    if json.peek().is_none() {
+        return Err(CutError::Empty);
+    }
+    json.event()?;
+    if json.peek().is_some() {
+        return Err(json.not_json("something follows the end of the value"));
+    }
+    json.out.pop();
+    Ok(json.out)
 }
 
 /// Counts an event of so many bytes.
@@ -121,7 +138,11 @@ impl Json<'_> {
         match self.peek() {
             None => return Err(CutError::Empty),
             Some(b'[') => self.array()?,
-            Some(b'{') => self.event()?,
+            Some(b'{') => {
+                while self.peek() == Some(b'{') {
+                    self.event()?;
+                }
+            }
             Some(_) => return Err(self.not_json("neither an object nor an array begins")),
         }
         match self.peek() {
@@ -319,6 +340,9 @@ mod tests {
                     b"{\n  \"a\": [ 1, -2.5e3 ],\r\n\t\"b c\" : \" \\\" \\\\\"\n}",
                     Ok(b"{\"a\":[1,-2.5e3],\"b c\":\" \\\" \\\\\"}\n"),
                 ),
+                // Objects that follow on each other, as some clients stream them.
+                (b"{\"a\":1}{\"b\":2}", Ok(b"{\"a\":1}\n{\"b\":2}\n")),
+                (b"{\"a\":\n1}\n{\"b\":2}\r\n", Ok(b"{\"a\":1}\n{\"b\":2}\n")),
                 (b"[{\"a\":1},\n {\"b\":{}}]", Ok(b"{\"a\":1}\n{\"b\":{}}\n")),
                 (b"[1, \"x,]\" ,null, [ 2 ]]", Ok(b"1\n\"x,]\"\nnull\n[2]\n")),
                 // Invalid elements stay one line each, and invalid.
@@ -343,8 +367,8 @@ mod tests {
                 (b"[1 2]", not_json(3)),
                 (b"[:]", not_json(1)),
                 (b"[}", not_json(1)),
-                (b"{}{}", not_json(2)),
-                (b"{}\n{}\n", not_json(3)),
+                (b"{}[]", not_json(2)),
+                (b"[]{}", not_json(2)),
                 (b"{}]", not_json(2)),
                 (b"[{}] x", not_json(5)),
             ],

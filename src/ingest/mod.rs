@@ -10,12 +10,14 @@ mod frame;
 pub mod writer;
 pub mod feed;
 pub mod letters;
+pub mod keys;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::core::columns::Reason;
 use crate::core::row::DeadLetter;
+use crate::core::trace::Trace;
 use crate::core::units::{Offset, TopicId};
 use crate::ingest::letters::Claim;
 
@@ -31,6 +33,15 @@ pub struct Submission {
     pub applied: Option<oneshot::Sender<Vec<Fate>>>,
     /// Each line is the retry of the dead letter that was claimed in its place.
     pub retries: Option<Claim>,
+    pub kept: Kept,
+}
+
+/// What of a request is kept in the log beside its events.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// It is answered once under this key.
+    pub key: Option<keys::Claim>,
+    pub trace: Option<Trace>,
 }
 
 /// What became of one event.

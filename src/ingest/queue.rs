@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::core::emit::Emission;
 use crate::core::units::{Millis, Offset};
 use crate::ingest::gather::Gather;
+use crate::ingest::keys::Keys;
 use crate::ingest::letters::Letters;
 use crate::ingest::owed::{Ended, Owed};
 use crate::ingest::{Receipt, Refusal, Submission};
@@ -67,6 +68,7 @@ struct Shared {
     queue_max: usize,
     queue_bytes_max: usize,
     letters: Arc<Letters>,
+    keys: Arc<Keys>,
 }
 
 struct State {
@@ -88,7 +90,7 @@ struct State {
 
 /// At most `queue_max` submissions wait (INGEST_QUEUE_MAX), and `queue_bytes_max` of their bytes.
 #[must_use]
-pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue) {
+pub fn queue(queue_max: usize, queue_bytes_max: usize, keys: Arc<Keys>) -> (Ingest, Cutter, Queue) {
     let state = State {
         gate: Some(Refusal::Starting),
         passes: 0,
@@ -102,7 +104,7 @@ pub fn queue(queue_max: usize, queue_bytes_max: usize) -> (Ingest, Cutter, Queue
         refused: None,
     };
     let (state, filled, letters) = (Mutex::new(state), Condvar::new(), Arc::default());
-    let shared = Arc::new(Shared { state, filled, queue_max, queue_bytes_max, letters });
+    let shared = Arc::new(Shared { state, filled, queue_max, queue_bytes_max, letters, keys });
     (Ingest { shared: shared.clone() }, Cutter { shared: shared.clone() }, Queue { shared })
 }
 
@@ -168,6 +170,12 @@ impl Ingest {
     #[must_use]
     pub fn letters(&self) -> &Arc<Letters> {
         &self.shared.letters
+    }
+
+    /// The requests that name themselves.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.shared.keys
     }
 
     /// Refuses everything from now on with this reason, or with None nothing more. At first it is `Some(Refusal::Starting)`.
@@ -322,15 +330,23 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::Kept;
 
     #[test]
     fn the_way_in_is_bounded_and_gated() {
-        let (ingest, cutter, queue) = queue(2, 100);
+        let (ingest, cutter, queue) = queue(2, 100, Arc::default());
         let enter = |bytes: usize| {
             let lines = "x".repeat(bytes - 1) + "\n";
             ingest
                 .shared
-                .enter(Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None })
+                .enter(Submission {
+                    topic: None,
+                    lines: lines.into(),
+                    count: 1,
+                    applied: None,
+                    retries: None,
+                    kept: Kept::default(),
+                })
                 .err()
         };
         assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
@@ -353,11 +369,18 @@ mod tests {
 
     #[test]
     fn a_frame_takes_no_more_than_its_share() {
-        let (ingest, _cutter, queue) = queue(100, usize::MAX);
+        let (ingest, _cutter, queue) = queue(100, usize::MAX, Arc::default());
         ingest.gate(None);
         for megabytes in [20, 6, 10, 1] {
             let lines = "x".repeat((megabytes << 20) - 1) + "\n";
-            let submission = Submission { topic: None, lines: lines.into(), count: 1, applied: None, retries: None };
+            let submission = Submission {
+                topic: None,
+                lines: lines.into(),
+                count: 1,
+                applied: None,
+                retries: None,
+                kept: Kept::default(),
+            };
             assert!(ingest.shared.enter(submission).is_ok());
         }
         let taken = [(); 4].map(|()| queue.shared.lock().take().requests.len());

@@ -89,6 +89,8 @@ impl Writer {
         match self.log.append(&records, ingest) {
             Ok(_) => {
                 let took = Some(begun.elapsed());
+                // Before the coordinator hears of the events: a checkpoint that has them has their keys.
+                frame.keys.into_iter().for_each(|(claim, receipt)| claim.logged(receipt, ingest));
                 let claims = frame.claims.into_iter();
                 let retries = claims.flat_map(|(claim, first)| claim.retried(first)).collect();
                 self.feed.push(frame.slabs, frame.waiting, retries);
@@ -121,7 +123,7 @@ impl Writer {
     ) -> Result<(), LogError> {
         let refused = !frame.receipts.is_empty();
         // Before those who are refused can try again.
-        drop(frame.claims);
+        drop((frame.claims, frame.keys));
         if refused {
             self.room = Some(Err(refusal));
         }
@@ -215,7 +217,7 @@ mod tests {
         const REQUESTS: u64 = 40;
         let directory = tempfile::tempdir().unwrap();
         let (log, recovered) = open(directory.path());
-        let (ingest, cutter, queue) = queue(1000, 64 << 20);
+        let (ingest, cutter, queue) = queue(1000, 64 << 20, Arc::default());
         let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
         let (told, notes) = mpsc::channel();
         let durable = Arc::new(Mutex::new(recovered.end));
@@ -285,7 +287,7 @@ mod tests {
             Options { segment_bytes: 1 << 20, bytes_max: u64::MAX, low_water_bytes: u64::MAX, store_asked: true };
         let (log, _) = Log::open(disk, options, LogId(1), None, Offset(0)).unwrap();
         let (feed_in, _feed) = feed(log.reader(Offset(0)), Offset(0));
-        let (ingest, cutter, queue) = queue(10, 1 << 20);
+        let (ingest, cutter, queue) = queue(10, 1 << 20, Arc::default());
         ingest.gate(None);
         assert_eq!(ingest.gated(), None);
         assert!(cutter.is_idle());

@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use crate::core::columns::{Numbering, Slab};
 use crate::core::epoch::Cut;
+use crate::core::keyed::{Fingerprint, KeyHash, Keyed};
 use crate::core::mend::{Discards, Retry};
+use crate::core::trace::{Trace, Traced};
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use crate::log::{Config, Record, Start};
 
@@ -26,6 +28,8 @@ const EMIT: u8 = 5;
 const RETRY: u8 = 6;
 const DISCARD: u8 = 7;
 const CONFIG: u8 = 8;
+const KEY: u8 = 9;
+const TRACE: u8 = 10;
 
 /// Where a frame stands. It seeds the CRC, so that a frame is good in its own place only.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +132,23 @@ impl<'a> Draft<'a> {
                 self.record(CONFIG, None, 0, 8 + bundle.len());
                 self.small.extend_from_slice(&epoch.0.to_le_bytes());
                 self.small.extend_from_slice(bundle.as_bytes());
+            }
+            Record::Key(Keyed { key, body, first, count, made }) => {
+                self.record(KEY, None, 0, 44 + made.len());
+                self.small.extend_from_slice(&key.0.to_le_bytes());
+                self.small.extend_from_slice(&body.0.to_le_bytes());
+                self.small.extend_from_slice(&first.0.to_le_bytes());
+                self.small.extend_from_slice(&count.to_le_bytes());
+                self.small.extend_from_slice(made.as_bytes());
+            }
+            Record::Trace(Traced { first, count, trace }) => {
+                self.record(TRACE, None, 0, 37 + trace.state.len());
+                self.small.extend_from_slice(&first.0.to_le_bytes());
+                self.small.extend_from_slice(&count.to_le_bytes());
+                self.small.extend_from_slice(&trace.trace_id);
+                self.small.extend_from_slice(&trace.parent_id);
+                self.small.push(trace.flags);
+                self.small.extend_from_slice(trace.state.as_bytes());
             }
         }
     }
@@ -252,6 +273,8 @@ impl Frame {
                 RETRY => Record::Retries(read_retries(&body)?),
                 DISCARD => Record::Discards(read_discards(&body)?),
                 CONFIG => Record::Config(read_config(&body)?),
+                KEY => Record::Key(read_key(&body)?),
+                TRACE => Record::Trace(read_trace(&body)?),
                 _ => return None,
             });
         }
@@ -305,6 +328,23 @@ fn read_config(body: &[u8]) -> Option<Config> {
     let epoch = Epoch(fields.u64()?);
     let bundle = std::str::from_utf8(fields.0).ok()?.into();
     Some(Config { epoch, bundle })
+}
+
+fn read_key(body: &[u8]) -> Option<Keyed> {
+    let mut fields = Fields(body);
+    let key = KeyHash(fields.take().map(u128::from_le_bytes)?);
+    let body = Fingerprint(fields.take().map(u128::from_le_bytes)?);
+    let (first, count) = (Offset(fields.u64()?), fields.u32()?);
+    let made = std::str::from_utf8(fields.0).ok()?.into();
+    Some(Keyed { key, body, first, count, made })
+}
+
+fn read_trace(body: &[u8]) -> Option<Traced> {
+    let mut fields = Fields(body);
+    let (first, count) = (Offset(fields.u64()?), fields.u32()?);
+    let (trace_id, parent_id, [flags]) = (fields.take()?, fields.take()?, fields.take()?);
+    let state = std::str::from_utf8(fields.0).ok()?.into();
+    Some(Traced { first, count, trace: Trace { trace_id, parent_id, flags, state } })
 }
 
 /// Little-endian numbers, one after the other; None where the bytes end.

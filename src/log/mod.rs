@@ -11,11 +11,14 @@ mod cuts;
 mod access;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
+use crate::core::keyed::{Keyed, Logged};
 use crate::core::mend::{Discards, Mends, Retry};
+use crate::core::trace::Traced;
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{ALIGN, Draft, FrameHeader, Place, padded};
@@ -37,6 +40,10 @@ pub enum Record {
     Start(Start),
     /// These events of the frame are retries of dead letters.
     Retries(Vec<Retry>),
+    /// These events of the frame came with an Idempotency-Key.
+    Key(Keyed),
+    /// These events of the frame came with a trace context.
+    Trace(Traced),
     /// Stands before the cut of its epoch, in one frame with it.
     Discards(Discards),
     /// Likewise.
@@ -121,6 +128,8 @@ pub struct Recovered {
     pub emits: Vec<(Epoch, Offset)>,
     /// In the same part: what was done to dead letters.
     pub mends: Mends,
+    /// In the same part: the requests that came with an Idempotency-Key, in order.
+    pub keys: Vec<Logged>,
     /// The newest `ingest` of any frame.
     pub ingest: Millis,
     /// Bytes cut off the tail because they were never acknowledged.
@@ -282,7 +291,7 @@ impl Log {
     fn append_frame(&mut self, records: &[Record], ingest: Millis) -> Result<Appended, LogError> {
         self.check_slabs(records, ingest);
         let mut draft = Draft::new(records);
-        check_retries(records, self.end, draft.count());
+        check_of_frame(records, self.end, draft.count());
         let rolls = self.position + draft.padded() > self.current.header.bytes;
         let next_bytes = rolls.then(|| self.segment_bytes_for(&draft));
         if holds_submitted(records) {
@@ -420,10 +429,24 @@ impl Log {
     }
 }
 
-fn check_retries(records: &[Record], first: Offset, count: u32) {
-    let mut retries = records.iter().filter_map(|r| if let Record::Retries(r) = r { Some(r) } else { None }).flatten();
-    let events = first.0..first.0 + u64::from(count);
-    assert!(retries.all(|retry| events.contains(&retry.event.0)), "a retry is an event of its frame");
+fn check_of_frame(records: &[Record], first: Offset, count: u32) {
+    let events = first..Offset(first.0 + u64::from(count));
+    assert!(records.iter().all(|record| record.speaks_of(&events)), "a record speaks of its frame's events");
+}
+
+impl Record {
+    /// Whether what it says is said of events of its frame alone, where it is to be so.
+    fn speaks_of(&self, events: &Range<Offset>) -> bool {
+        let within = |first: Offset, count: u32| {
+            let end = first.0.checked_add(u64::from(count));
+            first >= events.start && count > 0 && end.is_some_and(|end| end <= events.end.0)
+        };
+        match self {
+            Self::Retries(retries) => retries.iter().all(|retry| events.contains(&retry.event)),
+            Self::Key(Keyed { first, count, .. }) | Self::Trace(Traced { first, count, .. }) => within(*first, *count),
+            Self::Slab(_) | Self::Cut(_) | Self::Emit(_) | Self::Start(_) | Self::Discards(_) | Self::Config(_) => true,
+        }
+    }
 }
 
 /// Whether the frame has slabs that somebody submitted: what the job makes itself is owed to what is in the log already, and must go in so that epochs

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::core::columns::Slab;
+use crate::core::trace::Traced;
 use crate::core::units::{LogId, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{self, ALIGN, Frame, FrameHeader, Place};
@@ -26,6 +27,8 @@ pub struct Reader {
     has_read: bool,
     /// Slabs of the frame read last that were not asked for yet.
     ready: VecDeque<Slab>,
+    /// What the same frame says of traces.
+    traces: Vec<Traced>,
 }
 
 /// Where it stands: before the frame at `position`; the frames before it end with `end` and `crc`.
@@ -47,7 +50,18 @@ enum Step {
 
 impl Reader {
     pub(super) fn new(disk: Arc<dyn Disk>, segments: Arc<Segments>, log: LogId, from: Offset, made_at: Offset) -> Self {
-        Self { disk, segments, log, from, made_at, at: None, before: None, has_read: false, ready: VecDeque::new() }
+        Self {
+            disk,
+            segments,
+            log,
+            from,
+            made_at,
+            at: None,
+            before: None,
+            has_read: false,
+            ready: VecDeque::new(),
+            traces: Vec::new(),
+        }
     }
 
     /// The number of events in the log when the reader was made.
@@ -79,10 +93,21 @@ impl Reader {
             }
             let Some((place, frame)) = self.next_frame()? else { return Ok(None) };
             let records = self.records(place, &frame)?;
-            let slabs = records.into_iter().filter_map(|r| if let Record::Slab(s) = r { Some(s) } else { None });
-            let from = self.from;
-            self.ready.extend(slabs.filter(|s| s.end() > from));
+            self.traces.clear();
+            for record in records {
+                match record {
+                    Record::Slab(slab) if slab.end() > self.from => self.ready.push_back(slab),
+                    Record::Trace(traced) => self.traces.push(traced),
+                    _ => {}
+                }
+            }
         }
+    }
+
+    /// The traces of the frame that the slab is of which was given last.
+    #[must_use]
+    pub fn traces(&self) -> &[Traced] {
+        &self.traces
     }
 
     /// All records of the next frame of a segment that holds `from`, or a later one.

@@ -8,6 +8,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use crate::core::epoch::Cut;
+use crate::core::keyed::Logged;
 use crate::core::mend::Mends;
 use crate::core::units::{Epoch, Generation, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
@@ -41,6 +42,7 @@ struct Walk {
     cuts: Vec<Cut>,
     emits: Vec<(Epoch, Offset)>,
     mends: Mends,
+    keys: Vec<Logged>,
 }
 
 /// Removes what an earlier life was about to make, and lists the segments' numbers. None: there is no log yet.
@@ -104,6 +106,7 @@ pub(super) fn recover(
         cuts: walk.cuts,
         emits: walk.emits,
         mends: walk.mends,
+        keys: walk.keys,
         ingest: walk.ingest,
         truncated_bytes: tail.truncated_bytes,
     };
@@ -187,6 +190,7 @@ impl Walk {
             cuts: Vec::new(),
             emits: Vec::new(),
             mends: Mends::default(),
+            keys: Vec::new(),
         }
     }
 
@@ -204,14 +208,22 @@ impl Walk {
                 Record::Cut(cut) => Some(cut.epoch),
                 Record::Discards(discards) => Some(discards.epoch),
                 Record::Config(config) => Some(config.epoch),
-                Record::Slab(_) | Record::Emit(_) | Record::Start(_) | Record::Retries(_) => None,
+                Record::Slab(_)
+                | Record::Emit(_)
+                | Record::Start(_)
+                | Record::Retries(_)
+                | Record::Key(_)
+                | Record::Trace(_) => None,
             };
             if before_cut.take().is_some_and(|epoch| of != Some(epoch)) {
                 return Err(WITHOUT_CUT);
             }
             before_cut = of.filter(|_| !matches!(record, Record::Cut(_)));
+            if !record.speaks_of(&(header.first..header.end())) {
+                return Err("a record speaks of events that are none of its frame's");
+            }
             match record {
-                Record::Slab(_) => {}
+                Record::Slab(_) | Record::Trace(_) => {}
                 Record::Cut(cut) => self.cuts.push(cut),
                 Record::Emit(epoch) => self.emits.push((epoch, header.end())),
                 Record::Start(start) => {
@@ -223,13 +235,8 @@ impl Walk {
                     bundle.as_ref().clone_into(&mut start.bundle);
                     self.changes.push((epoch, bundle));
                 }
-                Record::Retries(retries) => {
-                    let events = header.first..header.end();
-                    if !retries.iter().all(|retry| events.contains(&retry.event)) {
-                        return Err("a retry is no event of its frame");
-                    }
-                    self.mends.retries.extend(retries);
-                }
+                Record::Retries(retries) => self.mends.retries.extend(retries),
+                Record::Key(request) => self.keys.push(Logged { request, at: header.ingest }),
                 Record::Discards(discards) => {
                     self.mends.discards.push(discards);
                 }

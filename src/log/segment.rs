@@ -12,7 +12,7 @@ use crate::log::disk::DiskFile;
 use crate::log::frame::{self, ALIGN, FRAME_HEADER_BYTES, Fields, Frame, FrameHeader, Place};
 
 /// Version of the format of headers and frames.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 /// A segment on its way in: it gets its name when its header is on disk.
 pub(super) const NEXT: &str = "segment-next.tmp";
 /// The copy of the last segment that recovery makes.

@@ -6,22 +6,30 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, ORIGIN};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::core::keyed::Fingerprint;
+use crate::core::trace::Trace;
 use crate::core::units::TopicId;
-use crate::ingest::lines::{Form, cut};
-use crate::ingest::{Fate, Receipt, Submission};
+use crate::ingest::keys::Answered;
+use crate::ingest::lines::{Form, Lines, cut};
+use crate::ingest::{Fate, Kept, Receipt, Submission};
+use crate::web::cloudevents::Mode;
+use crate::web::coding::is_encoded;
 use crate::web::problem::Problem;
 use crate::web::views::{AcceptedView, AppliedView, Pairs};
-use crate::web::{Web, json_answer, params};
+use crate::web::{Web, idempotency, json_answer, params};
 
 /// JSON bodies beyond this size are cut on a thread of their own, so that they hold up no other request. NDJSON is cut faster than it is received.
 const CUT_INLINE_BYTES_MAX: usize = 1 << 20;
 /// `?ack=applied` waits this long, a store that is away included.
 pub const APPLIED_MAX: Duration = Duration::from_mins(1);
+/// So often a request that is sent again looks whether its events are applied.
+const APPLIED_POLL: Duration = Duration::from_millis(20);
 
 pub async fn to_topic(
     State(web): State<Arc<Web>>,
@@ -40,23 +48,119 @@ pub async fn mixed(State(web): State<Arc<Web>>, request: Request) -> Result<Resp
 async fn take(web: &Web, topic: Option<TopicId>, request: Request) -> Result<Response, Problem> {
     let params = params::Params::of(request.uri(), &["ack"])?;
     let applied = params.word("ack", &["applied"])?.is_some();
-    let form = form(request.headers())?;
+    let kind = Kind::of(request.headers())?;
+    let key = idempotency::key(request.headers())?;
     if let Some(refusal) = web.app.ingest.closed() {
         return Err(refusal.into());
     }
-    let held = web.budget.read(request.into_body()).await?;
-    let event_bytes_max = web.app.limits.event_bytes;
-    let lines = if form == Form::Json && held.bytes.len() > CUT_INLINE_BYTES_MAX {
-        let bytes = held.bytes.clone();
-        tokio::task::spawn_blocking(move || cut(bytes, form, event_bytes_max)).await.map_err(|_| broken())?
+    let (head, body) = request.into_parts();
+    let held = web.budget.read_coded(&head.headers, body).await?;
+    let trace = trace(&head.headers);
+    let (bytes, event_bytes_max) = (held.bytes.clone(), web.app.limits.event_bytes);
+    let path = head.uri.path().to_owned();
+    let lines = if kind.is_slow() && bytes.len() > CUT_INLINE_BYTES_MAX {
+        let cutting = move || kind.lines(&head.headers, bytes, event_bytes_max);
+        tokio::task::spawn_blocking(cutting).await.map_err(|_| broken())?
     } else {
-        cut(held.bytes.clone(), form, event_bytes_max)
+        kind.lines(&head.headers, bytes, event_bytes_max)
     }?;
+    let claim = key.map(|key| {
+        let (keys, body) = (web.app.ingest.keys(), Fingerprint::of(&path, &lines.bytes));
+        keys.claim(key, body, "".into(), web.app.clock.unix())
+    });
+    let key = match claim.transpose() {
+        Ok(claim) => claim,
+        Err(known) => return again(web, &idempotency::answered(known)?, applied, None).await,
+    };
     let (to, from) = applied.then(oneshot::channel).unzip();
-    let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied: to, retries: None };
+    let kept = Kept { key, trace };
+    let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied: to, retries: None, kept };
     let receipt = web.app.ingest.submit(submission).await?;
     drop(held);
     answer(receipt, from, None).await
+}
+
+/// What a request's body is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Plain(Form),
+    CloudEvents(Mode),
+}
+
+impl Kind {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        match Mode::of(headers)? {
+            Some(mode) => Ok(Self::CloudEvents(mode)),
+            None => form(headers).map(Self::Plain),
+        }
+    }
+
+    /// Whether it takes longer to cut than to receive.
+    fn is_slow(self) -> bool {
+        !matches!(self, Self::Plain(Form::Ndjson))
+    }
+
+    fn lines(self, headers: &HeaderMap, body: Bytes, event_bytes_max: usize) -> Result<Lines, Problem> {
+        if !matches!(self, Self::CloudEvents(Mode::Binary)) {
+            refuse_encoded(&body)?;
+        }
+        match self {
+            Self::Plain(form) => Ok(cut(body, form, event_bytes_max)?),
+            Self::CloudEvents(mode) => mode.lines(headers, body, event_bytes_max),
+        }
+    }
+}
+
+/// Every line of it would become a dead letter.
+pub fn refuse_encoded(body: &[u8]) -> Result<(), Problem> {
+    if !is_encoded(body) {
+        return Ok(());
+    }
+    Err(Problem::bad_request(
+        "the body is gzip or zstd where events should be: name that in Content-Encoding, and encode it once. Nothing of this request was taken",
+    ))
+}
+
+/// The trace that the request is part of, if it says so as it should.
+pub fn trace(headers: &HeaderMap) -> Option<Trace> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
+    let states: Vec<&[u8]> = headers.get_all("tracestate").iter().map(HeaderValue::as_bytes).collect();
+    Trace::parse(parent.as_bytes(), Some(&states.join(&b','))).filter(|_| parent.to_str().is_ok())
+}
+
+/// A request with a key that is in the log already. The fates of its events were told once, to the one that was taken; here it is only waited for them.
+pub async fn again(
+    web: &Web,
+    answered: &Answered,
+    applied: bool,
+    filled: Option<Pairs<'_>>,
+) -> Result<Response, Problem> {
+    let receipt = answered.receipt;
+    if applied {
+        wait_applied(web, receipt).await?;
+    }
+    let status = if applied { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(idempotency::replayed((status, json_answer(&accepted(receipt, filled))).into_response()))
+}
+
+/// Waits until the store has these events' epochs.
+async fn wait_applied(web: &Web, receipt: Receipt) -> Result<(), Problem> {
+    let started = Instant::now();
+    loop {
+        let ledger = web.app.status.get().ledger;
+        if ledger.accepted - ledger.in_flight > last(receipt) {
+            return Ok(());
+        }
+        if started.elapsed() >= APPLIED_MAX {
+            return Err(not_yet_applied(receipt));
+        }
+        sleep(APPLIED_POLL).await;
+    }
+}
+
+fn accepted(receipt: Receipt, filled: Option<Pairs<'_>>) -> AcceptedView<'_> {
+    AcceptedView { accepted: receipt.count, first_offset: receipt.first.0, last_offset: last(receipt), filled }
 }
 
 /// 202 once the events are on disk; where fates are waited for, 200 with them.
@@ -66,9 +170,7 @@ pub async fn answer(
     filled: Option<Pairs<'_>>,
 ) -> Result<Response, Problem> {
     let Some(fates) = fates else {
-        let accepted =
-            AcceptedView { accepted: receipt.count, first_offset: receipt.first.0, last_offset: last(receipt), filled };
-        return Ok((StatusCode::ACCEPTED, json_answer(&accepted)).into_response());
+        return Ok((StatusCode::ACCEPTED, json_answer(&accepted(receipt, filled))).into_response());
     };
     match timeout(APPLIED_MAX, fates).await {
         Ok(Ok(fates)) => Ok(json_answer(&AppliedView::of(receipt, &fates, filled))),
@@ -79,9 +181,6 @@ pub async fn answer(
 /// How the body is to be read. A browser can send curl's form type, and no type at all, to any site without asking first; so it is taken as JSON only from
 /// what names no page as its origin.
 pub fn form(headers: &HeaderMap) -> Result<Form, Problem> {
-    if headers.get(CONTENT_ENCODING).is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(unsupported("the body is encoded: send it as it is, without Content-Encoding"));
-    }
     let scripted = !headers.contains_key(ORIGIN);
     let kind =
         headers.get(CONTENT_TYPE).map(|t| t.to_str().unwrap_or("?").split(';').next().unwrap_or_default().trim());
@@ -90,7 +189,8 @@ pub fn form(headers: &HeaderMap) -> Result<Form, Problem> {
         Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Ok(Form::Ndjson),
         None | Some("application/x-www-form-urlencoded") if scripted => Ok(Form::Json),
         _ => Err(unsupported(
-            "Content-Type is not one of application/json (an object or an array of them) and application/x-ndjson (an object a line)",
+            "Content-Type is not one of application/json (an object or an array of them), application/x-ndjson (an object a line), \
+             application/cloudevents+json and application/cloudevents-batch+json",
         )),
     }
 }

@@ -12,14 +12,16 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::core::json;
+use crate::core::keyed::Fingerprint;
 use crate::core::plan::{TimeFormat, Unit};
 use crate::core::time;
 use crate::core::units::Millis;
-use crate::ingest::Submission;
 use crate::ingest::lines::{CutError, Form, cut};
+use crate::ingest::{Kept, Submission};
 use crate::pipeline::routes::{Fill, Taking};
 use crate::web::Web;
-use crate::web::events::{answer, form};
+use crate::web::events::{again, answer, form, refuse_encoded, trace};
+use crate::web::idempotency;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::views::{Pairs, Raw};
@@ -33,32 +35,54 @@ pub async fn take(web: &Web, taking: &Taking, key: &str, request: Request) -> Re
     if form(request.headers())? != Form::Json {
         return Err(one_object());
     }
+    let named = idempotency::key(request.headers())?;
     if let Some(refusal) = web.app.ingest.closed() {
         return Err(refusal.into());
     }
-    let held = web.budget.read(request.into_body()).await?;
+    let (head, body) = request.into_parts();
+    let held = web.budget.read_coded(&head.headers, body).await?;
+    refuse_encoded(&held.bytes)?;
     let event_bytes_max = web.app.limits.event_bytes;
     let line = match cut(held.bytes.clone(), Form::Json, event_bytes_max) {
-        Ok(lines) if held.bytes.trim_ascii_start().starts_with(b"{") => lines.bytes,
+        Ok(lines) if lines.count == 1 && held.bytes.trim_ascii_start().starts_with(b"{") => lines.bytes,
         // An empty body is an event of which everything is filled.
         Err(CutError::Empty) if held.bytes.trim_ascii().is_empty() => Bytes::from_static(b"{}\n"),
         Ok(_) | Err(CutError::Empty) => return Err(one_object()),
         Err(error) => return Err(error.into()),
     };
-    let (line, filled) = fill(&line, taking, key, web.app.clock.unix(), &mut fresh_id)?;
-    if line.len() > event_bytes_max {
-        return Err(CutError::TooLong { number: 0, bytes: line.len(), max: event_bytes_max }.into());
+    let now = web.app.clock.unix();
+    let make = |with: &Fill| made(with, now, &mut fresh_id);
+    let Filled { event, fields, fresh } = fill(&line, taking, key, &mut |_, with| make(with))?;
+    if event.len() > event_bytes_max {
+        return Err(CutError::TooLong { number: 0, bytes: event.len(), max: event_bytes_max }.into());
     }
+    let claim = named.map(|named| {
+        let body = Fingerprint::of(head.uri.path(), &line);
+        web.app.ingest.keys().claim(named, body, object(&fresh).into(), now)
+    });
+    let claim = match claim.transpose() {
+        Ok(claim) => claim,
+        Err(known) => {
+            let answered = idempotency::answered(known)?;
+            // What was filled in then is what the event has.
+            let before = members(answered.made.as_bytes())?;
+            let then = |field: &str| before.iter().find(|(name, _)| name == field).map(|(_, json)| json.clone());
+            let fields =
+                fill(&line, taking, key, &mut |field, with| then(field).map_or_else(|| make(with), Ok))?.fields;
+            return again(web, &answered, applied, Some(pairs(&fields))).await;
+        }
+    };
     let (to, from) = applied.then(oneshot::channel).unzip();
-    let lines = Bytes::from(line + "\n");
-    let receipt = web
-        .app
-        .ingest
-        .submit(Submission { topic: Some(taking.topic), lines, count: 1, applied: to, retries: None })
-        .await?;
+    let kept = Kept { key: claim, trace: trace(&head.headers) };
+    let lines = Bytes::from(event + "\n");
+    let submission = Submission { topic: Some(taking.topic), lines, count: 1, applied: to, retries: None, kept };
+    let receipt = web.app.ingest.submit(submission).await?;
     drop(held);
-    let filled = filled.iter().map(|(name, json)| (name.as_str(), Raw::of(json.as_bytes()))).collect();
-    answer(receipt, from, Some(Pairs(filled))).await
+    answer(receipt, from, Some(pairs(&fields))).await
+}
+
+fn pairs(fields: &[Member]) -> Pairs<'_> {
+    Pairs(fields.iter().map(|(name, json)| (name.as_str(), Raw::of(json.as_bytes()))).collect())
 }
 
 fn one_object() -> Problem {
@@ -73,23 +97,35 @@ fn fresh_id() -> io::Result<Uuid> {
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-/// The event with what the route adds, everything else as it was written; and what the fields that the route fills are now.
+/// What a route makes of an event.
+struct Filled {
+    /// With what the route adds, everything else as it was written.
+    event: String,
+    /// What the fields that the route fills are now.
+    fields: Vec<Member>,
+    /// Those of them that were not given.
+    fresh: Vec<Member>,
+}
+
 fn fill(
     line: &[u8],
     taking: &Taking,
     key: &str,
-    now: Millis,
-    fresh: &mut dyn FnMut() -> io::Result<Uuid>,
-) -> Result<(String, Vec<Member>), Problem> {
+    make: &mut dyn FnMut(&str, &Fill) -> Result<String, Problem>,
+) -> Result<Filled, Problem> {
     let given = members(line)?;
-    let mut filled = Vec::new();
+    let (mut filled, mut fresh) = (Vec::new(), Vec::new());
     if let Some(field) = &taking.key {
         filled.push((field.clone(), keyed(&given, field, key)?));
     }
     for (field, with) in &taking.fill {
         let json = match given.iter().find(|(name, json)| name == field && json != "null") {
             Some((_, json)) => json.clone(),
-            None => made(with, now, fresh)?,
+            None => {
+                let json = make(field, with)?;
+                fresh.push((field.clone(), json.clone()));
+                json
+            }
         };
         filled.push((field.clone(), json));
     }
@@ -100,9 +136,13 @@ fn fill(
             kept.remove(at);
         }
     }
-    let all: Vec<String> =
-        kept.iter().chain(&filled).map(|(name, json)| format!("{}:{json}", json::string(name))).collect();
-    Ok((format!("{{{}}}", all.join(",")), filled))
+    kept.extend(filled.iter().cloned());
+    Ok(Filled { event: object(&kept), fields: filled, fresh })
+}
+
+fn object(members: &[Member]) -> String {
+    let all: Vec<String> = members.iter().map(|(name, json)| format!("{}:{json}", json::string(name))).collect();
+    format!("{{{}}}", all.join(","))
 }
 
 /// The members of the object on this line, values as they are written.
@@ -179,11 +219,14 @@ mod tests {
             "\"id\":\"00000000-0000-0000-0000-000000000007\",\"at\":\"2026-11-22T12:00:00.123Z\",\"kind\":\"edit\"";
         let check = |line: &str, taking: &Taking, expected: Result<&str, &str>| {
             let mut fresh = || Ok(Uuid::parse_str(ID).unwrap());
-            let found = fill(line.as_bytes(), taking, "k \"1\"", NOW, &mut fresh);
+            let mut make = |_: &str, with: &Fill| super::made(with, NOW, &mut fresh);
+            let found = fill(line.as_bytes(), taking, "k \"1\"", &mut make);
             match (found, expected) {
-                (Ok((found, _)), Ok(expected)) => assert_eq!(found, expected.replace("MADE", made), "{line}"),
+                (Ok(Filled { event: found, .. }), Ok(expected)) => {
+                    assert_eq!(found, expected.replace("MADE", made), "{line}")
+                }
                 (Err(problem), Err(says)) => assert!(problem.detail.contains(says), "{line}: {problem:?}"),
-                (found, expected) => panic!("{line}: {found:?}, not {expected:?}"),
+                (found, expected) => panic!("{line}: {:?}, not {expected:?}", found.map(|found| found.event)),
             }
         };
         let plain = taking(None);

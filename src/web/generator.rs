@@ -18,8 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::core::units::{Micros, TopicId};
 use crate::generate::{Generator, Settings};
-use crate::ingest::Submission;
 use crate::ingest::lines::Form;
+use crate::ingest::{Kept, Submission};
 use crate::pipeline::{BurstHint, Pipelines};
 use crate::web::events::form;
 use crate::web::generator::log::{Did, ENTRIES_MAX, EXAMPLE_BYTES_MAX, EntryView, Log};
@@ -369,5 +369,15 @@ fn batches(generator: &mut Generator, count: u64) -> Vec<(TopicId, Submission)> 
 }
 
 fn submission(topic: TopicId, (bytes, count): (Vec<u8>, u32)) -> (TopicId, Submission) {
-    (topic, Submission { topic: Some(topic), lines: Bytes::from(bytes), count, applied: None, retries: None })
+    (
+        topic,
+        Submission {
+            topic: Some(topic),
+            lines: Bytes::from(bytes),
+            count,
+            applied: None,
+            retries: None,
+            kept: Kept::default(),
+        },
+    )
 }

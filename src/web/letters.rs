@@ -21,9 +21,9 @@ use crate::core::row::DeadLetter;
 use crate::core::units::{Offset, TopicId};
 use crate::ingest::letters::{Busy, Claim, Letters};
 use crate::ingest::lines::cut;
-use crate::ingest::{Fate, Receipt, Refusal, Submission};
+use crate::ingest::{Fate, Kept, Receipt, Refusal, Submission};
 use crate::store::{DeadLetterQuery, OpenQuery, Reader, StoreError, StoredLetter};
-use crate::web::events::{APPLIED_MAX, form};
+use crate::web::events::{APPLIED_MAX, form, refuse_encoded};
 use crate::web::params::{Params, segment};
 use crate::web::problem::Problem;
 use crate::web::query::{BODIES_MAX, LIMIT_DEFAULT, cut_page, next_page, topic};
@@ -112,7 +112,7 @@ pub async fn retry(State(web): Shared, path: Segment, request: Request) -> Resul
     let letter = offset(&segment(path)?)?;
     refuse_while(web.app.ingest.closed())?;
     let headers = request.headers().clone();
-    let held = web.budget.read(request.into_body()).await?;
+    let held = web.budget.read_coded(&headers, request.into_body()).await?;
     let changed = changed(&web, &headers, held.bytes.clone())?;
     let claim = claim(&web, letter)?;
     let StoredLetter { letter, retried_as } = read(&web, letter).await?;
@@ -253,7 +253,7 @@ async fn send(web: &Web, group: Group, claim: Claim, applied: bool) -> Result<Se
     let Group { topic, letters, lines } = group;
     let (to, fates) = applied.then(oneshot::channel).unzip();
     let count = letters.len() as u32;
-    let submission = Submission { topic, lines, count, applied: to, retries: Some(claim) };
+    let submission = Submission { topic, lines, count, applied: to, retries: Some(claim), kept: Kept::default() };
     let receipt = web.app.ingest.submit(submission).await?;
     Ok(Sent { letters, receipt, fates })
 }
@@ -301,6 +301,7 @@ fn changed(web: &Web, headers: &HeaderMap, body: Bytes) -> Result<Option<Bytes>,
     if body.is_empty() {
         return Ok(None);
     }
+    refuse_encoded(&body)?;
     let lines = cut(body, form(headers)?, web.app.limits.event_bytes)?;
     if lines.count != 1 {
         return Err(Problem::bad_request(format!(

@@ -49,7 +49,7 @@ pub async fn events(State(web): State<Arc<Web>>, path: Segment, uri: Uri) -> Res
 
 /// An event that the pipelines of today refuse was counted by others: it has no id then, and the time at which it was taken in.
 pub fn audited(plan: &Plan, event: Fetched, metrics: Vec<uuid::Uuid>) -> AuditEvent {
-    let Fetched { offset, received, line, read } = event;
+    let Fetched { offset, received, line, read, .. } = event;
     let topic = read.as_ref().and_then(|read| plan.topics.get(usize::from(read.topic.0)));
     // What the job made itself has an id that nothing is deduplicated by, so that decoding passes it over.
     let own = || topic.filter(|topic| topic.emitted.is_some()).and_then(|_| text_member(&line, ID));

@@ -8,7 +8,11 @@ mod guard;
 mod throttle;
 pub mod params;
 pub mod problem;
+pub mod coding;
 mod body;
+pub mod cloudevents;
+pub mod idempotency;
+mod probes;
 mod object;
 mod events;
 mod readers;
@@ -65,6 +69,7 @@ use crate::pipeline::running::Running;
 use crate::pipeline::{Fault, Pipelines};
 use crate::store::target::Target;
 use crate::web::cluster::ClusterView;
+pub use crate::web::events::trace;
 pub use crate::web::groups::ask::{Commit, Poll};
 use crate::web::problem::Problem;
 use crate::web::tls::Tls;
@@ -172,13 +177,19 @@ fn router(web: Arc<Web>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/log", get(export::log))
         .route("/topics", get(query::topics))
-        .route("/topics/{topic}/events", get(topic::events).post(events::to_topic))
+        .route(
+            "/topics/{topic}/events",
+            get(topic::events).head(probes::head_topic).post(events::to_topic).options(probes::options_topic),
+        )
         .route("/topics/{topic}/stream", get(topic::stream))
         .route("/topics/{topic}/groups", get(groups::list))
         .route("/topics/{topic}/groups/{group}", get(groups::one).delete(groups::delete))
         .route("/topics/{topic}/groups/{group}/poll", post(groups::poll))
         .route("/topics/{topic}/groups/{group}/commit", post(groups::commit))
-        .route("/events", get(query::events).post(events::mixed))
+        .route(
+            "/events",
+            get(query::events).head(probes::head_mixed).post(events::mixed).options(probes::options_mixed),
+        )
         .route("/events/{id}", get(query::event))
         .route("/data", get(query::data))
         .route("/windows", get(query::windows))

@@ -21,7 +21,8 @@ use crate::store::{DeadLetterQuery, EventQuery, Reader, StoreError, StoredRow, W
 use crate::web::params::{Params, escape, segment};
 use crate::web::problem::Problem;
 use crate::web::views::{
-    CountedView, DataView, DeadView, EventView, EventsView, FatesView, Raw, RowView, TopicView, TopicsView, WindowsView,
+    CountedView, DataView, DeadView, EventView, EventsView, FatesView, Raw, RowView, TopicView, TopicsView, Traces,
+    WindowsView,
 };
 use crate::web::{Examples, Web, html, json_answer, story};
 
@@ -157,24 +158,35 @@ pub async fn event(State(web): Shared, path: Segment, uri: Uri) -> Result<Respon
             Ok((events, letters))
         })
         .await?;
-    let mut events: Vec<CountedView> = kept.iter().map(CountedView::of).collect();
-    let told;
+    let mut told = None;
     // The audit has what the job made itself under its offset.
-    let may_be_own = events.is_empty() && plan.topics.iter().any(|topic| topic.emitted.is_some());
+    let may_be_own = kept.is_empty() && plan.topics.iter().any(|topic| topic.emitted.is_some());
     if may_be_own || plan.pipelines.iter().any(|pipeline| pipeline.audit != Audit::Full) {
-        told = story::of_event(&web, &plan, &id).await?;
-        let is_new = |event: &&AuditEvent| !kept.iter().any(|other| other.offset == event.offset);
-        events.extend(told.events.iter().filter(is_new).map(CountedView::of_log));
+        let told = told.insert(story::of_event(&web, &plan, &id).await?);
+        told.events.retain(|event| !kept.iter().any(|other| other.offset == event.offset));
         let known: Vec<Offset> = letters.iter().map(|letter| letter.letter.offset).collect();
         let more = told.letters.iter().filter(|letter| !known.contains(&letter.letter.offset));
         letters.extend(more.filter(|letter| has_id(&letter.letter, &id, &plan)).cloned());
     }
-    if events.is_empty() && letters.is_empty() {
+    let of_log = told.map(|told| told.events).unwrap_or_default();
+    if kept.is_empty() && of_log.is_empty() && letters.is_empty() {
         return Err(Problem::not_found(format!(
             "no event with the id {id:?} is kept here; if it was accepted just now, its epoch is not committed yet: ask again"
         )));
     }
-    Ok(json_answer(&FatesView { event_id: &id, events, dead_letters: letters.iter().map(DeadView::of).collect() }))
+    let offsets = kept.iter().chain(&of_log).map(|event| event.offset);
+    let traces = traces(&web, offsets.chain(letters.iter().map(|letter| letter.letter.offset)).collect()).await?;
+    let events = kept.iter().map(|event| CountedView::of(event, &traces));
+    let events = events.chain(of_log.iter().map(|event| CountedView::of_log(event, &traces))).collect();
+    let dead_letters = letters.iter().map(|letter| DeadView::of(letter, &traces)).collect();
+    Ok(json_answer(&FatesView { event_id: &id, events, dead_letters }))
+}
+
+/// Those of these events whose request had one.
+async fn traces(web: &Web, mut offsets: Vec<Offset>) -> Result<Traces, Problem> {
+    offsets.sort_unstable();
+    let source = Arc::clone(&web.app.bus);
+    web.reading.run(move || source.traces(&offsets)).await
 }
 
 /// The newest row of each group of each window.

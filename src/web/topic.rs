@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::bus::{BusError, Event, Events, Limits, Run, START_FORMS, Start};
+use crate::core::json::string;
 use crate::core::plan::Plan;
 use crate::core::time;
 use crate::core::units::{Offset, TopicId};
@@ -89,10 +90,15 @@ pub fn events_json(run: &Run) -> Vec<u8> {
     let bytes: usize = run.events.iter().map(|event| event.line.len() + 80).sum();
     let mut body = Vec::with_capacity(bytes + 256);
     body.extend_from_slice(b"{\"events\":[");
-    for (number, Event { offset, received, line }) in run.events.iter().enumerate() {
+    for (number, Event { offset, received, line, trace }) in run.events.iter().enumerate() {
         let comma = if number == 0 { "" } else { "," };
         let received = time::format(received.micros());
-        let _ = write!(body, "{comma}{{\"offset\":{offset},\"received_at\":\"{received}\",\"event\":");
+        let _ = write!(body, "{comma}{{\"offset\":{offset},\"received_at\":\"{received}\",");
+        if let Some(trace) = trace {
+            let _ = write!(body, "\"traceparent\":\"{}\",", trace.parent());
+            let _ = trace.state().map(|state| write!(body, "\"tracestate\":{},", string(state)));
+        }
+        body.extend_from_slice(b"\"event\":");
         body.extend_from_slice(line);
         body.push(b'}');
     }
@@ -261,7 +267,9 @@ async fn feed(
 fn lines(run: &Run) -> Bytes {
     let bytes: usize = run.events.iter().map(|event| event.line.len() + 32).sum();
     let mut out = Vec::with_capacity(bytes);
-    for Event { offset, line, .. } in &run.events {
+    for Event { offset, line, trace, .. } in &run.events {
+        // A comment, since an event's data is the event alone. It has no line end in it.
+        let _ = trace.as_ref().map(|trace| writeln!(out, ": trace {trace}"));
         let _ = write!(out, "id: {offset}\ndata: ");
         let begin = out.len();
         out.extend_from_slice(line);

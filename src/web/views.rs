@@ -11,7 +11,8 @@ use crate::core::columns::Reason;
 use crate::core::ledger::Ledger;
 use crate::core::row::AuditEvent;
 use crate::core::time;
-use crate::core::units::Millis;
+use crate::core::trace::Trace;
+use crate::core::units::{Millis, Offset};
 use crate::ingest::{Fate, FateStatus, Receipt};
 use crate::store::{StoredLetter, StoredRow};
 
@@ -263,17 +264,37 @@ pub struct CountedView<'a> {
     fate: &'static str,
     #[serde(flatten)]
     event: EventView<'a>,
+    #[serde(flatten)]
+    trace: Option<TraceView<'a>>,
 }
 
+/// Of the request that an event came with.
+#[derive(Serialize)]
+pub struct TraceView<'a> {
+    traceparent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+}
+
+impl<'a> TraceView<'a> {
+    fn of(traces: &'a Traces, offset: Offset) -> Option<Self> {
+        let trace = traces.get(&offset)?;
+        Some(Self { traceparent: trace.parent(), tracestate: trace.state() })
+    }
+}
+
+/// Traces by their events' offsets.
+pub type Traces = BTreeMap<Offset, Trace>;
+
 impl<'a> CountedView<'a> {
-    pub fn of(event: &'a AuditEvent) -> Self {
-        Self { fate: "counted", event: EventView::of(event) }
+    pub fn of(event: &'a AuditEvent, traces: &'a Traces) -> Self {
+        Self { fate: "counted", event: EventView::of(event), trace: TraceView::of(traces, event.offset) }
     }
 
     /// Of the log's events those were counted for certain that went into rows; others may be duplicates, filtered, or not committed yet.
-    pub fn of_log(event: &'a AuditEvent) -> Self {
+    pub fn of_log(event: &'a AuditEvent, traces: &'a Traces) -> Self {
         let fate = if event.metrics.is_empty() { "taken" } else { "counted" };
-        Self { fate, event: EventView::of(event) }
+        Self { fate, ..Self::of(event, traces) }
     }
 }
 
@@ -282,12 +303,14 @@ pub struct DeadView<'a> {
     fate: &'static str,
     #[serde(flatten)]
     letter: DeadLetterView<'a>,
+    #[serde(flatten)]
+    trace: Option<TraceView<'a>>,
 }
 
 impl<'a> DeadView<'a> {
-    pub fn of(stored: &'a StoredLetter) -> Self {
+    pub fn of(stored: &'a StoredLetter, traces: &'a Traces) -> Self {
         let fate = if stored.letter.reason == Reason::Late { "late" } else { "invalid" };
-        Self { fate, letter: DeadLetterView::of(stored) }
+        Self { fate, letter: DeadLetterView::of(stored), trace: TraceView::of(traces, stored.letter.offset) }
     }
 }
 

@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "coordinator",
         &["core", "wire", "transport", "log", "clock", "ingest", "store", "input", "worker::rows", "worker::state"],
     ),
-    ("config", &["core", "pipeline", "store::target"]),
+    ("config", &["core", "ingest::keys", "pipeline", "store::target"]),
     ("outbox", &["core", "clock", "store"]),
     (
         "web",

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::epoch::Cut;
+use caudal::core::keyed::{Fingerprint, KeyHash, Keyed};
 use caudal::core::mend::{Discards, Mends, Retry};
+use caudal::core::trace::{Trace, Traced};
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
 use caudal::log::disk::{Disk, FileDisk};
 use caudal::log::{Access, Config, Log, LogError, Options, Proof, Reader, Record, Recovered, Start};
@@ -66,6 +68,19 @@ fn config(epoch: u64) -> Record {
     Record::Config(Config { epoch: Epoch(epoch), bundle: format!("pipeline: c{epoch}").into() })
 }
 
+/// Of the events from `first` on; no other's of this key.
+fn key(key: u64, first: u64, count: u32) -> Record {
+    let (key, body) = (KeyHash(u128::from(key)), Fingerprint(u128::from(key) << 64));
+    Record::Key(Keyed { key, body, first: Offset(first), count, made: format!("{{\"n\":{first}}}").into() })
+}
+
+fn trace(first: u64, count: u32) -> Record {
+    let parent = format!("00-{:032x}-{:016x}-01", first + 1, count);
+    let state = (first % 2 == 1).then_some("vendor=é".as_bytes()).or(Some(b"vendor=value"));
+    let trace = Trace::parse(parent.as_bytes(), state).unwrap();
+    Record::Trace(Traced { first: Offset(first), count, trace })
+}
+
 fn open(disk: &Arc<SimDisk>) -> Result<(Log, Recovered), LogError> {
     Log::open(disk.clone(), SMALL, ID, None, Offset(0))
 }
@@ -83,8 +98,9 @@ fn drain(reader: &mut Reader) -> Vec<String> {
     slabs
 }
 
-/// Slabs, cuts, epochs whose emissions there are, the newest start with the bundle that holds, what was done to dead letters, and changes of the bundle, as written.
-type Content = (Vec<String>, Vec<Cut>, Vec<Epoch>, Option<Start>, Mends, Vec<(Epoch, Arc<str>)>);
+/// Slabs, cuts, epochs whose emissions there are, the newest start with the bundle that holds, what was done to dead letters, changes of the bundle, and requests with
+/// a key, as written.
+type Content = (Vec<String>, Vec<Cut>, Vec<Epoch>, Option<Start>, Mends, Vec<(Epoch, Arc<str>)>, Vec<Keyed>);
 
 fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
     let mut content = Content::default();
@@ -96,6 +112,8 @@ fn content_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Content {
             Record::Start(start) => content.3 = Some(start.clone()),
             Record::Retries(retries) => content.4.retries.extend(retries),
             Record::Discards(discards) => content.4.discards.push(discards.clone()),
+            Record::Key(request) => content.6.push(request.clone()),
+            Record::Trace(_) => {}
             Record::Config(Config { epoch, bundle }) => {
                 content.5.push((*epoch, bundle.clone()));
                 content.3.iter_mut().for_each(|start| start.bundle = bundle.to_string());
@@ -114,6 +132,7 @@ fn content_in(log: &Log, recovered: Recovered) -> Content {
         recovered.start,
         recovered.mends,
         recovered.changes,
+        recovered.keys.into_iter().map(|logged| logged.request).collect(),
     )
 }
 
@@ -145,7 +164,7 @@ fn what_was_appended_is_read_beside_the_writer_and_after_reopening_on_real_files
     let frames = [
         (5, vec![start(1)]),
         (10, vec![slab(0, 2, 10), slab(2, 700, 10), cut(1, 702, false)]),
-        (11, vec![retries(&[(3, 702), (1, 2201)]), slab(702, 1500, 11)]),
+        (11, vec![retries(&[(3, 702), (1, 2201)]), key(7, 702, 1500), trace(703, 9), slab(702, 1500, 11)]),
         (9, vec![discards(2, &[2, 600]), cut(2, 2202, true)]),
     ];
     let mut ends = Vec::new();
@@ -195,7 +214,7 @@ fn three_segments() -> (BTreeMap<String, Vec<u8>>, Vec<Vec<Record>>) {
         vec![slab(2, 3, 2)],
         vec![slab(5, 1, 2), cut(2, 6, false)],
         vec![start(2)],
-        vec![config(3), cut(3, 6, true), slab(6, 2, 3)],
+        vec![config(3), cut(3, 6, true), key(1, 6, 1), trace(6, 2), slab(6, 2, 3)],
         vec![slab(8, 1, 4), slab(9, 2, 4), discards(4, &[0]), config(4), cut(4, 11, false)],
     ];
     let disk = SimDisk::new(0);
@@ -368,6 +387,10 @@ impl Lives {
         assert!(all.2.ends_with(&emits), "seed {seed}: emissions");
         assert!(self.retained || verify_from > Offset(0) || emits.len() == all.2.len(), "seed {seed}: emissions");
         assert!(all.5.ends_with(&recovered.changes), "seed {seed}: changes");
+        let keys: Vec<Keyed> = recovered.keys.iter().map(|logged| logged.request.clone()).collect();
+        assert!(all.6.ends_with(&keys), "seed {seed}: keys");
+        let needed = all.6.iter().filter(|request| request.first >= verify_from.max(self.needed_from)).count();
+        assert!(keys.len() >= needed, "seed {seed}: {} of {needed} keys", keys.len());
         let (of_all, found) = (&all.4, &recovered.mends);
         assert!(of_all.retries.ends_with(&found.retries), "seed {seed}: retries");
         assert!(of_all.discards.ends_with(&found.discards), "seed {seed}: discards");
@@ -394,6 +417,12 @@ impl Lives {
                 if self.rng.random_bool(0.3) {
                     let letter = self.rng.random_range(0..=end);
                     records.push(retries(&[(letter, end), (letter, end + u64::from(count) - 1)]));
+                }
+                if self.rng.random_bool(0.3) {
+                    records.push(key(self.rng.random(), end, count));
+                }
+                if self.rng.random_bool(0.3) {
+                    records.push(trace(end, count));
                 }
                 records.push(slab(end, count, self.ingest));
                 end += u64::from(count);
@@ -788,7 +817,7 @@ mod writer {
     use caudal::ingest::owed::{Ended, Owed};
     use caudal::ingest::queue::{Batch, Request};
     use caudal::ingest::writer::{Note, Writer};
-    use caudal::ingest::{Receipt, Refusal, Submission};
+    use caudal::ingest::{Kept, Receipt, Refusal, Submission};
     use tokio::sync::oneshot::{self, error::TryRecvError};
 
     use super::*;
@@ -801,7 +830,14 @@ mod writer {
     fn batch(events: u32, cuts: &[u64]) -> (Batch, Answer) {
         let (receipt, answer) = oneshot::channel();
         let lines = "{}\n".repeat(events as usize);
-        let submission = Submission { topic: None, lines: lines.into(), count: events, applied: None, retries: None };
+        let submission = Submission {
+            topic: None,
+            lines: lines.into(),
+            count: events,
+            applied: None,
+            retries: None,
+            kept: Kept::default(),
+        };
         let requests = if events == 0 { Vec::new() } else { vec![Request { submission, receipt }] };
         let cut = |&epoch| Cut {
             epoch: Epoch(epoch),

@@ -30,6 +30,7 @@ mod http_unit;
 mod openapi;
 mod http_guard;
 mod http_tls;
+mod ingest;
 mod routes;
 mod webhooks;
 mod transport;

@@ -7,8 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use bytes::Bytes;
 use caudal::core::columns::{GroupValue, Numbering, Slab};
 use caudal::core::epoch::Cut;
+use caudal::core::keyed::{Fingerprint, KeyHash, Keyed};
 use caudal::core::mend::{Discards, Retry};
 use caudal::core::row::{Value, WindowRow};
+use caudal::core::trace::{Trace, Traced};
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset, TopicId};
 use caudal::log::{Config, Log, Options, Record, Start};
 use caudal::pipeline::{Bundle, Configuration};
@@ -141,6 +143,30 @@ fn bodies() {
 }
 
 #[test]
+fn encoded_bodies() {
+    let corpus = events().iter().flat_map(|text| packed(text)).chain(packed(&vec![b' '; 8 << 20])).collect();
+    try_all(&Target { name: "encoded", run: targets::encoded, corpus });
+}
+
+#[test]
+fn requests() {
+    let trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\ntracestate: a=1,b@c=2";
+    let event = r#"{"specversion":"1.0","id":"a","source":"/s","type":"t","data":{"a":[1,"é"]}}"#;
+    let bad = r#"{"specversion":"1.0","id":"","source":"/s","type":"t","data_base64":"AAEC"}"#;
+    let corpus = [
+        format!(
+            "content-type: application/cloudevents+json\nce-id: a\nidempotency-key: \"a \\\"b\"\n{trace}\n\n{event}"
+        ),
+        format!("content-type: application/cloudevents-batch+json\nidempotency-key: 7f3a\n\n[{event},\n {bad}, 7]"),
+        format!(
+            "ce-specversion: 1.0\nce-id: %C3%A9\nce-source: \"/s\"\nce-type: t\ncontent-type: application/json\n{trace}\n\n{event}"
+        ),
+        "ce-specversion: 1.0\nce-id: a\nce-source: /s\nce-type: t\ncontent-type: text/plain\n\nabc".to_owned(),
+    ];
+    try_all(&Target { name: "request", run: targets::request, corpus: corpus.map(String::into_bytes).to_vec() });
+}
+
+#[test]
 fn csv_files() {
     let quoted = b"\xef\xbb\xbfid,at,\"note\",deep.a,deep.b\n1,2026-11-22T12:00:00Z,\"two\nlines, \"\"quoted\"\"\",,1\r\n\n2,x,,y,\n";
     let corpus = vec![lines("tests/pipelines/sensors/events.csv", 12), quoted.to_vec()];
@@ -219,7 +245,15 @@ fn log() -> (Files, Vec<Slab>) {
         let end = Offset(first.0 + u64::from(count));
         let idle = rng.random::<bool>().then_some(Millis(5));
         let cut = Cut { epoch, end, ingest: Millis(epoch.0), up: Millis(epoch.0), idle, emitted: Epoch(epoch.0 - 1) };
-        let mut records = vec![Record::Retries(vec![Retry { letter: Offset(0), event: first }]), Record::Slab(slab)];
+        let request = Keyed { key: KeyHash(3), body: Fingerprint(4), first, count, made: "{}".into() };
+        let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = Trace::parse(parent, Some(b"a=1")).unwrap();
+        let mut records = vec![
+            Record::Retries(vec![Retry { letter: Offset(0), event: first }]),
+            Record::Key(request),
+            Record::Trace(Traced { first, count, trace }),
+            Record::Slab(slab),
+        ];
         if rng.random_bool(0.3) {
             records.push(Record::Config(Config { epoch, bundle: "another".into() }));
             records.push(Record::Discards(Discards { epoch, letters: vec![Offset(1), Offset(2)] }));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use caudal::coordinator::backfill::fills::Order;
 use caudal::coordinator::change::Asked;
@@ -18,9 +19,10 @@ use caudal::core::ledger::{Counts, Ledger};
 use caudal::core::mend::{Discards, Mends, Retry};
 use caudal::core::plan::Plan;
 use caudal::core::units::{Epoch, Generation, LogId, Millis, Offset, TopicId};
-use caudal::ingest::Submission;
+use caudal::ingest::keys::{self, Keys};
 use caudal::ingest::letters::Letters;
 use caudal::ingest::owed::Ended;
+use caudal::ingest::{Kept, Receipt, Submission};
 use caudal::log::disk::Disk;
 use caudal::log::{Config, Log, LogError, Options, Reader, Record, Recovered, Start as LogStart};
 use caudal::store::writer::{Outcome, commit_once, meet, merge, of_one_plan, pass_over};
@@ -112,6 +114,7 @@ pub struct Life<'w> {
     ledger: Ledger,
     draining: bool,
     pub letters: Arc<Letters>,
+    pub keys: Arc<Keys>,
     pasts: Pasts,
     /// Up to which epoch changes that were logged are known to `pasts`.
     told: Epoch,
@@ -300,7 +303,11 @@ impl<'w> Life<'w> {
         let plan = start
             .plan(&changes::text(0), |text| Ok::<_, Died>(changes::change(&world.versions, changes::version(text))))?;
         let in_force = start.in_force().unwrap().to_string();
-        let Start { generation, beginning, checkpoint, checkpoints, up, read_from, .. } = start;
+        let Start { generation, beginning, checkpoint, mut checkpoints, up, read_from, keys: found, .. } = start;
+        // None expires: whether one has is a matter of clocks, which jump here.
+        let keys = Arc::new(Keys::new(keys::Limits { expiry: Duration::MAX, ..keys::Limits::default() }));
+        keys.found(found);
+        checkpoints.carry(Arc::clone(&keys));
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
         world.seen.note("starts that replay changes", u64::from(!beginning.changes.is_empty()));
         let logged = recovered.start.as_ref().map(|start| start.bundle.as_str());
@@ -375,6 +382,7 @@ impl<'w> Life<'w> {
             ledger,
             draining: false,
             letters,
+            keys,
             pasts,
             told: Epoch(0),
             durable_to: Epoch(0),
@@ -413,6 +421,8 @@ impl<'w> Life<'w> {
                     let _ = self.pasts.asked.cancel();
                 } else if self.world.rng.random_bool(0.2) {
                     self.mend();
+                } else if self.world.rng.random_bool(0.2) {
+                    self.repeat();
                 } else {
                     self.request();
                 }
@@ -482,7 +492,12 @@ impl<'w> Life<'w> {
     fn request(&mut self) {
         let world = &mut *self.world;
         world.requests_left -= 1;
-        let submission = world.client.request(&world.pipeline.plan, world.unix_ms, &mut world.rng);
+        let mut submission = world.client.request(&world.pipeline.plan, world.unix_ms, &mut world.rng);
+        let number = world.client.requests.len() - 1;
+        if let Some(claimed) = self.claim_key(number) {
+            submission.kept.key = Some(claimed.expect("a key that nobody has used"));
+        }
+        let world = &mut *self.world;
         self.queue.push_back((world.client.requests.len() - 1, submission));
     }
 
@@ -543,7 +558,11 @@ impl<'w> Life<'w> {
         let ingest = self.log.ingest().max(Millis(self.world.unix_ms));
         let mut first = self.log.end();
         let mut entries = Vec::new();
+        // They stand before the slabs, as the writer has them.
+        let mut keys = Vec::new();
         for (_, submission) in &taken {
+            let receipt = Receipt { first, count: submission.count };
+            keys.extend(submission.kept.key.as_ref().map(|claim| Record::Key(claim.request(receipt))));
             let retries = submission.retries.as_ref().map(|claim| claim.retries(first).collect());
             entries.extend(retries.map(Entry::Retries));
             entries.push(Entry::Slab(slab(first, submission, ingest)));
@@ -564,7 +583,7 @@ impl<'w> Life<'w> {
         emitted_entries(&emissions, first, ingest, &mut entries);
         let count_emitted = |entries: &[Entry]| entries.iter().map(events_of).sum::<u64>();
         let mut more = count_emitted(&entries[requests..]);
-        match self.append(&entries, ingest) {
+        match self.append(&entries, keys, ingest) {
             Err(LogError::Full | LogError::DiskFull) => {
                 // Refused; what is owed goes in nevertheless.
                 self.world.seen.note("requests refused", taken.len() as u64);
@@ -578,7 +597,7 @@ impl<'w> Life<'w> {
                 emitted_entries(&emissions, self.log.end(), ingest, &mut owed);
                 more = count_emitted(&owed);
                 if !owed.is_empty() {
-                    self.append(&owed, ingest).map_err(died)?;
+                    self.append(&owed, Vec::new(), ingest).map_err(died)?;
                     self.durable.push_back((cut, emitted, self.log.end()));
                     self.ledger.in_flight += more;
                     self.ledger.accepted += more;
@@ -593,6 +612,9 @@ impl<'w> Life<'w> {
         let mut first = self.ledger.accepted;
         for (request, submission) in taken {
             self.acks.push_back((request, first));
+            if let Some(claim) = submission.kept.key {
+                claim.logged(Receipt { first: Offset(first), count: submission.count }, ingest);
+            }
             if let Some(applied) = submission.applied {
                 self.net.coordinator.wait_for(Offset(first), submission.count, applied);
             }
@@ -606,7 +628,7 @@ impl<'w> Life<'w> {
         Ok(())
     }
 
-    fn append(&mut self, entries: &[Entry], ingest: Millis) -> Result<(), LogError> {
+    fn append(&mut self, entries: &[Entry], keys: Vec<Record>, ingest: Millis) -> Result<(), LogError> {
         let record = |entry: &Entry| match entry {
             Entry::Slab(slab) => Record::Slab(slab.clone()),
             Entry::Cut(cut) => Record::Cut(*cut),
@@ -617,7 +639,10 @@ impl<'w> Life<'w> {
                 Record::Config(Config { epoch: *epoch, bundle: changes::text(shape.version) })
             }
         };
-        let records: Vec<Record> = entries.iter().map(record).collect();
+        let with_keys = |record: &Record| matches!(record, Record::Slab(_));
+        let mut records: Vec<Record> = entries.iter().map(record).collect();
+        let at = records.iter().position(with_keys).unwrap_or(records.len());
+        records.splice(at..at, keys);
         self.world.in_doubt = entries.to_vec();
         let appended = self.log.append(&records, ingest);
         if !matches!(appended, Err(LogError::Io { .. })) {
@@ -807,7 +832,8 @@ fn emitted_entries(emissions: &[Emission], mut first: Offset, ingest: Millis, en
         for (topic, lines) in lines {
             let bytes: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
             let (topic, count, applied) = (Some(*topic), lines.len() as u32, None);
-            let submission = Submission { topic, lines: bytes.into(), count, applied, retries: None };
+            let submission =
+                Submission { topic, lines: bytes.into(), count, applied, retries: None, kept: Kept::default() };
             entries.push(Entry::Slab(slab(first, &submission, ingest)));
             first.0 += u64::from(count);
         }

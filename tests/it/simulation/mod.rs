@@ -15,6 +15,7 @@ mod batch;
 mod start;
 mod golden;
 mod mend;
+mod repeat;
 mod changes;
 mod says;
 mod consumers;
@@ -34,7 +35,7 @@ const SEEDS: u64 = 500;
 const CRASHES: u32 = 5;
 
 /// What must happen in so many seeds; otherwise the simulation no longer tries it.
-const HAPPENS: [&str; 125] = [
+const HAPPENS: [&str; 131] = [
     "runs of sealed ids begun",
     "runs of sealed ids ended",
     "reads of sealed ids",
@@ -125,6 +126,12 @@ const HAPPENS: [&str; 125] = [
     "emitted",
     "emitted events in windows",
     "emitted events that nobody reads",
+    "requests repeated in flight",
+    "requests repeated before their answer",
+    "requests repeated that were answered",
+    "requests repeated that were in the log",
+    "requests repeated that were not in the log",
+    "requests repeated that were refused",
     "letters retried",
     "letters retried together",
     "letters discarded",

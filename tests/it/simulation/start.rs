@@ -46,6 +46,7 @@ fn recovered(begin: u64, end: u64, cuts: Vec<Cut>) -> Recovered {
         cuts,
         emits: Vec::new(),
         mends: Mends::default(),
+        keys: Vec::new(),
         ingest: Millis(77),
         truncated_bytes: 0,
     }

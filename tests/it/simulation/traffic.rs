@@ -1,11 +1,12 @@
 //! The client: random submissions, and its own record of what was acknowledged. It knows what a pipeline looks like and nothing of the engine.
 
 use bytes::Bytes;
+use caudal::core::keyed::KeyHash;
 use caudal::core::plan::{Plan, Rule, Source, TimeFormat, Unit, WindowKind};
 use caudal::core::row::DeadLetter;
 use caudal::core::units::{Micros, TopicId};
 use caudal::ingest::letters::Claim;
-use caudal::ingest::{Fate, Submission};
+use caudal::ingest::{Fate, Kept, Submission};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -27,6 +28,12 @@ pub enum Answer {
     Accepted(u64),
 }
 
+impl Request {
+    pub fn body(&self) -> Bytes {
+        self.lines.iter().flat_map(|l| [l.as_str(), "\n"]).collect::<String>().into()
+    }
+}
+
 /// One request. Every line is unlike any other, ever.
 pub struct Request {
     pub lines: Vec<String>,
@@ -34,6 +41,9 @@ pub struct Request {
     pub fates: Option<oneshot::Receiver<Vec<Fate>>>,
     /// The dead letters that its lines are retries of, one each; otherwise empty.
     pub retries: Vec<u64>,
+    /// Its Idempotency-Key, if it has one.
+    pub key: Option<KeyHash>,
+    pub topic: Option<TopicId>,
 }
 
 /// A dead letter that is to be discarded.
@@ -66,13 +76,17 @@ impl Client {
             .collect();
         let bytes: String = lines.iter().flat_map(|l| [l.as_str(), "\n"]).collect();
         let (applied, fates) = rng.random_bool(0.3).then(oneshot::channel).unzip();
-        self.requests.push(Request { lines, answer: Answer::Waiting, fates, retries: Vec::new() });
+        let topic = one_topic.map(|t| TopicId(t as u16));
+        // No other request has its lines.
+        let key = rng.random_bool(0.4).then(|| KeyHash::of(&lines[0]));
+        self.requests.push(Request { lines, answer: Answer::Waiting, fates, retries: Vec::new(), key, topic });
         Submission {
-            topic: one_topic.map(|t| TopicId(t as u16)),
+            topic,
             lines: Bytes::from(bytes),
             count: count as u32,
             applied,
             retries: None,
+            kept: Kept::default(),
         }
     }
 
@@ -103,8 +117,10 @@ impl Client {
             answer: Answer::Waiting,
             fates,
             retries,
+            key: None,
+            topic,
         });
-        Submission { topic, lines: bytes, count, applied, retries: Some(claim) }
+        Submission { topic, lines: bytes, count, applied, retries: Some(claim), kept: Kept::default() }
     }
 
     fn line(&mut self, plan: &Plan, topic: usize, mixed: bool, now_ms: u64, rng: &mut ChaCha8Rng) -> String {
