@@ -22,6 +22,8 @@ const BATCHED: &str = "application/cloudevents-batch+json";
 const PREFIX: &str = "ce-";
 /// What every event has.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+/// The same in headers; one of them makes a request a CloudEvent.
+const REQUIRED_HEADERS: [&str; 4] = ["ce-specversion", "ce-id", "ce-source", "ce-type"];
 
 /// How a request carries events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,6 @@ impl Mode {
     /// # Errors
     /// 415 where they are in a format other than JSON.
     pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        let named = |name: &&str| headers.contains_key(format!("{PREFIX}{name}"));
         match media_type(headers).as_deref() {
             Some(STRUCTURED) => Ok(Some(Self::Structured)),
             Some(BATCHED) => Ok(Some(Self::Batched)),
@@ -45,7 +46,7 @@ impl Mode {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 format!("CloudEvents are taken in their JSON format: send {STRUCTURED}, {BATCHED}, or the binary mode"),
             )),
-            _ => Ok(REQUIRED.iter().any(|name| named(&name)).then_some(Self::Binary)),
+            _ => Ok(REQUIRED_HEADERS.iter().any(|name| headers.contains_key(*name)).then_some(Self::Binary)),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -53,19 +54,18 @@ async fn take(web: &Web, topic: Option<TopicId>, request: Request) -> Result<Res
     if let Some(refusal) = web.app.ingest.closed() {
         return Err(refusal.into());
     }
-    let (head, body) = request.into_parts();
-    let held = web.budget.read_coded(&head.headers, body).await?;
-    let trace = trace(&head.headers);
+    let (Parts { uri, headers, .. }, body) = request.into_parts();
+    let held = web.budget.read_coded(&headers, body).await?;
+    let trace = trace(&headers);
     let (bytes, event_bytes_max) = (held.bytes.clone(), web.app.limits.event_bytes);
-    let path = head.uri.path().to_owned();
     let lines = if kind.is_slow() && bytes.len() > CUT_INLINE_BYTES_MAX {
-        let cutting = move || kind.lines(&head.headers, bytes, event_bytes_max);
+        let cutting = move || kind.lines(&headers, bytes, event_bytes_max);
         tokio::task::spawn_blocking(cutting).await.map_err(|_| broken())?
     } else {
-        kind.lines(&head.headers, bytes, event_bytes_max)
+        kind.lines(&headers, bytes, event_bytes_max)
     }?;
     let claim = key.map(|key| {
-        let (keys, body) = (web.app.ingest.keys(), Fingerprint::of(&path, &lines.bytes));
+        let (keys, body) = (web.app.ingest.keys(), Fingerprint::of(uri.path(), &lines.bytes));
         keys.claim(key, body, "".into(), web.app.clock.unix())
     });
     let key = match claim.transpose() {

@@ -14,6 +14,9 @@ const GZIP: (&str, &str) = ("Content-Encoding", "gzip");
 const ZSTD: (&str, &str) = ("Content-Encoding", "zstd");
 const CURL: &str = "/topics/curl/events";
 
+/// What it is, its encoding, the body, the status of the answer and what its detail says.
+type Case<'a> = (&'a str, (&'a str, &'a str), Vec<u8>, u16, &'a str);
+
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(text).unwrap();
@@ -65,7 +68,6 @@ fn what_is_not_whole_or_too_large_is_refused_and_nothing_is_taken() {
         encoder.write_all(&lines(600_000)).unwrap();
         encoder.finish().unwrap()
     };
-    type Case<'a> = (&'a str, (&'a str, &'a str), Vec<u8>, u16, &'a str);
     let cases: Vec<Case> = vec![
         ("a truncated body", GZIP, gzipped[..gzipped.len() - 5].to_vec(), 400, "no whole gzip"),
         ("a truncated body", ZSTD, zstded[..zstded.len() / 2].to_vec(), 400, "no whole zstd"),
