@@ -249,9 +249,17 @@ impl Server {
                 media_type: answer.header("content-type"),
                 body: &answer.text(),
             },
-            || serde_json::from_str(&self.raw(DOCUMENT).text()).ok(),
+            || self.document(headers),
         );
         answer
+    }
+
+    /// What it says of its API to whoever sends these headers' token.
+    fn document(&self, headers: &[(&str, &str)]) -> Option<Value> {
+        let token = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let token = token.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
+        let request = format!("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{token}\r\n");
+        serde_json::from_str(&self.raw(request.as_bytes()).text()).ok()
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -339,7 +347,6 @@ pub type Headers<'a> = &'a [(&'a str, &'a str)];
 /// Method, path, headers, body; the answer's status and what its detail says.
 type Refused<'a> = (&'a str, &'a str, Headers<'a>, &'a [u8], u16, &'a str);
 
-const DOCUMENT: &[u8] = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 pub const JSON: &str = "application/json";
 pub const NDJSON: &str = "application/x-ndjson";
 pub const INCIDENTS: &str = "/topics/security.incident/events";

@@ -65,7 +65,7 @@ impl Made {
         match &*made {
             Some((of, texts)) if Arc::ptr_eq(of, &now) => Ok(texts.clone()),
             _ => {
-                let with_tokens = !web.app.http.tokens.0.is_empty();
+                let with_tokens = !web.app.http.tokens.is_empty();
                 let document = complete::document(&now, &examples_of(web, &now), with_tokens);
                 let yaml = serde_saphyr::to_string(&document).map_err(|error| {
                     let detail = format!("the document could not be written as YAML: {error}");
