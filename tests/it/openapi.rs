@@ -225,7 +225,7 @@ fn a_job_s_document_says_what_only_it_knows() {
 /// A document is of the pipelines of the moment, and asks for a token where the job does.
 #[test]
 fn the_document_is_of_the_moment_and_behind_the_token() {
-    let server = Server::start(Setup { tokens: vec!["sesame-open".to_owned()], ..Setup::default() });
+    let server = Server::start(Setup { tokens: vec!["sesame-open"], ..Setup::default() });
     server.get("/openapi.json").assert_problem(401, "API_TOKENS");
     let with = [("Authorization", "Bearer sesame-open")];
     let document = server.call("GET", "/openapi.json", &with, b"").json();

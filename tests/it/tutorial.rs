@@ -43,8 +43,10 @@ fn the_tutorial_can_be_followed_to_its_end() {
     let mut said = String::new();
     for command in &commands {
         let here = command.replace("localhost:5000", &format!("localhost:{}", job.setup.port));
-        let run = Command::new("bash").args(["-c", &here]).current_dir(folder);
-        let run = run.env("CAUDAL_BIN", caudal()).env("HTTP_PORT", job.setup.port.to_string()).output().unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &here]).current_dir(folder);
+        bash.env("CAUDAL_BIN", caudal()).env("HTTP_PORT", job.setup.port.to_string());
+        let run = bash.output().unwrap();
         let told = [run.stdout, run.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         said.push_str(&format!("$ {command}\n{told}\n"));
         assert!(run.status.success(), "{said}");
