@@ -9,11 +9,15 @@ import { connectNow, lost, missed, snapshot } from "./live.ts";
 import { place, to } from "./router.ts";
 import { setTheme, type Theme, theme } from "./theme.ts";
 import { Overview } from "./views/overview.tsx";
+import { Pipelines } from "./views/pipelines.tsx";
+import { Ranks } from "./views/ranks.tsx";
 
 type ViewName = keyof ReturnType<typeof words>["views"];
 
 const VIEWS: Partial<Record<ViewName, FunctionComponent>> = {
   overview: Overview,
+  pipelines: Pipelines,
+  ranks: Ranks,
 };
 
 export function App() {

@@ -2,9 +2,11 @@
 import * as common from "./common.ts";
 import { language } from "./language.ts";
 import * as overview from "./overview.ts";
+import * as pipelines from "./pipelines.ts";
+import * as ranks from "./ranks.ts";
 
-const en = { ...common.en, overview: overview.en };
-const es: typeof en = { ...common.es, overview: overview.es };
+const en = { ...common.en, overview: overview.en, pipelines: pipelines.en, ranks: ranks.en };
+const es: typeof en = { ...common.es, overview: overview.es, pipelines: pipelines.es, ranks: ranks.es };
 const all = { en, es };
 
 export function words(): typeof en {

@@ -1,0 +1,171 @@
+// The job's pipelines: what flows through them and how well, and their files, to be changed while the job runs.
+import { useEffect, useState } from "preact/hooks";
+import { get } from "../api.ts";
+import { clock, duration, number } from "../format.ts";
+import { words } from "../i18n/words.ts";
+import { snapshot } from "../live.ts";
+import { Dialog } from "../parts/dialog.tsx";
+import { useLoad } from "../parts/load.ts";
+import { Table } from "../parts/table.tsx";
+import { go, hold, place, to } from "../router.ts";
+import type { Cluster, Pipeline, Replay } from "../types.ts";
+import { draft, isChanged } from "./pipelines/draft.ts";
+import { File } from "./pipelines/file.tsx";
+import { flowOf, type Listed } from "./pipelines/flow.ts";
+import { Begin } from "./pipelines/new.tsx";
+import { One } from "./pipelines/one.tsx";
+import { Picture } from "./pipelines/picture.tsx";
+import { Replaying } from "./pipelines/replay.tsx";
+
+/** The list brings all files, so it is not asked for often, unless something is on its way. */
+const LIST_MS = 10_000;
+const REPLAY_MS = 1_000;
+/** Newest alerts and deliveries from which the names of alerts and webhooks are taken. */
+const NAMED_MAX = 200;
+
+interface List {
+  pipelines: Pipeline[];
+  replay: Replay | null;
+}
+
+export function Pipelines() {
+  const { parts, query } = place.value;
+  const [name] = parts;
+  const [replaying, setReplaying] = useState(false);
+  const list = useLoad(() => get<List>("/pipelines"), [name, replaying], replaying ? REPLAY_MS : LIST_MS);
+  const inForce = list.data?.pipelines ?? [];
+  const listed = useListed(inForce);
+  const { data } = list;
+  const replay = data?.replay ?? null;
+  useEffect(() => setReplaying(replay !== null && replay.state !== "failed"), [replay?.state]);
+  const now = snapshot.value;
+  const isNew = name === undefined && query.has("new");
+  return (
+    <>
+      <Leaving />
+      {list.problem !== null && <p class="bad">{list.problem.message}</p>}
+      {replay !== null && <Replaying replay={replay} again={list.again} />}
+      {data === null || now === null ? (
+        list.problem === null && <p class="note">{words().common.loading}</p>
+      ) : isNew ? (
+        <New pipelines={inForce} />
+      ) : name === undefined ? (
+        <All pipelines={inForce} listed={listed} cluster={now.cluster} />
+      ) : (
+        <One name={name} pipeline={inForce.find((one) => one.name === name)} listed={listed} again={list.again} />
+      )}
+    </>
+  );
+}
+
+/** What a pipeline that does not tell its flow consists of. */
+function useListed(pipelines: Pipeline[]): Listed | null {
+  const untold = pipelines.filter((one) => one.flow === undefined);
+  const versions = untold.map((one) => one.version).join();
+  const { data } = useLoad<Listed | null>(async () => {
+    if (versions === "") return null;
+    const [topics, views, alerts, webhooks] = await Promise.all([
+      get<Pick<Listed, "topics">>("/topics"),
+      get<Pick<Listed, "views">>("/views"),
+      get<Pick<Listed, "alerts">>(`/alerts?limit=${NAMED_MAX}`),
+      get<{ deliveries: Listed["webhooks"] }>(`/webhooks?limit=${NAMED_MAX}`),
+    ]);
+    return { ...topics, ...views, ...alerts, webhooks: webhooks.deliveries };
+  }, [versions]);
+  return data;
+}
+
+function All({ pipelines, listed, cluster }: { pipelines: Pipeline[]; listed: Listed | null; cluster: Cluster }) {
+  const say = words().pipelines;
+  const status = (name: string) => cluster.pipelines.find((one) => one.pipeline === name);
+  const late = (name: string) => Object.values(status(name)?.late ?? {}).reduce((sum, n) => sum + n, 0);
+  const trouble = (n: number) => <span class={n > 0 ? "warn" : undefined}>{number(n)}</span>;
+  return (
+    <div class="stack">
+      <section class="card" aria-label={say.list}>
+        {cluster.store_away_since !== null && <p class="bad">{say.storeAway(clock(cluster.store_away_since))}</p>}
+        <Table
+          id="pipelines"
+          caption={say.list}
+          quiet
+          rows={pipelines}
+          keyOf={(one) => one.name}
+          empty={words().common.none}
+          columns={[
+            { head: say.pipeline, cell: (one) => <a href={to("pipelines", [one.name])}>{one.name}</a> },
+            { head: say.topics, cell: (one) => one.topics.join(", ") },
+            { head: say.windows, cell: (one) => one.windows.join(", ") },
+            { head: say.lag, numeric: true, cell: (one) => lagOf(cluster, one.name) ?? say.noEvent },
+            { head: say.late, numeric: true, cell: (one) => trouble(late(one.name)) },
+            { head: say.errors, numeric: true, cell: (one) => trouble(status(one.name)?.expression_errors ?? 0) },
+          ]}
+        />
+        <p class="after">
+          <a href={to("pipelines", [], { new: "1" })}>{say.create}</a>
+        </p>
+      </section>
+      {pipelines.map((one) => (
+        <section key={one.name} class="card" aria-labelledby={`h-${one.name}`}>
+          <h2 id={`h-${one.name}`}>
+            <a href={to("pipelines", [one.name])}>{one.name}</a>
+          </h2>
+          <Picture pipeline={one} flow={flowOf(one, listed)} cluster={cluster} />
+        </section>
+      ))}
+    </div>
+  );
+}
+
+/** How far a pipeline's watermark is behind. */
+function lagOf(cluster: Cluster, name: string): string | null {
+  const status = cluster.pipelines.find((one) => one.pipeline === name);
+  if (status === undefined || status.watermark === null) return null;
+  return duration(Math.max(0, status.watermark_lag_ms ?? Date.now() - Date.parse(status.watermark)));
+}
+
+function New({ pipelines }: { pipelines: Pipeline[] }) {
+  const say = words().pipelines;
+  const { value } = draft;
+  return (
+    <div class="stack">
+      <p>
+        <a href={to("pipelines")}>← {say.all}</a>
+      </p>
+      {value?.name === null ? <File draft={value} /> : <Begin pipelines={pipelines} />}
+    </div>
+  );
+}
+
+/** Asks before what is written is lost: by another place of this page, or by leaving it. */
+function Leaving() {
+  const say = words().pipelines;
+  const [wanted, setWanted] = useState<string | null>(null);
+  const changed = isChanged.value;
+  const name = draft.value?.name ?? null;
+  useEffect(() => {
+    if (!changed) return;
+    hold((next, address) => {
+      const same = next.view === "pipelines" && (name === null ? next.query.has("new") : next.parts[0] === name);
+      if (!same) setWanted(address);
+      return !same;
+    });
+    const ask = (event: BeforeUnloadEvent) => event.preventDefault();
+    addEventListener("beforeunload", ask);
+    return () => {
+      hold(null);
+      removeEventListener("beforeunload", ask);
+    };
+  }, [changed, name]);
+  if (wanted === null) return null;
+  const leave = () => {
+    draft.value = null;
+    hold(null);
+    setWanted(null);
+    go(wanted);
+  };
+  return (
+    <Dialog title={say.leaveTitle} act={say.leave} dangerous onAct={leave} onClose={() => setWanted(null)}>
+      <p>{say.leaveText(name ?? say.aNew)}</p>
+    </Dialog>
+  );
+}
