@@ -27,7 +27,7 @@ export const en = {
   to: "To",
   flow: "Flow",
   pressure: "Back-pressure",
-  steps: "validate · deduplicate · filter",
+  steps: "validate · dedup · filter",
   letters: "refused or late",
   kinds: {
     topic: "topic",
@@ -135,7 +135,7 @@ export const es: typeof en = {
   to: "Hacia",
   flow: "Flujo",
   pressure: "Contrapresión",
-  steps: "validar · deduplicar · filtrar",
+  steps: "validar · únicos · filtrar",
   letters: "rechazados o tardíos",
   kinds: {
     topic: "tema",

@@ -1,12 +1,11 @@
 // The job's pipelines: what flows through them and how well, and their files, to be changed while the job runs.
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../api.ts";
-import { clock, duration, number } from "../format.ts";
+import { clock } from "../format.ts";
 import { words } from "../i18n/words.ts";
 import { snapshot } from "../live.ts";
 import { Dialog } from "../parts/dialog.tsx";
 import { useLoad } from "../parts/load.ts";
-import { Table } from "../parts/table.tsx";
 import { go, hold, place, to } from "../router.ts";
 import type { Cluster, Pipeline, Replay } from "../types.ts";
 import { draft, isChanged } from "./pipelines/draft.ts";
@@ -16,6 +15,7 @@ import { Begin } from "./pipelines/new.tsx";
 import { One } from "./pipelines/one.tsx";
 import { Picture } from "./pipelines/picture.tsx";
 import { Replaying } from "./pipelines/replay.tsx";
+import { PipelineTable } from "./pipelines/status.tsx";
 
 /** The list brings all files, so it is not asked for often, unless something is on its way. */
 const LIST_MS = 10_000;
@@ -77,27 +77,19 @@ function useListed(pipelines: Pipeline[]): Listed | null {
 
 function All({ pipelines, listed, cluster }: { pipelines: Pipeline[]; listed: Listed | null; cluster: Cluster }) {
   const say = words().pipelines;
-  const status = (name: string) => cluster.pipelines.find((one) => one.pipeline === name);
-  const late = (name: string) => Object.values(status(name)?.late ?? {}).reduce((sum, n) => sum + n, 0);
-  const trouble = (n: number) => <span class={n > 0 ? "warn" : undefined}>{number(n)}</span>;
+  const names = (of: (one: Pipeline) => string[]) => (name: string) => {
+    const found = pipelines.find((one) => one.name === name);
+    return found === undefined ? "" : of(found).join(", ");
+  };
   return (
     <div class="stack">
       <section class="card" aria-label={say.list}>
         {cluster.store_away_since !== null && <p class="bad">{say.storeAway(clock(cluster.store_away_since))}</p>}
-        <Table
-          id="pipelines"
-          caption={say.list}
-          quiet
-          rows={pipelines}
-          keyOf={(one) => one.name}
-          empty={words().common.none}
-          columns={[
-            { head: say.pipeline, cell: (one) => <a href={to("pipelines", [one.name])}>{one.name}</a> },
-            { head: say.topics, cell: (one) => one.topics.join(", ") },
-            { head: say.windows, cell: (one) => one.windows.join(", ") },
-            { head: say.lag, numeric: true, cell: (one) => lagOf(cluster, one.name) ?? say.noEvent },
-            { head: say.late, numeric: true, cell: (one) => trouble(late(one.name)) },
-            { head: say.errors, numeric: true, cell: (one) => trouble(status(one.name)?.expression_errors ?? 0) },
+        <PipelineTable
+          cluster={cluster}
+          more={[
+            { head: say.topics, cell: names((one) => one.topics) },
+            { head: say.windows, cell: names((one) => one.windows) },
           ]}
         />
         <p class="after">
@@ -114,13 +106,6 @@ function All({ pipelines, listed, cluster }: { pipelines: Pipeline[]; listed: Li
       ))}
     </div>
   );
-}
-
-/** How far a pipeline's watermark is behind. */
-function lagOf(cluster: Cluster, name: string): string | null {
-  const status = cluster.pipelines.find((one) => one.pipeline === name);
-  if (status === undefined || status.watermark === null) return null;
-  return duration(Math.max(0, status.watermark_lag_ms ?? Date.now() - Date.parse(status.watermark)));
 }
 
 function New({ pipelines }: { pipelines: Pipeline[] }) {

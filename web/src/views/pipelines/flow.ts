@@ -28,9 +28,9 @@ export interface Graph {
   height: number;
 }
 
-export const NODE_WIDTH = 176;
+export const NODE_WIDTH = 184;
 export const NODE_HEIGHT = 50;
-const GAP_X = 84;
+const GAP_X = 70;
 const GAP_Y = 14;
 
 /** What the other listings tell of a pipeline where its own does not. */
