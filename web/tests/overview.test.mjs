@@ -1,21 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { incident } from "./incident.mjs";
 import { accessible, Job, openPage, picture, until } from "./support.mjs";
-
-const event = (id) => ({
-  event_id: id,
-  timestamp: new Date().toISOString(),
-  region: "RM",
-  source: "security.incident",
-  schema_version: "1.0",
-  correlation_id: "099950d8-36f6-45cc-81e7-4ef5e8e25d94",
-  payload: {
-    crime_type: "assault",
-    severity: "medium",
-    location: { lat: -33.4, lon: -70.6 },
-    reported_by: "citizen",
-  },
-});
 
 test("the overview shows the ledger as it is, and survives a relaunch", async (t) => {
   const job = await Job.start(t);
@@ -24,10 +10,11 @@ test("the overview shows the ledger as it is, and survives a relaunch", async (t
   await page.getByText(/^serving, generation 1/).waitFor();
 
   const id = crypto.randomUUID();
-  await job.post("security.incident", [event(id), event(id), { broken: true }]);
-  const ledger = () => page.locator("#ledger tbody tr td:last-child").allTextContents();
+  await job.post("security.incident", [incident({ event_id: id }), incident({ event_id: id }), { broken: true }]);
+  const ledger = () => page.locator("#ledger tbody tr td:nth-child(2)").allTextContents();
   await until("the ledger shows them", async () => (await ledger()).join() === "3,1,1,0,1,0,0");
   assert.equal(await page.locator("#balances").textContent(), "balances ✓");
+  await page.locator("#verdict", { hasText: "events a second are refused or late" }).waitFor();
   await accessible(page);
   await picture(page, "overview");
 

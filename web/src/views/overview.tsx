@@ -42,11 +42,7 @@ function Figures({ now: { cluster, ledger } }: { now: Snapshot }) {
     ["p99", `${say.p99}`, ms(cluster.latency_p99_ms)],
     ["in-flight", words().fates.in_flight, number(ledger.in_flight)],
     ["watermark", say.watermarkLag, lag === null ? say.noWatermark : duration(Math.max(0, lag))],
-    [
-      "log",
-      say.log,
-      cluster.log === undefined ? say.size(cluster.log_bytes) : say.sizeOf(cluster.log.bytes, cluster.log.bytes_max),
-    ],
+    ["log", cluster.log === undefined ? say.log : say.logOf(cluster.log.bytes_max), say.size(cluster.log_bytes)],
     ["epoch", say.epoch, number(cluster.epoch_committed)],
     [
       "store",

@@ -131,8 +131,10 @@ function Leaving() {
     if (!changed) return;
     hold((next, address) => {
       const same = next.view === "pipelines" && (name === null ? next.query.has("new") : next.parts[0] === name);
-      if (!same) setWanted(address);
-      return !same;
+      // What has been applied just now is nothing to ask about.
+      const lost = isChanged.value && !same;
+      if (lost) setWanted(address);
+      return lost;
     });
     const ask = (event: BeforeUnloadEvent) => event.preventDefault();
     addEventListener("beforeunload", ask);
@@ -144,7 +146,6 @@ function Leaving() {
   if (wanted === null) return null;
   const leave = () => {
     draft.value = null;
-    hold(null);
     setWanted(null);
     go(wanted);
   };

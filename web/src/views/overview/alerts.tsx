@@ -25,7 +25,7 @@ export function Alerts() {
   return (
     <section ref={section} id="alerts" class="card wide" aria-labelledby="h-alerts">
       <h2 id="h-alerts">{say.alerts}</h2>
-      <p class="filters">
+      <p class="alert-filters">
         <label class="choice">
           <input
             type="checkbox"

@@ -30,19 +30,18 @@ export function Verdict({ now }: { now: Snapshot }) {
     const text = standing.data?.next === null ? say.standing(count) : say.standingMany(count);
     wrong.push(<a href={to("overview", [], { active: "true" })}>{text}</a>);
   }
-  if (wrong.length === 0) {
-    return (
-      <p id="verdict" class="verdict wide good" role="status">
-        {say.well}
-      </p>
-    );
-  }
   return (
-    <ul id="verdict" class="verdict wide" role="status" aria-label={say.wrong}>
-      {wrong.map((one, at) => (
-        <li key={at}>{one}</li>
-      ))}
-    </ul>
+    <div id="verdict" class={`verdict wide ${wrong.length === 0 ? "good" : "wrong"}`} role="status">
+      {wrong.length === 0 ? (
+        say.well
+      ) : (
+        <ul aria-label={say.wrong}>
+          {wrong.map((one, at) => (
+            <li key={at}>{one}</li>
+          ))}
+        </ul>
+      )}
+    </div>
   );
 }
 

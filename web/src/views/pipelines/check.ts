@@ -30,6 +30,8 @@ export function useCheck(texts: Texts): Checked {
 
   const ask = async () => {
     if (asking.current || over.current) return;
+    // Whatever was not answered can wait until somebody sees it.
+    if (document.hidden) return later(RETRY_MS);
     asking.current = true;
     const of = wanted.current;
     let problem: Problem | null = null;

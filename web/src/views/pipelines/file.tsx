@@ -78,7 +78,7 @@ function Texts({ draft, schema }: { draft: Draft; schema: string | null }) {
       </nav>
       <details>
         <summary>{say.addSchema}</summary>
-        <form class="line" onSubmit={add}>
+        <form class="add-schema" onSubmit={add}>
           <label for="schema-path">{say.schemaPath}</label>
           <input id="schema-path" name="path" placeholder="schemas/order.json" autocomplete="off" required />
           <button>{say.add}</button>

@@ -88,13 +88,16 @@ export function graph(pipeline: Pipeline, flow: Flow, cluster: Cluster): Graph {
   for (const view of flow.views) edge(process, node("view", view, 2), null);
   for (const { topic } of flow.emits) edge(process, node("emitted", topic, 2), rates.topic(topic));
   for (const { alert, on, topic } of flow.alerts) {
-    const to = node("alert", alert, 3);
-    edge(on === null ? process : node("window", on, 2), to, null);
-    if (topic !== null) edge(to, node("emitted", topic, 4), null);
+    // A pattern is seen in the events themselves.
+    const from = on === null ? process : node("window", on, 2);
+    const to = node("alert", alert, from.column + 1);
+    edge(from, to, null);
+    if (topic !== null) edge(to, node("emitted", topic, to.column + 1), null);
   }
   for (const { webhook, on } of flow.webhooks) {
-    const to = node("webhook", webhook, 4);
-    for (const alert of on) edge(node("alert", alert, 3), to, null);
+    const alerts = on.map((alert) => node("alert", alert, 2));
+    const to = node("webhook", webhook, Math.max(2, ...alerts.map((alert) => alert.column)) + 1);
+    for (const alert of alerts) edge(alert, to, null);
   }
   edge(process, node("letters", "", 2), rates.rejected, "rejected");
   return { nodes: [...nodes.values()], edges, ...place([...nodes.values()], edges) };

@@ -66,7 +66,16 @@ function Edges({ drawn: { edges, width, height }, pressure }: { drawn: Graph; pr
   const arrow = useId();
   return (
     <svg width={width + 2 * MARGIN} height={height + 2 * MARGIN} aria-hidden="true">
-      <marker id={arrow} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
+      <marker
+        id={arrow}
+        viewBox="0 0 8 8"
+        refX="7"
+        refY="4"
+        markerWidth="9"
+        markerHeight="9"
+        markerUnits="userSpaceOnUse"
+        orient="auto"
+      >
         <path d="M0 0 L8 4 L0 8 z" />
       </marker>
       {edges.map((edge) => {
@@ -136,7 +145,7 @@ function addressOf({ kind, name }: Node, pipeline: string): string {
     case "emitted":
       return to("events", [], { topic: name });
     case "window":
-      return to("windows", [], { pipeline, window: name });
+      return to("windows", [pipeline, name]);
     case "alert":
       return to("overview", [], { pipeline, alert: name });
     case "letters":
