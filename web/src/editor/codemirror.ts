@@ -5,7 +5,7 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { type Diagnostic, lintGutter, lintKeymap, setDiagnostics } from "@codemirror/lint";
-import { EditorState, type Text } from "@codemirror/state";
+import { Annotation, EditorState, type Text } from "@codemirror/state";
 import { EditorView, highlightActiveLine, highlightActiveLineGutter, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 
@@ -33,10 +33,14 @@ export interface Handle {
   destroy(): void;
 }
 
+/** A text that was given, and not written here. */
+const fromOutside = Annotation.define<boolean>();
+
 export function mount(place: HTMLElement, { label, text, onChange }: Options): Handle {
   const root = place.shadowRoot ?? place.attachShadow({ mode: "open" });
   const changed = EditorView.updateListener.of((update) => {
-    if (update.docChanged) onChange(update.state.doc.toString());
+    const given = update.transactions.some((transaction) => transaction.annotation(fromOutside));
+    if (update.docChanged && !given) onChange(update.state.doc.toString());
   });
   const state = EditorState.create({
     doc: text,
@@ -64,7 +68,8 @@ export function mount(place: HTMLElement, { label, text, onChange }: Options): H
   return {
     setText(wanted) {
       if (view.state.doc.toString() === wanted) return;
-      view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: wanted } });
+      const changes = { from: 0, to: view.state.doc.length, insert: wanted };
+      view.dispatch({ changes, annotations: fromOutside.of(true) });
     },
     setMarks(marks) {
       view.dispatch(

@@ -1,5 +1,5 @@
 // A text with line numbers, colours and marks where something is wrong. Until its script is there, or where it cannot be had, a plain text field.
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Handle, Mark } from "../editor/codemirror.ts";
 
 export type { Mark };
@@ -50,7 +50,8 @@ export function Editor({ label, text, marks, onChange, jump }: Props) {
     };
   }, [label]);
 
-  useEffect(() => editor.current?.setText(text), [text]);
+  // At once: were it a moment later, somebody might have written on, and would lose it.
+  useLayoutEffect(() => editor.current?.setText(text), [text]);
   useEffect(() => editor.current?.setMarks(marks), [JSON.stringify(marks)]);
   useEffect(() => {
     if (jump !== null) editor.current?.goTo(jump.line, jump.column);
