@@ -27,7 +27,7 @@ const NOTE = JSON.stringify({
 });
 const HOSTILE = [`<script>document.title = "taken"</script>`, `"quotes' & <b>`, "x".repeat(1_000), "\u202eمرحبا"];
 
-const editor = (page) => page.getByRole("textbox", { name: "Text of pipeline file" });
+const editor = (page, of = "pipeline file") => page.getByRole("textbox", { name: `Text of ${of}` });
 
 /** Opens a pipeline's file in the editor. */
 async function openFile(page, job, name) {
@@ -37,10 +37,10 @@ async function openFile(page, job, name) {
 }
 
 /** Puts a text in the place of the whole file, as somebody does who pastes it. */
-async function write(page, text) {
-  await editor(page).click();
+async function write(page, text, of = "pipeline file") {
+  await editor(page, of).click();
   await page.keyboard.press("Control+a");
-  await editor(page).evaluate((element, pasted) => {
+  await editor(page, of).evaluate((element, pasted) => {
     const clipboardData = new DataTransfer();
     clipboardData.setData("text/plain", pasted);
     element.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
@@ -157,6 +157,20 @@ test("a change over somebody else's is refused, and goes on over theirs", async 
   await page.getByRole("button", { name: "Apply", exact: true }).click();
   await page.getByText(/^Applied, from epoch/).waitFor();
   assert.equal((await job.json("/pipelines/civic_safety")).text, `${text}# mine\n`);
+
+  // A file that says another name is another pipeline.
+  await write(page, NOTES.replace("notes", "other_notes"));
+  await page.getByRole("button", { name: "Add it as a new pipeline" }).click();
+  await page.getByText('the text of "note.json" is not there').first().waitFor();
+  await page.getByText("Add a schema").click();
+  await page.getByLabel("Path, as the file writes it").fill("note.json");
+  await page.getByRole("button", { name: "Add", exact: true }).click();
+  await page.getByRole("textbox", { name: "Text of note.json" }).waitFor();
+  await write(page, NOTE, "note.json");
+  await page.getByText("pipeline other_notes is added").waitFor();
+  await page.getByRole("button", { name: "Add to the job" }).click();
+  await page.getByRole("region", { name: "Flow of other_notes" }).waitFor();
+  assert.deepEqual((await job.json("/pipelines/other_notes")).schemas, { "note.json": NOTE });
 });
 
 test("whoever leaves what is not applied is asked", async (t) => {

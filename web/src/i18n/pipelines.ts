@@ -72,6 +72,8 @@ export const en = {
   applied: (epoch: number | null) =>
     epoch === null ? "Nothing was to be changed." : `Applied, from epoch ${number(epoch)} on.`,
   meanwhile: "The pipeline was changed meanwhile by somebody else.",
+  otherName: (name: string) => `The file calls its pipeline ${name}: it is another one.`,
+  asNew: "Add it as a new pipeline",
   rebase: "Go on with my text over theirs",
   take: "Take theirs",
   leaveTitle: "Leave without applying?",
@@ -181,6 +183,8 @@ export const es: typeof en = {
   applied: (epoch) =>
     epoch === null ? "No había nada que cambiar." : `Aplicado, desde la época ${number(epoch)} en adelante.`,
   meanwhile: "Entretanto alguien más cambió la pipeline.",
+  otherName: (name) => `El archivo llama ${name} a su pipeline: es otra.`,
+  asNew: "Añadirla como nueva",
   rebase: "Seguir con mi texto sobre el suyo",
   take: "Tomar el suyo",
   leaveTitle: "¿Salir sin aplicar?",

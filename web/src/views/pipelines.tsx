@@ -20,6 +20,7 @@ import { PipelineTable } from "./pipelines/status.tsx";
 /** The list brings all files, so it is not asked for often, unless something is on its way. */
 const LIST_MS = 10_000;
 const REPLAY_MS = 1_000;
+const LISTED_MS = 30_000;
 /** Newest alerts and deliveries from which the names of alerts and webhooks are taken. */
 const NAMED_MAX = 200;
 
@@ -32,7 +33,10 @@ export function Pipelines() {
   const { parts, query } = place.value;
   const [name] = parts;
   const [replaying, setReplaying] = useState(false);
-  const list = useLoad(() => get<List>("/pipelines"), [name, replaying], replaying ? REPLAY_MS : LIST_MS);
+  // A new life of the job is asked at once.
+  const generation = snapshot.value?.cluster.generation;
+  const every = replaying ? REPLAY_MS : LIST_MS;
+  const list = useLoad(() => get<List>("/pipelines"), [name, every, generation], every);
   const inForce = list.data?.pipelines ?? [];
   const listed = useListed(inForce);
   const { data } = list;
@@ -62,7 +66,8 @@ export function Pipelines() {
 function useListed(pipelines: Pipeline[]): Listed | null {
   const untold = pipelines.filter((one) => one.flow === undefined);
   const versions = untold.map((one) => one.version).join();
-  const { data } = useLoad<Listed | null>(async () => {
+  const generation = snapshot.value?.cluster.generation;
+  const ask = async () => {
     if (versions === "") return null;
     const [topics, views, alerts, webhooks] = await Promise.all([
       get<Pick<Listed, "topics">>("/topics"),
@@ -71,8 +76,8 @@ function useListed(pipelines: Pipeline[]): Listed | null {
       get<{ deliveries: Listed["webhooks"] }>(`/webhooks?limit=${NAMED_MAX}`),
     ]);
     return { ...topics, ...views, ...alerts, webhooks: webhooks.deliveries };
-  }, [versions]);
-  return data;
+  };
+  return useLoad<Listed | null>(ask, [versions, generation], LISTED_MS).data;
 }
 
 function All({ pipelines, listed, cluster }: { pipelines: Pipeline[]; listed: Listed | null; cluster: Cluster }) {

@@ -76,6 +76,7 @@ export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
           {isNew ? say.addPipeline : say.apply}
         </button>
       </p>
+      {!isNew && <OtherName draft={draft} />}
       <div role="status">
         {done !== null && !(done instanceof Problem) && <p class="good">{say.applied(done.epoch)}</p>}
       </div>
@@ -91,6 +92,25 @@ export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
         </p>
       )}
     </section>
+  );
+}
+
+/** A pipeline keeps its name; a file that says another one is another pipeline's. */
+function OtherName({ draft }: { draft: Draft }) {
+  const say = words().pipelines;
+  const other = nameIn(draft.now.file);
+  if (other === null || other === draft.name) return null;
+  const asNew = () => {
+    edited.value = { ...draft, name: null, version: null, before: { file: "", schemas: {} } };
+    go(to("pipelines", [], { new: "1" }));
+  };
+  return (
+    <p>
+      {say.otherName(other)}{" "}
+      <button type="button" class="plain" onClick={asNew}>
+        {say.asNew}
+      </button>
+    </p>
   );
 }
 

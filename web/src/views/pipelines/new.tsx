@@ -2,6 +2,7 @@
 import type { TargetedSubmitEvent } from "preact";
 import { get } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
+import { snapshot } from "../../live.ts";
 import { useLoad } from "../../parts/load.ts";
 import type { Pipeline, Topic } from "../../types.ts";
 import { draft, nameIn } from "./draft.ts";
@@ -9,7 +10,7 @@ import { template } from "./template.ts";
 
 export function Begin({ pipelines }: { pipelines: Pipeline[] }) {
   const say = words().pipelines;
-  const { data, problem } = useLoad(() => get<{ topics: Topic[] }>("/topics"), []);
+  const { data, problem } = useLoad(() => get<{ topics: Topic[] }>("/topics"), [snapshot.value?.cluster.generation]);
   const begin = (event: TargetedSubmitEvent<HTMLFormElement>) => {
     event.preventDefault();
     const topic = String(new FormData(event.currentTarget).get("topic") ?? "");

@@ -66,7 +66,8 @@ export function One({ name, pipeline, listed, again }: Props) {
 
 /** The file that the job has, or what was made of it. It follows the job's as long as nobody has changed it. */
 function Edited({ name, version }: { name: string; version: string | undefined }) {
-  const { data, problem } = useLoad(() => get<PipelineFile>(address(name)), [name, version]);
+  const generation = snapshot.value?.cluster.generation;
+  const { data, problem } = useLoad(() => get<PipelineFile>(address(name)), [name, version, generation]);
   useEffect(() => {
     const mine = draft.value?.name === name;
     if (data?.text !== undefined && !(mine && isChanged.value)) open(data);
