@@ -135,8 +135,9 @@ function Leaving() {
   useEffect(() => {
     if (!changed) return;
     hold((next, address) => {
-      const same = next.view === "pipelines" && (name === null ? next.query.has("new") : next.parts[0] === name);
-      // What has been applied just now is nothing to ask about.
+      // What it is by now: it may have been applied, or begun anew under another name.
+      const edited = draft.value?.name ?? null;
+      const same = next.view === "pipelines" && (edited === null ? next.query.has("new") : next.parts[0] === edited);
       const lost = isChanged.value && !same;
       if (lost) setWanted(address);
       return lost;
@@ -147,7 +148,7 @@ function Leaving() {
       hold(null);
       removeEventListener("beforeunload", ask);
     };
-  }, [changed, name]);
+  }, [changed]);
   if (wanted === null) return null;
   const leave = () => {
     draft.value = null;
