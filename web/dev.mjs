@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 const job = new URL(process.env.CAUDAL_URL ?? "http://localhost:5000");
 const port = Number(process.env.PORT ?? 5173);
 const dist = path.join(path.dirname(fileURLToPath(import.meta.url)), "dist");
+// As the job sends it: what it forbids must not work here either.
+const policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 const kinds = { html: "text/html; charset=utf-8", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
 
 function passOn(request, response) {
@@ -34,7 +36,9 @@ http
       pathname === "/" ? "index.html" : (/^\/(?:assets\/)?([\w.-]+\.(?:js|css|svg))$/.exec(pathname)?.[1] ?? "");
     const bytes = name && (await readFile(path.join(dist, name)).catch(() => null));
     if (!bytes) return passOn(request, response);
-    response.writeHead(200, { "Content-Type": kinds[name.split(".").pop()], "Cache-Control": "no-store" }).end(bytes);
+    const kind = kinds[name.split(".").pop()];
+    const headers = { "Content-Type": kind, "Cache-Control": "no-store", "Content-Security-Policy": policy };
+    response.writeHead(200, headers).end(bytes);
   })
   .listen(port, "127.0.0.1", () => console.log(`http://localhost:${port}/ for the job at ${job.origin}`));
 

@@ -9,13 +9,17 @@ import { connectNow, lost, missed, snapshot } from "./live.ts";
 import { place, to } from "./router.ts";
 import { setTheme, type Theme, theme } from "./theme.ts";
 import { Overview } from "./views/overview.tsx";
+import { Pipelines } from "./views/pipelines.tsx";
+import { Ranks } from "./views/ranks.tsx";
 import { Trigger } from "./views/trigger.tsx";
 
 type ViewName = keyof ReturnType<typeof words>["views"];
 
 const VIEWS: Partial<Record<ViewName, FunctionComponent>> = {
   overview: Overview,
+  pipelines: Pipelines,
   trigger: Trigger,
+  ranks: Ranks,
 };
 
 export function App() {

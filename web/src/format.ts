@@ -35,7 +35,8 @@ export function duration(ms: number): string {
   if (ms < 1_000) return `${number(ms)} ms`;
   if (ms < 120_000) return `${number(ms / 1_000)} s`;
   if (ms < 7_200_000) return `${number(ms / 60_000)} min`;
-  return `${number(ms / 3_600_000)} h`;
+  if (ms < 172_800_000) return `${number(ms / 3_600_000)} h`;
+  return `${number(ms / 86_400_000)} d`;
 }
 
 /** The server's times are UTC; they are shown as they are. */

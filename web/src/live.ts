@@ -1,13 +1,14 @@
 // The live stream: the job's newest snapshot, the last minutes of its figures, and what was missed while there was no connection.
 import { signal } from "@preact/signals";
 import { ask } from "./api.ts";
-import type { Ledger, Snapshot } from "./types.ts";
+import type { Cluster, Ledger, Snapshot } from "./types.ts";
 
 /** Seconds of figures that are kept for the charts. */
 const HISTORY_SECONDS = 600;
 /** So long after the last snapshot a connection counts as lost: the server sends one each second. */
 const SILENCE_MS = 5_000;
 const RETRY_MS = 1_000;
+const OUTAGES_MAX = 20;
 
 /** Figures of one moment. Rates are events a second. */
 export interface Sample {
@@ -19,9 +20,13 @@ export interface Sample {
   p50: number | null;
   p99: number | null;
   inFlight: number;
+  /** Events a second of each rank, by its number; of the life that it is in. */
+  ranks: Map<number, number>;
 }
 
 export interface Missed {
+  /** When there was a connection again: Unix seconds. */
+  at: number;
   seconds: number;
   /** The job's generation before and after. */
   generations: [number, number];
@@ -32,6 +37,8 @@ export interface Missed {
 export const snapshot = signal<Snapshot | null>(null);
 export const history = signal<Sample[]>([]);
 export const missed = signal<Missed | null>(null);
+/** Times without a connection since the page was opened, the newest first. */
+export const outages = signal<Missed[]>([]);
 /** Why there is no connection; null while there is one. */
 export const lost = signal<string | null>("");
 
@@ -83,42 +90,49 @@ async function stream(): Promise<void> {
   }
 }
 
-let last: { at: number; ledger: Ledger; generation: number } | null = null;
+let last: { at: number; ledger: Ledger; cluster: Cluster } | null = null;
 
 function take(now: Snapshot): void {
   const at = Date.now() / 1_000;
   const generation = now.cluster.generation;
   if (last !== null) {
     const span = at - last.at;
-    if (lost.value !== null || generation !== last.generation) {
+    if (lost.value !== null || generation !== last.cluster.generation) {
       missed.value = {
+        at,
         seconds: span,
-        generations: [last.generation, generation],
+        generations: [last.cluster.generation, generation],
         accepted: Math.max(0, now.ledger.accepted - last.ledger.accepted),
         counted: Math.max(0, now.ledger.counted - last.ledger.counted),
       };
+      outages.value = [missed.value, ...outages.value].slice(0, OUTAGES_MAX);
     }
     if (span >= 0.9) {
       history.value = [
         ...history.value.filter((sample) => sample.at > at - HISTORY_SECONDS),
-        sample(at, span, now, last.ledger),
+        sample(at, span, now, last),
       ];
     }
   }
-  if (last === null || at - last.at >= 0.9) last = { at, ledger: now.ledger, generation };
+  if (last === null || at - last.at >= 0.9) last = { at, ledger: now.ledger, cluster: now.cluster };
   lost.value = null;
   snapshot.value = now;
 }
 
-function sample(at: number, span: number, { cluster, ledger }: Snapshot, before: Ledger): Sample {
+function sample(at: number, span: number, now: Snapshot, before: { ledger: Ledger; cluster: Cluster }): Sample {
+  const { cluster, ledger } = now;
   const rate = (now: number, then: number) => Math.max(0, now - then) / span;
+  // Ranks count from nothing in each life.
+  const known = before.cluster.generation === cluster.generation ? before.cluster.ranks : [];
+  const events = new Map(known.map((rank) => [rank.rank, rank.events]));
   return {
     at,
-    accepted: rate(ledger.accepted, before.accepted),
-    counted: rate(ledger.counted, before.counted),
-    rejected: rate(ledger.invalid + ledger.late, before.invalid + before.late),
+    accepted: rate(ledger.accepted, before.ledger.accepted),
+    counted: rate(ledger.counted, before.ledger.counted),
+    rejected: rate(ledger.invalid + ledger.late, before.ledger.invalid + before.ledger.late),
     p50: cluster.latency_p50_ms,
     p99: cluster.latency_p99_ms,
     inFlight: ledger.in_flight,
+    ranks: new Map(cluster.ranks.map((rank) => [rank.rank, rate(rank.events, events.get(rank.rank) ?? 0)])),
   };
 }

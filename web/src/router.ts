@@ -10,14 +10,30 @@ export interface Place {
 
 const hash = signal(location.hash);
 addEventListener("hashchange", () => {
-  hash.value = location.hash;
+  const wanted = location.hash;
+  if (wanted !== hash.value && holding?.(read(wanted), wanted)) {
+    history.replaceState(null, "", hash.value === "" ? "#" : hash.value);
+    return;
+  }
+  hash.value = wanted;
 });
 
-export const place = computed<Place>(() => {
-  const [path = "", query = ""] = hash.value.replace(/^#\/?/, "").split("?", 2);
+/** Is told where the page is to go, and says whether it must stay. */
+type Holding = (wanted: Place, address: string) => boolean;
+let holding: Holding | null = null;
+
+/** Has somebody asked before the page leaves; null: it may leave. */
+export function hold(ask: Holding | null): void {
+  holding = ask;
+}
+
+export const place = computed<Place>(() => read(hash.value));
+
+function read(address: string): Place {
+  const [path = "", query = ""] = address.replace(/^#\/?/, "").split("?", 2);
   const [view = "", ...parts] = path.split("/").map(decoded);
   return { view: view === "" ? "overview" : view, parts, query: new URLSearchParams(query) };
-});
+}
 
 function decoded(text: string): string {
   try {

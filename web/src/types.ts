@@ -12,25 +12,61 @@ export interface Ledger {
   in_flight: number;
 }
 
-export interface Rank {
-  rank: number;
+/** A process of the job. Figures that older jobs do not tell are optional, here and below. */
+export interface Process {
   host: string;
   pid: number;
+  memory_bytes: number;
+  up_since?: string | null;
+  cpu_seconds?: number;
+  /** Seconds on a core per second. */
+  cpu_cores?: number;
+}
+
+export interface Rank extends Process {
+  rank: number;
   events: number;
+  events_per_second?: number;
   queue_bytes: number;
+  credit_bytes?: number;
+  credit_free_bytes?: number;
+  /** Share of the last second without credit, 0 to 1. */
   back_pressure: number;
   key_groups: number;
   ids: number;
   panes: number;
   keys: number;
-  memory_bytes: number;
 }
 
 export interface PipelineStatus {
   pipeline: string;
   watermark: string | null;
+  watermark_lag_ms?: number | null;
   expression_errors: number;
   late: Record<string, number>;
+  windows?: { window: string; rows: number | null; rows_per_second: number; open_panes: number; late: number }[];
+  alerts?: { alert: string; raised: number }[];
+}
+
+type Fates = Record<"accepted" | "counted" | "duplicate" | "filtered" | "invalid" | "late", number>;
+
+export interface TopicStatus extends Fates {
+  /** Null: events that name no topic of the job's. */
+  topic: string | null;
+  per_second: Fates;
+}
+
+/** One start of the job. */
+export interface Start {
+  generation: number;
+  at: string;
+  /** Null: it is the first one, or the one before was drained. */
+  why: string | null;
+  /** When it took events. */
+  ready_at: string | null;
+  replayed: number;
+  replay_ms: number;
+  drained: boolean;
 }
 
 export interface Cluster {
@@ -47,6 +83,15 @@ export interface Cluster {
   log_bytes: number;
   store_away_since: string | null;
   ranks: Rank[];
+  /** Of rank 0's clock. */
+  now?: string;
+  watermark_lag_ms?: number | null;
+  topics?: TopicStatus[];
+  rank0?: Process;
+  starts?: Start[];
+  log?: { bytes: number; bytes_max: number; segments: number; oldest_offset: number; oldest_at: string | null };
+  checkpoint?: { epoch: number; at: string | null; bytes: number | null; took_ms: number | null };
+  store?: { kind: string; bytes: number | null; commit: { at: string; took_ms: number; rows: number } | null };
 }
 
 /** A row of a window. */
@@ -106,9 +151,78 @@ export interface Topic {
 }
 
 export interface Alert {
+  alert_id: string;
   pipeline: string;
   alert: string;
-  [name: string]: Json;
+  key: Json;
+  window_start: string;
+  window_end: string;
+  raised_at: string;
+  cleared_at: string | null;
+  active: boolean;
+  details: Json;
+}
+
+/** A new pipeline on its way over the log's past. */
+export interface Replay {
+  pipeline: string;
+  from: number;
+  at: number;
+  end: number;
+  state: "filling" | "joining" | "leaving" | "failed";
+  reason: string | null;
+}
+
+/** What a pipeline's parts have to do with each other. */
+export interface Flow {
+  windows: { window: string; topic: string | null }[];
+  views: string[];
+  /** Topics that it makes of events; `from` is empty where that is not known. */
+  emits: { topic: string; from: string[] }[];
+  alerts: { alert: string; on: string | null; topic: string | null }[];
+  webhooks: { webhook: string; on: string[] }[];
+}
+
+export interface Pipeline {
+  name: string;
+  topics: string[];
+  windows: string[];
+  version: string;
+  text: string;
+  flow?: Flow;
+}
+
+/** Of one pipeline: with the schemas that its file names, by path. While it is replayed only its name and the replay are there. */
+export interface PipelineFile extends Partial<Pipeline> {
+  name: string;
+  schemas?: Record<string, string>;
+  replay?: Replay;
+}
+
+/** Something wrong with a file; line and column from 1, line 0 where no place can be named. */
+export interface Fault {
+  file: string;
+  line: number;
+  column: number;
+  message: string;
+  excerpt: string;
+}
+
+/** What kept state forbids. */
+export interface Conflict {
+  what: string;
+  reason: string;
+  way_out: string;
+}
+
+/** What a PUT of a file would say. */
+export interface Check {
+  ok: boolean;
+  faults: Fault[];
+  conflicts: Conflict[];
+  changes: string[];
+  /** Not there where the file itself has faults, or conflicts: then no test was run. */
+  tests_passed_over?: string[];
 }
 
 /** The fates of events that were posted with ?ack=applied. */

@@ -1,21 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { incident } from "./incident.mjs";
 import { accessible, Job, openPage, picture, until } from "./support.mjs";
-
-const event = (id) => ({
-  event_id: id,
-  timestamp: new Date().toISOString(),
-  region: "RM",
-  source: "security.incident",
-  schema_version: "1.0",
-  correlation_id: "099950d8-36f6-45cc-81e7-4ef5e8e25d94",
-  payload: {
-    crime_type: "assault",
-    severity: "medium",
-    location: { lat: -33.4, lon: -70.6 },
-    reported_by: "citizen",
-  },
-});
 
 test("the overview shows the ledger as it is, and survives a relaunch", async (t) => {
   const job = await Job.start(t);
@@ -24,10 +10,11 @@ test("the overview shows the ledger as it is, and survives a relaunch", async (t
   await page.getByText(/^serving, generation 1/).waitFor();
 
   const id = crypto.randomUUID();
-  await job.post("security.incident", [event(id), event(id), { broken: true }]);
-  const ledger = () => page.locator("#ledger tbody tr td:last-child").allTextContents();
+  await job.post("security.incident", [incident({ event_id: id }), incident({ event_id: id }), { broken: true }]);
+  const ledger = () => page.locator("#ledger tbody tr td:nth-child(2)").allTextContents();
   await until("the ledger shows them", async () => (await ledger()).join() === "3,1,1,0,1,0,0");
   assert.equal(await page.locator("#balances").textContent(), "balances ✓");
+  await page.locator("#verdict", { hasText: "events a second are refused or late" }).waitFor();
   await accessible(page);
   await picture(page, "overview");
 
@@ -39,6 +26,26 @@ test("the overview shows the ledger as it is, and survives a relaunch", async (t
     const known = await job.json("/ledger");
     return (await ledger()).join() === fates.map((fate) => known[fate]).join();
   });
+  assert.equal(await page.locator("#balances").textContent(), "balances ✓");
+});
+
+test("alerts are shown with their state and what raised them, and a refusal in the server's words", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { allowed: /status of 400/ });
+  await page.goto(`${job.page}/#/overview`);
+  await page.locator("#verdict", { hasText: "All is well." }).waitFor();
+  await job.post(
+    "security.incident",
+    Array.from({ length: 101 }, () => incident()),
+  );
+  const row = page.locator("#alerts tbody tr", { hasText: "civic_safety.surge" });
+  await row.getByText("security.incident · RM").waitFor();
+  await row.getByText(/^n 101/).waitFor();
+  await accessible(page);
+  await picture(page, "overview-alert");
+
+  await page.goto(`${job.page}/#/overview?pipeline=none`);
+  await page.locator("#alerts .bad", { hasText: "pipeline" }).waitFor();
 });
 
 test("it speaks Spanish, and is dark where that is asked for", async (t) => {

@@ -23,6 +23,23 @@ export async function until(what, done) {
   }
 }
 
+const opened = new WeakMap();
+
+/** What a test opens is closed at its end, the last first: the page before the job that it asks. */
+function atEnd(test, close) {
+  if (!opened.has(test)) {
+    const all = [];
+    opened.set(test, all);
+    test.after(async () => {
+      const ended = [];
+      for (const one of all.reverse()) ended.push(...(await Promise.allSettled([one()])));
+      const failed = ended.find((one) => one.status === "rejected");
+      if (failed) throw failed.reason;
+    });
+  }
+  opened.get(test).push(close);
+}
+
 async function freePort() {
   const server = net.createServer();
   await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
@@ -60,7 +77,7 @@ export class Job {
     });
     job.ended = new Promise((ended) => job.script.on("exit", ended));
     await output.close();
-    test.after(() => job.stop());
+    atEnd(test, () => job.stop());
     await job.ready();
     job.page = process.env.PAGE_FROM_DIST ? await job.fromDist(test) : job.base;
     return job;
@@ -71,7 +88,7 @@ export class Job {
     const port = await freePort();
     const env = { ...process.env, CAUDAL_URL: this.base, PORT: String(port) };
     const server = spawn(process.execPath, [path.join(repository, "web/dev.mjs")], { env, stdio: "inherit" });
-    test.after(() => server.kill());
+    atEnd(test, () => server.kill());
     const page = `http://127.0.0.1:${port}`;
     await until("the page is served", () =>
       fetch(page).then(
@@ -136,6 +153,7 @@ export async function openPage(test, { allowed = /^$/, ...options } = {}) {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   await access(executablePath).catch(() => assert.fail(`${executablePath} is missing: apt-get install chromium`));
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+  // In a context of its own: axe opens a second page beside it.
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
@@ -144,7 +162,7 @@ export async function openPage(test, { allowed = /^$/, ...options } = {}) {
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) complaints.push(`${message.text()} ${message.location().url}`);
   });
-  test.after(async () => {
+  atEnd(test, async () => {
     await browser.close();
     assert.deepEqual(
       complaints.filter((complaint) => !allowed.test(complaint)),

@@ -46,6 +46,8 @@ export const en = {
     time: "Time",
     events,
     close: "Close",
+    cancel: "Cancel",
+    level: { ok: "OK", low: "LOW", high: "HIGH" },
   },
   fates: {
     accepted: "accepted",
@@ -100,6 +102,8 @@ export const es: typeof en = {
     time: "Hora",
     events: eventos,
     close: "Cerrar",
+    cancel: "Cancelar",
+    level: { ok: "OK", low: "BAJA", high: "ALTA" },
   },
   fates: {
     accepted: "aceptados",

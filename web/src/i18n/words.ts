@@ -2,10 +2,18 @@
 import * as common from "./common.ts";
 import { language } from "./language.ts";
 import * as overview from "./overview.ts";
+import * as pipelines from "./pipelines.ts";
+import * as ranks from "./ranks.ts";
 import * as trigger from "./trigger.ts";
 
-const en = { ...common.en, overview: overview.en, trigger: trigger.en };
-const es: typeof en = { ...common.es, overview: overview.es, trigger: trigger.es };
+const en = { ...common.en, overview: overview.en, pipelines: pipelines.en, trigger: trigger.en, ranks: ranks.en };
+const es: typeof en = {
+  ...common.es,
+  overview: overview.es,
+  pipelines: pipelines.es,
+  trigger: trigger.es,
+  ranks: ranks.es,
+};
 const all = { en, es };
 
 export function words(): typeof en {

@@ -10,6 +10,14 @@ export interface Loaded<T> {
   again: () => void;
 }
 
+/** At once where somebody sees the page, or else when they do. */
+async function seen(then: () => Promise<void>): Promise<void> {
+  while (document.hidden) {
+    await new Promise((changed) => document.addEventListener("visibilitychange", changed, { once: true }));
+  }
+  await then();
+}
+
 /** Asks when `of` changes, and then every `every` milliseconds (0: only once). A question that is not answered yet is not asked again. */
 export function useLoad<T>(ask: () => Promise<T>, of: unknown[], every = 0): Loaded<T> {
   const [state, setState] = useState<{ data: T | null; problem: Problem | null }>({ data: null, problem: null });
@@ -18,6 +26,7 @@ export function useLoad<T>(ask: () => Promise<T>, of: unknown[], every = 0): Loa
     let over = false;
     let timer = 0;
     const once = async () => {
+      if (over) return;
       try {
         const data = await ask();
         if (!over) setState({ data, problem: null });
@@ -25,7 +34,7 @@ export function useLoad<T>(ask: () => Promise<T>, of: unknown[], every = 0): Loa
         const problem = error instanceof Problem ? error : new Problem(0, String(error));
         if (!over) setState((before) => ({ ...before, problem }));
       }
-      if (!over && every > 0) timer = setTimeout(() => void once(), every);
+      if (!over && every > 0) timer = setTimeout(() => void seen(once), every);
     };
     void once();
     return () => {

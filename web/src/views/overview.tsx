@@ -1,25 +1,30 @@
 // How the job does: rates, latency, the ledger, the log and the store, alerts.
-import { get } from "../api.ts";
-import { clock, duration, number, time } from "../format.ts";
+import { clock, duration, number, percent } from "../format.ts";
 import { words } from "../i18n/words.ts";
 import { history, snapshot } from "../live.ts";
 import { Chart } from "../parts/chart.tsx";
-import { useLoad } from "../parts/load.ts";
 import { Table } from "../parts/table.tsx";
-import type { Alert, Ledger, Snapshot } from "../types.ts";
-
-/** Alerts are asked for this often. */
-const ALERTS_MS = 3_000;
-const ALERTS_MAX = 20;
+import { to } from "../router.ts";
+import type { Ledger, Snapshot } from "../types.ts";
+import { Alerts } from "./overview/alerts.tsx";
+import { Verdict } from "./overview/verdict.tsx";
+import { PipelineTable } from "./pipelines/status.tsx";
 
 export function Overview() {
   const now = snapshot.value;
   if (now === null) return <p class="note">{words().common.loading}</p>;
   return (
     <div class="cards">
+      <Verdict now={now} />
       <Figures now={now} />
       <Charts />
       <LedgerCard ledger={now.ledger} />
+      <section class="card" aria-labelledby="h-pipelines">
+        <h2 id="h-pipelines">
+          <a href={to("pipelines")}>{words().views.pipelines}</a>
+        </h2>
+        <PipelineTable cluster={now.cluster} />
+      </section>
       <Alerts />
     </div>
   );
@@ -27,7 +32,8 @@ export function Overview() {
 
 function Figures({ now: { cluster, ledger } }: { now: Snapshot }) {
   const say = words().overview;
-  const lag = cluster.watermark === null ? null : Date.now() - Date.parse(cluster.watermark);
+  const lag =
+    cluster.watermark === null ? null : (cluster.watermark_lag_ms ?? Date.now() - Date.parse(cluster.watermark));
   const ms = (value: number | null) => (value === null ? "–" : duration(value));
   const figures: [string, string, string][] = [
     ["accepted-rate", `${say.accepted}/s`, number(cluster.accepted_per_second)],
@@ -36,11 +42,11 @@ function Figures({ now: { cluster, ledger } }: { now: Snapshot }) {
     ["p99", `${say.p99}`, ms(cluster.latency_p99_ms)],
     ["in-flight", words().fates.in_flight, number(ledger.in_flight)],
     ["watermark", say.watermarkLag, lag === null ? say.noWatermark : duration(Math.max(0, lag))],
-    ["log", say.log, say.size(cluster.log_bytes)],
+    ["log", cluster.log === undefined ? say.log : say.logOf(cluster.log.bytes_max), say.size(cluster.log_bytes)],
     ["epoch", say.epoch, number(cluster.epoch_committed)],
     [
       "store",
-      say.store,
+      cluster.store === undefined ? say.store : `${say.store}, ${cluster.store.kind}`,
       cluster.store_away_since === null ? say.storeWell : say.storeAway(clock(cluster.store_away_since)),
     ],
   ];
@@ -117,6 +123,11 @@ function LedgerCard({ ledger }: { ledger: Ledger }) {
             ),
           },
           { head: words().common.events(2).replace(/^\S+ /, ""), numeric: true, cell: (fate) => number(ledger[fate]) },
+          {
+            head: say.share,
+            numeric: true,
+            cell: (fate) => (sum === 0 ? "–" : percent(ledger[fate] / ledger.accepted)),
+          },
         ]}
       />
       <p id="balances" class={balanced ? "good" : "bad"}>
@@ -137,26 +148,5 @@ function LedgerBar({ ledger, sum }: { ledger: Ledger; sum: number }) {
         return <rect key={fate} class={`fate-${fate}`} x={x} y={0} width={width} height={4} />;
       })}
     </svg>
-  );
-}
-
-function Alerts() {
-  const say = words().overview;
-  const { data, problem } = useLoad(() => get<{ alerts: Alert[] }>(`/alerts?limit=${ALERTS_MAX}`), [], ALERTS_MS);
-  return (
-    <section class="card" aria-labelledby="h-alerts">
-      <h2 id="h-alerts">{say.alerts}</h2>
-      {problem !== null && <p class="bad">{problem.message}</p>}
-      <Table
-        caption={say.alertsCaption}
-        rows={data?.alerts ?? []}
-        keyOf={(alert) => JSON.stringify(alert)}
-        empty={say.noAlerts}
-        columns={[
-          { head: say.alert, cell: (alert) => `${alert.pipeline}.${alert.alert}` },
-          { head: say.raised, cell: (alert) => time(String(alert["raised_at"] ?? alert["window_start"] ?? "–")) },
-        ]}
-      />
-    </section>
   );
 }

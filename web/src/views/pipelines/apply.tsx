@@ -1,0 +1,176 @@
+// Puts a file into the running job, or a new one beside the others; what the job says to it, and the way out where it refuses.
+import { useState } from "preact/hooks";
+import { ask, get, Problem } from "../../api.ts";
+import { words } from "../../i18n/words.ts";
+import { go, to } from "../../router.ts";
+import type { Conflict, Fault, PipelineFile } from "../../types.ts";
+import type { Checked } from "./check.ts";
+import { address, type Draft, draft as edited, isChanged, nameIn, open, rebase } from "./draft.ts";
+import { Conflicts } from "./result.tsx";
+
+const CHANGED_MEANWHILE = 412;
+
+type Done = { epoch: number | null } | Problem;
+
+export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
+  const say = words().pipelines;
+  const [busy, setBusy] = useState(false);
+  const [done, setDone] = useState<Done | null>(null);
+  const [from, setFrom] = useState<string | null>(null);
+  const isNew = draft.name === null;
+  const name = draft.name ?? nameIn(draft.now.file);
+
+  const trying = async (work: () => Promise<Done | null>) => {
+    setBusy(true);
+    try {
+      setDone(await work());
+    } catch (error) {
+      setDone(error instanceof Problem ? error : new Problem(0, String(error)));
+    }
+    setBusy(false);
+  };
+  const apply = () =>
+    trying(async () => {
+      const epoch = await put(name ?? "", draft, isNew ? from : null);
+      if (isNew) {
+        edited.value = null;
+        go(to("pipelines", [name ?? ""]));
+      } else {
+        open(await get<PipelineFile>(address(name ?? "")));
+      }
+      return { epoch };
+    });
+  const takeTheirs = () =>
+    trying(async () => {
+      open(await get<PipelineFile>(address(name ?? "")));
+      return null;
+    });
+  const goOn = () =>
+    trying(async () => {
+      await rebase(name ?? "");
+      return null;
+    });
+
+  return (
+    <section class={isNew ? "card" : undefined} aria-label={isNew ? say.addPipeline : say.apply}>
+      {isNew && <Begin from={from} setFrom={setFrom} />}
+      <p class="actions">
+        {!isNew && (
+          <button
+            type="button"
+            disabled={!isChanged.value || busy}
+            onClick={() => {
+              setDone(null);
+              edited.value = { ...draft, now: draft.before };
+            }}
+          >
+            {say.discard}
+          </button>
+        )}
+        <button
+          type="button"
+          class="main"
+          disabled={busy || !isChanged.value || name === null || checked.check?.faults.some(isOfText(checked)) === true}
+          onClick={() => void apply()}
+        >
+          {isNew ? say.addPipeline : say.apply}
+        </button>
+      </p>
+      {!isNew && <OtherName draft={draft} />}
+      <div role="status">
+        {done !== null && !(done instanceof Problem) && <p class="good">{say.applied(done.epoch)}</p>}
+      </div>
+      <div role="alert">{done instanceof Problem && <Refusal problem={done} />}</div>
+      {done instanceof Problem && done.status === CHANGED_MEANWHILE && (
+        <p class="actions">
+          <button type="button" onClick={() => void takeTheirs()}>
+            {say.take}
+          </button>
+          <button type="button" onClick={() => void goOn()}>
+            {say.rebase}
+          </button>
+        </p>
+      )}
+    </section>
+  );
+}
+
+/** A pipeline keeps its name; a file that says another one is another pipeline's. */
+function OtherName({ draft }: { draft: Draft }) {
+  const say = words().pipelines;
+  const other = nameIn(draft.now.file);
+  if (other === null || other === draft.name) return null;
+  const asNew = () => {
+    edited.value = { ...draft, name: null, version: null, before: { file: "", schemas: {} } };
+    go(to("pipelines", [], { new: "1" }));
+  };
+  return (
+    <p>
+      {say.otherName(other)}{" "}
+      <button type="button" class="plain" onClick={asNew}>
+        {say.asNew}
+      </button>
+    </p>
+  );
+}
+
+/** Faults of the text forbid a change; tests that fail do not. An answer about an older text forbids nothing. */
+function isOfText({ check, busy }: Checked): () => boolean {
+  return () => !busy && check?.tests_passed_over === undefined;
+}
+
+async function put(name: string, { now, version }: Draft, from: string | null): Promise<number | null> {
+  const query = from === null ? "" : `?${new URLSearchParams({ from })}`;
+  const headers = new Headers({ "Content-Type": "application/json" });
+  if (version !== null) headers.set("If-Match", `"${version}"`);
+  const options = { method: "PUT", headers, body: JSON.stringify(now) };
+  const answer = (await (await ask(`${address(name)}${query}`, options)).json()) as { epoch?: number | null };
+  return answer.epoch ?? null;
+}
+
+function Refusal({ problem }: { problem: Problem }) {
+  const say = words().pipelines;
+  const faults = (problem.body["faults"] ?? []) as Fault[];
+  return (
+    <>
+      <p class="bad">{problem.status === CHANGED_MEANWHILE ? say.meanwhile : problem.message}</p>
+      {problem.status === CHANGED_MEANWHILE && <p class="note">{problem.message}</p>}
+      {faults.length > 0 && (
+        <ul class="faults">
+          {faults.map((fault) => (
+            <li key={`${fault.line} ${fault.column} ${fault.message}`}>
+              {fault.line > 0 && `${say.line(fault.line, fault.column)}: `}
+              <bdi>{fault.message}</bdi>
+            </li>
+          ))}
+        </ul>
+      )}
+      <Conflicts conflicts={(problem.body["conflicts"] ?? []) as Conflict[]} />
+    </>
+  );
+}
+
+/** Where a new pipeline begins: null is now. */
+function Begin({ from, setFrom }: { from: string | null; setFrom: (from: string | null) => void }) {
+  const say = words().pipelines;
+  return (
+    <fieldset>
+      <legend>{say.start}</legend>
+      <label class="choice">
+        <input type="radio" name="start" checked={from === null} onChange={() => setFrom(null)} /> {say.startNow}
+      </label>
+      <label class="choice">
+        <input type="radio" name="start" checked={from !== null} onChange={() => setFrom("beginning")} />{" "}
+        {say.startPast}
+      </label>
+      {from !== null && (
+        <input
+          aria-label={say.startPlace}
+          title={say.startPlace}
+          value={from}
+          onInput={(event) => setFrom(event.currentTarget.value)}
+        />
+      )}
+    </fieldset>
+  );
+}

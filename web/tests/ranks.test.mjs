@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { incident } from "./incident.mjs";
+import { accessible, Job, openPage, picture, until } from "./support.mjs";
+
+const AWAY = /ERR_(CONNECTION|INCOMPLETE|EMPTY)|network error|Failed to load/;
+
+test("ranks are shown with what they do, and what happened when one died", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { allowed: AWAY });
+  await page.goto(`${job.page}/#/ranks`);
+  await page.locator("#verdict", { hasText: "2 workers, none under pressure." }).waitFor();
+  const column = async (head) => {
+    const heads = await page.locator("#ranks thead th").allTextContents();
+    return page.locator(`#ranks tbody td:nth-child(${heads.indexOf(head) + 1})`).allTextContents();
+  };
+  const events = async () => (await column("Events")).reduce((sum, text) => sum + Number(text), 0);
+
+  await job.post(
+    "security.incident",
+    Array.from({ length: 60 }, () => incident()),
+  );
+  await until("the ranks have decoded them", async () => (await events()) >= 60);
+  const { ranks } = await job.json("/cluster");
+  assert.deepEqual(
+    (await column("pid")).filter((pid) => ranks.some((rank) => String(rank.pid) === pid)),
+    ranks.map((rank) => String(rank.pid)),
+  );
+  assert.match((await column("Back-pressure")).at(-1), /^OK \S+ %$/);
+  await page.getByText("What these are").click();
+  await page.getByText("event ids that it remembers").waitFor();
+  await accessible(page);
+  await picture(page, "ranks");
+
+  await job.kill(1);
+  await page.getByText(/^serving, generation 2/).waitFor();
+  await page.locator("#starts tbody tr", { hasText: "2" }).first().waitFor();
+  await until("the new processes are shown", async () => {
+    const now = (await job.json("/cluster")).ranks.map((rank) => String(rank.pid));
+    const shown = await column("pid");
+    return now.every((pid) => shown.includes(pid));
+  });
+  await page.locator("#verdict", { hasText: "none under pressure" }).waitFor();
+  await picture(page, "ranks-relaunched");
+});
+
+test("on a telephone, dark and in Spanish, the table scrolls in its own region", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { locale: "es-CL", colorScheme: "dark", viewport: { width: 390, height: 844 } });
+  await page.goto(`${job.page}/#/ranks`);
+  await page.getByText("2 procesos de trabajo, ninguno bajo presión.").waitFor();
+  await accessible(page);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+  await picture(page, "ranks-dark-narrow");
+});
