@@ -8,12 +8,18 @@ import { words } from "./i18n/words.ts";
 import { connectNow, lost, missed, snapshot } from "./live.ts";
 import { place, to } from "./router.ts";
 import { setTheme, type Theme, theme } from "./theme.ts";
+import { Events } from "./views/events.tsx";
+import { Letters } from "./views/letters.tsx";
 import { Overview } from "./views/overview.tsx";
+import { Windows } from "./views/windows.tsx";
 
 type ViewName = keyof ReturnType<typeof words>["views"];
 
 const VIEWS: Partial<Record<ViewName, FunctionComponent>> = {
   overview: Overview,
+  windows: Windows,
+  events: Events,
+  letters: Letters,
 };
 
 export function App() {

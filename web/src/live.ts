@@ -1,6 +1,7 @@
 // The live stream: the job's newest snapshot, the last minutes of its figures, and what was missed while there was no connection.
 import { signal } from "@preact/signals";
 import { ask } from "./api.ts";
+import { frames } from "./sse.ts";
 import type { Ledger, Snapshot } from "./types.ts";
 
 /** Seconds of figures that are kept for the charts. */
@@ -58,25 +59,17 @@ export async function follow(): Promise<never> {
   }
 }
 
-// EventSource sends no headers, and so no token; hence the stream is read by fetch.
 async function stream(): Promise<void> {
   const silence = new AbortController();
   let timer = setTimeout(() => silence.abort(), SILENCE_MS);
   try {
     const answer = await ask("/live", { signal: silence.signal });
     if (answer.body === null) return;
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
+    for await (const come of frames(answer.body)) {
       clearTimeout(timer);
       timer = setTimeout(() => silence.abort(), SILENCE_MS);
-      const parts = (rest + value).split("\n\n");
-      rest = parts.pop() ?? "";
-      const lines = parts.flatMap((part) => part.split("\n"));
-      const newest = lines.findLast((line) => line.startsWith("data: "));
-      if (newest !== undefined) take(JSON.parse(newest.slice(6)) as Snapshot);
+      const newest = come.findLast((frame) => frame.data !== null)?.data;
+      if (newest) take(JSON.parse(newest) as Snapshot);
     }
   } finally {
     clearTimeout(timer);

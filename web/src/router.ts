@@ -9,9 +9,16 @@ export interface Place {
 }
 
 const hash = signal(location.hash);
+let followed = false;
 addEventListener("hashchange", () => {
+  followed = true;
   hash.value = location.hash;
 });
+
+/** Whether somebody has followed a link within the page. */
+export function moved(): boolean {
+  return followed;
+}
 
 export const place = computed<Place>(() => {
   const [path = "", query = ""] = hash.value.replace(/^#\/?/, "").split("?", 2);
@@ -42,10 +49,15 @@ export function go(address: string): void {
   location.hash = address;
 }
 
+/** Goes there in place of this place: the way back does not lead through here. */
+export function replace(address: string): void {
+  history.replaceState(null, "", address);
+  hash.value = location.hash;
+}
+
 /** Changes the query of this place, without a new entry in the browser's history. */
 export function setQuery(changes: Record<string, string | undefined>): void {
   const { view, parts, query } = place.value;
   const merged: Record<string, string | undefined> = { ...Object.fromEntries(query), ...changes };
-  history.replaceState(null, "", to(view, parts, merged));
-  hash.value = location.hash;
+  replace(to(view, parts, merged));
 }

@@ -46,6 +46,9 @@ export const en = {
     time: "Time",
     events,
     close: "Close",
+    cancel: "Cancel",
+    shown: (n: number, more: boolean) => (more ? `${number(n)} shown; there are more.` : `${number(n)} in all.`),
+    details: "Details",
   },
   fates: {
     accepted: "accepted",
@@ -100,6 +103,9 @@ export const es: typeof en = {
     time: "Hora",
     events: eventos,
     close: "Cerrar",
+    cancel: "Cancelar",
+    shown: (n, more) => (more ? `Se muestran ${number(n)}; hay más.` : `${number(n)} en total.`),
+    details: "Detalles",
   },
   fates: {
     accepted: "aceptados",

@@ -1,0 +1,53 @@
+// Dead letters as a table; each leads to its page.
+import { time } from "../format.ts";
+import { words } from "../i18n/words.ts";
+import { to } from "../router.ts";
+import type { DeadLetter } from "../types.ts";
+import { short } from "./event-table.tsx";
+import { Table } from "./table.tsx";
+
+interface Props {
+  id: string;
+  caption: string;
+  quiet?: boolean;
+  letters: readonly DeadLetter[];
+  empty: string;
+}
+
+export function LetterTable({ id, caption, quiet, letters, empty }: Props) {
+  const say = words().letters;
+  return (
+    <Table
+      id={id}
+      caption={caption}
+      quiet={quiet === true}
+      rows={letters}
+      keyOf={(letter) => letter.offset}
+      empty={empty}
+      columns={[
+        {
+          head: say.letter,
+          cell: ({ offset }) => (
+            <a href={to("letters", [String(offset)])} aria-label={say.open(offset)}>
+              {offset}
+            </a>
+          ),
+        },
+        { head: say.received, cell: ({ received_at }) => time(received_at).slice(0, 19) },
+        { head: say.reason, cell: ({ reason }) => <span class="reason">{reason}</span> },
+        { head: say.topic, cell: ({ topic }) => topic ?? say.noTopic },
+        { head: say.detail, code: true, cell: ({ detail }) => <bdi>{short(detail)}</bdi> },
+        {
+          head: say.state,
+          cell: ({ retried_as, topic }) =>
+            retried_as === null ? say.states.open : <RetryLink offset={retried_as} topic={topic} />,
+        },
+      ]}
+    />
+  );
+}
+
+/** To the event that was sent in a letter's place. */
+export function RetryLink({ offset, topic }: { offset: number; topic: string | null }) {
+  return <a href={to("events", ["at", String(offset)], { topic: topic ?? "" })}>{words().letters.retriedAs(offset)}</a>;
+}
