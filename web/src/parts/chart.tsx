@@ -23,6 +23,7 @@ interface Props {
   lines: Line[];
   /** Not every line has a value at every time: single ones show as points. */
   sparse?: boolean;
+  height?: number;
 }
 
 const HEIGHT = 190;
@@ -30,7 +31,7 @@ const DAY_SECONDS = 86_400;
 /** Rows of the table, the newest. */
 const ROWS_MAX = 20;
 
-export function Chart({ title, unit, times, lines, sparse = false }: Props) {
+export function Chart({ title, unit, times, lines, sparse = false, height = HEIGHT }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const labels = lines.map((line) => line.label).join("\n");
@@ -41,9 +42,9 @@ export function Chart({ title, unit, times, lines, sparse = false }: Props) {
   useEffect(() => {
     const element = place.current;
     if (element === null) return;
-    const made = new uPlot(options(lines, element, sparse), newest.current, element);
+    const made = new uPlot(options(lines, element, sparse, height), newest.current, element);
     plot.current = made;
-    const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
     resize.observe(element);
     return () => {
       resize.disconnect();
@@ -99,17 +100,17 @@ function instant(at: number, day: boolean): string {
   return day ? text.slice(0, 16).replace("T", " ") : text.slice(11, 19);
 }
 
-function options(lines: Line[], element: HTMLElement, sparse: boolean): uPlot.Options {
+function options(lines: Line[], element: HTMLElement, sparse: boolean, height: number): uPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
   return {
     width: Math.max(element.clientWidth, 100),
-    height: HEIGHT,
+    height,
     scales: { x: { time: true }, y: { range: (_, min, max) => [min < 0 ? min * 1.1 : 0, max > 0 ? max * 1.1 : 1] } },
     tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
     axes: [
-      { ...axis, values: (_, ticks, __, ___, step) => ticks.map((at) => tick(at, step)) },
+      { ...axis, space: 80, values: (_, ticks, __, ___, step) => ticks.map((at) => tick(at, step)) },
       { ...axis, size: 56, values: (_, ticks) => ticks.map(number) },
     ],
     series: [
@@ -118,7 +119,7 @@ function options(lines: Line[], element: HTMLElement, sparse: boolean): uPlot.Op
         label: line.label,
         stroke: colour(`--line-${line.colour}`),
         width: 2,
-        points: sparse ? { size: 5 } : { show: false },
+        points: sparse ? { size: 4 } : { show: false },
         spanGaps: sparse,
         value: (_: uPlot, value: number | null) => (value === null ? "–" : number(value)),
       })),

@@ -3,7 +3,7 @@ import { time } from "../format.ts";
 import { words } from "../i18n/words.ts";
 import { to } from "../router.ts";
 import type { DeadLetter } from "../types.ts";
-import { short } from "./event-table.tsx";
+import { OnOneLine, short } from "./event-table.tsx";
 import { Table } from "./table.tsx";
 
 interface Props {
@@ -33,10 +33,10 @@ export function LetterTable({ id, caption, quiet, letters, empty }: Props) {
             </a>
           ),
         },
-        { head: say.received, cell: ({ received_at }) => time(received_at).slice(0, 19) },
+        { head: say.received, cell: ({ received_at }) => <span class="moment">{time(received_at).slice(0, 19)}</span> },
         { head: say.reason, cell: ({ reason }) => <span class="reason">{reason}</span> },
         { head: say.topic, cell: ({ topic }) => topic ?? say.noTopic },
-        { head: say.detail, code: true, cell: ({ detail }) => <bdi>{short(detail)}</bdi> },
+        { head: say.detail, code: true, cell: ({ detail }) => <OnOneLine text={short(detailOf(detail))} /> },
         {
           head: say.state,
           cell: ({ retried_as, topic }) =>
@@ -45,6 +45,11 @@ export function LetterTable({ id, caption, quiet, letters, empty }: Props) {
       ]}
     />
   );
+}
+
+/** Of the event as a whole the pointer is empty. */
+export function detailOf(detail: string): string {
+  return detail.replace(/^: /, "");
 }
 
 /** To the event that was sent in a letter's place. */

@@ -49,7 +49,7 @@ function Listing() {
         <RetryAll key={reason + topic} reason={reason} topic={topic} onDone={again} />
       )}
       <Newer list={pages.first} onShow={again} />
-      <section class="card">
+      <section class="card long">
         {pages.first !== null && (
           <LetterTable id="letters" caption={say.caption} letters={pages.items} empty={say.none} />
         )}

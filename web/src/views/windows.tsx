@@ -65,6 +65,7 @@ function Rows({ choice, pipelines }: { choice: Choice; pipelines: PipelineEntry[
         fields={fields}
         metrics={[...metrics, EVENT_COUNT]}
         metric={metric}
+        oldest={rows.at(-1)?.window_start}
       />
       {problem !== null && <Fault text={problem.message} />}
       {!loaded && problem === null && <p class="note">{say.common.loading}</p>}

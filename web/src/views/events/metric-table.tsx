@@ -39,7 +39,10 @@ export function MetricTable({ ids }: { ids: string[] }) {
             ),
           },
           { head: say.events.group, cell: ({ row }) => (row === null ? "–" : group(row.group, say.common.all)) },
-          { head: say.events.start_, cell: ({ row }) => (row === null ? "–" : time(row.window_start)) },
+          {
+            head: say.events.start_,
+            cell: ({ row }) => (row === null ? "–" : <span class="moment">{time(row.window_start)}</span>),
+          },
           {
             head: say.windows.eventCount,
             numeric: true,

@@ -22,7 +22,7 @@ export function TextSearch({ topic, text, field }: { topic: string; text: string
   const found = pages.items.filter(({ event }) => fits(event, text, field));
   const audit = pages.first?.audit ?? "full";
   return (
-    <section class="card">
+    <section class="card long">
       {audit !== "full" && <p class="notice">{say.needsAudit(audit)}</p>}
       {pages.first !== null && <EventTable id="found" caption={say.found} events={found} empty={say.nothingFound} />}
       <More pages={{ ...pages, items: found }} />
@@ -59,7 +59,7 @@ export function LogSearch({ topic, from, text, field, topics }: LogProps) {
   );
   const found = pages.items.filter(({ event }) => fits(event, text, field));
   return (
-    <section class="card">
+    <section class="card long">
       {pages.first !== null && (
         <EventTable id="found" caption={say.foundSince} events={found} empty={say.nothingFound} />
       )}

@@ -2,7 +2,7 @@
 import { path } from "../../api.ts";
 import { duration, time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
-import { eventAddress, short } from "../../parts/event-table.tsx";
+import { eventAddress, OnOneLine, remaining, short } from "../../parts/event-table.tsx";
 import { More } from "../../parts/more.tsx";
 import { usePages } from "../../parts/pages.ts";
 import { Subpage } from "../../parts/subpage.tsx";
@@ -36,7 +36,7 @@ export function Story({ correlation }: { correlation: string }) {
           <Timeline events={events} start={start} span={span} />
         </section>
       )}
-      <section class="card">
+      <section class="card long">
         {pages.first !== null && (
           <Table
             id="story"
@@ -46,14 +46,18 @@ export function Story({ correlation }: { correlation: string }) {
             empty={say.events.noStory}
             columns={[
               { head: say.events.after, numeric: true, cell: (event) => duration(Date.parse(event.time) - start) },
-              { head: say.events.time, cell: (event) => time(event.time) },
+              { head: say.events.time, cell: (event) => <span class="moment">{time(event.time).slice(0, 23)}</span> },
               { head: say.events.topic, cell: (event) => event.topic },
               {
                 head: say.events.event,
                 code: true,
-                cell: (event) => <a href={eventAddress(event)}>{event.event_id}</a>,
+                cell: (event) => (
+                  <a href={eventAddress(event)}>
+                    <bdi class="line id">{event.event_id}</bdi>
+                  </a>
+                ),
               },
-              { head: say.events.content, code: true, cell: (event) => <bdi>{short(event.event)}</bdi> },
+              { head: say.events.content, code: true, cell: (event) => <OnOneLine text={short(remaining(event))} /> },
             ]}
           />
         )}

@@ -1,8 +1,9 @@
-// Events as they come. The list is held while somebody points at it or has the focus in it, so that nothing moves away from under a hand.
+// Events as they come.
 import { useSignal } from "@preact/signals";
 import { number } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
-import { EventTable, type ShownEvent } from "../../parts/event-table.tsx";
+import { EventTable } from "../../parts/event-table.tsx";
+import { useHold } from "../../parts/hold.ts";
 import type { Topic } from "../../types.ts";
 import { useNewest } from "./newest.ts";
 
@@ -11,18 +12,16 @@ const SHOWN_MAX = 50;
 export function Tail({ topic, topics }: { topic: string; topics: Topic[] }) {
   const say = words().events;
   const on = useSignal(true);
-  const held = useSignal<ShownEvent[] | null>(null);
   const { events, problem, perSecond, sampled } = useNewest(topic, topics, on.value);
-  const shown = (held.value ?? events).slice(0, SHOWN_MAX);
-  const since = held.value?.[0]?.offset ?? -1;
-  const newer = events.filter(({ offset }) => offset > since).length;
+  const { shown, held, handlers } = useHold(events);
+  const known = new Set(shown.map(({ offset }) => offset));
+  const newer = events.filter(({ offset }) => !known.has(offset)).length;
   let state = say.running(number(perSecond));
   if (!on.value) state = say.stopped;
   else if (problem !== null) state = say.away(problem);
-  else if (held.value !== null) state = say.held(newer);
-  const hold = () => (held.value ??= events);
+  else if (held) state = say.held(newer);
   return (
-    <section class="card tail" aria-labelledby="h-tail">
+    <section class="card tail long" aria-labelledby="h-tail">
       <div class="row">
         <h2 id="h-tail">{say.live}</h2>
         <span id="tail-state" class={on.value && problem === null ? "good" : "note"}>
@@ -32,16 +31,8 @@ export function Tail({ topic, topics }: { topic: string; topics: Topic[] }) {
           {on.value ? say.stop : say.start}
         </button>
       </div>
-      <div
-        onMouseEnter={hold}
-        onMouseLeave={() => (held.value = null)}
-        onFocusIn={hold}
-        onFocusOut={(event) => {
-          const next = event.relatedTarget;
-          if (!(next instanceof Node && event.currentTarget.contains(next))) held.value = null;
-        }}
-      >
-        <EventTable id="tail" caption={say.tail} events={shown} empty={say.noTail} />
+      <div {...handlers}>
+        <EventTable id="tail" caption={say.tail} events={shown.slice(0, SHOWN_MAX)} empty={say.noTail} />
       </div>
       {sampled && <p class="note">{say.sample}</p>}
       {topic === "" && <p class="note">{say.onlyAudited}</p>}

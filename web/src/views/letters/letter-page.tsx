@@ -6,7 +6,7 @@ import { time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { Confirm } from "../../parts/confirm.tsx";
 import { Marked } from "../../parts/json-view.tsx";
-import { RetryLink } from "../../parts/letter-table.tsx";
+import { detailOf, RetryLink } from "../../parts/letter-table.tsx";
 import { problemOf, useLoad } from "../../parts/load.ts";
 import { Subpage } from "../../parts/subpage.tsx";
 import { useTopics } from "../../parts/topics.ts";
@@ -67,7 +67,7 @@ function Facts({ letter }: { letter: DeadLetter }) {
   return (
     <>
       <p class="fault">
-        <bdi>{letter.detail}</bdi>
+        <bdi>{detailOf(letter.detail)}</bdi>
       </p>
       <dl class="facts">
         {facts.map(([name, of]) => (

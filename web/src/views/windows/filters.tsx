@@ -7,6 +7,8 @@ import { EVENT_COUNT, LAST_WINDOWS } from "../windows.tsx";
 import type { Choice } from "./rows.ts";
 
 const SPANS = [20, LAST_WINDOWS, 240];
+/** Where no row is shown. */
+const FIRST = "1970-01-01T00:00:00Z";
 /** Values of a group that the browser offers. */
 const OFFERED_MAX = 500;
 
@@ -17,9 +19,11 @@ interface Props {
   fields: Record<string, string[]>;
   metrics: string[];
   metric: string;
+  /** The start of the oldest row that is shown: a time span begins with it. */
+  oldest: string | undefined;
 }
 
-export function Filters({ choice, pipelines, fields, metrics, metric }: Props) {
+export function Filters({ choice, pipelines, fields, metrics, metric, oldest }: Props) {
   const say = words().windows;
   const of = pipelines.find((one) => one.name === choice.pipeline);
   const fixed = choice.from !== "" || choice.to !== "";
@@ -56,13 +60,17 @@ export function Filters({ choice, pipelines, fields, metrics, metric }: Props) {
         label={say.span}
         value={fixed ? "" : String(choice.last)}
         options={[
-          ...(fixed ? ([["", say.spans.fixed]] as [string, string][]) : []),
           ...[...new Set([...SPANS, choice.last])].map((n): [string, string] => [String(n), say.spans.last(n)]),
+          ["", say.spans.fixed],
         ]}
-        onChoice={(last) => setQuery({ last, from: undefined, to: undefined })}
+        onChoice={(last) => setQuery({ last, from: last === "" ? (oldest ?? FIRST) : undefined, to: undefined })}
       />
-      <Moment label={say.from} name="from" value={choice.from} />
-      <Moment label={say.until} name="to" value={choice.to} />
+      {fixed && (
+        <>
+          <Moment label={say.from} name="from" value={choice.from} />
+          <Moment label={say.until} name="to" value={choice.to} />
+        </>
+      )}
       {filtered && (
         <a
           class="clear"

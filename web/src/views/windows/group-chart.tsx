@@ -7,7 +7,7 @@ import { EVENT_COUNT, metricOf } from "../windows.tsx";
 import type { Choice, ShownRow } from "./rows.ts";
 
 const LINES_MAX = 6;
-const NAMED_MAX = 12;
+const NAMED_MAX = 8;
 
 interface Group {
   key: string;
@@ -41,6 +41,7 @@ export function GroupChart({ choice, rows, metric }: { choice: Choice; rows: Sho
         times={starts.map((start) => Date.parse(start) / 1_000)}
         lines={lines}
         sparse
+        height={240}
       />
       {rest.length > 0 && <p class="note">{say.windows.rest(rest.length, names.join(", "))}</p>}
     </section>

@@ -58,7 +58,7 @@ function Facts({ row }: { row: Row }) {
         {[...Object.entries(row.values), [say.eventCount, row.event_count] as const].map(([name, of]) => (
           <div key={name}>
             <dt>{name}</dt>
-            <dd>{typeof of === "number" ? exact(of) : value(of)}</dd>
+            <dd title={typeof of === "number" ? String(of) : ""}>{typeof of === "number" ? precise(of) : value(of)}</dd>
           </div>
         ))}
       </dl>
@@ -80,8 +80,8 @@ function Facts({ row }: { row: Row }) {
   );
 }
 
-/** Here a number is not rounded. */
-const exact = (of: number) => (Number.isInteger(of) ? number(of) : String(of));
+/** More digits than tables have. */
+const precise = (of: number) => (Number.isInteger(of) ? number(of) : String(Number(of.toPrecision(7))));
 
 function Lineage({ row }: { row: Row }) {
   const say = words().windows;

@@ -2,13 +2,14 @@
 import { useState } from "preact/hooks";
 import { group, number, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
+import { useHold } from "../../parts/hold.ts";
 import { type Column, Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
 import type { Json } from "../../types.ts";
 import type { Choice, ShownRow } from "./rows.ts";
 
 /** Rows that the table has at first, and as many again at each "More". */
-const STEP = 100;
+const STEP = 50;
 
 interface Props {
   rows: ShownRow[];
@@ -19,20 +20,23 @@ interface Props {
   more: (() => void) | null;
 }
 
-export function RowTable({ rows, fields, choice, more }: Props) {
+export function RowTable({ rows: newest, fields, choice, more }: Props) {
   const say = words();
+  const { shown: rows, handlers } = useHold(newest);
   const [shown, setShown] = useState(STEP);
   const filtered = Object.keys(choice.group).length > 0 || choice.from !== "" || choice.to !== "";
   return (
-    <section class="card rows">
-      <Table
-        id="rows"
-        caption={say.windows.rows}
-        rows={rows.slice(0, shown)}
-        keyOf={(row) => row.metric_id}
-        empty={filtered ? say.windows.noRowsHere : say.windows.noRows}
-        columns={columns(rows, fields)}
-      />
+    <section class="card long">
+      <div {...handlers}>
+        <Table
+          id="rows"
+          caption={say.windows.rows}
+          rows={rows.slice(0, shown)}
+          keyOf={(row) => row.metric_id}
+          empty={filtered ? say.windows.noRowsHere : say.windows.noRows}
+          columns={columns(rows, fields)}
+        />
+      </div>
       {rows.length > 0 && (
         <div class="more">
           <span class="note">{say.common.shown(Math.min(shown, rows.length), shown < rows.length)}</span>
@@ -68,7 +72,7 @@ function columns(rows: ShownRow[], fields: string[]): Column<ShownRow>[] {
           href={to("windows", [row.metric_id])}
           aria-label={say.behind(group(row.group, words().common.all), time(row.window_start))}
         >
-          {time(row.window_start)}
+          <span class="moment">{time(row.window_start)}</span>
         </a>
       ),
     },

@@ -161,7 +161,8 @@ function merged(
   return all;
 }
 
+/** Within a start by group: an order by values would change with each event. */
 function newestFirst(a: Row, b: Row): number {
   if (a.window_start !== b.window_start) return a.window_start < b.window_start ? 1 : -1;
-  return b.event_count - a.event_count;
+  return JSON.stringify(a.group) < JSON.stringify(b.group) ? -1 : 1;
 }
