@@ -48,11 +48,16 @@ export function clock(at: string): string {
   return at.slice(11, 19);
 }
 
+/** A value as it is: text without quotes, anything else as JSON. */
+export function text(of: Json | undefined): string {
+  return typeof of === "string" ? of : (JSON.stringify(of) ?? "");
+}
+
 /** A value of an event or a row, on one line. */
 export function value(of: Json | undefined): string {
   if (of === undefined || of === null) return "–";
   if (typeof of === "number") return number(of);
-  return typeof of === "string" ? of : JSON.stringify(of);
+  return text(of);
 }
 
 /** A group's values; a window without a group has one row for all. */

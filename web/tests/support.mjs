@@ -136,7 +136,8 @@ export async function openPage(test, { allowed = /^$/, ...options } = {}) {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   await access(executablePath).catch(() => assert.fail(`${executablePath} is missing: apt-get install chromium`));
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
-  const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
+  const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(String(error)));

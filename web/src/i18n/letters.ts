@@ -49,8 +49,8 @@ export const en = {
   sending: "Sending …",
   fate: (fate: string) => `Sent. The new event is ${fate}`,
   discard: "Discard",
-  discardQuestion: (offset: number) =>
-    `Discard the dead letter ${offset}? The event is gone then, for good; the ledger still counts it.`,
+  discardTitle: (offset: number) => `Discard the dead letter ${offset}?`,
+  discardQuestion: "The event is gone then, for good; the ledger still counts it.",
   retryAll: (reason: string) => `Retry all “${reason}”`,
   retryAllQuestion: (reason: string) =>
     `Send all open letters with the reason “${reason}” again, as they are? Those whose cause is still there become dead letters again.`,
@@ -111,8 +111,8 @@ export const es: typeof en = {
   sending: "Enviando …",
   fate: (fate) => `Enviado. El evento nuevo está ${fate}`,
   discard: "Descartar",
-  discardQuestion: (offset) =>
-    `¿Descartar el evento rechazado ${offset}? Se pierde para siempre; el balance lo sigue contando.`,
+  discardTitle: (offset) => `¿Descartar el evento rechazado ${offset}?`,
+  discardQuestion: "Se pierde para siempre; el balance lo sigue contando.",
   retryAll: (reason) => `Reenviar todos los «${reason}»`,
   retryAllQuestion: (reason) =>
     `¿Enviar de nuevo todos los pendientes con el motivo «${reason}», como están? Los que sigan con su causa se rechazarán otra vez.`,

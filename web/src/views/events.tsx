@@ -9,7 +9,8 @@ import { Story } from "./events/story.tsx";
 import { Tail } from "./events/tail.tsx";
 
 export function Events() {
-  const [kind = "", of = ""] = place.value.parts;
+  const [kind = "", of] = place.value.parts;
+  if (of === undefined) return kind === "" ? <Listing /> : <EventPage key={kind} id={kind} />;
   if (kind === "id") return <EventPage key={of} id={of} />;
   if (kind === "at") return <EventAt key={of} offset={of} />;
   if (kind === "story") return <Story key={of} correlation={of} />;
@@ -32,8 +33,10 @@ function Listing() {
       <Filters topics={topics} />
       {problem !== null && <p class="bad">{problem.message}</p>}
       {from !== "" && topic === "" && <p class="notice">{say.needsTopic}</p>}
-      {from !== "" && topic !== "" && <LogSearch topic={topic} from={from} text={text} field={field} topics={topics} />}
-      {from === "" && text !== "" && <TextSearch topic={topic} text={text} field={field} />}
+      {from !== "" && topic !== "" && (
+        <LogSearch topic={topic} from={from} wanted={text} field={field} topics={topics} />
+      )}
+      {from === "" && text !== "" && <TextSearch topic={topic} wanted={text} field={field} />}
       {from === "" && text === "" && <Tail key={topic} topic={topic} topics={topics} />}
     </>
   );

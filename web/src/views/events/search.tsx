@@ -1,5 +1,6 @@
 // Events found: by a text in the store, or since a time in a topic's log.
 import { path } from "../../api.ts";
+import { text } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { EventTable, type ShownEvent } from "../../parts/event-table.tsx";
 import { More } from "../../parts/more.tsx";
@@ -12,14 +13,14 @@ const PAGE = 100;
 const LOG_PAGE = 500;
 
 /** The server finds the text anywhere in an event; whether it is the value of the field is seen here. */
-export function TextSearch({ topic, text, field }: { topic: string; text: string; field: string }) {
+export function TextSearch({ topic, wanted, field }: { topic: string; wanted: string; field: string }) {
   const say = words().events;
   const pages = usePages<StoredEvent, EventPage>(
-    path("/events", { topic, q: text, limit: PAGE }),
+    path("/events", { topic, q: wanted, limit: PAGE }),
     ({ events, next }) => ({ items: events, next }),
     (event) => event.offset,
   );
-  const found = pages.items.filter(({ event }) => fits(event, text, field));
+  const found = pages.items.filter(({ event }) => fits(event, wanted, field));
   const audit = pages.first?.audit ?? "full";
   return (
     <section class="card long">
@@ -41,12 +42,12 @@ interface LogPage {
 interface LogProps {
   topic: string;
   from: string;
-  text: string;
+  wanted: string;
   field: string;
   topics: Topic[];
 }
 
-export function LogSearch({ topic, from, text, field, topics }: LogProps) {
+export function LogSearch({ topic, from, wanted, field, topics }: LogProps) {
   const say = words().events;
   const facts = topics.find(({ name }) => name === topic);
   const pages = usePages<ShownEvent, LogPage>(
@@ -57,7 +58,7 @@ export function LogSearch({ topic, from, text, field, topics }: LogProps) {
     }),
     (event) => event.offset,
   );
-  const found = pages.items.filter(({ event }) => fits(event, text, field));
+  const found = pages.items.filter(({ event }) => fits(event, wanted, field));
   return (
     <section class="card long">
       {pages.first !== null && (
@@ -68,12 +69,10 @@ export function LogSearch({ topic, from, text, field, topics }: LogProps) {
   );
 }
 
-function fits(event: Json, text: string, field: string): boolean {
-  if (field !== "") return textOf(fieldOf(event, field)) === text;
-  return text === "" || JSON.stringify(event).includes(text);
+function fits(event: Json, wanted: string, field: string): boolean {
+  if (field !== "") return text(fieldOf(event, field)) === wanted;
+  return wanted === "" || JSON.stringify(event).includes(wanted);
 }
-
-const textOf = (value: Json | undefined) => (typeof value === "string" ? value : JSON.stringify(value));
 
 /** An event of the log, with its id and time where its topic says that they are. */
 export function ofTopic(

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { get, path, type Problem, send } from "../../api.ts";
 import { time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
-import { Confirm } from "../../parts/confirm.tsx";
+import { Dialog } from "../../parts/dialog.tsx";
 import { Marked } from "../../parts/json-view.tsx";
 import { detailOf, RetryLink } from "../../parts/letter-table.tsx";
 import { problemOf, useLoad } from "../../parts/load.ts";
@@ -121,12 +121,15 @@ function Discard({ letter }: { letter: DeadLetter }) {
         </p>
       )}
       {asked && (
-        <Confirm
-          question={say.discardQuestion(letter.offset)}
+        <Dialog
+          title={say.discardTitle(letter.offset)}
           act={say.discard}
           onAct={() => void discard()}
           onClose={() => setAsked(false)}
-        />
+          dangerous
+        >
+          <p>{say.discardQuestion}</p>
+        </Dialog>
       )}
     </div>
   );

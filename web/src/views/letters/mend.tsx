@@ -9,6 +9,8 @@ import type { DeadLetter } from "../../types.ts";
 
 const ROWS_MIN = 6;
 const ROWS_MAX = 26;
+/** A long line is broken about here. */
+const LINE_CHARS = 60;
 
 interface Retried {
   retried_as: number;
@@ -22,7 +24,8 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
   const [sent, setSent] = useState<Retried | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
-  const rows = useRef(Math.min(ROWS_MAX, Math.max(ROWS_MIN, text.split("\n").length + 1)));
+  const lines = text.split("\n").length + text.length / LINE_CHARS;
+  const rows = useRef(Math.round(Math.min(ROWS_MAX, Math.max(ROWS_MIN, lines))));
   const fault = faultIn(text);
 
   const retry = async (body?: string) => {

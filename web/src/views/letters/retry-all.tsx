@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get, path, type Problem, send } from "../../api.ts";
 import { number } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
-import { Confirm } from "../../parts/confirm.tsx";
+import { Dialog } from "../../parts/dialog.tsx";
 import { problemOf } from "../../parts/load.ts";
 import type { LetterList } from "../letters.tsx";
 
@@ -94,12 +94,14 @@ export function RetryAll({ reason, topic, onDone }: Props) {
         </span>
       )}
       {asked && (
-        <Confirm
-          question={say.retryAllQuestion(reason)}
+        <Dialog
+          title={say.retryAll(reason)}
           act={say.retryAct}
           onAct={() => void run()}
           onClose={() => setAsked(false)}
-        />
+        >
+          <p>{say.retryAllQuestion(reason)}</p>
+        </Dialog>
       )}
     </div>
   );
