@@ -1,7 +1,6 @@
 // The live stream: the job's newest snapshot, the last minutes of its figures, and what was missed while there was no connection.
 import { signal } from "@preact/signals";
-import { ask } from "./api.ts";
-import { frames } from "./sse.ts";
+import { stream } from "./sse.ts";
 import type { Ledger, Snapshot } from "./types.ts";
 
 /** Seconds of figures that are kept for the charts. */
@@ -47,7 +46,7 @@ export function connectNow(): void {
 export async function follow(): Promise<never> {
   for (;;) {
     try {
-      await stream();
+      await snapshots();
       lost.value = "";
     } catch (error) {
       lost.value = error instanceof Error ? error.message : String(error);
@@ -59,20 +58,10 @@ export async function follow(): Promise<never> {
   }
 }
 
-async function stream(): Promise<void> {
-  const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), SILENCE_MS);
-  try {
-    const answer = await ask("/live", { signal: silence.signal });
-    if (answer.body === null) return;
-    for await (const come of frames(answer.body)) {
-      clearTimeout(timer);
-      timer = setTimeout(() => silence.abort(), SILENCE_MS);
-      const newest = come.findLast((frame) => frame.data !== null)?.data;
-      if (newest) take(JSON.parse(newest) as Snapshot);
-    }
-  } finally {
-    clearTimeout(timer);
+async function snapshots(): Promise<void> {
+  for await (const come of stream("/live", SILENCE_MS)) {
+    const newest = come.findLast((frame) => frame.data !== null)?.data;
+    if (newest) take(JSON.parse(newest) as Snapshot);
   }
 }
 

@@ -107,8 +107,7 @@ function Reasons({ counts, reason }: { counts: Counts | null; reason: string }) 
           <li key={name}>
             <a href={address(name)} aria-current={name === reason ? "true" : undefined}>
               <strong>{counts === null ? "…" : number(name === "" ? counts.total : (known.get(name) ?? 0))}</strong>{" "}
-              <span>{name === "" ? say.allReasons : name}</span>
-              {name !== "" && <small>{say.reasons[name]}</small>}
+              <span>{name === "" ? say.allReasons : name}</span> {name !== "" && <small>{say.reasons[name]}</small>}
             </a>
           </li>
         ))}

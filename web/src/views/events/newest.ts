@@ -1,11 +1,10 @@
 // The newest events, of all topics out of the live snapshots or of one out of its stream.
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { ask } from "../../api.ts";
 import { lost, snapshot } from "../../live.ts";
 import { problemOf, whenSeen } from "../../parts/load.ts";
 import type { ShownEvent } from "../../parts/event-table.tsx";
-import { frames } from "../../sse.ts";
+import { stream } from "../../sse.ts";
 import type { Json, Topic } from "../../types.ts";
 import { ofTopic } from "./search.tsx";
 
@@ -15,6 +14,8 @@ const SHOW_MS = 400;
 /** More than this in that time is read no further: what comes meanwhile is left out, so that the newest are shown. */
 const SHOWN_AT_ONCE_MAX = 200;
 const RETRY_MS = 1_000;
+/** The server sends something each 15 seconds. */
+const SILENCE_MS = 20_000;
 /** How much of a stream's rate is that of the last moment. */
 const SMOOTHING = 0.3;
 
@@ -48,20 +49,25 @@ export function useNewest(topic: string, topics: Topic[], on: boolean): Newest {
   useEffect(() => {
     if (topic === "" || !on) return;
     const over = new AbortController();
-    const take = (come: ShownEvent[], seconds: number, all: boolean) => {
-      sampled.value = !all;
-      perSecond.value += (come.length / seconds - perSecond.value) * SMOOTHING;
-      if (come.length > 0) events.value = [...come.reverse(), ...events.peek()].slice(0, KEPT_MAX);
-      problem.value = null;
+    const reading: Reading = {
+      last: null,
+      connected: () => (problem.value = null),
+      take: (come, seconds, all) => {
+        sampled.value = !all;
+        perSecond.value += (come.length / seconds - perSecond.value) * SMOOTHING;
+        if (come.length > 0) events.value = [...come.reverse(), ...events.peek()].slice(0, KEPT_MAX);
+      },
     };
     const run = async () => {
-      let last: string | null = null;
       while (!over.signal.aborted) {
         await whenSeen(over.signal);
         try {
-          last = await follow(topic, facts, last, over.signal, take);
+          await follow(topic, facts, reading, over.signal);
         } catch (error) {
-          if (!over.signal.aborted) problem.value = problemOf(error).message;
+          const { status, message } = problemOf(error);
+          if (!over.signal.aborted) problem.value = message;
+          // The log has the place no more, or is another one.
+          if (status === 410 || status === 400) reading.last = null;
         }
         await new Promise((again) => setTimeout(again, RETRY_MS));
       }
@@ -78,55 +84,51 @@ export function useNewest(topic: string, topics: Topic[], on: boolean): Newest {
   };
 }
 
-/** Follows the stream until it ends, too much comes at once, or nobody sees the page; gives the id to go on after. */
-async function follow(
-  topic: string,
-  facts: Topic | undefined,
-  last: string | null,
-  over: AbortSignal,
-  take: (come: ShownEvent[], seconds: number, all: boolean) => void,
-): Promise<string | null> {
+interface Reading {
+  /** The id to go on after where the connection is lost; null: begin with what is newest. */
+  last: string | null;
+  connected: () => void;
+  take: (come: ShownEvent[], seconds: number, all: boolean) => void;
+}
+
+/** Follows the stream until it ends, too much comes at once, or nobody sees the page. */
+async function follow(topic: string, facts: Topic | undefined, reading: Reading, over: AbortSignal): Promise<void> {
   const enough = new AbortController();
-  const stop = () => enough.abort();
+  // What comes while nobody reads is left out.
+  const stop = () => {
+    reading.last = null;
+    enough.abort();
+  };
   const hidden = () => document.hidden && stop();
-  over.addEventListener("abort", stop, { once: true });
   document.addEventListener("visibilitychange", hidden);
   let come: ShownEvent[] = [];
   let since = Date.now();
-  let flood = false;
-  const show = () => {
+  const show = (all: boolean) => {
     const now = Date.now();
-    take(come, Math.max(now - since, 1) / 1_000, !flood);
+    reading.take(come, Math.max(now - since, 1) / 1_000, all);
     [come, since] = [[], now];
   };
-  const timer = setInterval(show, SHOW_MS);
+  const timer = setInterval(show, SHOW_MS, true);
+  const headers: HeadersInit = reading.last === null ? {} : { "Last-Event-ID": reading.last };
+  const signal = AbortSignal.any([over, enough.signal]);
   try {
-    const headers: HeadersInit = last === null ? {} : { "Last-Event-ID": last };
-    const answer = await ask(`/topics/${encodeURIComponent(topic)}/stream`, { headers, signal: enough.signal });
-    if (answer.body === null) return last;
-    for await (const some of frames(answer.body)) {
+    for await (const some of stream(`/topics/${encodeURIComponent(topic)}/stream`, SILENCE_MS, { headers, signal })) {
+      reading.connected();
       for (const { id, data } of some) {
-        last = id ?? last;
+        reading.last = id ?? reading.last;
         if (data === null || id === null) continue;
         come.push(ofTopic(topic, facts, { offset: Number(id), event: JSON.parse(data) as Json }));
       }
-      flood = come.length > SHOWN_AT_ONCE_MAX;
-      // The next connection begins with what is newest then.
-      if (flood) {
-        show();
-        return null;
+      if (come.length > SHOWN_AT_ONCE_MAX) {
+        show(false);
+        return stop();
       }
     }
-    return last;
   } catch (error) {
-    // A hidden page goes on with what is newest when it is seen again.
-    if (enough.signal.aborted) return null;
-    throw error;
+    if (!enough.signal.aborted) throw error;
   } finally {
     clearInterval(timer);
-    show();
-    stop();
-    over.removeEventListener("abort", stop);
     document.removeEventListener("visibilitychange", hidden);
+    if (come.length > 0) show(true);
   }
 }
