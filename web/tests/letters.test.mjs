@@ -63,7 +63,7 @@ test("letters by reason, the fault marked, mended and sent again, also after a r
   await send.click();
   await page.getByText("The new event is counted").waitFor();
   await picture(page, "letter-retried");
-  await page.locator("#outcome").getByRole("link", { name: "retried as" }).click();
+  await page.getByRole("link", { name: "Open the event" }).click();
   await page.getByRole("heading", { name: wrong.id }).waitFor();
   await page.locator(".facts", { hasText: "counted" }).waitFor();
 });

@@ -107,6 +107,8 @@ function options(lines: Line[], element: HTMLElement, sparse: boolean, height: n
   return {
     width: Math.max(element.clientWidth, 100),
     height,
+    // The last tick's text is half beyond the axis.
+    padding: [null, 28, null, null],
     scales: { x: { time: true }, y: { range: (_, min, max) => [min < 0 ? min * 1.1 : 0, max > 0 ? max * 1.1 : 1] } },
     tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
     axes: [
@@ -119,7 +121,7 @@ function options(lines: Line[], element: HTMLElement, sparse: boolean, height: n
         label: line.label,
         stroke: colour(`--line-${line.colour}`),
         width: 2,
-        points: sparse ? { size: 4 } : { show: false },
+        points: sparse ? { size: 5, fill: colour(`--line-${line.colour}`) } : { show: false },
         spanGaps: sparse,
         value: (_: uPlot, value: number | null) => (value === null ? "–" : number(value)),
       })),

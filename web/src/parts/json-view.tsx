@@ -22,7 +22,11 @@ export function JsonView({ label, text }: Props) {
 
 export function Marked({ label, text, mark, markLabel }: Props) {
   const place = useRef<HTMLElement>(null);
-  useEffect(() => place.current?.scrollIntoView({ block: "nearest" }), [mark?.[0]]);
+  useEffect(() => {
+    const box = place.current?.closest("pre");
+    // Within its own box: the page stays where it is.
+    if (box && place.current) box.scrollTop = place.current.offsetTop - box.clientHeight / 2;
+  }, [mark?.[0]]);
   const [from, to] = mark ?? [text.length, text.length];
   return (
     <pre class="json" tabIndex={0} role="region" aria-label={label}>

@@ -52,7 +52,14 @@ export function detailOf(detail: string): string {
   return detail.replace(/^: /, "");
 }
 
+interface RetryLinkProps {
+  offset: number;
+  topic: string | null;
+  label?: string;
+}
+
 /** To the event that was sent in a letter's place. */
-export function RetryLink({ offset, topic }: { offset: number; topic: string | null }) {
-  return <a href={to("events", ["at", String(offset)], { topic: topic ?? "" })}>{words().letters.retriedAs(offset)}</a>;
+export function RetryLink({ offset, topic, label }: RetryLinkProps) {
+  const address = to("events", ["at", String(offset)], { topic: topic ?? "" });
+  return <a href={address}>{label ?? words().letters.retriedAs(offset)}</a>;
 }

@@ -2,6 +2,7 @@
 import { get, Problem } from "../../api.ts";
 import { group, number, time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
+import { OnOneLine } from "../../parts/event-table.tsx";
 import { useLoad } from "../../parts/load.ts";
 import { Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
@@ -38,7 +39,10 @@ export function MetricTable({ ids }: { ids: string[] }) {
               <a href={to("windows", [id])}>{row === null ? id : `${row.pipeline}.${row.window}`}</a>
             ),
           },
-          { head: say.events.group, cell: ({ row }) => (row === null ? "–" : group(row.group, say.common.all)) },
+          {
+            head: say.events.group,
+            cell: ({ row }) => <OnOneLine text={row === null ? "–" : group(row.group, say.common.all)} />,
+          },
           {
             head: say.events.start_,
             cell: ({ row }) => (row === null ? "–" : <span class="moment">{time(row.window_start)}</span>),

@@ -111,7 +111,7 @@ function Outcome({ letter, sent }: { letter: DeadLetter; sent: Retried | null })
         </p>
       )}
       <p>
-        <RetryLink offset={offset} topic={letter.topic} />
+        <RetryLink offset={offset} topic={letter.topic} label={say.letters.openRetry(offset)} />
       </p>
     </section>
   );

@@ -8,6 +8,7 @@ import type { Choice, ShownRow } from "./rows.ts";
 
 const LINES_MAX = 6;
 const NAMED_MAX = 8;
+const NAME_CHARS = 48;
 
 interface Group {
   key: string;
@@ -53,12 +54,17 @@ function grouped(rows: ShownRow[], metric: string, all: string): Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
     const key = JSON.stringify(row.group);
-    const known = groups.get(key) ?? { key, name: group(row.group, all), events: 0, values: new Map() };
+    const known = groups.get(key) ?? { key, name: shortened(group(row.group, all)), events: 0, values: new Map() };
     known.events += row.event_count;
     known.values.set(row.window_start, metricOf(row, metric));
     groups.set(key, known);
   }
   return [...groups.values()].sort((a, b) => b.events - a.events || (a.key < b.key ? -1 : 1));
+}
+
+/** A legend has no room for more; the table has the whole name. */
+function shortened(name: string): string {
+  return name.length <= NAME_CHARS ? name : `${name.slice(0, NAME_CHARS / 2)}…${name.slice(-NAME_CHARS / 2)}`;
 }
 
 /** A group keeps its colour for as long as it is drawn. */

@@ -25,7 +25,7 @@ export function RowPage({ id }: { id: string }) {
   const back = row === null ? to("windows") : to("windows", [row.pipeline, row.window]);
   return (
     <Subpage
-      title={row === null ? say.windows.row : `${row.window} · ${group(row.group, say.common.all)}`}
+      title={row === null ? say.windows.row : <bdi>{`${row.window} · ${group(row.group, say.common.all)}`}</bdi>}
       back={back}
       backLabel={say.windows.back}
     >
@@ -66,7 +66,9 @@ function Facts({ row }: { row: Row }) {
         {Object.entries(row.group).map(([name, of]) => (
           <div key={name}>
             <dt>{name}</dt>
-            <dd>{value(of)}</dd>
+            <dd>
+              <bdi>{value(of)}</bdi>
+            </dd>
           </div>
         ))}
         {facts.map(([name, of]) => (

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { group, number, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
+import { OnOneLine } from "../../parts/event-table.tsx";
 import { useHold } from "../../parts/hold.ts";
 import { type Column, Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
@@ -77,7 +78,11 @@ function columns(rows: ShownRow[], fields: string[]): Column<ShownRow>[] {
       ),
     },
     ...fields.map((name): Column<ShownRow> => {
-      return { head: name, numeric: isNumeric((row) => row.group[name]), cell: (row) => value(row.group[name]) };
+      return {
+        head: name,
+        numeric: isNumeric((row) => row.group[name]),
+        cell: (row) => <OnOneLine text={value(row.group[name])} />,
+      };
     }),
     ...metrics.map((name): Column<ShownRow> => {
       return {
@@ -95,7 +100,7 @@ function columns(rows: ShownRow[], fields: string[]): Column<ShownRow>[] {
 function Cell({ of }: { of: Json | undefined }) {
   const text = value(of);
   const exact = typeof of === "number" ? String(of) : text;
-  return exact === text ? <>{text}</> : <span title={exact}>{text}</span>;
+  return exact === text ? <OnOneLine text={text} /> : <span title={exact}>{text}</span>;
 }
 
 export function RowState({ row }: { row: ShownRow }) {
