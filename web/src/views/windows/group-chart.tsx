@@ -53,7 +53,7 @@ export function GroupChart({ choice, rows, metric }: { choice: Choice; rows: Sho
 function grouped(rows: ShownRow[], metric: string, all: string): Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
-    const key = JSON.stringify(row.group);
+    const key = row.groupKey;
     const known = groups.get(key) ?? { key, name: shortened(group(row.group, all)), events: 0, values: new Map() };
     known.events += row.event_count;
     known.values.set(row.window_start, metricOf(row, metric));

@@ -103,7 +103,7 @@ function Cell({ of }: { of: Json | undefined }) {
   return exact === text ? <OnOneLine text={text} /> : <span title={exact}>{text}</span>;
 }
 
-export function RowState({ row }: { row: ShownRow }) {
+export function RowState({ row }: { row: Pick<ShownRow, "closed" | "revision" | "values" | "before"> }) {
   const say = words().windows;
   const changed = row.before === null ? "" : changes(row.before.values, row.values);
   return (

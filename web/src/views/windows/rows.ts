@@ -1,6 +1,6 @@
 // The rows of one window: those of a time span, or the newest ones, kept up to date.
-import { useSignal, useSignalEffect } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { get, path, type Problem } from "../../api.ts";
 import { snapshot } from "../../live.ts";
 import { problemOf, whenSeen } from "../../parts/load.ts";
@@ -19,6 +19,8 @@ export interface Choice {
 }
 
 export interface ShownRow extends Row {
+  /** Tells its group from others. */
+  groupKey: string;
   /** As it was before its last revision, where this page saw that. */
   before: Row | null;
 }
@@ -43,7 +45,10 @@ export function useRows(choice: Choice) {
   const problem = useSignal<Problem | null>(null);
   const loaded = useSignal(false);
   const key = JSON.stringify(choice);
-  const known = snapshot.value !== null;
+  /** Over when other rows are chosen. */
+  const current = useRef<AbortSignal | null>(null);
+  // Not each snapshot draws the view anew.
+  const known = useComputed(() => snapshot.value !== null).value;
 
   const ask = async (address: string, signal: AbortSignal): Promise<Page | null> => {
     try {
@@ -60,6 +65,7 @@ export function useRows(choice: Choice) {
   useEffect(() => {
     if (!known) return;
     const over = new AbortController();
+    current.current = over.signal;
     rows.value = NONE;
     loaded.value = false;
     next.value = null;
@@ -84,19 +90,21 @@ export function useRows(choice: Choice) {
   useSignalEffect(() => {
     const now = snapshot.value;
     if (now === null || !isLive(choice)) return;
-    const fits = now.rows.filter((row) => isOf(choice, row));
-    if (fits.length > 0) rows.value = merged(choice, rows.peek(), fits, null);
+    const shown = rows.peek();
+    const news = now.rows.filter((row) => isOf(choice, row) && !isSame(shown.get(row.metric_id), row));
+    if (news.length > 0) rows.value = merged(choice, shown, news, null);
   });
 
+  const sorted = useComputed(() => [...rows.value.values()].sort(newestFirst));
   const more = async (address: string) => {
-    const page = await ask(address, new AbortController().signal);
+    const page = current.current === null ? null : await ask(address, current.current);
     if (page === null) return;
     rows.value = merged(choice, rows.value, page.windows, null);
     next.value = page.next;
   };
   const following = next.value;
   return {
-    rows: [...rows.value.values()].sort(newestFirst),
+    rows: sorted.value,
     problem: problem.value,
     loaded: loaded.value,
     more: following === null ? null : () => void more(following),
@@ -132,6 +140,10 @@ function isOf({ pipeline, window, group }: Choice, row: Row): boolean {
   return Object.entries(group).every(([name, value]) => value === "" || String(row.group[name]) === value);
 }
 
+function isSame(a: Row | undefined, b: Row): boolean {
+  return a?.event_count === b.event_count && a.revision === b.revision && a.closed === b.closed;
+}
+
 /** `now` in place of what was known of these rows; where `whole` says since when these are all rows, what they lack is gone. */
 function merged(
   choice: Choice,
@@ -151,7 +163,11 @@ function merged(
       all.set(row.metric_id, old);
     } else {
       const revised = old !== undefined && row.revision > old.revision;
-      all.set(row.metric_id, { ...row, before: revised ? old : (old?.before ?? null) });
+      all.set(row.metric_id, {
+        ...row,
+        groupKey: JSON.stringify(row.group),
+        before: revised ? old : (old?.before ?? null),
+      });
     }
   }
   if (isLive(choice) && all.size > 0) {
@@ -162,7 +178,7 @@ function merged(
 }
 
 /** Within a start by group: an order by values would change with each event. */
-function newestFirst(a: Row, b: Row): number {
+function newestFirst(a: ShownRow, b: ShownRow): number {
   if (a.window_start !== b.window_start) return a.window_start < b.window_start ? 1 : -1;
-  return JSON.stringify(a.group) < JSON.stringify(b.group) ? -1 : 1;
+  return a.groupKey < b.groupKey ? -1 : 1;
 }
