@@ -8,17 +8,23 @@ import { words } from "./i18n/words.ts";
 import { connectNow, lost, missed, snapshot } from "./live.ts";
 import { place, to } from "./router.ts";
 import { setTheme, type Theme, theme } from "./theme.ts";
+import { Events } from "./views/events.tsx";
+import { Letters } from "./views/letters.tsx";
 import { Overview } from "./views/overview.tsx";
 import { Pipelines } from "./views/pipelines.tsx";
 import { Ranks } from "./views/ranks.tsx";
 import { Trigger } from "./views/trigger.tsx";
+import { Windows } from "./views/windows.tsx";
 
 type ViewName = keyof ReturnType<typeof words>["views"];
 
 const VIEWS: Partial<Record<ViewName, FunctionComponent>> = {
   overview: Overview,
   pipelines: Pipelines,
+  windows: Windows,
+  events: Events,
   trigger: Trigger,
+  letters: Letters,
   ranks: Ranks,
 };
 

@@ -1,6 +1,6 @@
 // The live stream: the job's newest snapshot, the last minutes of its figures, and what was missed while there was no connection.
 import { signal } from "@preact/signals";
-import { ask } from "./api.ts";
+import { stream } from "./sse.ts";
 import type { Cluster, Ledger, Snapshot } from "./types.ts";
 
 /** Seconds of figures that are kept for the charts. */
@@ -53,7 +53,7 @@ export function connectNow(): void {
 export async function follow(): Promise<never> {
   for (;;) {
     try {
-      await stream();
+      await snapshots();
       lost.value = "";
     } catch (error) {
       lost.value = error instanceof Error ? error.message : String(error);
@@ -65,28 +65,10 @@ export async function follow(): Promise<never> {
   }
 }
 
-// EventSource sends no headers, and so no token; hence the stream is read by fetch.
-async function stream(): Promise<void> {
-  const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), SILENCE_MS);
-  try {
-    const answer = await ask("/live", { signal: silence.signal });
-    if (answer.body === null) return;
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      clearTimeout(timer);
-      timer = setTimeout(() => silence.abort(), SILENCE_MS);
-      const parts = (rest + value).split("\n\n");
-      rest = parts.pop() ?? "";
-      const lines = parts.flatMap((part) => part.split("\n"));
-      const newest = lines.findLast((line) => line.startsWith("data: "));
-      if (newest !== undefined) take(JSON.parse(newest.slice(6)) as Snapshot);
-    }
-  } finally {
-    clearTimeout(timer);
+async function snapshots(): Promise<void> {
+  for await (const come of stream("/live", SILENCE_MS)) {
+    const newest = come.findLast((frame) => frame.data !== null)?.data;
+    if (newest) take(JSON.parse(newest) as Snapshot);
   }
 }
 

@@ -9,14 +9,21 @@ export interface Place {
 }
 
 const hash = signal(location.hash);
+let followed = false;
 addEventListener("hashchange", () => {
   const wanted = location.hash;
   if (wanted !== hash.value && holding?.(read(wanted), wanted)) {
     history.replaceState(null, "", hash.value === "" ? "#" : hash.value);
     return;
   }
+  followed = true;
   hash.value = wanted;
 });
+
+/** Whether somebody has followed a link within the page. */
+export function moved(): boolean {
+  return followed;
+}
 
 /** Is told where the page is to go, and says whether it must stay. */
 type Holding = (wanted: Place, address: string) => boolean;
@@ -58,10 +65,15 @@ export function go(address: string): void {
   location.hash = address;
 }
 
+/** Goes there in place of this place: the way back does not lead through here. */
+export function replace(address: string): void {
+  history.replaceState(null, "", address);
+  hash.value = location.hash;
+}
+
 /** Changes the query of this place, without a new entry in the browser's history. */
 export function setQuery(changes: Record<string, string | undefined>): void {
   const { view, parts, query } = place.value;
   const merged: Record<string, string | undefined> = { ...Object.fromEntries(query), ...changes };
-  history.replaceState(null, "", to(view, parts, merged));
-  hash.value = location.hash;
+  replace(to(view, parts, merged));
 }

@@ -146,8 +146,32 @@ export interface Topic {
   time: string;
   post: string | null;
   emitted_by: string | null;
+  /** The field that events of one story share; null where there is none, absent where the server does not say. */
+  correlation?: string | null;
   schema: Json;
   example: Json | null;
+}
+
+/** A pipeline of the job, as `GET /pipelines` lists them. */
+export interface PipelineEntry {
+  name: string;
+  topics: string[];
+  windows: string[];
+}
+
+/** What became of the events with one id. */
+export interface EventFates {
+  event_id: string;
+  events: (StoredEvent & { fate: "counted" | "taken" })[];
+  dead_letters: (DeadLetter & { fate: "invalid" | "late" })[];
+}
+
+export type Audit = "none" | "compact" | "full";
+
+export interface EventPage {
+  audit: Audit;
+  events: StoredEvent[];
+  next: string | null;
 }
 
 export interface Alert {

@@ -8,6 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { serve } from "../serve.mjs";
 
 export const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 /** Whatever is waited for comes within this, on a busy machine too. */
@@ -86,17 +87,12 @@ export class Job {
   /** The page as it is in dist/ now, before the job whose program has embedded another. */
   async fromDist(test) {
     const port = await freePort();
-    const env = { ...process.env, CAUDAL_URL: this.base, PORT: String(port) };
-    const server = spawn(process.execPath, [path.join(repository, "web/dev.mjs")], { env, stdio: "inherit" });
-    atEnd(test, () => server.kill());
-    const page = `http://127.0.0.1:${port}`;
-    await until("the page is served", () =>
-      fetch(page).then(
-        (answer) => answer.ok,
-        () => false,
-      ),
-    );
-    return page;
+    const server = serve(new URL(this.base), port);
+    atEnd(test, () => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return `http://127.0.0.1:${port}`;
   }
 
   /** Waits until POST is served. */

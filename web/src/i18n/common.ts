@@ -48,6 +48,8 @@ export const en = {
     close: "Close",
     cancel: "Cancel",
     level: { ok: "OK", low: "LOW", high: "HIGH" },
+    shown: (n: number, more: boolean) => (more ? `${number(n)} shown; there are more.` : `${number(n)} in all.`),
+    details: "Details",
   },
   fates: {
     accepted: "accepted",
@@ -104,6 +106,8 @@ export const es: typeof en = {
     close: "Cerrar",
     cancel: "Cancelar",
     level: { ok: "OK", low: "BAJA", high: "ALTA" },
+    shown: (n, more) => (more ? `Se muestran ${number(n)}; hay más.` : `${number(n)} en total.`),
+    details: "Detalles",
   },
   fates: {
     accepted: "aceptados",

@@ -21,13 +21,17 @@ interface Props {
   /** Unix seconds, rising. */
   times: number[];
   lines: Line[];
+  /** Not every line has a value at every time: single ones show as points. */
+  sparse?: boolean;
+  height?: number;
 }
 
 const HEIGHT = 190;
+const DAY_SECONDS = 86_400;
 /** Rows of the table, the newest. */
 const ROWS_MAX = 20;
 
-export function Chart({ title, unit, times, lines }: Props) {
+export function Chart({ title, unit, times, lines, sparse = false, height = HEIGHT }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const labels = lines.map((line) => line.label).join("\n");
@@ -38,9 +42,9 @@ export function Chart({ title, unit, times, lines }: Props) {
   useEffect(() => {
     const element = place.current;
     if (element === null) return;
-    const made = new uPlot(options(lines, element), newest.current, element);
+    const made = new uPlot(options(lines, element, sparse, height), newest.current, element);
     plot.current = made;
-    const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
     resize.observe(element);
     return () => {
       resize.disconnect();
@@ -58,7 +62,7 @@ export function Chart({ title, unit, times, lines }: Props) {
     .map((at, index) => ({ at, index }))
     .slice(-ROWS_MAX)
     .reverse();
-  const instant = (at: number) => new Date(at * 1_000).toISOString().slice(11, 19);
+  const days = (times.at(-1) ?? 0) - (times[0] ?? 0) >= DAY_SECONDS;
   return (
     <figure class="chart">
       <figcaption>
@@ -74,7 +78,7 @@ export function Chart({ title, unit, times, lines }: Props) {
           keyOf={(row) => row.at}
           empty={words().common.none}
           columns={[
-            { head: words().common.time, cell: (row) => instant(row.at) },
+            { head: words().common.time, cell: (row) => instant(row.at, days) },
             ...lines.map((line) => ({
               head: line.label,
               numeric: true,
@@ -90,25 +94,45 @@ export function Chart({ title, unit, times, lines }: Props) {
   );
 }
 
-function options(lines: Line[], element: HTMLElement): uPlot.Options {
+/** UTC, as all times of the page are. */
+function instant(at: number, day: boolean): string {
+  const text = new Date(at * 1_000).toISOString();
+  return day ? text.slice(0, 16).replace("T", " ") : text.slice(11, 19);
+}
+
+function options(lines: Line[], element: HTMLElement, sparse: boolean, height: number): uPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
   return {
     width: Math.max(element.clientWidth, 100),
-    height: HEIGHT,
-    scales: { x: { time: true }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
-    axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map(number) }],
+    height,
+    // The last tick's text is half beyond the axis.
+    padding: [null, 28, null, null],
+    scales: { x: { time: true }, y: { range: (_, min, max) => [min < 0 ? min * 1.1 : 0, max > 0 ? max * 1.1 : 1] } },
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
+    axes: [
+      { ...axis, space: 80, values: (_, ticks, __, ___, step) => ticks.map((at) => tick(at, step)) },
+      { ...axis, size: 56, values: (_, ticks) => ticks.map(number) },
+    ],
     series: [
-      {},
+      { value: (_, at) => (at === null ? "–" : instant(at, false)) },
       ...lines.map((line) => ({
         label: line.label,
         stroke: colour(`--line-${line.colour}`),
         width: 2,
-        points: { show: false },
+        points: sparse ? { size: 5, fill: colour(`--line-${line.colour}`) } : { show: false },
+        spanGaps: sparse,
         value: (_: uPlot, value: number | null) => (value === null ? "–" : number(value)),
       })),
     ],
     cursor: { y: false },
   };
+}
+
+/** As much of a time as tells it from its neighbours. */
+function tick(at: number, step: number): string {
+  const text = new Date(at * 1_000).toISOString();
+  if (step >= DAY_SECONDS) return text.slice(5, 10);
+  return step >= 60 ? text.slice(11, 16) : text.slice(11, 19);
 }

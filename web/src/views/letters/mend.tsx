@@ -1,0 +1,118 @@
+// A letter sent again: as it is, or with another event in its place, which is checked before it is sent.
+import { useRef, useState } from "preact/hooks";
+import { path, type Problem, send } from "../../api.ts";
+import { words } from "../../i18n/words.ts";
+import { layout } from "../../parts/json-text.ts";
+import { RetryLink } from "../../parts/letter-table.tsx";
+import { problemOf } from "../../parts/load.ts";
+import type { DeadLetter } from "../../types.ts";
+
+const ROWS_MIN = 6;
+const ROWS_MAX = 26;
+/** A long line is broken about here. */
+const LINE_CHARS = 60;
+
+interface Retried {
+  retried_as: number;
+  status?: "counted" | "duplicate" | "filtered" | "invalid" | "late";
+  reason?: string;
+}
+
+export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => void }) {
+  const say = words();
+  const [text, setText] = useState(() => layout(letter.body)?.text ?? letter.body);
+  const [sent, setSent] = useState<Retried | null>(null);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const [busy, setBusy] = useState(false);
+  const lines = text.split("\n").length + text.length / LINE_CHARS;
+  const rows = useRef(Math.round(Math.min(ROWS_MAX, Math.max(ROWS_MIN, lines))));
+  const fault = faultIn(text);
+
+  const retry = async (body?: string) => {
+    setBusy(true);
+    setProblem(null);
+    try {
+      setSent(await send<Retried>("POST", path(`/dead-letters/${letter.offset}/retry`, { ack: "applied" }), body));
+      onSent();
+    } catch (error) {
+      setProblem(problemOf(error));
+    }
+    setBusy(false);
+  };
+
+  if (sent !== null || letter.retried_as !== null) return <Outcome letter={letter} sent={sent} />;
+  return (
+    <form
+      class="card mend"
+      aria-labelledby="h-mend"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (fault === null) void retry(text);
+      }}
+    >
+      <h3 id="h-mend">{say.letters.mend}</h3>
+      <label class="quiet" for="mended">
+        {say.letters.editor}
+      </label>
+      <textarea
+        id="mended"
+        spellcheck={false}
+        rows={rows.current}
+        value={text}
+        aria-invalid={fault !== null}
+        aria-describedby="mended-check"
+        onInput={(event) => setText(event.currentTarget.value)}
+      />
+      <p id="mended-check" class={fault === null ? "good" : "bad"} role="status">
+        {fault ?? say.letters.valid}
+      </p>
+      {problem !== null && (
+        <p class="bad" role="alert">
+          {problem.message}
+        </p>
+      )}
+      <div class="row">
+        <button disabled={busy || fault !== null}>{busy ? say.letters.sending : say.letters.sendMended}</button>
+        {letter.reason !== "late" && (
+          <button type="button" disabled={busy} onClick={() => void retry()}>
+            {say.letters.sendAsIs}
+          </button>
+        )}
+      </div>
+      <p class="note">{letter.reason === "late" ? say.letters.lateHint : say.letters.asIsHint}</p>
+    </form>
+  );
+}
+
+/** Why the text can be no event. */
+function faultIn(text: string): string | null {
+  const say = words().letters;
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return parsed === null || typeof parsed !== "object" || Array.isArray(parsed) ? say.noObject : null;
+  } catch (error) {
+    return say.invalidJson(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function Outcome({ letter, sent }: { letter: DeadLetter; sent: Retried | null }) {
+  const say = words();
+  const offset = sent?.retried_as ?? letter.retried_as;
+  if (offset === null) return null;
+  return (
+    <section class="card" id="outcome" role="status">
+      <h3>{say.letters.mend}</h3>
+      {sent?.status === undefined ? (
+        <p>{say.letters.retriedNow}</p>
+      ) : (
+        <p class={sent.status === "counted" ? "good" : "warn"}>
+          {say.letters.fate(say.fates[sent.status])}
+          {sent.reason !== undefined && <bdi>: {sent.reason}</bdi>}
+        </p>
+      )}
+      <p>
+        <RetryLink offset={offset} topic={letter.topic} label={say.letters.openRetry(offset)} />
+      </p>
+    </section>
+  );
+}

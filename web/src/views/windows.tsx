@@ -1,0 +1,110 @@
+// The rows of windows: a chart by group and a table, and behind each row its events.
+import { useRef } from "preact/hooks";
+import { get } from "../api.ts";
+import { words } from "../i18n/words.ts";
+import { useLoad } from "../parts/load.ts";
+import { place } from "../router.ts";
+import type { PipelineEntry } from "../types.ts";
+import { Filters } from "./windows/filters.tsx";
+import { GroupChart } from "./windows/group-chart.tsx";
+import { RowPage } from "./windows/row-page.tsx";
+import { RowTable } from "./windows/row-table.tsx";
+import { type Choice, type ShownRow, useRows } from "./windows/rows.ts";
+
+/** Pipelines change seldom. */
+const PIPELINES_MS = 30_000;
+export const LAST_WINDOWS = 60;
+const METRIC_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+export function Windows() {
+  const [first = "", second = ""] = place.value.parts;
+  // No pipeline's name looks like one.
+  return METRIC_ID.test(first) ? <RowPage key={first} id={first} /> : <Listing pipeline={first} window={second} />;
+}
+
+function Listing({ pipeline, window }: { pipeline: string; window: string }) {
+  const say = words();
+  const { data, problem } = useLoad(
+    (signal) => get<{ pipelines: PipelineEntry[] }>("/pipelines", { signal }),
+    [],
+    PIPELINES_MS,
+  );
+  if (data === null)
+    return problem === null ? <p class="note">{say.common.loading}</p> : <Fault text={problem.message} />;
+  const all = data.pipelines.filter((one) => one.windows.length > 0);
+  const of = all.find((one) => one.name === pipeline) ?? all[0];
+  if (of === undefined) return <p class="note">{say.windows.noWindows}</p>;
+  // A link to what is not there is asked for all the same: the server says what there is.
+  const chosen = { pipeline: pipeline || of.name, window: window || (of.windows[0] ?? "") };
+  const { query } = place.value;
+  const group = Object.fromEntries(
+    [...query].flatMap(([name, value]) => (/^group\../.test(name) ? [[name.slice(6), value]] : [])),
+  );
+  const choice: Choice = {
+    ...chosen,
+    group,
+    from: query.get("from") ?? "",
+    to: query.get("to") ?? "",
+    last: Number(query.get("last")) || LAST_WINDOWS,
+  };
+  return <Rows key={`${chosen.pipeline} ${chosen.window}`} choice={choice} pipelines={all} />;
+}
+
+function Rows({ choice, pipelines }: { choice: Choice; pipelines: PipelineEntry[] }) {
+  const { rows, problem, loaded, more } = useRows(choice);
+  const fields = useFields(rows);
+  const metrics = [...new Set(rows.flatMap((row) => numeric(row)))];
+  const wanted = place.value.query.get("metric") ?? "";
+  const metric = metrics.includes(wanted) || wanted === EVENT_COUNT ? wanted : (metrics[0] ?? EVENT_COUNT);
+  const say = words();
+  return (
+    <>
+      <Filters
+        choice={choice}
+        pipelines={pipelines}
+        fields={fields}
+        metrics={[...metrics, EVENT_COUNT]}
+        metric={metric}
+        oldest={rows.at(-1)?.window_start}
+      />
+      {problem !== null && <Fault text={problem.message} />}
+      {!loaded && problem === null && <p class="note">{say.common.loading}</p>}
+      {loaded && (
+        <>
+          {rows.length > 0 && <GroupChart choice={choice} rows={rows} metric={metric} />}
+          <RowTable rows={rows} fields={Object.keys(fields)} choice={choice} more={more} />
+        </>
+      )}
+    </>
+  );
+}
+
+/** Beside the window's own metrics. No metric has this name with a blank. */
+export const EVENT_COUNT = "event count";
+
+export function metricOf(row: ShownRow, metric: string): number | null {
+  const value = metric === EVENT_COUNT ? row.event_count : row.values[metric];
+  return typeof value === "number" ? value : null;
+}
+
+const numeric = (row: ShownRow) => Object.keys(row.values).filter((name) => typeof row.values[name] === "number");
+
+/** The group's fields with the values that were seen of them; those that a filter hides now are still offered. */
+function useFields(rows: ShownRow[]): Record<string, string[]> {
+  const seen = useRef(new Map<string, Set<string>>());
+  for (const row of rows) {
+    for (const [name, value] of Object.entries(row.group)) {
+      const values = seen.current.get(name) ?? new Set();
+      seen.current.set(name, values.add(String(value)));
+    }
+  }
+  return Object.fromEntries([...seen.current].map(([name, values]) => [name, [...values].sort()]));
+}
+
+function Fault({ text }: { text: string }) {
+  return (
+    <p class="bad" role="alert">
+      {text}
+    </p>
+  );
+}

@@ -1,0 +1,163 @@
+// One row: its facts, the events behind it, and how late events changed it.
+import { get, path } from "../../api.ts";
+import type { ComponentChildren } from "preact";
+import { group, number, time, value } from "../../format.ts";
+import { words } from "../../i18n/words.ts";
+import { EventTable } from "../../parts/event-table.tsx";
+import { useLoad } from "../../parts/load.ts";
+import { More } from "../../parts/more.tsx";
+import { usePages } from "../../parts/pages.ts";
+import { Subpage } from "../../parts/subpage.tsx";
+import { Table } from "../../parts/table.tsx";
+import { to } from "../../router.ts";
+import type { EventPage, Json, Row, StoredEvent } from "../../types.ts";
+import { RowState } from "./row-table.tsx";
+
+/** A row that is not there yet, or may still change, is asked for this often. */
+const AGAIN_MS = 2_000;
+const EVENTS_PAGE = 50;
+const REVISIONS_MAX = 50;
+
+export function RowPage({ id }: { id: string }) {
+  const say = words();
+  const { data: row, problem } = useLoad((signal) => get<Row>(`/windows/${id}`, { signal }), [id], AGAIN_MS);
+  const missing = row === null && problem?.status === 404;
+  const back = row === null ? to("windows") : to("windows", [row.pipeline, row.window]);
+  return (
+    <Subpage
+      title={row === null ? say.windows.row : <bdi>{`${row.window} · ${group(row.group, say.common.all)}`}</bdi>}
+      back={back}
+      backLabel={say.windows.back}
+    >
+      {missing && <p role="status">{say.windows.wait}</p>}
+      {problem !== null && <p class={missing ? "note" : "bad"}>{problem.message}</p>}
+      {row === null && problem === null && <p class="note">{say.common.loading}</p>}
+      {row !== null && (
+        <>
+          <Facts row={row} />
+          {row.revision > 0 && <Revisions row={row} />}
+          <Lineage row={row} />
+        </>
+      )}
+    </Subpage>
+  );
+}
+
+function Facts({ row }: { row: Row }) {
+  const say = words().windows;
+  const facts: [string, ComponentChildren][] = [
+    [say.pipeline, row.pipeline],
+    [say.start, time(row.window_start)],
+    [say.ends, time(row.window_end)],
+    [say.state, <RowState row={{ ...row, before: null }} />],
+    [say.identity, <code>{row.metric_id}</code>],
+  ];
+  return (
+    <>
+      <dl class="figures" aria-label={say.values}>
+        {[...Object.entries(row.values), [say.eventCount, row.event_count] as const].map(([name, of]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd title={typeof of === "number" ? String(of) : ""}>{typeof of === "number" ? precise(of) : value(of)}</dd>
+          </div>
+        ))}
+      </dl>
+      <dl class="facts">
+        {Object.entries(row.group).map(([name, of]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>
+              <bdi>{value(of)}</bdi>
+            </dd>
+          </div>
+        ))}
+        {facts.map(([name, of]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{of}</dd>
+          </div>
+        ))}
+      </dl>
+    </>
+  );
+}
+
+/** More digits than tables have. */
+const precise = (of: number) => (Number.isInteger(of) ? number(of) : String(Number(of.toPrecision(7))));
+
+function Lineage({ row }: { row: Row }) {
+  const say = words().windows;
+  // More events have come where the row counts more.
+  const pages = usePages<StoredEvent, EventPage>(
+    path(`/windows/${row.metric_id}/events`, { limit: EVENTS_PAGE }),
+    (answer) => ({ items: answer.events, next: answer.next }),
+    (event) => event.offset,
+    [row.event_count, row.revision],
+  );
+  const audit = pages.first === null ? "" : say.audit[pages.first.audit];
+  return (
+    <section class="card" aria-labelledby="h-lineage">
+      <h3 id="h-lineage">{say.events}</h3>
+      {audit !== "" && <p class="note">{audit}</p>}
+      {pages.first !== null && (
+        <EventTable id="lineage" caption={say.events} quiet events={pages.items} empty={say.noEvents} />
+      )}
+      <More pages={pages} />
+    </section>
+  );
+}
+
+/** Each publication of a closed row is an event, where its window has a topic and the audit keeps it. */
+interface Publication {
+  revision: number;
+  values: Record<string, Json>;
+  at: string;
+}
+
+function Revisions({ row }: { row: Row }) {
+  const say = words().windows;
+  const { data } = useLoad(
+    (signal) => get<EventPage>(path("/events", { q: row.metric_id, limit: REVISIONS_MAX }), { signal }),
+    [row.metric_id, row.revision],
+  );
+  const found = (data?.events ?? []).flatMap((event) => publication(row, event));
+  found.sort((a, b) => a.revision - b.revision);
+  if (found.length < 2) return null;
+  return (
+    <section class="card">
+      <h3>{say.revisions}</h3>
+      <Table
+        id="revisions"
+        caption={say.revisions}
+        quiet
+        rows={found}
+        keyOf={(one) => one.revision}
+        empty=""
+        columns={[
+          { head: say.revision, cell: (one) => one.revision },
+          { head: say.received, cell: (one) => time(one.at) },
+          ...Object.keys(row.values).map((name) => ({
+            head: name,
+            numeric: true,
+            cell: (one: Publication) => <Against name={name} of={one} all={found} />,
+          })),
+        ]}
+      />
+    </section>
+  );
+}
+
+/** A value, marked where the publication before had another. */
+function Against({ name, of, all }: { name: string; of: Publication; all: Publication[] }) {
+  const before = all[all.indexOf(of) - 1];
+  const text = value(of.values[name]);
+  return before !== undefined && value(before.values[name]) !== text ? <mark>{text}</mark> : <>{text}</>;
+}
+
+function publication(row: Row, { event, received_at }: StoredEvent): Publication[] {
+  if (event === null || typeof event !== "object" || Array.isArray(event)) return [];
+  const { metric_id, revision } = event;
+  return metric_id === row.metric_id && typeof revision === "number"
+    ? [{ revision, values: event, at: received_at }]
+    : [];
+}
