@@ -23,9 +23,9 @@ const KEY: &str = "{key}";
 const PATH_ALLOWED: &str = "a / before each part, parts of letters, digits, '-', '_' and '.', one of them perhaps {key}, such as /orders/{key}";
 
 /// What the engine's own addresses begin with; no route may. (A test compares it with what is served.)
-pub const ENGINE: [&str; 21] = [
+pub const ENGINE: [&str; 20] = [
     "alerts",
-    "app.js",
+    "assets",
     "cluster",
     "data",
     "dead-letters",
@@ -40,7 +40,6 @@ pub const ENGINE: [&str; 21] = [
     "openapi.json",
     "pipelines",
     "readyz",
-    "style.css",
     "topics",
     "views",
     "webhooks",

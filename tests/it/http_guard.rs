@@ -23,7 +23,7 @@ fn tokens_are_asked_for() {
         (basic("fluent:second-token"), basic(":second-token"), basic("a:b:second-token"), basic("second-token:x"));
     let cases: &[(&str, Headers, u16)] = &[
         ("/", &[], 200),
-        ("/app.js", &[], 200),
+        ("/assets/app.js", &[], 200),
         ("/assets/no-such-file.js", &[], 404),
         ("/healthz", &[], 200),
         ("/readyz", &[], 200),
@@ -206,7 +206,7 @@ fn every_answer_tells_a_browser_its_bounds() {
     let token = ("Authorization", "Bearer hush");
     let answers = [
         server.get("/"),
-        server.get("/app.js"),
+        server.get("/assets/app.js"),
         server.get("/ledger"),
         server.call("GET", "/ledger", &[token], b""),
         server.call("GET", "/no/such", &[token], b""),
@@ -319,7 +319,7 @@ fn paths_lead_nowhere_but_to_calls() {
         "/assets/%2e%2e%2f%2e%2e%2fCargo.toml",
         "/assets/..%5c..%5cCargo.toml",
         "/%00",
-        "/style.css%00.html",
+        "/assets/style.css%00.html",
         "/pipelines/..%2f..%2fetc%2fpasswd",
         "/views/%00",
         "/windows/%00",

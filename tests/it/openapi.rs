@@ -16,7 +16,7 @@ use crate::support::contract::compiled;
 use crate::support::job::{Job, Setup as SetupOfJob, root};
 use crate::support::python::program;
 
-const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "options"];
 
 /// Each operation of a document: its method, its path, itself.
 fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
@@ -32,8 +32,8 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
 fn served() -> BTreeSet<(String, String)> {
     let source = fs::read_to_string(root().join("src/web/mod.rs")).unwrap();
     let mut served = BTreeSet::new();
-    for route in source.split(".route(\"").skip(1) {
-        let (path, methods) = route.split_once("\",").unwrap();
+    for route in source.split(".route(").skip(1) {
+        let (path, methods) = route.trim_start().trim_start_matches('"').split_once("\",").unwrap();
         let methods = methods.split(".route(").next().unwrap().split(".fallback(").next().unwrap();
         for method in METHODS {
             for (at, _) in methods.match_indices(&format!("{method}(")) {

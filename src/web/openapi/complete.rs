@@ -37,7 +37,7 @@ pub fn document(pipelines: &Pipelines, examples: &Examples, with_tokens: bool) -
         let (method, path) = (method(route.method), route.path.as_str());
         operation["operationId"] = json!(ids.new(&format!("{method}{path}")));
         operation["tags"] = json!(["application"]);
-        share_answers(method, &mut operation);
+        share_answers(&mut operation);
         let item = &mut document["paths"][path];
         if path.contains("{key}") && item["parameters"].is_null() {
             item["parameters"] = json!([{

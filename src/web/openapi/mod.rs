@@ -32,12 +32,17 @@ const SUBJECTS: [&str; 6] = [
 const EXAMPLES: &str = include_str!("examples.yaml");
 
 /// What any call may be answered; the names are those of `components.responses`.
-const ANY_CALL: [(&str, &str); 5] =
-    [("400", "BadRequest"), ("401", "Unauthorized"), ("421", "Misdirected"), ("500", "Failed"), ("503", "Unavailable")];
-/// What besides any call that is no GET may be.
-const ANY_CHANGE: [(&str, &str); 1] = [("403", "Forbidden")];
+const ANY_CALL: [(&str, &str); 7] = [
+    ("400", "BadRequest"),
+    ("401", "Unauthorized"),
+    ("403", "Forbidden"),
+    ("421", "Misdirected"),
+    ("429", "TooManyRequests"),
+    ("500", "Failed"),
+    ("503", "Unavailable"),
+];
 
-const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "options"];
 
 /// The document of the pipelines that hold, as JSON and as YAML.
 #[derive(Default)]
@@ -103,7 +108,7 @@ fn assembled() -> Value {
             let Some(operation) = item.get_mut(method) else { continue };
             let name = operation["operationId"].as_str().unwrap_or_default().to_owned();
             give_examples(operation, &examples[name]);
-            share_answers(method, operation);
+            share_answers(operation);
         }
     }
     document
@@ -138,11 +143,10 @@ fn give_examples(operation: &mut Value, of: &Value) {
 }
 
 /// Adds what is said of all calls at once. The probes answer whoever asks.
-fn share_answers(method: &str, operation: &mut Value) {
+fn share_answers(operation: &mut Value) {
     let is_public = operation.get("security").is_some();
-    let of_change = if method == "get" { &[][..] } else { &ANY_CHANGE };
     let Some(answers) = operation["responses"].as_object_mut() else { return };
-    for (status, name) in ANY_CALL.iter().chain(of_change) {
+    for (status, name) in &ANY_CALL {
         if !(is_public && *status == "401") && !answers.contains_key(*status) {
             answers.insert((*status).to_owned(), json!({"$ref": format!("#/components/responses/{name}")}));
         }

@@ -19,14 +19,14 @@ pub struct Answered<'a> {
 }
 
 /// Statuses of what is no call of this API: the path, the method, who asks, under which Host.
-const NO_CALL: [u16; 7] = [400, 401, 403, 404, 405, 421, 503];
+const NO_CALL: [u16; 8] = [400, 401, 403, 404, 405, 421, 429, 503];
 /// The page's files are no part of the API.
-const PAGE: [&str; 4] = ["/", "/app.js", "/style.css", "/favicon.svg"];
+const PAGE: [&str; 2] = ["/", "/favicon.svg"];
 
 /// Panics where the document says otherwise. `running` gives the running job's document: only that knows the routes of pipeline files.
 pub fn check(answered: &Answered, running: impl FnOnce() -> Option<Value>) {
     let path = answered.path.split(['?', '#']).next().unwrap_or_default();
-    if answered.status == 0 || PAGE.contains(&path) {
+    if answered.status == 0 || PAGE.contains(&path) || path.starts_with("/assets/") {
         return;
     }
     let is_found = |document: &Value| find(document, answered.method, path).is_some();
