@@ -1,5 +1,6 @@
 //! The job as a whole, as JSON: `GET /cluster`, and a part of each live snapshot.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -89,7 +90,7 @@ struct PipelineView {
     /// In this life.
     expression_errors: u64,
     /// In this life, by window.
-    late: std::collections::BTreeMap<String, u64>,
+    late: BTreeMap<String, u64>,
     windows: Vec<WindowView>,
     alerts: Vec<AlertView>,
 }

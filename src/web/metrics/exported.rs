@@ -1,6 +1,8 @@
 //! Which metrics there are, filled from one snapshot of the status.
 
-use crate::coordinator::status::{Histogram, Phase, PipelineStatus, ProcessStatus, RankStatus, Status, Took, Totals};
+use crate::coordinator::status::{
+    Histogram, Phase, PipelineStatus, ProcessStatus, RankStatus, Status, Took, Totals, WindowStatus,
+};
 use crate::core::ledger::Counts;
 use crate::core::units::{Micros, Millis};
 use crate::web::Web;
@@ -120,7 +122,7 @@ fn pipelines(all: &mut Families, status: &Status, now: Millis) {
     let errors = pipelines.iter().map(|pipeline| whole([&pipeline.name], pipeline.expression_errors));
     let help = "Values that expressions could not give, in this life.";
     all.add(Kind::Counter, "caudal_expression_errors", &["pipeline"], help, errors);
-    let of_windows = |value: fn(&crate::coordinator::status::WindowStatus) -> u64| {
+    let of_windows = |value: fn(&WindowStatus) -> u64| {
         let of = move |pipeline: &PipelineStatus| {
             let windows = pipeline.windows.iter();
             windows.map(|window| whole([&pipeline.name, &window.name], value(window))).collect::<Vec<_>>()

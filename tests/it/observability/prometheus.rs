@@ -1,7 +1,6 @@
 //! A real Prometheus that scrapes a running job.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -17,7 +16,7 @@ use crate::support::traffic::{civic_safety, events, send_all};
 struct Prometheus {
     process: Child,
     client: Client,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Prometheus {
@@ -42,13 +41,13 @@ impl Prometheus {
         let output = fs::File::create(dir.path().join("output.txt")).expect("a file");
         let started = command.stdout(Stdio::null()).stderr(output).spawn();
         let process = started.unwrap_or_else(|error| panic!("prometheus: {error}; apt-get install prometheus"));
-        let prometheus = Self { process, client: Client::new(port), _dir: dir };
+        let prometheus = Self { process, client: Client::new(port), dir };
         until("prometheus is ready", || matches!(prometheus.client.try_get("/-/ready"), Ok((200, _))));
         prometheus
     }
 
     fn output(&self) -> String {
-        fs::read_to_string(Path::new(self._dir.path()).join("output.txt")).unwrap_or_default()
+        fs::read_to_string(self.dir.path().join("output.txt")).unwrap_or_default()
     }
 
     /// The values of what a query gives now.
