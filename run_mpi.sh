@@ -3,6 +3,7 @@
 #
 #     ./run_mpi.sh                          RANKS ranks (from the environment or .env; 4 unless said) of `caudal run`
 #     ./run_mpi.sh -n 2                     two ranks of it
+#     ./run_mpi.sh --host a:2,b:2 -n 4      on several hosts, the first being this one; or --hostfile FILE; in a Slurm job its hosts are taken
 #     ./run_mpi.sh run --accept-changes     starts with changed pipeline files: what cannot go on is closed and begins anew
 #     ./run_mpi.sh -n 2 batch --pipeline …  two ranks of another subcommand; its exit code and its last line of stdout are the script's
 #     ./run_mpi.sh check FILE…              a subcommand that needs no MPI is run without
@@ -14,8 +15,11 @@
 # those of the caller's directory.
 #
 # A job of `run` that dies is started again at once; one that keeps dying before it is ready, after growing pauses. Ctrl-C, or SIGTERM to this
-# script alone, lets the job finish what it accepted and ends with 0 and no rank left; a second Ctrl-C kills it. If this script itself is
-# killed, the job dies with it.
+# script alone, lets the job finish what it accepted and ends with 0 and no rank left; a second Ctrl-C kills it at once, with 75. If this
+# script itself is killed, the job dies with it.
+#
+# Rank 0 has the port, DATA_DIR and the settings. It is on the first host, which must be the one where this script runs. docs/deploy.md says how to run
+# Caudal under Slurm, systemd and in containers, and what several hosts must share.
 #
 # Exit codes: 0 drained · 2 bad usage or pipeline file · 64–66, 69, 74, 77, 78 the job's own, as in sysexits.h: starting again would not
 # help · 75 killed before it had drained, or a batch that was stopped and goes on when it is started again. CAUDAL_BIN=FILE runs that executable instead of building.
@@ -111,6 +115,13 @@ relay() {
     return $seen
 }
 
+# Passes on what the job says on stderr, but not that mpirun forwards a signal: it says so at each of the reminders below. (Its own --quiet would also
+# keep to itself which rank died on which host, and why a job cannot be started.)
+hush() {
+    trap '' INT TERM HUP
+    exec grep --line-buffered -vE '^[a-z]+run: Forwarding signal [0-9]+ to job$' >&2
+}
+
 # Tells the job every second that it is to drain, until it has had its time: mpirun forwards a signal to the ranks it has already started, and
 # to no others. Ends if the script that started it is gone.
 remind() {
@@ -171,18 +182,22 @@ attend() {
 }
 
 supervise() {
-    local failures=0 ever_ready=0 ready pause output relay
+    local failures=0 ever_ready=0 ready pause output errors relay hush
     exec 3</dev/null
     while :; do
         exec {output}> >(relay)
         relay=$!
-        launch "${mpirun[@]}" "$caudal" "$@" >&"$output" {output}>&-
-        exec {output}>&-
+        exec {errors}> >(hush {output}>&-)
+        hush=$!
+        launch "${mpirun[@]}" "$caudal" "$@" >&"$output" 2>&"$errors" {output}>&- {errors}>&-
+        exec {output}>&- {errors}>&-
         # A stop that came before there was a job to tell.
         [ $stops -eq 0 ] || drain
         attend
         wait "$relay"
         ready=$?
+        # All that the job said stands before what is said of its end.
+        wait "$hush"
         if [ $stops -gt 0 ]; then
             # 138: the signal came before the job had begun to listen to it; it had accepted nothing yet.
             case $code in
@@ -235,11 +250,30 @@ until_done() {
     done
 }
 
+# How many hosts the ranks are spread over: those that were named, or else those of the Slurm job that this is part of.
+hosts() {
+    local listed
+    case ${where[0]:-} in
+        --host)
+            IFS=, read -r -a listed <<<"${where[1]}"
+            printf '%d' ${#listed[@]} ;;
+        --hostfile) grep -cvE '^[[:space:]]*(#|$)' "${where[1]}" ;;
+        *) printf '%s' "${SLURM_JOB_NUM_NODES:-1}" ;;
+    esac
+}
+
 ranks=$(setting RANKS 4)
+where=()
 while [ $# -gt 0 ]; do
     case $1 in
         -n) [ $# -ge 2 ] || fail 2 "-n wants a number of ranks"
             ranks=$2
+            shift 2 ;;
+        --host) [[ ${2:-} =~ ^[^,]+(,[^,]+)*$ ]] || fail 2 "--host wants names of hosts, parted by commas: a:2,b:2 for two ranks on each"
+            where=("$1" "$2")
+            shift 2 ;;
+        --hostfile) grep -qsvE '^[[:space:]]*(#|$)' "${2:-}" || fail 2 "--hostfile wants a file with a host on each line, as in: node1 slots=2"
+            where=("$1" "$2")
             shift 2 ;;
         -h | --help)
             usage
@@ -286,11 +320,18 @@ esac
 
 command -v mpirun >/dev/null || install openmpi-bin
 allow_mpirun
-threads=$(($(nproc) / ranks))
+hosts=$(hosts)
+threads=$(($(nproc) * hosts / ranks))
 export POLARS_MAX_THREADS=${POLARS_MAX_THREADS:-$((threads > 1 ? threads : 1))}
 export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-$POLARS_MAX_THREADS}
 # When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time.
-mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks")
+mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks" "${where[@]}")
+# mpirun gives ranks of other hosts no variable that it is not told of.
+if [ "$hosts" -gt 1 ]; then
+    for name in POLARS_MAX_THREADS RAYON_NUM_THREADS RUST_LOG; do
+        [ -z "${!name:-}" ] || mpirun+=(-x "$name")
+    done
+fi
 
 exec 4>&2
 job='' timer='' stops=0 code=0
