@@ -273,6 +273,27 @@ hosts() {
     fi
 }
 
+# Whether a host of this name is this one.
+is_here() {
+    local address
+    case $1 in localhost | "$(hostname)" | "$(hostname -s)") return 0 ;; esac
+    while read -r address _; do
+        case " 127.0.0.1 ::1 $(hostname -I) " in *" $address "*) return 0 ;; esac
+    done < <(getent ahosts "$1")
+    return 1
+}
+
+# Rank 0 is on the first of the hosts that were named; it would know no setting of this shell's on another.
+require_first_here() {
+    local first
+    case ${where[0]:-} in
+        --host) first=${where[1]%%,*} first=${first%%:*} ;;
+        --hostfile) read -r first _ < <(grep -vE '^[[:space:]]*(#|$)' "${where[1]}") ;;
+        *) return 0 ;;
+    esac
+    is_here "$first" || fail $EX_CONFIG "the first host, $first, is not this one ($(hostname)): rank 0, with the port and DATA_DIR, is on the first host; name this one first, or start the script there"
+}
+
 ranks=$(setting RANKS 4)
 where=()
 while [ $# -gt 0 ]; do
@@ -332,6 +353,7 @@ esac
 
 command -v mpirun >/dev/null || install openmpi-bin
 allow_mpirun
+require_first_here
 hosts=$(hosts)
 threads=$(($(nproc) * hosts / ranks))
 export POLARS_MAX_THREADS=${POLARS_MAX_THREADS:-$((threads > 1 ? threads : 1))}
