@@ -343,7 +343,7 @@ fn hosts_are_passed_on_with_what_their_ranks_must_know() {
     let dir = place.dir.path();
     fs::write(dir.join("mpirun"), "#!/bin/bash\necho \"$*\"\n").unwrap();
     fs::set_permissions(dir.join("mpirun"), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(dir.join("hosts"), "# two of them\na slots=2\n\nb slots=2\n").unwrap();
+    fs::write(dir.join("hosts"), "# two of them\nlocalhost slots=2\n\nb slots=2\n").unwrap();
     let path = format!("{}:{}", dir.display(), env::var("PATH").unwrap());
     let check = |env: &[(&str, &str)], arguments: &[&str], expected: &str| {
         let mut script = place.script(&[arguments, &["-n", "4", "run"]].concat());
@@ -363,8 +363,8 @@ fn hosts_are_passed_on_with_what_their_ranks_must_know() {
     };
     let told = " -x POLARS_MAX_THREADS -x RAYON_NUM_THREADS";
     check(&[], &[], "");
-    check(&[], &["--host", "a:4"], " --host a:4");
-    check(&[], &["--host", "a:2,b:2"], &format!(" --host a:2,b:2{told}"));
+    check(&[], &["--host", "localhost:4"], " --host localhost:4");
+    check(&[], &["--host", "localhost:2,b:2"], &format!(" --host localhost:2,b:2{told}"));
     check(&[("RUST_LOG", "info")], &["--hostfile", "hosts"], &format!(" --hostfile hosts{told} -x RUST_LOG"));
     check(&[("SLURM_JOB_NUM_NODES", "2")], &[], told);
     check(&[("OMPI_MCA_orte_default_hostfile", "hosts")], &[], told);
@@ -374,6 +374,11 @@ fn hosts_are_passed_on_with_what_their_ranks_must_know() {
         let output = place.output(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
+    // Of a name that is only for documents.
+    let output = place.output(&["--host", "elsewhere.example:2,localhost:2", "run"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("the first host, elsewhere.example, is not this one"), "{said}");
 }
 
 #[test]
