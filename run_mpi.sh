@@ -3,6 +3,7 @@
 #
 #     ./run_mpi.sh                          RANKS ranks (from the environment or .env; 4 unless said) of `caudal run`
 #     ./run_mpi.sh -n 2                     two ranks of it
+#     ./run_mpi.sh --host a:2,b:2 -n 4      on several hosts, the first being this one; or --hostfile FILE; in a Slurm job its hosts are taken
 #     ./run_mpi.sh run --accept-changes     starts with changed pipeline files: what cannot go on is closed and begins anew
 #     ./run_mpi.sh -n 2 batch --pipeline …  two ranks of another subcommand; its exit code and its last line of stdout are the script's
 #     ./run_mpi.sh check FILE…              a subcommand that needs no MPI is run without
@@ -14,11 +15,15 @@
 # those of the caller's directory.
 #
 # A job of `run` that dies is started again at once; one that keeps dying before it is ready, after growing pauses. Ctrl-C, or SIGTERM to this
-# script alone, lets the job finish what it accepted and ends with 0 and no rank left; a second Ctrl-C kills it. If this script itself is
-# killed, the job dies with it.
+# script alone, lets the job finish what it accepted and ends with 0 and no rank left; a second Ctrl-C kills it at once, with 75. If this
+# script itself is killed, the job dies with it.
+#
+# Rank 0 has the port, DATA_DIR and the settings. It is on the first host, which must be the one where this script runs. docs/deploy.md says how to run
+# Caudal under Slurm, systemd and in containers, and what several hosts must share.
 #
 # Exit codes: 0 drained · 2 bad usage or pipeline file · 64–66, 69, 74, 77, 78 the job's own, as in sysexits.h: starting again would not
-# help · 75 killed before it had drained, or a batch that was stopped and goes on when it is started again. CAUDAL_BIN=FILE runs that executable instead of building.
+# help · 75 killed before it had drained, or a batch that was stopped and goes on when it is started again. CAUDAL_BIN=FILE runs that
+# executable instead of building; an installed copy (deploy/install.sh) runs its own.
 set -uo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -100,23 +105,31 @@ stop_timer() {
     timer=''
 }
 
-# Passes on what the job prints, and ends with 0 if it said that it is ready. What stops this script must not stop the job's output.
+# Passes on what the job prints, and ends with 0 if it said that it is ready; systemd is told so too where it waits for it. What stops this script must not stop the job's output.
 relay() {
     local line seen=1
     trap '' INT TERM HUP
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in 'Caudal is ready: '*) seen=0 ;; esac
+        case $line in
+            'Caudal is ready: '*)
+                seen=0
+                [ -z "${NOTIFY_SOCKET:-}" ] || systemd-notify --ready --status="$line"
+                ;;
+        esac
         printf '%s\n' "$line"
     done
     return $seen
 }
 
-# Passes on what the job says on stderr, and ends with one more than the rank that mpirun saw die first; 0: it saw none.
+# Passes on what the job says on stderr, but not that mpirun forwards a signal: it says so at each of the reminders below. (Its own --quiet would also keep
+# to itself which rank died on which host, and why a job cannot be started.) Ends with one more than the rank that mpirun saw die first; 0: it saw none.
 watch() {
     local line rank=-1
+    local forwarding='^[a-z]+run: Forwarding signal [0-9]+ to job$'
     local pattern='^(mpirun noticed that process|MPI_ABORT was invoked on) rank ([0-9]+) '
     trap '' INT TERM HUP
     while IFS= read -r line || [ -n "$line" ]; do
+        [[ ! $line =~ $forwarding ]] || continue
         if [ "$rank" -lt 0 ] && [[ $line =~ $pattern ]]; then rank=${BASH_REMATCH[2]}; fi
         printf '%s\n' "$line" >&2
     done
@@ -197,13 +210,14 @@ supervise() {
     while :; do
         exec {output}> >(relay)
         relay=$!
-        exec {errors}> >(watch)
+        exec {errors}> >(watch {output}>&-)
         watch=$!
         launch "${mpirun[@]}" "$caudal" "$@" >&"$output" 2>&"$errors" {output}>&- {errors}>&-
         exec {output}>&- {errors}>&-
         # A stop that came before there was a job to tell.
         [ $stops -eq 0 ] || drain
         attend
+        # All that the job said stands before what is said of its end.
         wait "$watch"
         CAUDAL_RESTARTED=$(why_ended "$code" $?)
         export CAUDAL_RESTARTED
@@ -261,11 +275,56 @@ until_done() {
     done
 }
 
+# How many hosts the ranks are spread over: those that were named, here or in mpirun's own variable, or else those of the Slurm job that this is part of.
+hosts() {
+    local listed file=${OMPI_MCA_orte_default_hostfile:-}
+    case ${where[0]:-} in
+        --host)
+            IFS=, read -r -a listed <<<"${where[1]}"
+            printf '%d' ${#listed[@]}
+            return ;;
+        --hostfile) file=${where[1]} ;;
+    esac
+    if [ -n "$file" ]; then
+        grep -cvE '^[[:space:]]*(#|$)' "$file"
+    else
+        printf '%s' "${SLURM_JOB_NUM_NODES:-1}"
+    fi
+}
+
+# Whether a host of this name is this one.
+is_here() {
+    local address
+    case $1 in localhost | "$(hostname)" | "$(hostname -s)") return 0 ;; esac
+    while read -r address _; do
+        case " 127.0.0.1 ::1 $(hostname -I) " in *" $address "*) return 0 ;; esac
+    done < <(getent ahosts "$1")
+    return 1
+}
+
+# Rank 0 is on the first of the hosts that were named; it would know no setting of this shell's on another.
+require_first_here() {
+    local first
+    case ${where[0]:-} in
+        --host) first=${where[1]%%,*} first=${first%%:*} ;;
+        --hostfile) read -r first _ < <(grep -vE '^[[:space:]]*(#|$)' "${where[1]}") ;;
+        *) return 0 ;;
+    esac
+    is_here "$first" || fail $EX_CONFIG "the first host, $first, is not this one ($(hostname)): rank 0, with the port and DATA_DIR, is on the first host; name this one first, or start the script there"
+}
+
 ranks=$(setting RANKS 4)
+where=()
 while [ $# -gt 0 ]; do
     case $1 in
         -n) [ $# -ge 2 ] || fail 2 "-n wants a number of ranks"
             ranks=$2
+            shift 2 ;;
+        --host) [[ ${2:-} =~ ^[^,]+(,[^,]+)*$ ]] || fail 2 "--host wants names of hosts, parted by commas: a:2,b:2 for two ranks on each"
+            where=("$1" "$2")
+            shift 2 ;;
+        --hostfile) grep -qsvE '^[[:space:]]*(#|$)' "${2:-}" || fail 2 "--hostfile wants a file with a host on each line, as in: node1 slots=2"
+            where=("$1" "$2")
             shift 2 ;;
         -h | --help)
             usage
@@ -282,6 +341,7 @@ fi
 ranks=$((10#$ranks))
 
 caudal=${CAUDAL_BIN:-}
+[ -n "$caudal" ] || [ ! -x "$repository/bin/caudal" ] || caudal=$repository/bin/caudal
 if [ -z "$caudal" ]; then
     require_rust
     mapfile -t missing < <(missing_to_run)
@@ -313,11 +373,19 @@ esac
 
 command -v mpirun >/dev/null || install openmpi-bin
 allow_mpirun
-threads=$(($(nproc) / ranks))
+require_first_here
+hosts=$(hosts)
+threads=$(($(nproc) * hosts / ranks))
 export POLARS_MAX_THREADS=${POLARS_MAX_THREADS:-$((threads > 1 ? threads : 1))}
 export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-$POLARS_MAX_THREADS}
 # When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time.
-mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks")
+mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks" "${where[@]}")
+# mpirun gives ranks of other hosts no variable that it is not told of.
+if [ "$hosts" -gt 1 ]; then
+    for name in POLARS_MAX_THREADS RAYON_NUM_THREADS RUST_LOG; do
+        [ -z "${!name:-}" ] || mpirun+=(-x "$name")
+    done
+fi
 
 exec 4>&2
 job='' timer='' stops=0 code=0

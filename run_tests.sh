@@ -4,7 +4,7 @@
 #     ./run_tests.sh
 #
 # On a fresh Debian machine with a Rust toolchain it installs what is missing (or says which packages to ask for): what building needs, a
-# PostgreSQL server's programs, Prometheus, Chromium, Node.js, Python, curl, shellcheck. Tests start their own servers on private sockets and ports and end
+# PostgreSQL server's programs, Prometheus, Slurm, systemd, Chromium, Node.js, Python, curl, shellcheck. Tests start their own servers on private sockets and ports and end
 # them; what is left running all the same is killed and is a failure. Everything is built with --release, so that Polars is compiled once.
 #
 # All sections run, whatever fails; the exit code is 0 if none did. CARGO_TARGET_DIR is respected.
@@ -27,6 +27,12 @@ missing_to_test() {
     command -v promtool >/dev/null || printf '%s\n' prometheus
     python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3-venv
     command -v collectd >/dev/null || printf '%s\n' collectd-core
+    # Servers' programs need not be in the PATH of who is not root.
+    any /usr/sbin/slurmctld || printf '%s\n' slurmctld
+    any /usr/sbin/slurmd || printf '%s\n' slurmd
+    command -v sbatch >/dev/null || printf '%s\n' slurm-client
+    any /usr/sbin/munged || printf '%s\n' munge
+    command -v systemd-analyze >/dev/null && any /lib/systemd/systemd || printf '%s\n' systemd
 }
 
 # Debian starts a server when it installs one; the tests start their own.
@@ -110,7 +116,7 @@ cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
     rustup component add rustfmt clippy || fail $EX_UNAVAILABLE "rustfmt and clippy are missing: rustup component add rustfmt clippy"
 mapfile -t missing < <(missing_to_test)
 install "${missing[@]}"
-for server in postgresql prometheus; do
+for server in postgresql prometheus munge slurmctld slurmd; do
     case " ${missing[*]} " in *" $server "*) stop_server_just_installed "$server" ;; esac
 done
 allow_mpirun
@@ -118,7 +124,8 @@ allow_mpirun
 # First, since the program embeds it.
 section "page" page
 section "format" cargo fmt --check
-section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh pipelines/*/*.sh
+section "shell scripts" shellcheck -x run_mpi.sh run_tests.sh .ci/run scripts/*.sh pipelines/*/*.sh \
+    deploy/*.sh deploy/slurm/caudal.sbatch deploy/apptainer/caudal tests/it/deploy/boot.sh
 section "lints" lints
 section "documentation" documentation
 section "dependencies" dependencies

@@ -874,9 +874,12 @@ fn an_event_is_found_by_its_id_and_shown_as_text() {
 #[test]
 fn the_page_and_the_metrics() {
     let server = Server::usual();
-    for (path, kind) in
-        [("/", "text/html"), ("/assets/app.js", "text/javascript"), ("/assets/style.css", "text/css"), ("/favicon.svg", "image/svg")]
-    {
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/assets/app.js", "text/javascript"),
+        ("/assets/style.css", "text/css"),
+        ("/favicon.svg", "image/svg"),
+    ] {
         let answer = server.get(path);
         assert_eq!(answer.status, 200);
         assert!(answer.header("content-type").unwrap().starts_with(kind), "{answer:?}");

@@ -35,6 +35,8 @@ mod routes;
 mod webhooks;
 mod transport;
 mod run_mpi;
+mod slurm;
+mod deploy;
 mod mpi;
 mod demo;
 mod applications;

@@ -284,6 +284,8 @@ fn a_job_that_was_ready_is_started_again_at_once_however_often_it_dies() {
     assert_eq!(job.ended().code(), Some(0));
     let said = fs::read_to_string(job.place.dir.path().join("stderr")).unwrap();
     assert_eq!(said.matches("starting it again\n").count(), 12, "{said}");
+    // And mpirun says which.
+    assert!(said.matches("exited on signal 9").count() >= 12, "{said}");
 }
 
 #[test]
@@ -315,6 +317,68 @@ fn a_second_interrupt_kills_a_job_that_does_not_drain() {
     signal(job.script_pid(), Signal::INT);
     assert_eq!(job.ended().code(), Some(75));
     assert!(!ranks.into_iter().any(alive));
+}
+
+/// mpirun says of each signal that it forwards it, and the script sends one every second.
+#[test]
+fn a_job_that_takes_its_time_to_drain_is_not_told_of_again_and_again() {
+    let place = Place::new(
+        "trap 'told=$((told + 1)); [ $told -lt 3 ] || exit 0' USR1; echo 'Caudal is ready: here'; echo heard >&2; while :; do sleep 0.05; done",
+    );
+    let mut script = place.script(&["-n", "1"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(script.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "Caudal is ready: here\n");
+    signal(script.id() as i32, Signal::TERM);
+    let output = script.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("heard\n"), "{said}");
+    assert_eq!((said.matches("draining").count(), said.matches("Forwarding").count()), (1, 0), "{said}");
+}
+
+#[test]
+fn hosts_are_passed_on_with_what_their_ranks_must_know() {
+    let place = Place::new("exit 0");
+    let dir = place.dir.path();
+    fs::write(dir.join("mpirun"), "#!/bin/bash\necho \"$*\"\n").unwrap();
+    fs::set_permissions(dir.join("mpirun"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(dir.join("hosts"), "# two of them\nlocalhost slots=2\n\nb slots=2\n").unwrap();
+    let path = format!("{}:{}", dir.display(), env::var("PATH").unwrap());
+    let check = |env: &[(&str, &str)], arguments: &[&str], expected: &str| {
+        let mut script = place.script(&[arguments, &["-n", "4", "run"]].concat());
+        for name in [
+            "OMPI_MCA_orte_default_hostfile",
+            "SLURM_JOB_NUM_NODES",
+            "POLARS_MAX_THREADS",
+            "RAYON_NUM_THREADS",
+            "RUST_LOG",
+        ] {
+            script.env_remove(name);
+        }
+        let output = script.env("PATH", &path).envs(env.iter().copied()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let end = format!(" -n 4{expected} {} run\n", dir.join("caudal").display());
+        assert!(said.ends_with(&end), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let told = " -x POLARS_MAX_THREADS -x RAYON_NUM_THREADS";
+    check(&[], &[], "");
+    check(&[], &["--host", "localhost:4"], " --host localhost:4");
+    check(&[], &["--host", "localhost:2,b:2"], &format!(" --host localhost:2,b:2{told}"));
+    check(&[("RUST_LOG", "info")], &["--hostfile", "hosts"], &format!(" --hostfile hosts{told} -x RUST_LOG"));
+    check(&[("SLURM_JOB_NUM_NODES", "2")], &[], told);
+    check(&[("OMPI_MCA_orte_default_hostfile", "hosts")], &[], told);
+    for arguments in
+        [&["--host", ""][..], &["--host", "a,,b"], &["--host"], &["--hostfile", "missing"], &["--hostfile"]]
+    {
+        let output = place.output(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // Of a name that is only for documents.
+    let output = place.output(&["--host", "elsewhere.example:2,localhost:2", "run"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("the first host, elsewhere.example, is not this one"), "{said}");
 }
 
 #[test]

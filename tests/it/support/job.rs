@@ -29,12 +29,26 @@ pub fn root() -> &'static Path {
 }
 
 /// Waits until `done` says so.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn until(what: &str, done: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, done);
+}
+
+/// The same of what takes longer.
+pub fn until_within(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < PATIENCE, "after {PATIENCE:?}: {what}");
+        assert!(begun.elapsed() < patience, "after {patience:?}: {what}");
         std::thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// Waits until everything accepted is committed, and every window that events or silence have passed is closed.
+pub fn wait_settled(client: &Client) {
+    until("everything accepted is committed", || {
+        let Ok((200, body)) = client.try_get("/ledger") else { return false };
+        let ledger: serde_json::Value = serde_json::from_str(&body).expect("the ledger is JSON");
+        ledger["in_flight"] == 0
+    });
 }
 
 /// How to start a job.
@@ -168,13 +182,8 @@ impl Job {
         matches!(self.client.try_get("/readyz"), Ok((200, _)))
     }
 
-    /// Waits until everything accepted is committed, and every window that events or silence have passed is closed.
     pub fn wait_settled(&self) {
-        until("everything accepted is committed", || {
-            let Ok((200, body)) = self.client.try_get("/ledger") else { return false };
-            let ledger: serde_json::Value = serde_json::from_str(&body).expect("the ledger is JSON");
-            ledger["in_flight"] == 0
-        });
+        wait_settled(&self.client);
     }
 
     /// The process of a rank, if it runs now.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model;
 use crate::support::client::Client;
-use crate::support::job::{Job, root, until};
+use crate::support::job::{Job, root, until, wait_settled};
 
 /// Requests that a load is sent in, and the events of one at least.
 const BATCHES: usize = 400;
@@ -124,15 +124,20 @@ fn assert_counted(client: &Client, expected: &Rows) {
 
 /// Waits until all of these civic-safety events are committed and their rows shown, and compares the rows with the model's.
 pub fn assert_results(job: &Job, bodies: &[Vec<u8>]) {
-    job.wait_settled();
+    assert_results_at(&job.client, bodies);
+}
+
+/// The same of a job that somebody else started.
+pub fn assert_results_at(client: &Client, bodies: &[Vec<u8>]) {
+    wait_settled(client);
     // Rows that are still open are shown at the latest when the input has been silent for a while.
     let expected = expected(&civic_safety(), bodies);
     let shown: u64 = expected.values().map(|(_, events)| events).sum();
     until("all rows are shown", || {
-        let rows = job.client.windows("");
+        let rows = client.windows("");
         rows.iter().filter_map(|row| row["event_count"].as_u64()).sum::<u64>() == shown
     });
-    assert_counted(&job.client, &expected);
+    assert_counted(client, &expected);
 }
 
 /// Watches the ledger from another thread until dropped: it must balance every time it answers, and nothing of it may go back.
