@@ -193,7 +193,8 @@ supervise() {
         fi
         case $code in
             0) exit 0 ;;
-            2 | 64 | 65 | 66 | 69 | 74 | 77 | 78) fail "$code" "the job ended with code $code; starting it again would not help" ;;
+            # Starting it again would not help. It has said what to do, and that is to stay the last line.
+            2 | 64 | 65 | 66 | 69 | 74 | 77 | 78) exit "$code" ;;
         esac
         if [ $ready = 0 ]; then
             ever_ready=1 failures=0
@@ -289,8 +290,9 @@ allow_mpirun
 threads=$(($(nproc) / ranks))
 export POLARS_MAX_THREADS=${POLARS_MAX_THREADS:-$((threads > 1 ? threads : 1))}
 export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-$POLARS_MAX_THREADS}
-# When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time.
-mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks")
+# When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time. That a
+# rank has ended the job, mpirun need not say below what the rank has said (-q).
+mpirun=(mpirun -q --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks")
 
 exec 4>&2
 job='' timer='' stops=0 code=0

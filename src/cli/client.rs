@@ -19,14 +19,17 @@ use crate::config::Config;
 pub const EXIT_UNAVAILABLE: u8 = 69;
 pub const EXIT_REFUSED: u8 = 65;
 
+// What --help groups the options by.
+const JOB: &str = "The job";
+
 /// Which job a subcommand asks.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct JobArgs {
     /// The job's address; unless given that of HTTP_ADDR and HTTP_PORT, with the first of API_TOKENS
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(help_heading = JOB, long, value_name = "URL", global = true)]
     url: Option<String>,
     /// Bearer token, where the job asks for one
-    #[arg(long, value_name = "TOKEN", global = true)]
+    #[arg(help_heading = JOB, long, value_name = "TOKEN", global = true)]
     token: Option<String>,
 }
 

@@ -16,10 +16,17 @@ pub mod tail;
 mod bar;
 pub mod export;
 pub mod replay;
+pub mod doctor;
+pub mod completions;
+pub mod man;
+pub mod help;
+mod facts;
+mod plural;
 
+use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -55,6 +62,19 @@ enum Command {
     Export(export::Args),
     /// Run a new pipeline over the events that a running job has already, then beside those that come.
     Replay(replay::Args),
+    /// Find what is wrong with this machine, the settings or the job here, and say the cure.
+    Doctor(doctor::Args),
+    /// Print what a shell needs to complete subcommands and options.
+    Completions(completions::Args),
+    /// Print or write manual pages.
+    Man(man::Args),
+}
+
+/// Reads the process's arguments. Where they ask for help, or are wrong, it says so and ends the process (0, 2).
+#[must_use]
+pub fn parse() -> Cli {
+    let parsed = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|said| said.exit())
 }
 
 /// Runs a subcommand; gives the process's exit code. A rank that fails ends its whole job.
@@ -71,6 +91,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Tail(args) => return told(tail::run(args)),
         Command::Export(args) => return told(export::run(args)),
         Command::Replay(args) => return told(replay::run(args)),
+        Command::Doctor(args) => return told(doctor::run(args)),
+        Command::Completions(args) => return told(completions::run(args)),
+        Command::Man(args) => return told(man::run(args)),
     };
     let Err(Failure { exit, why }) = done else { return ExitCode::SUCCESS };
     eprintln!("caudal: {why}");
@@ -84,11 +107,17 @@ pub fn main(cli: Cli) -> ExitCode {
 fn told(code: anyhow::Result<u8>) -> ExitCode {
     match code {
         Ok(code) => ExitCode::from(code),
+        // Whoever reads may have had enough (`| head`): that is no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("caudal: {error:#}");
             ExitCode::from(Exit::Damaged as u8)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// What the process has to say goes to stderr, one line each; RUST_LOG chooses how much.

@@ -46,3 +46,5 @@ mod groups;
 mod bus;
 
 mod generate;
+mod command_line;
+mod doctor;
