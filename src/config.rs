@@ -242,7 +242,7 @@ impl Config {
     fn read(given: &mut Given) -> (Self, Warnings) {
         let config = Self {
             http: http(given),
-            data_dir: data_dir(&given),
+            data_dir: data_dir(given),
             pipelines: pipelines(given),
             target: target(given),
             log: log(given),

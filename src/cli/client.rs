@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -42,7 +42,7 @@ impl JobArgs {
             return Client::new(url, self.token.as_deref(), answer_timeout, answer_bytes_max);
         }
         let http = Config::load_http()?;
-        let url = http.url().ok_or_else(|| anyhow!("HTTP_PORT is 0: name the job's address by --url"))?;
+        let url = http.url().ok_or_else(|| BadUrl("HTTP_PORT is 0: name the job's address by --url".to_owned()))?;
         let token = self.token.as_ref().or(http.tokens.0.first());
         Client::new(&url, token.map(String::as_str), answer_timeout, answer_bytes_max)
     }
@@ -58,6 +58,11 @@ pub struct Client {
     answer_bytes_max: usize,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
+
+/// An address that cannot be a job's: bad usage.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadUrl(String);
 
 /// What is asked of it; `kind` is the body's type.
 pub struct Call<'a> {
@@ -153,13 +158,16 @@ impl Client {
         answer_timeout: Duration,
         answer_bytes_max: usize,
     ) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        let bad = |why: &str| BadUrl(format!("{url:?} {why}"));
+        let uri: Uri = url.parse().map_err(|error| bad(&format!("is no URL: {error}")))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => bail!("{url:?}: https is not spoken; name the plain side of the TLS proxy"),
-            _ => bail!("{url:?}: an address begins with http://, as http://127.0.0.1:5000"),
+            Some("https") => {
+                return Err(bad("asks for https, which is not spoken: name the plain side of the TLS proxy").into());
+            }
+            _ => return Err(bad("is no address: one begins with http://, as http://127.0.0.1:5000").into()),
         }
-        let host = uri.host().ok_or_else(|| anyhow!("{url:?} names no host"))?;
+        let host = uri.host().ok_or_else(|| bad("names no host"))?;
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
         let (prefix, token) = (uri.path().trim_end_matches('/').to_owned(), token.map(str::to_owned));
         Ok(Self { authority, prefix, token, answer_timeout, answer_bytes_max, connection: None })

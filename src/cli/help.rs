@@ -21,12 +21,13 @@ const USAGE: (u8, &str) = (2, "bad usage");
 const USAGE_OR_FILE: (u8, &str) = (2, "bad usage, or a fault in a pipeline file");
 const REFUSED: (u8, &str) = (65, "the job refuses what it is asked");
 const NO_JOB: (u8, &str) = (69, "the job cannot be reached");
-const OUTPUT: (u8, &str) = (74, "the output cannot be written, or a setting or the URL cannot be used");
+const OUTPUT: (u8, &str) = (74, "the output cannot be written");
+const SETTINGS: (u8, &str) = (78, "bad configuration");
 
 /// What -h ends with.
 const SHORT: &str = "--help says more, with exit codes and examples.";
 
-const OF_LETTERS: &[(u8, &str)] = &[DONE, USAGE, REFUSED, NO_JOB, OUTPUT];
+const OF_LETTERS: &[(u8, &str)] = &[DONE, USAGE, REFUSED, NO_JOB, OUTPUT, SETTINGS];
 
 /// Every command that can be asked for help, in the order of `caudal help`.
 pub const PAGES: [Page; 18] = [
@@ -222,7 +223,7 @@ pub const PAGES: [Page; 18] = [
     },
     Page {
         path: "export",
-        exits: &[DONE, USAGE, REFUSED, NO_JOB, OUTPUT],
+        exits: &[DONE, USAGE, REFUSED, NO_JOB, OUTPUT, SETTINGS],
         examples: &[
             ("All events that are retained", "caudal export --output job.events.zst"),
             ("A part of them", "caudal export --from 10 --until 20 --output part.events"),
@@ -230,7 +231,7 @@ pub const PAGES: [Page; 18] = [
     },
     Page {
         path: "replay",
-        exits: &[DONE, USAGE_OR_FILE, REFUSED, NO_JOB, OUTPUT],
+        exits: &[DONE, USAGE_OR_FILE, REFUSED, NO_JOB, OUTPUT, SETTINGS],
         examples: &[
             (
                 "A new pipeline over all that the log still has",

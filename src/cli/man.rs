@@ -26,7 +26,6 @@ pub struct Args {
 
 /// # Errors
 /// If the output cannot be written.
-#[expect(clippy::needless_pass_by_value, reason = "a subcommand owns its arguments")]
 pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut command = help::command().version(facts::VERSION).disable_help_subcommand(true);
     command.build();

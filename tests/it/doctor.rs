@@ -11,7 +11,7 @@ use rustix::process::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::job::{Job, caudal, root};
+use crate::support::job::{Job, caudal, root, until};
 use crate::support::port::free_port;
 use crate::support::postgres::{Cluster, Stop};
 
@@ -34,7 +34,8 @@ impl Place {
         let place = Self { dir: TempDir::new().unwrap(), port: free_port(), env: Vec::new() };
         let (data, port) = (place.data().display().to_string(), place.port.to_string());
         // So that no disk is too small for it, and no machine too small.
-        let small = [("LOG_BYTES_MAX", "4MiB"), ("LOG_SEGMENT_BYTES", "1MiB"), ("DISK_FREE_BYTES_MIN", "1MiB"), ("RANKS", "2")];
+        let small =
+            [("LOG_BYTES_MAX", "4MiB"), ("LOG_SEGMENT_BYTES", "1MiB"), ("DISK_FREE_BYTES_MIN", "1MiB"), ("RANKS", "2")];
         let own = [("PIPELINES", pipeline.to_str().unwrap()), ("DATA_DIR", &data), ("HTTP_PORT", &port)];
         own.into_iter().chain(small).fold(place, |place, (name, value)| place.with(name, value))
     }
@@ -62,14 +63,16 @@ impl Place {
     /// A program with this place's settings and no others.
     fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
-        VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
     fn look(&self) -> Told {
-        told(self.command(caudal()).args(["doctor", "--json"]).output().unwrap())
+        told(&self.command(caudal()).args(["doctor", "--json"]).output().unwrap())
     }
 
     /// Likewise, from a shell that may mount, whose `$1` is this place's data directory and `$2` the program.
@@ -78,12 +81,12 @@ impl Place {
         let own = if geteuid().is_root() { "-m" } else { "-rm" };
         let script = format!("{script}\nexec \"$2\" doctor --json");
         let mut command = self.command("unshare");
-        told(command.args([own, "sh", "-ec", &script, "sh"]).arg(self.data()).arg(caudal()).output().unwrap())
+        told(&command.args([own, "sh", "-ec", &script, "sh"]).arg(self.data()).arg(caudal()).output().unwrap())
     }
 }
 
 #[track_caller]
-fn told(output: Output) -> Told {
+fn told(output: &Output) -> Told {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     assert!(said.is_empty(), "{said}");
@@ -105,7 +108,10 @@ impl Told {
     #[track_caller]
     fn check(&self, code: i32, unwell: &[(&str, &str)], found: &str, cure: &str) {
         let mut there = self.unwell();
-        there.retain(|(check, _)| *check != "disk.sync" && !(*check == "disk.system" && unwell.iter().all(|(check, _)| check != &"disk.system")));
+        there.retain(|(check, _)| {
+            *check != "disk.sync"
+                && !(*check == "disk.system" && unwell.iter().all(|(check, _)| check != &"disk.system"))
+        });
         assert_eq!((self.code, there.as_slice()), (Some(code), unwell), "{:#}", self.report);
         let Some((check, level)) = unwell.first() else { return };
         let says = |finding: &&Value| {
@@ -176,7 +182,12 @@ fn a_port_that_is_taken_is_named_with_who_has_it() {
 #[test]
 fn the_job_that_runs_here_is_known_as_ones_own() {
     let job = Job::start(2);
-    let mut place = Place::new().with("DATA_DIR", job.setup.data.to_str().unwrap()).with("HTTP_PORT", &job.setup.port.to_string());
+    let mut place =
+        Place::new().with("DATA_DIR", job.setup.data.to_str().unwrap()).with("HTTP_PORT", &job.setup.port.to_string());
+    // A rank is shown once it has been heard of.
+    until("both ranks are shown", || {
+        job.client.json("/cluster")["ranks"].as_array().is_some_and(|ranks| ranks.len() == 2)
+    });
     let told = place.look();
     told.check(0, &[], "", "");
     let rank0 = job.rank(0).unwrap();
@@ -219,7 +230,11 @@ fn a_full_disk_is_a_problem_and_a_small_one_a_warning() {
     told.check(78, &unwell, "is on tmpfs", "is memory");
     let says = |check: &str, what: &str, part: &str| told.of(check)[0][what].as_str().unwrap().contains(part);
     assert!(says("disk.space", "found", "every event is refused with 503"), "{:#}", told.report);
-    assert!(says("disk.write", "found", "No space left") && says("disk.write", "cure", "make room"), "{:#}", told.report);
+    assert!(
+        says("disk.write", "found", "No space left") && says("disk.write", "cure", "make room"),
+        "{:#}",
+        told.report
+    );
 
     let small = Place::new().with("LOG_BYTES_MAX", "1GiB");
     let told = small.look_mounted("mount -t tmpfs -o size=16m tmpfs \"$1\"");
@@ -234,15 +249,25 @@ fn what_is_wrong_with_postgresql_is_told_apart() {
     let database = cluster.create_database();
     let on = |user: &str, password: &str| {
         let port = database.port.to_string();
-        let settings =
-            [("DB_HOST", "127.0.0.1"), ("DB_PORT", &port), ("DB_NAME", &database.name), ("DB_USER", user), ("DB_PASSWORD", password)];
+        let settings = [
+            ("DB_HOST", "127.0.0.1"),
+            ("DB_PORT", &port),
+            ("DB_NAME", &database.name),
+            ("DB_USER", user),
+            ("DB_PASSWORD", password),
+        ];
         settings.into_iter().fold(Place::new(), |place, (name, value)| place.with(name, value))
     };
     let well = on(&database.user, &database.password);
     let told = well.look();
     told.check(0, &[], "", "");
     told.is_well("store", "PostgreSQL 1");
-    on(&database.user, "wrong").look().check(78, &[("store", PROBLEM)], "password authentication failed", "DB_PASSWORD");
+    on(&database.user, "wrong").look().check(
+        78,
+        &[("store", PROBLEM)],
+        "password authentication failed",
+        "DB_PASSWORD",
+    );
     let nowhere = on(&database.user, &database.password).with("DB_NAME", "nowhere");
     nowhere.look().check(78, &[("store", PROBLEM)], "\"nowhere\" does not exist", "DB_NAME");
     cluster
@@ -285,10 +310,11 @@ fn settings_that_are_wrong_or_unknown_are_told_all_at_once() {
 
 #[test]
 fn pipeline_files_are_checked_with_their_tests() {
-    let faults = "pipeline: p\ntopics: {t: {schema: t.json}}\nwindows:\n  w: {every: 1h, metrics: {n: coumt()}}\n";
-    let schema = r#"{"type": "object", "properties": {"event_id": {"type": "string"}, "timestamp": {"type": "string"}}}"#;
+    let faults = "pipeline: p\ntopics: {t: {schema: t.json}}\nid: event_id\ntime: {field: timestamp}\nwindows:\n  w: {every: 1h, metrics: {n: coumt()}}\n";
+    let schema =
+        r#"{"type": "object", "properties": {"event_id": {"type": "string"}, "timestamp": {"type": "string"}}}"#;
     let place = Place::new().file("p.yaml", faults).file("t.json", schema).with("PIPELINES", "p.yaml");
-    place.look().check(78, &[("pipelines", PROBLEM)], "p.yaml:4:", "caudal check");
+    place.look().check(78, &[("pipelines", PROBLEM)], "p.yaml:6:", "caudal check");
     let failing = faults.replace("coumt", "count")
         + "tests:\n  - name: wrong\n    topic: t\n    given:\n      - {event_id: a, timestamp: \"2026-11-22T12:00:00Z\"}\n    expect: {counted: 2}\n";
     let place = place.file("p.yaml", &failing);
@@ -317,7 +343,12 @@ fn a_launcher_that_does_not_belong_to_the_library_is_found() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let place = place.with("PATH", &path);
     let told = place.look();
-    told.check(69, &[("mpi.launcher", WARNING), ("mpi.job", PROBLEM)], "is not of the library's version", "the library's own installation");
+    told.check(
+        69,
+        &[("mpi.launcher", WARNING), ("mpi.job", PROBLEM)],
+        "is not of the library's version",
+        "the library's own installation",
+    );
     let job = told.of("mpi.job")[0];
     assert!(job["found"].as_str().unwrap().contains("sees only this process"), "{job}");
     assert!(job["cure"].as_str().unwrap().contains("build Caudal anew"), "{job}");
@@ -327,10 +358,10 @@ fn a_launcher_that_does_not_belong_to_the_library_is_found() {
 fn limits_of_the_machine_are_told() {
     let place = Place::new();
     let script = "ulimit -S -n 600 && exec \"$0\" doctor --json";
-    let told = told(place.command("sh").args(["-c", script, caudal()]).output().unwrap());
+    let told = told(&place.command("sh").args(["-c", script, caudal()]).output().unwrap());
     told.check(0, &[("open_files", WARNING)], "may open 600 files", "ulimit -n 1536");
     // On one core.
     let place = Place::new().with("RANKS", "6");
-    let told = self::told(place.command("taskset").args(["-c", "0", caudal(), "doctor", "--json"]).output().unwrap());
+    let told = self::told(&place.command("taskset").args(["-c", "0", caudal(), "doctor", "--json"]).output().unwrap());
     told.check(0, &[("cores", WARNING)], "1 core for 6 ranks", "RANKS=2");
 }

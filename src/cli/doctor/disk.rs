@@ -35,12 +35,12 @@ pub fn look(config: &Config, findings: &mut Findings) {
     space(&at, data, &config.log, findings);
     match sync_times(&at) {
         Err(error) => {
-            let what = if at == *data { "cannot be written" } else { "cannot be made" };
+            let what = if data.is_dir() { "cannot be written" } else { "cannot be made" };
             let cure = cure(&error, &at);
             findings.problem("disk.write", Exit::Config, format!("DATA_DIR {} {what}: {error}", data.display()), cure);
         }
         Ok(times) => {
-            let made = if at == *data { "can be written" } else { "is not there yet, and can be made" };
+            let made = if data.is_dir() { "can be written" } else { "is not there yet, and can be made" };
             findings.ok("disk.write", format!("DATA_DIR {} {made}", data.display()));
             syncs(&times, findings);
         }
@@ -95,7 +95,7 @@ fn file_system(at: &Path, findings: &mut Findings) {
     match FILE_SYSTEMS.iter().find(|(known, ..)| *known == number) {
         Some((_, name, None)) => findings.ok("disk.system", format!("{name} at {}", at.display())),
         Some((_, name, Some(cure))) => {
-            findings.warn("disk.system", format!("{} is on {name}", at.display()), format!("{name} {cure}"))
+            findings.warn("disk.system", format!("{} is on {name}", at.display()), format!("{name} {cure}"));
         }
         None => findings.ok("disk.system", format!("of type {number:#x} at {}", at.display())),
     }

@@ -26,7 +26,7 @@ fn file(path: &Path, findings: &mut Findings) {
             findings.ok("store", format!("{name}: {}", count(seen.bytes, "byte")));
         }
         Ok(Some(seen)) => {
-            findings.problem("store", Exit::Config, format!("{name}: {}", seen.problems.join("\n")), cure)
+            findings.problem("store", Exit::Config, format!("{name}: {}", seen.problems.join("\n")), cure);
         }
         Err(StoreError::Unavailable(why)) => {
             findings.problem(
