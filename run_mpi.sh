@@ -121,16 +121,27 @@ relay() {
     return $seen
 }
 
-# Passes on what the job says on stderr, but not that mpirun forwards a signal: it says so at each of the reminders below. (Its own --quiet would also keep
-# to itself which rank died on which host, and why a job cannot be started.) Ends with one more than the rank that mpirun saw die first; 0: it saw none.
+# Passes on what the job says on stderr, but not that mpirun forwards a signal, which it says at each of the reminders below, nor its block of words
+# below what a rank has said that ended the job. (Its own --quiet would also keep to itself which rank died on which host.) Ends with one more than the rank that mpirun saw die first; 0: it saw none.
 watch() {
     local line rank=-1
-    local forwarding='^[a-z]+run: Forwarding signal [0-9]+ to job$'
-    local pattern='^(mpirun noticed that process|MPI_ABORT was invoked on) rank ([0-9]+) '
+    local pattern='^(mpirun noticed that process|MPI_ABORT was invoked on) rank ([0-9]+) ' rule='' aborted=''
     trap '' INT TERM HUP
     while IFS= read -r line || [ -n "$line" ]; do
-        [[ ! $line =~ $forwarding ]] || continue
         if [ "$rank" -lt 0 ] && [[ $line =~ $pattern ]]; then rank=${BASH_REMATCH[2]}; fi
+        case $line in
+            [a-z]*run:\ Forwarding\ signal\ *\ to\ job) continue ;;
+            MPI_ABORT\ was\ invoked\ on\ *) aborted=1 rule='' ;;
+            ----------*)
+                # Such a line is above and below the block.
+                [ -n "$aborted" ] || rule=$line
+                aborted=''
+                continue
+                ;;
+        esac
+        [ -z "$aborted" ] || continue
+        [ -z "$rule" ] || printf '%s\n' "$rule" >&2
+        rule=''
         printf '%s\n' "$line" >&2
     done
     return $((rank + 1))
@@ -233,7 +244,8 @@ supervise() {
         fi
         case $code in
             0) exit 0 ;;
-            2 | 64 | 65 | 66 | 69 | 74 | 77 | 78) fail "$code" "the job ended with code $code; starting it again would not help" ;;
+            # Starting it again would not help. It has said what to do, and that is to stay the last line.
+            2 | 64 | 65 | 66 | 69 | 74 | 77 | 78) exit "$code" ;;
         esac
         if [ $ready = 0 ]; then
             ever_ready=1 failures=0
@@ -261,7 +273,8 @@ until_done() {
     exec 3<&0
     trap 'stops=1; clear_job' INT TERM HUP
     for ((attempt = 1; ; attempt++)); do
-        launch "${mpirun[@]}" "$caudal" "$@"
+        # Quiet: that a rank has ended the batch, mpirun need not say below what the rank has said.
+        launch "${mpirun[@]}" -q "$caudal" "$@"
         attend
         case $code in
             0 | 2 | 64 | 65 | 66 | 69 | 70 | 74 | 77 | 78) exit "$code" ;;

@@ -66,8 +66,9 @@ demo() {
 
     cd "$repository" || exit
     while IFS= read -r -d '' command; do
+        command=${command//localhost:5000/localhost:$port}
         printf '\n$ %s\n' "$command"
-        CAUDAL_BIN=$caudal DATA_DIR=$demo_folder/data bash -c "${command//localhost:5000/localhost:$port}" 2>&1 </dev/null
+        CAUDAL_BIN=$caudal DATA_DIR=$demo_folder/data bash -c "$command" 2>&1 </dev/null
     done < <(demo_commands "$readme")
 
     if [ -t 0 ] && [ -t 1 ]; then

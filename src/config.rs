@@ -86,6 +86,16 @@ pub struct Config {
     pub audit_file_bytes: u64,
     pub webhooks: Webhooks,
     pub limits: Limits,
+    /// How many run_mpi.sh starts; a job has as many as its launcher says.
+    pub ranks: usize,
+}
+
+/// What the settings come to, right or wrong.
+pub struct Examined {
+    /// With the default for what is wrong.
+    pub config: Config,
+    pub warnings: Warnings,
+    pub wrong: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -208,21 +218,38 @@ impl Config {
     /// Every wrong value at once, each with what is allowed.
     pub fn from_variables(environment: &Variables, dotenv: &Variables) -> Result<(Self, Warnings), ConfigError> {
         let mut given = Given::new(environment, dotenv);
+        let read = Self::read(&mut given);
+        given.checked(read)
+    }
+
+    /// The settings as they are, for who looks at all of them at once.
+    #[must_use]
+    pub fn examine() -> Examined {
+        let mut wrong = Vec::new();
+        let (environment, dotenv) = variables(&[]).unwrap_or_else(|unreadable| {
+            wrong.push(unreadable.0);
+            (environment::of_process(), Variables::new())
+        });
+        let mut given = Given::new(&environment, &dotenv);
+        let (config, warnings) = Self::read(&mut given);
+        wrong.extend(given.wrong());
+        Examined { config, warnings, wrong }
+    }
+
+    fn read(given: &mut Given) -> (Self, Warnings) {
         let config = Self {
-            http: http(&mut given),
-            data_dir: data_dir(&given),
-            pipelines: pipelines(&mut given),
-            target: target(&mut given),
-            log: log(&mut given),
+            http: http(given),
+            data_dir: data_dir(given),
+            pipelines: pipelines(given),
+            target: target(given),
+            log: log(given),
             audit_file_bytes: given.bytes("AUDIT_FILE_BYTES", 256 * MIB, (64 * KIB, BYTES_MAX)),
-            webhooks: webhooks(&mut given),
-            limits: limits(&mut given),
+            webhooks: webhooks(given),
+            limits: limits(given),
+            ranks: ranks(given),
         };
         // Used before all others are read, but a wrong one is told here with the rest.
         given.read("LOG_FORMAT", LogFormat::Text, "text or json", log_format);
-        // Only run_mpi.sh uses it, but a wrong one is told here with the rest.
-        let ranks = 1..=KEY_GROUPS as u64 + 1;
-        given.read("RANKS", 4, &format!("{} to {}", ranks.start(), ranks.end()), whole(ranks));
         if config.limits.body_bytes < config.limits.event_bytes {
             given.refuse("BODY_BYTES_MAX is less than EVENT_BYTES_MAX: an event has to fit a body".to_owned());
         }
@@ -234,9 +261,14 @@ impl Config {
             let why = "everyone who reaches that address could post and read: set API_TOKENS or API_TOKENS_FILE, or keep HTTP_ADDR=127.0.0.1";
             given.refuse(format!("HTTP_ADDR={addr} without API_TOKENS: {why}"));
         }
-        let warnings = warnings(&given, &config.http);
-        given.checked((config, warnings))
+        let warnings = warnings(given, &config.http);
+        (config, warnings)
     }
+}
+
+fn ranks(given: &mut Given) -> usize {
+    let ranks = 1..=KEY_GROUPS as u64 + 1;
+    given.read("RANKS", 4, &format!("{} to {}", ranks.start(), ranks.end()), whole(ranks)) as usize
 }
 
 fn data_dir(given: &Given) -> PathBuf {
@@ -249,13 +281,17 @@ fn pipelines(given: &mut Given) -> Vec<PathBuf> {
     for pattern in listed(patterns) {
         match glob::glob(pattern) {
             Ok(found) => {
-                let before = files.len();
-                files.extend(found.filter_map(Result::ok).filter(|path| path.is_file()));
-                if files.len() == before {
+                let found: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+                if found.is_empty() {
                     given.refuse(format!(
-                        "PIPELINES: {pattern:?} names no further file; files or globs are allowed, parted by commas"
+                        "PIPELINES: {pattern:?} names no file; files or globs are allowed, parted by commas, relative to the folder in which Caudal is started"
+                    ));
+                } else if found.iter().all(|path| files.contains(path)) {
+                    given.refuse(format!(
+                        "PIPELINES: {pattern:?} names only files that stand in the list before it: take it out"
                     ));
                 }
+                files.extend(found);
             }
             Err(error) => given.refuse(format!("PIPELINES: {pattern:?} is no glob: {error}")),
         }
@@ -424,6 +460,12 @@ mod tests {
             ("HTTP_HOSTS", "https://caudal.example", "is no name"),
             ("HTTP_RATE_MAX", "0", "from 1 to 1000000"),
             ("HTTP_WRITE_TIMEOUT", "0s", "more than 0"),
+            ("PIPELINES", "pipelines/nowhere.yaml", "names no file;"),
+            (
+                "PIPELINES",
+                "pipelines/*/pipeline.yaml,pipelines/login_guard/pipeline.yaml",
+                "\"pipelines/login_guard/pipeline.yaml\" names only files that stand in the list before it",
+            ),
         ] {
             let error = config(&[(name, value)]).unwrap_err();
             assert!(error.contains(part), "{name}={value}: {error}");

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use caudal::cli::{self, Cli};
-use clap::Parser;
+use caudal::cli;
 
 fn main() -> ExitCode {
     cli::log_to_stderr();
-    cli::main(Cli::parse())
+    cli::main(cli::parse())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -21,14 +21,17 @@ use crate::config::Config;
 pub const EXIT_UNAVAILABLE: u8 = 69;
 pub const EXIT_REFUSED: u8 = 65;
 
+// What --help groups the options by.
+const JOB: &str = "The job";
+
 /// Which job a subcommand asks.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct JobArgs {
     /// The job's address, http:// or https://; unless given that of HTTP_ADDR and HTTP_PORT, with an operator's of API_TOKENS
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(help_heading = JOB, long, value_name = "URL", global = true)]
     url: Option<String>,
     /// Bearer token, where the job asks for one
-    #[arg(long, value_name = "TOKEN", global = true)]
+    #[arg(help_heading = JOB, long, value_name = "TOKEN", global = true)]
     token: Option<String>,
 }
 
@@ -41,7 +44,7 @@ impl JobArgs {
             return Client::new(url, self.token.as_deref(), answer_timeout, answer_bytes_max);
         }
         let http = Config::load_http()?;
-        let url = http.url().ok_or_else(|| anyhow!("HTTP_PORT is 0: name the job's address by --url"))?;
+        let url = http.url().ok_or_else(|| BadUrl("HTTP_PORT is 0: name the job's address by --url".to_owned()))?;
         let token = self.token.as_deref().or(http.tokens.own());
         Client::new(&url, token, answer_timeout, answer_bytes_max)
     }
@@ -59,6 +62,11 @@ pub struct Client {
     answer_bytes_max: usize,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
+
+/// An address that cannot be a job's: bad usage.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadUrl(String);
 
 /// What is asked of it; `kind` is the body's type.
 pub struct Call<'a> {
@@ -154,12 +162,13 @@ impl Client {
         answer_timeout: Duration,
         answer_bytes_max: usize,
     ) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
-        let host = uri.host().ok_or_else(|| anyhow!("{url:?} names no host"))?;
+        let bad = |why: &str| BadUrl(format!("{url:?} {why}"));
+        let uri: Uri = url.parse().map_err(|error| bad(&format!("is no URL: {error}")))?;
+        let host = uri.host().ok_or_else(|| bad("names no host"))?;
         let (https, port) = match uri.scheme_str() {
             Some("http") => (None, 80),
             Some("https") => (Some(Https::to(host)?), 443),
-            _ => bail!("{url:?}: an address begins with http:// or https://, as http://127.0.0.1:5000"),
+            _ => return Err(bad("is no address: one begins with http:// or https://, as http://127.0.0.1:5000").into()),
         };
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(port));
         let (prefix, token) = (uri.path().trim_end_matches('/').to_owned(), token.map(str::to_owned));

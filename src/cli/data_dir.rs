@@ -13,6 +13,9 @@ use crate::core::units::LogId;
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(3);
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
+/// What to do where another job has it.
+pub const TWO_JOBS: &str = "stop that one, or give this one a directory of its own";
+
 /// Held for as long as the process uses the directory.
 pub struct DataDir {
     path: PathBuf,
@@ -20,11 +23,11 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is missing, and locks it.
+    /// Makes the directory if it is missing, and locks it. `cure` is what to do where another job has it.
     ///
     /// # Errors
     /// 78 if another job has it, or if it cannot be made or written; 74 if it cannot be locked.
-    pub fn lock(path: &Path) -> Result<Self, Failure> {
+    pub fn lock(path: &Path, cure: &str) -> Result<Self, Failure> {
         let log = path.join("log");
         let refuse = |what: &str, e: io::Error| {
             let path = path.display();
@@ -38,13 +41,9 @@ impl DataDir {
         let lock = lock.map_err(|e| refuse("written", e))?;
         match lock_in_time(&lock) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Failure::new(
-                Exit::Config,
-                format!(
-                    "DATA_DIR {} is in use by another job: stop that one, or give this one a directory of its own",
-                    path.display()
-                ),
-            )),
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::new(Exit::Config, format!("DATA_DIR {} is in use by another job: {cure}", path.display())))
+            }
             Err(TryLockError::Error(error)) => {
                 Err(Failure::new(Exit::Damaged, format!("DATA_DIR {} cannot be locked: {error}", path.display())))
             }

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::cli::bar::Bar;
 use crate::cli::client::{Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, Stream, Streamed, detail, escape};
 use crate::cli::exit::Exit;
+use crate::cli::plural::count;
 use crate::input::{Compression, Format, Kind};
 
 /// Looking for a time in a long log takes a while.
@@ -136,7 +137,8 @@ impl Taken {
             json!({"events": events, "from": self.from, "until": self.until, "bytes": bytes, "seconds": seconds})
                 .to_string()
         } else {
-            format!("{events} events, from {} to before {}: {bytes} bytes ({seconds:.1} s)", self.from, self.until)
+            let (events, bytes) = (count(events, "event"), count(bytes, "byte"));
+            format!("{events}, from {} to before {}: {bytes} ({seconds:.1} s)", self.from, self.until)
         };
         writeln!(io::stdout(), "{text}")?;
         Ok(0)

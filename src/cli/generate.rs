@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
-use indicatif::ProgressBar;
 use serde_json::json;
 
+use crate::cli::bar::Bar;
+use crate::cli::plural::count;
 use crate::clock::{Clock, SystemClock};
 use crate::core::time;
 use crate::core::units::Micros;
@@ -21,57 +22,66 @@ use crate::pipeline::{Bundle, BurstHint, Pipelines, duration};
 const EXIT_USAGE: u8 = 2;
 /// Events in a second of event time where they are posted as fast as they go: their times are those of sending.
 const RATE_OF_NOW: f64 = 1e9;
+/// Events between two looks at whether it is time to show how far it has come.
+const SHOW_EVERY: u64 = 1_024;
 /// Written to a file at once.
 const BUFFER_BYTES: usize = 1 << 20;
+
+// What --help groups the options by.
+const MADE: &str = "What is made";
+const WRONG: &str = "What is wrong with it";
+const GOES: &str = "Where it goes";
 
 /// Makes events from the topics' schemas and the pipeline file's hints. The same seed gives the same bytes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Pipeline file
-    #[arg(long, value_name = "FILE", default_value = "pipelines/civic_safety/pipeline.yaml")]
+    #[arg(help_heading = MADE, long, value_name = "FILE", default_value = "pipelines/civic_safety/pipeline.yaml")]
     pub pipeline: PathBuf,
     /// How many events
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(help_heading = MADE, long, value_name = "N", default_value_t = 1000)]
     pub count: u64,
     /// Events a second: of event time, and with --url also of sending [default: 1000 of event time; with --url as fast as it goes]
-    #[arg(long, value_name = "R")]
+    #[arg(help_heading = MADE, long, value_name = "R")]
     pub rate: Option<f64>,
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    /// Where chance begins: another one gives other events
+    #[arg(help_heading = MADE, long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
     /// Probability that an event is the copy of an earlier one
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(help_heading = WRONG, long, value_name = "P", default_value_t = 0.0)]
     pub duplicates: f64,
     /// Probability that an event is invalid
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(help_heading = WRONG, long, value_name = "P", default_value_t = 0.0)]
     pub invalid: f64,
     /// Probability that an event's time lies --late-by back
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(help_heading = WRONG, long, value_name = "P", default_value_t = 0.0)]
     pub late: f64,
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = span)]
+    /// How far back the time of a late event lies
+    #[arg(help_heading = WRONG, long, value_name = "DURATION", default_value = "1h", value_parser = span)]
     pub late_by: Micros,
     /// Events are up to this much out of order
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = span)]
+    #[arg(help_heading = WRONG, long, value_name = "DURATION", default_value = "0s", value_parser = span)]
     pub out_of_order: Micros,
     /// TOPIC:PROBABILITY:SIZE, or none; overrides the pipeline file's hint
-    #[arg(long, value_name = "BURST")]
+    #[arg(help_heading = MADE, long, value_name = "BURST")]
     pub burst: Option<String>,
     /// Event time of the first event, RFC 3339 [default: now with --url, otherwise 2026-01-01T00:00:00Z]
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(help_heading = MADE, long, value_name = "TIME", value_parser = moment)]
     pub start: Option<Micros>,
     /// Only events of this topic
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(help_heading = MADE, long, value_name = "TOPIC")]
     pub topic: Option<String>,
     /// Where the lines go; - is stdout
-    #[arg(long, value_name = "FILE", default_value = "-", conflicts_with = "url")]
+    #[arg(help_heading = GOES, long, value_name = "FILE", default_value = "-", conflicts_with = "url")]
     pub output: PathBuf,
     /// Post the events to this job, such as http://127.0.0.1:5000, until each is acknowledged
-    #[arg(long, value_name = "URL")]
+    #[arg(help_heading = GOES, long, value_name = "URL")]
     pub url: Option<String>,
     /// Bearer token for --url
-    #[arg(long, value_name = "TOKEN", requires = "url")]
+    #[arg(help_heading = GOES, long, value_name = "TOKEN", requires = "url")]
     pub token: Option<String>,
     /// Write every line that was acknowledged to this file
-    #[arg(long, value_name = "FILE", requires = "url")]
+    #[arg(help_heading = GOES, long, value_name = "FILE", requires = "url")]
     pub record: Option<PathBuf>,
     /// Print the summary as JSON
     #[arg(long)]
@@ -111,12 +121,12 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
         }
     };
     let started = Instant::now();
-    let progress = progress(&args);
+    let mut bar = bar(&args);
     let (summary, code) = match &args.url {
-        Some(url) => post::run(url, &args, generator, &clock, &progress)?,
-        None => (write(generator, &args, &progress)?, 0),
+        Some(url) => post::run(url, &args, generator, &clock, &mut bar)?,
+        None => (write(generator, &args, &mut bar)?, 0),
     };
-    progress.finish_and_clear();
+    drop(bar);
     report(&args, &summary, started.elapsed().as_secs_f64())?;
     Ok(code)
 }
@@ -167,7 +177,7 @@ fn burst(text: &str, pipeline: &Pipelines) -> anyhow::Result<BurstHint> {
     Ok(BurstHint { topic: usize::from(at.0), probability, size })
 }
 
-fn write(mut generator: Generator, args: &Args, progress: &ProgressBar) -> anyhow::Result<Summary> {
+fn write(mut generator: Generator, args: &Args, bar: &mut Bar) -> anyhow::Result<Summary> {
     let to_stdout = args.output == Path::new("-");
     let raw: Box<dyn Write> = if to_stdout {
         Box::new(io::stdout().lock())
@@ -185,7 +195,9 @@ fn write(mut generator: Generator, args: &Args, progress: &ProgressBar) -> anyho
         if let Err(error) = out.write_all(&line) {
             return stopped(summary, &error);
         }
-        progress.inc(1);
+        if summary.events.is_multiple_of(SHOW_EVERY) {
+            bar.show(summary.events, args.count);
+        }
     }
     match out.flush() {
         Ok(()) => Ok(summary),
@@ -216,11 +228,12 @@ fn report(args: &Args, summary: &Summary, seconds: f64) -> anyhow::Result<()> {
     let Summary { events, bytes, duplicate, invalid, late, acknowledged, resent } = *summary;
     if !args.json {
         let sent = if args.url.is_some() {
-            format!(", {acknowledged} acknowledged, {resent} batches sent again")
+            format!(", {acknowledged} acknowledged, {} sent again", batches(resent))
         } else {
             String::new()
         };
-        let made = format!("{events} events ({duplicate} duplicate, {invalid} invalid, {late} late), {bytes} bytes");
+        let (events, bytes) = (count(events, "event"), count(bytes, "byte"));
+        let made = format!("{events} ({duplicate} duplicate, {invalid} invalid, {late} late), {bytes}");
         writeln!(io::stderr(), "{made} in {seconds:.1} s{sent}")?;
         return Ok(());
     }
@@ -239,10 +252,14 @@ fn report(args: &Args, summary: &Summary, seconds: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only a terminal that shows nothing else gets a bar.
-fn progress(args: &Args) -> ProgressBar {
+fn batches(n: u64) -> String {
+    if n == 1 { "1 batch".to_owned() } else { format!("{n} batches") }
+}
+
+/// A terminal that shows the events themselves gets no bar.
+fn bar(args: &Args) -> Bar {
     let lines_on_terminal = args.url.is_none() && args.output == Path::new("-") && io::stdout().is_terminal();
-    if io::stderr().is_terminal() && !lines_on_terminal { ProgressBar::new(args.count) } else { ProgressBar::hidden() }
+    if lines_on_terminal { Bar::hidden() } else { Bar::new(0) }
 }
 
 /// A duration as pipeline files have it.

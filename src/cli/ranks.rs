@@ -106,6 +106,32 @@ fn outlive_signals() -> std::io::Result<()> {
     })
 }
 
+/// For a subcommand that keeps on disk what it has done: a signal to stop ends this rank, and with it the job, with 75, once `says` is said.
+///
+/// # Errors
+/// If the system has no thread or handler for it.
+pub fn end_on_signals(says: &'static str) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    // Listening begins here, and not when the thread has begun.
+    let (mut told, mut terminated, mut interrupted) = runtime.block_on(async {
+        let [told, terminated, interrupted] =
+            [SignalKind::user_defined1(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        Ok::<_, std::io::Error>((told?, terminated?, interrupted?))
+    })?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = told.recv() => {}
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+        });
+        eprintln!("caudal: {says}");
+        end_all(Exit::TryAgain);
+    })?;
+    Ok(())
+}
+
 /// A panic in any thread ends the whole job at once: what it left behind cannot be trusted.
 fn abort_on_panic() {
     let print = std::panic::take_hook();

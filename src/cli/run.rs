@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::bus::Source;
 use crate::cli::check::cases;
-use crate::cli::data_dir::{DataDir, random_log_id};
+use crate::cli::data_dir::{DataDir, TWO_JOBS, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::ranks::{self, Wake};
 pub use crate::cli::run::going_on::{Begun, the_pipeline};
@@ -122,7 +122,7 @@ impl Rank0 {
     fn open(config: Config, pipeline: Begun, wake: Wake) -> Result<Self, Failure> {
         // They do not change while the job runs.
         let hooks = webhooks::hooks(&config.webhooks, &pipeline.running.get().pipelines.plan)?;
-        let data = DataDir::lock(&config.data_dir)?;
+        let data = DataDir::lock(&config.data_dir, TWO_JOBS)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let status = Arc::new(SharedStatus::default());
         let keys = Arc::new(Keys::new(config.limits.idempotency));

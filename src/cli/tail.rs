@@ -35,6 +35,10 @@ const OUTPUT_BYTES: usize = 256 << 10;
 /// Of the host in a member's name.
 const HOST_CHARS_MAX: usize = 64;
 
+// What --help groups the options by.
+const BEGIN: &str = "Where to begin";
+const SHARING: &str = "Sharing";
+
 /// Prints the events of a topic of a running job, one a line, as they come.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -43,16 +47,16 @@ pub struct Args {
     #[command(flatten)]
     job: JobArgs,
     /// Begin with the oldest event that is retained
-    #[arg(long, conflicts_with = "from")]
+    #[arg(help_heading = BEGIN, long, conflicts_with = "from")]
     from_beginning: bool,
     /// Begin at this offset, or with the first event taken in at this RFC 3339 time or later
-    #[arg(long, value_name = "OFFSET|TIME")]
+    #[arg(help_heading = BEGIN, long, value_name = "OFFSET|TIME")]
     from: Option<String>,
     /// Share the events with the other members of this group: each goes to one of them. A new group begins where --from says, at the beginning otherwise
-    #[arg(long, value_name = "GROUP")]
+    #[arg(help_heading = SHARING, long, value_name = "GROUP")]
     group: Option<String>,
     /// The name in the group, which nobody else has
-    #[arg(long, value_name = "MEMBER", requires = "group")]
+    #[arg(help_heading = SHARING, long, value_name = "MEMBER", requires = "group")]
     member: Option<String>,
     /// End after so many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -86,7 +90,7 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     });
     let out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
     let output = Output { out, json: args.json, left: args.count.unwrap_or(u64::MAX) };
-    let mut tail = Tail { client, output, topic: escape(&args.topic), stopped, reached: false };
+    let mut tail = Tail { client, output, topic: escape(&args.topic), stopped, reached: false, waiting: false };
     let end = runtime.block_on(async {
         match &args.group {
             None => tail.follow(&args).await,
@@ -108,6 +112,8 @@ struct Tail {
     stopped: watch::Receiver<bool>,
     /// The job was reached once: from then on it is only away.
     reached: bool,
+    /// It was said that the job is waited for.
+    waiting: bool,
 }
 
 struct Output {
@@ -134,7 +140,7 @@ impl Tail {
             };
             match asked {
                 Ok(Streamed::Open(stream)) => {
-                    self.reached = true;
+                    self.is_there()?;
                     let mut lines = Lines::new(stream.from);
                     let end = self.print_stream(stream, &mut lines).await?;
                     from = lines.next().to_string();
@@ -229,7 +235,7 @@ impl Tail {
             let end = match asked {
                 Ok(answer) if answer.may_be_tried_again() => self.refused(&answer).await?,
                 Ok(answer) => {
-                    self.reached = true;
+                    self.is_there()?;
                     return Ok(Ok(answer));
                 }
                 Err(error) => self.away(&error).await?,
@@ -245,6 +251,7 @@ impl Tail {
         if !answer.may_be_tried_again() {
             return tell(&detail(answer), EXIT_REFUSED).map(Some);
         }
+        self.wait(&detail(answer))?;
         self.pause(answer.retry_after.unwrap_or(PAUSE)).await
     }
 
@@ -252,7 +259,21 @@ impl Tail {
         if !self.reached {
             return tell(&format!("{error:#}"), EXIT_UNAVAILABLE).map(Some);
         }
+        self.wait(&format!("{error:#}"))?;
         self.pause(PAUSE).await
+    }
+
+    /// Says once, however often it is tried, that the job is waited for: silence would look like a topic without events.
+    fn wait(&mut self, why: &str) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.waiting, true) {
+            return Ok(());
+        }
+        say(&format!("the job is away ({why}); waiting for it, to go on where this was (Ctrl-C ends it)"))
+    }
+
+    fn is_there(&mut self) -> anyhow::Result<()> {
+        self.reached = true;
+        if std::mem::replace(&mut self.waiting, false) { say("the job is back") } else { Ok(()) }
     }
 
     async fn pause(&mut self, pause: Duration) -> anyhow::Result<Option<End>> {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::cli::bar::Bar;
 use crate::cli::data_dir::DataDir;
 use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::plural::count;
 use crate::cli::run::{Begun, keeps, log_failure, log_options, replay_failure, store_failure, the_pipeline};
 use crate::cli::verify::letters::Letters;
 use crate::config::Config;
@@ -28,6 +30,9 @@ use crate::store::{Progress, Reader, StoredRow, WindowQuery};
 const PAGE: u32 = 5_000;
 /// Differences that are named; more are only counted.
 const NAMED_MAX: usize = 20;
+/// What to do beside a running job, whose log and store move on while they are compared.
+const RUNNING: &str =
+    "verify needs it stopped. Let it drain (Ctrl-C, or SIGTERM to run_mpi.sh), verify, and start it again";
 
 /// Replays the log into fresh state and compares every row and dead letter with the store's. The job must be stopped.
 #[derive(clap::Args, Debug)]
@@ -59,7 +64,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if !config.data_dir.is_dir() {
         return Err(Failure::new(Exit::Config, format!("DATA_DIR {} is not there", config.data_dir.display())));
     }
-    let data = DataDir::lock(&config.data_dir)?;
+    let data = DataDir::lock(&config.data_dir, RUNNING)?;
     let begun = the_pipeline(&config)?;
     let progress = config
         .target
@@ -107,12 +112,14 @@ impl Replayed {
         let plan = begun.go_on(config, &recovered, &mut start, false)?.plan;
         let mut replayed =
             Self { rows: BTreeMap::new(), letters: Letters::default(), counts: Counts::default(), whole };
+        let mut bar = Bar::new(start.read_from.0);
         replay(&plan, &keeps(config, data, recovered.id), start, &log, progress.epoch, |commit| {
             commit.removed.iter().for_each(|id| drop(replayed.rows.remove(id)));
             replayed.letters.add(&commit.dead_letters, &commit.mended);
             replayed.rows.extend(commit.rows.into_iter().map(|row| (row.metric_id, row)));
             if commit.past.is_none() {
                 replayed.counts = commit.to.counts;
+                bar.show(commit.to.end.0, progress.end.0);
             }
         })
         .map_err(replay_failure)?;
@@ -197,12 +204,18 @@ impl Verdict {
             // The exit says so.
         } else if *differences == 0 {
             println!(
-                "identical: {alike} rows and {letters} dead letters compared, up to epoch {} and event {}; {not_covered} not compared, since they are older than the retained log",
-                progress.epoch, progress.end
+                "identical: {} and {} compared, up to epoch {} and event {}; {not_covered} not compared, since they are older than the retained log",
+                count(*alike, "row"),
+                count(*letters, "dead letter"),
+                progress.epoch,
+                progress.end
             );
         } else {
             println!(
-                "{differences} differences, {alike} rows and {letters} dead letters alike, {not_covered} older than the retained log"
+                "{}, {} and {} alike, {not_covered} older than the retained log",
+                count(*differences, "difference"),
+                count(*alike, "row"),
+                count(*letters, "dead letter")
             );
         }
     }

@@ -11,13 +11,18 @@ const VALUE_BYTES_MAX: usize = 16 << 10;
 /// Those of the environment, these instead of the environment's, and those of `.env`.
 pub(super) fn variables(given: &[(&str, String)]) -> Result<(Variables, Variables), ConfigError> {
     let dotenv = read_dotenv(Path::new(".env"))?;
+    let mut environment = of_process();
+    environment.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    Ok((environment, dotenv))
+}
+
+/// The process's own.
+pub(super) fn of_process() -> Variables {
     let text = |(name, value): (OsString, OsString)| {
         // What is no text cannot be right either; the wrong value is then named like any other.
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
     };
-    let mut environment: Variables = std::env::vars_os().filter_map(text).collect();
-    environment.extend(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    Ok((environment, dotenv))
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Why whoever keeps the job running has started it again, in words; None at a first start. It is no setting: `run_mpi.sh` says it.

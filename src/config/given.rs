@@ -65,6 +65,11 @@ impl<'a> Given<'a> {
         if self.wrong.is_empty() { Ok(read) } else { Err(ConfigError(self.wrong.join("\n"))) }
     }
 
+    /// All that was wrong.
+    pub(super) fn wrong(self) -> Vec<String> {
+        self.wrong
+    }
+
     /// Every variable, settings or not.
     pub(super) fn all(&self) -> Variables {
         let mut all = self.dotenv.clone();

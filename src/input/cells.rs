@@ -111,7 +111,7 @@ impl Layout {
                 ));
             }
             if !seen.insert(name.to_owned()) {
-                return Err(format!("its header names {name:?} twice"));
+                return Err(format!("its header names {name:?} twice: rename one of the columns, or leave it out"));
             }
             if !place(&mut layout.members, &names, column) {
                 return Err(format!("its header names {name:?}, and another field within it or around it"));

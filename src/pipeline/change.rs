@@ -377,7 +377,7 @@ fn windows(pipeline: &str, old: &Window, new: &Window, clashes: &mut Vec<Clash>)
     }
     let group = |window: &Window| window.group.iter().map(|path| path.it.to_string()).collect::<Vec<_>>();
     if group(old) != group(new) {
-        refuse("its open windows are by its group");
+        refuse("its open windows are kept by the fields of its group, which cannot change under them");
     }
     let metrics = |window: &Window| {
         window.metrics.iter().map(|(name, call)| (name.it.clone(), call.it.clone())).collect::<Vec<_>>()

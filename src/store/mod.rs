@@ -7,6 +7,7 @@ pub mod writer;
 pub mod jsonl;
 pub mod target;
 mod open;
+pub mod look;
 pub mod sqlite;
 pub mod postgres;
 pub mod schema;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::core::plan::Plan;
 use crate::core::units::{Generation, Micros};
+use crate::store::look::PostgresSeen;
 use crate::store::sql::{Ask, Cell, Dialect, Kind, Param, Query, Row, TABLES, Table, Write};
 use crate::store::target::PostgresConfig;
 use crate::store::{
@@ -39,6 +40,23 @@ const PREPARE_LOCK: &str = "SELECT pg_advisory_xact_lock(109270232490348)";
 
 /// Statements kept prepared by a connection: all that are ever written with, and the common shapes of queries.
 const STATEMENTS_MAX: usize = 64;
+
+/// What a job does, asked of the server rather than tried.
+const RIGHTS: &str = "
+    SELECT current_setting('server_version'),
+           COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
+           COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false),
+           has_database_privilege(current_database(), 'TEMPORARY')
+";
+
+/// As `look::postgres` says.
+pub(super) fn look(config: &PostgresConfig) -> Result<PostgresSeen, StoreError> {
+    let mut connection = Connection::open(config)?;
+    let row = connection.client.query_one(RIGHTS, &[]).map_err(error)?;
+    let flag = |at: usize| row.try_get::<_, bool>(at).map_err(error);
+    let version = row.try_get::<_, String>(0).map_err(error)?;
+    Ok(PostgresSeen { version, encrypted: flag(1)?, may_create: flag(2)?, may_stage: flag(3)? })
+}
 
 /// The writer's connection. Once lost it stays lost: a new one is opened.
 pub struct PostgresStore {

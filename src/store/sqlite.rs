@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::core::plan::Plan;
 use crate::core::units::Generation;
+use crate::store::look::SqliteSeen;
 use crate::store::sql::{Ask, Cell, Dialect, Param, Query, Row, Table, Write};
 use crate::store::{
     Commit, DeliveryMend, GroupPosition, Leftover, Progress, Settled, Store, StoreError, apply, schema,
@@ -28,6 +29,12 @@ const CACHE_KIB: i64 = 32 << 10;
 
 /// Bytes that the write-ahead log keeps after a checkpoint; a larger one is cut back.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
+
+/// Of the library that is built in.
+#[must_use]
+pub fn version() -> &'static str {
+    rusqlite::version()
+}
 
 /// The writer's connection.
 pub struct SqliteStore {
@@ -154,6 +161,26 @@ impl Ask for SqliteSource {
         self.connection = Some(connection);
         Ok(rows)
     }
+}
+
+/// A file of more bytes is not read through: it would take longer than whoever looks waits.
+const LOOK_BYTES_MAX: u64 = 256 << 20;
+
+/// As `look::sqlite` says.
+pub(super) fn look(path: &Path) -> Result<Option<SqliteSeen>, StoreError> {
+    let Ok(file) = std::fs::metadata(path) else { return Ok(None) };
+    let connection = SqliteSource::new(path.to_owned()).connect()?;
+    let mut problems = Vec::new();
+    // Its header and its tables' descriptions are read by any question.
+    connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0)).map_err(error)?;
+    if file.len() <= LOOK_BYTES_MAX {
+        let mut statement = connection.prepare("PRAGMA quick_check(5)").map_err(error)?;
+        let found = statement.query_map([], |row| row.get::<_, String>(0)).map_err(error)?;
+        for problem in found {
+            problems.extend(Some(problem.map_err(error)?).filter(|problem| problem != "ok"));
+        }
+    }
+    Ok(Some(SqliteSeen { bytes: file.len(), problems }))
 }
 
 fn setup(connection: &Connection) -> Result<(), StoreError> {

@@ -127,12 +127,22 @@ pub fn abort(code: i32) -> ! {
     unsafe extern "C" {
         safe fn _exit(code: c_int) -> !;
     }
-    // Other threads may not call MPI. They need not: a launcher whose rank ends without finalizing ends the job.
-    if MPI_THREAD.get() == Some(&thread::current().id()) && mpi::is_initialized() && !mpi::is_finalized() {
+    // Other threads may not call MPI. They need not: a launcher whose rank ends without finalizing ends the job. A rank that is alone has nobody to take
+    // along, and what MPI says of an abort would stand below what the rank has said.
+    let may_call = MPI_THREAD.get() == Some(&thread::current().id()) && mpi::is_initialized() && !mpi::is_finalized();
+    if may_call && !is_alone() {
         // SAFETY: MPI is started, not ended, and this is the thread that may call it.
         unsafe { ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code) };
     }
     _exit(code)
+}
+
+/// Whether this is the job's only rank. MPI is started and not ended, and this is the thread that may call it.
+fn is_alone() -> bool {
+    let mut size: c_int = 0;
+    // SAFETY: as the caller says; `size` is a valid place for a C int.
+    let code = unsafe { ffi::MPI_Comm_size(ffi::RSMPI_COMM_WORLD, &raw mut size) };
+    code == ffi::MPI_SUCCESS as c_int && size == 1
 }
 
 fn announced_size() -> Option<(&'static str, usize)> {
@@ -140,8 +150,9 @@ fn announced_size() -> Option<(&'static str, usize)> {
     ANNOUNCED_SIZE.into_iter().find_map(|name| Some((name, announced(name)?)))
 }
 
-/// The MPI library's own name and version, on one line.
-fn library() -> String {
+/// The MPI library's own name and version, on one line. It may be asked before MPI is started.
+#[must_use]
+pub fn library() -> String {
     let text = mpi::environment::library_version().unwrap_or_default();
     text.split(['\n', '\0']).next().unwrap_or_default().to_owned()
 }

@@ -315,6 +315,11 @@ async fn wish(web: &Web, request: Request) -> Result<Wish, Problem> {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     let text = String::from_utf8(body.to_vec()).map_err(|_| Problem::bad_request("the body is no UTF-8 text"))?;
+    if text.trim().is_empty() {
+        // With curl most likely a file's name without the @ before it, or -d, which drops line ends.
+        let detail = "the body is empty: send the pipeline file's text, as with curl --data-binary @FILE";
+        return Err(Problem::bad_request(detail));
+    }
     if !is_json {
         return Ok(Wish { file: text, schemas: BTreeMap::new() });
     }

@@ -253,6 +253,13 @@ fn parquet_of_every_kind() {
     let at = long.len() - 8;
     long[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
     unreadable("a.parquet", &long, "a.parquet");
+    let twice = parquet(&[ids(), times(), ("note", texts(&[None; 3])), ("id", texts(&[None; 3]))]);
+    unreadable("a.parquet", twice, "two columns named \"id\"");
+    let members = ["x", "y", "x"].map(|name| {
+        (std::sync::Arc::new(arrow_schema::Field::new(name, arrow_schema::DataType::Utf8, true)), texts(&[None; 3]))
+    });
+    let object: ArrayRef = std::sync::Arc::new(arrow_array::StructArray::from(members.to_vec()));
+    unreadable("a.parquet", parquet(&[ids(), times(), ("place", object)]), "two columns named \"place.x\"");
     let mut map = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
     for _ in 0..3 {
         map.append(true).unwrap();

@@ -61,7 +61,9 @@ fn play(application: &str) -> Story {
     assert!(listens.is_err(), "somebody still serves port {}", setup.port);
 
     let readme = fs::read_to_string(root().join("pipelines").join(application).join("README.md")).unwrap();
-    let (told, scenes) = (scenes(&console(&readme)), scenes(&said));
+    // What is shown can be typed: it names the port that the job has.
+    let told = console(&readme).replace("localhost:5000", &format!("localhost:{}", setup.port));
+    let (told, scenes) = (scenes(&told), scenes(&said));
     let commands = |scenes: &[Scene]| scenes.iter().map(|scene| scene.command.clone()).collect::<Vec<_>>();
     assert_eq!(commands(&scenes), commands(&told));
     for (scene, told) in scenes.iter().zip(&told).filter(|(_, told)| !told.said.trim().is_empty()) {

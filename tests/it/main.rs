@@ -54,3 +54,5 @@ mod groups;
 mod bus;
 
 mod generate;
+mod command_line;
+mod doctor;

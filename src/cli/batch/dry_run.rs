@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::cli::plural::count;
 use crate::coordinator::batch::Places;
 use crate::coordinator::gather::Results;
 use crate::core::ledger::Counts;
@@ -50,15 +51,16 @@ impl DryRun {
             return;
         }
         for input in inputs {
-            println!("{}: {}, {} bytes", input.path, kind(input.kind), input.bytes);
+            println!("{}: {}, {}", input.path, kind(input.kind), count(input.bytes, "byte"));
         }
         for (input, position, why) in &self.refused {
             println!("refused: {} at {position}: {why}", name(*input));
         }
         println!(
-            "{} files, {bytes} bytes; of the first {} events {counted} counted, {duplicate} duplicate, {filtered} filtered, {invalid} invalid; nothing was written",
-            inputs.len(),
-            self.counts.total()
+            "{}, {}; of the first {} {counted} counted, {duplicate} duplicate, {filtered} filtered, {invalid} invalid; nothing was written",
+            count(inputs.len() as u64, "file"),
+            count(bytes, "byte"),
+            count(self.counts.total(), "event")
         );
     }
 }

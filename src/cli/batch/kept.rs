@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::cli::batch::output::unwritten;
 use crate::cli::data_dir::lock_in_time;
 use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::plural::count;
 use crate::coordinator::batch::keep::Keeper;
 use crate::coordinator::batch::{Begun, Job};
 use crate::input::Input;
@@ -62,7 +63,7 @@ impl Kept {
         let begun = self.find(keep_every).map_err(|error| unwritten(&self.folder, &error)).or_exit(Exit::Damaged)?;
         if let Some((stand, checkpoint)) = &begun.found {
             let events = stand.counts().total();
-            eprintln!("going on after round {}: {events} events were done before", checkpoint.at().0);
+            eprintln!("going on after round {}, with {} done before", checkpoint.at().0, count(events, "event"));
         }
         Ok(begun)
     }

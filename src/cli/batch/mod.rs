@@ -20,9 +20,10 @@ use crate::cli::batch::output::Output;
 use crate::cli::batch::progress::Progress;
 use crate::cli::batch::stored::Stored;
 use crate::cli::batch::tables::OutputFormat;
-use crate::cli::data_dir::DataDir;
+use crate::cli::data_dir::{DataDir, TWO_JOBS};
 use crate::cli::exit::{Exit, Failure, OrExit};
 use crate::cli::generate::span;
+use crate::cli::plural::count;
 use crate::cli::ranks;
 use crate::cli::run::{sealing, store_failure};
 use crate::config::Config;
@@ -31,32 +32,38 @@ use crate::core::ledger::Counts;
 use crate::core::units::Micros;
 use crate::pipeline::Bundle;
 
+// What --help groups the options by.
+const READ: &str = "What is read";
+const RESULTS: &str = "Where results go";
+
+const STOPPED: &str = "the batch was stopped; the same command goes on from what it has kept";
+
 /// Reads events from files, each counted once, and writes a table for each window, `VIEW.view.ndjson` for each view, and `rejects.ndjson`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The pipeline file, or several.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(help_heading = READ, long, value_name = "FILE", required = true, num_args = 1..)]
     pipeline: Vec<PathBuf>,
     /// NDJSON, CSV (either plain, .gz or .zst) or Parquet files; a pattern may name several. Read in the order given, and by name within a pattern.
-    #[arg(long, value_name = "GLOB", required = true, num_args = 1..)]
+    #[arg(help_heading = READ, long, value_name = "GLOB", required = true, num_args = 1..)]
     input: Vec<String>,
     /// What the inputs are written in, where their names do not say it.
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(help_heading = READ, long, value_name = "FORMAT")]
     format: Option<FormatName>,
     /// The topic of all events; without it each event names its own in the topic field.
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(help_heading = READ, long, value_name = "TOPIC")]
     topic: Option<String>,
     /// The folder of the results: made if it is missing, files in it are replaced.
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["dry_run", "store"])]
+    #[arg(help_heading = RESULTS, long, value_name = "DIR", required_unless_present_any = ["dry_run", "store"])]
     output: Option<PathBuf>,
     /// Results go to the store that the DB_… variables (or DATA_DIR) name, which must be this batch's own.
-    #[arg(long, conflicts_with = "output")]
+    #[arg(help_heading = RESULTS, long, conflicts_with = "output")]
     store: bool,
     /// What the tables are written as.
-    #[arg(long, value_name = "FORMAT", default_value = "csv")]
+    #[arg(help_heading = RESULTS, long, value_name = "FORMAT", default_value = "csv")]
     output_format: OutputFormat,
     /// Only the first so many events.
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = READ, long, value_name = "N")]
     limit: Option<u64>,
     /// Say what would be read, read its beginning, and write nothing.
     #[arg(long)]
@@ -75,6 +82,8 @@ pub struct Args {
 /// As `Exit` says; 65 for an input that cannot be read.
 pub fn run(args: &Args) -> Result<(), Failure> {
     ranks::run(&mut |transport, idle, _| {
+        let stopped = if args.dry_run { "stopped; nothing was written" } else { STOPPED };
+        ranks::end_on_signals(stopped).or_exit(Exit::TryAgain)?;
         let bundle = Bundle::read(&args.pipeline).or_exit(Exit::Usage)?;
         let plan = bundle.pipelines().or_exit(Exit::Usage)?.plan;
         let topic = args.topic.as_ref().map(|name| inputs::topic(&plan, name)).transpose()?;
@@ -96,7 +105,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let config = args.store.then(|| store_config(args)).transpose()?;
         let folder = config.as_ref().map_or_else(|| args.output.clone().unwrap_or_default(), |c| c.data_dir.clone());
         // No live job may use what a batch fills.
-        let _data = config.as_ref().map(|config| DataDir::lock(&config.data_dir)).transpose()?;
+        let _data = config.as_ref().map(|config| DataDir::lock(&config.data_dir, TWO_JOBS)).transpose()?;
         let kept = Kept::lock(&folder, &job)?;
         let sealing = sealing(ids_in_memory(config.as_ref())?, &kept.scratch());
         let job = Job { sealing: Some(&sealing), ..job };
@@ -167,8 +176,8 @@ fn print_summary(counts: Counts, digest: u64, seconds: f64, as_json: bool) {
         println!("{summary}");
     } else {
         println!(
-            "{events} events in {seconds:.2} s: {counted} counted, {duplicate} duplicate, {filtered} filtered, \
-             {invalid} invalid, {late} late"
+            "{} in {seconds:.2} s: {counted} counted, {duplicate} duplicate, {filtered} filtered, {invalid} invalid, {late} late",
+            count(events, "event")
         );
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 
+use crate::cli::plural::count;
 use crate::coordinator::batch::keep::Stand;
 
 /// Between two lines.
@@ -49,10 +50,10 @@ impl Progress {
             let left =
                 self.total.saturating_sub(self.read_before + self.read) as f64 * seconds / self.read.max(1) as f64;
             eprintln!(
-                "{} of {}, {} events, {rate} events/s, about {} left",
+                "{} of {}, {}, {rate} events/s, about {} left",
                 HumanBytes(self.read_before + self.read),
                 HumanBytes(self.total),
-                self.events,
+                count(self.events, "event"),
                 HumanDuration(Duration::from_secs_f64(left))
             );
         }

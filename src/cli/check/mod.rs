@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::cli::check::cases::Failed;
+use crate::cli::plural::count;
 use crate::core::plan::Plan;
 use crate::pipeline::cases::Case;
 use crate::pipeline::{Bundle, FILE_SCHEMA, Fault, Faults, Pipelines};
@@ -58,7 +59,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(if ok { 0 } else { EXIT_BAD })
 }
 
-fn check(files: &[PathBuf]) -> Result<Vec<Checked>, Faults> {
+/// What is said of files that are one job.
+///
+/// # Errors
+/// All faults.
+pub fn check(files: &[PathBuf]) -> Result<Vec<Checked>, Faults> {
     let bundle = Bundle::read(files)?;
     let (Pipelines { plan, cases, .. }, spelled) = bundle.explained()?;
     let alone = (0..).map_while(|pipeline| plan.alone(pipeline));
@@ -67,7 +72,7 @@ fn check(files: &[PathBuf]) -> Result<Vec<Checked>, Faults> {
 }
 
 /// A file without faults, and what its tests gave.
-struct Checked {
+pub struct Checked {
     file: String,
     /// Of its pipeline alone.
     plan: Arc<Plan>,
@@ -80,6 +85,15 @@ impl Checked {
         let plan = Arc::new(plan);
         let failed = cases::run(Path::new(&file), &plan, cases);
         Self { file, plan, tests: cases.len(), failed }
+    }
+
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// How many of its tests fail.
+    pub fn failures(&self) -> usize {
+        self.failed.len()
     }
 
     fn say(&self, out: &mut impl Write) -> io::Result<()> {
@@ -111,7 +125,8 @@ impl Checked {
         })
     }
 
-    fn summary(&self) -> String {
+    /// For people.
+    pub fn summary(&self) -> String {
         let plan = &self.plan;
         let metrics: usize = plan.windows.iter().map(|window| window.metrics.len()).sum();
         let topics = topics(plan);
@@ -119,7 +134,7 @@ impl Checked {
         let slow: Vec<&str> = topics.iter().copied().filter(is_slow).collect();
         let slow =
             if slow.is_empty() { String::new() } else { format!("; checked the slower way: {}", slow.join(", ")) };
-        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let count = |n: usize, what: &str| count(n as u64, what);
         let tests = if self.tests == 0 { String::new() } else { format!(", {} passed", count(self.tests, "test")) };
         format!(
             "pipeline {}: {}, {}, {}{tests}{slow}",

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Args, Summary};
+use crate::cli::bar::Bar;
 use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE};
 use crate::clock::Clock;
 use crate::generate::Generator;
@@ -38,7 +38,7 @@ pub fn run(
     args: &Args,
     generator: Generator,
     clock: &dyn Clock,
-    progress: &ProgressBar,
+    bar: &mut Bar,
 ) -> anyhow::Result<(Summary, u8)> {
     let record = match &args.record {
         Some(path) => {
@@ -55,7 +55,7 @@ pub fn run(
         }
     });
     let mut poster = Poster { client, generator, record, summary: Summary::default(), interrupted };
-    let code = runtime.block_on(poster.run(args, clock, progress));
+    let code = runtime.block_on(poster.run(args, clock, bar));
     if let Some(record) = &mut poster.record {
         record.flush().context("cannot write the record")?;
     }
@@ -81,7 +81,7 @@ enum Outcome {
 }
 
 impl Poster {
-    async fn run(&mut self, args: &Args, clock: &dyn Clock, progress: &ProgressBar) -> anyhow::Result<u8> {
+    async fn run(&mut self, args: &Args, clock: &dyn Clock, bar: &mut Bar) -> anyhow::Result<u8> {
         let begin = Instant::now();
         let mut batch = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 8);
         while self.summary.events < args.count && !self.interrupted.is_finished() {
@@ -111,7 +111,7 @@ impl Poster {
             if let Some(record) = &mut self.record {
                 record.write_all(&body).context("cannot write the record")?;
             }
-            progress.inc(self.summary.events - from);
+            bar.show(self.summary.events, args.count);
         }
         Ok(0)
     }

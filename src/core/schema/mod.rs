@@ -117,10 +117,15 @@ impl Schema {
         self.reference.is_valid(event)
     }
 
-    /// The JSON pointer of the first place that the reference refuses (empty: the event itself), and what is wrong there.
+    /// The JSON pointer of the first place that the reference refuses, and what is wrong there; of the event itself, which has no pointer to be
+    /// shown, only what is wrong.
     pub(in crate::core) fn refusal(&self, event: &Value) -> String {
         let error = self.reference.iter_errors(event).next();
-        let detail = error.map(|error| format!("{}: {error}", error.instance_path())).unwrap_or_default();
+        let detail = error.map(|error| match error.instance_path().as_str() {
+            "" => error.to_string(),
+            place => format!("{place}: {error}"),
+        });
+        let detail = detail.unwrap_or_default();
         match detail.char_indices().nth(DETAIL_CHARS_MAX) {
             None => detail,
             Some((end, _)) => format!("{}…", detail.get(..end).unwrap_or_default()),
@@ -148,9 +153,10 @@ impl fmt::Debug for Schema {
 
 /// The crate's validator, as every schema of a topic is judged.
 fn reference(schema: &Value) -> Result<Validator, SchemaError> {
-    jsonschema::options()
-        .with_draft(Draft::Draft202012)
-        .should_validate_formats(true)
-        .build(schema)
-        .map_err(|e| SchemaError(format!("{}: {e}", e.instance_path())))
+    jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(schema).map_err(
+        |e| match e.instance_path().as_str() {
+            "" => SchemaError(e.to_string()),
+            place => SchemaError(format!("{place}: {e}")),
+        },
+    )
 }

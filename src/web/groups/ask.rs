@@ -23,7 +23,8 @@ use crate::web::topic::{EVENTS_MAX, start};
 const MAX_DEFAULT: u32 = 100;
 /// Far more than any poll or commit has. What JSON may be anything costs many times its bytes in memory.
 const BYTES_MAX: usize = 64 << 10;
-const POLL_FIELDS: &str = "member, and perhaps max, wait_ms, session_ms, received, from";
+const POLL_FIELDS: &str =
+    "member, and perhaps max, wait_ms, session_ms, received (the last offset that has reached the member), from";
 const COMMIT_FIELDS: &str = "member and offset";
 /// A poll waits no longer: proxies cut what is silent for a minute.
 const WAIT_MS_MAX: u64 = 55_000;

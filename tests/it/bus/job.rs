@@ -141,6 +141,11 @@ fn nothing_is_missed_when_ranks_and_members_are_killed() {
     Job::signal(reader.id() as i32, Signal::INT);
     assert_eq!(reader.wait().unwrap().code(), Some(0));
     collecting.join().unwrap();
+    let mut said = String::new();
+    reader.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    // Once for each kill, however often it was tried.
+    let times = ["the job is away (", "the job is back"].map(|part| said.matches(part).count());
+    assert_eq!(times, [3, 3], "{said}");
     job.stop();
 }
 

@@ -1,5 +1,6 @@
 //! One column of a batch, and how its values are written as JSON.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ use arrow_array::{
     Float64Array, Int32Array, Int64Array, LargeListArray, LargeStringArray, ListArray, PrimitiveArray, StringArray,
     StringViewArray, StructArray, UInt64Array,
 };
-use arrow_schema::{DataType, Schema, TimeUnit};
+use arrow_schema::{DataType, Fields as ArrowFields, Schema, TimeUnit};
 use uuid::Uuid;
 
 use crate::core::decode::json::number as read_number;
@@ -32,12 +33,22 @@ const DEPTH_MAX: usize = 64;
 const DAY_US: i64 = 86_400_000_000;
 const UUID_BYTES: i32 = 16;
 
-/// Whether all columns are of types that an event's fields can have.
+/// Whether all columns are of types that an event's fields can have, and have names of their own.
 ///
 /// # Errors
 /// For people, which one is not.
 pub fn readable(schema: &Schema) -> Result<(), String> {
+    distinct("", schema.fields())?;
     schema.fields().iter().try_for_each(|field| check(field.name(), field.data_type(), 0))
+}
+
+/// Two columns of one name would give every row an object in which that name stands twice.
+fn distinct(within: &str, fields: &ArrowFields) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    let twice = fields.iter().find(|field| !seen.insert(field.name()));
+    twice.map_or(Ok(()), |field| {
+        Err(format!("it has two columns named \"{within}{}\": rename one, or leave it out", field.name()))
+    })
 }
 
 fn check(name: &str, of: &DataType, depth: usize) -> Result<(), String> {
@@ -71,6 +82,7 @@ fn check(name: &str, of: &DataType, depth: usize) -> Result<(), String> {
             check(name, item.data_type(), depth + 1)
         }
         DataType::Struct(fields) => {
+            distinct(&format!("{name}."), fields)?;
             fields.iter().try_for_each(|field| check(&format!("{name}.{}", field.name()), field.data_type(), depth + 1))
         }
         other => Err(format!("column {name} has the type {other}, which no field of an event can have")),
