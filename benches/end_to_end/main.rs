@@ -41,7 +41,9 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let all = wanted.is_empty();
     let runs = |name: &str| all || wanted.iter().any(|w| w == name);
-    let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    // Another disk, or one in memory, shows what of a figure is the disk's.
+    let place = std::env::var("CAUDAL_BENCH_DIR").unwrap_or_else(|_| env!("CARGO_TARGET_TMPDIR").to_owned());
+    let dir = tempfile::TempDir::new_in(place).expect("a directory");
     let path = without_audit(dir.path());
     let bundle = Bundle::read(std::slice::from_ref(&path)).expect("a pipeline file");
     let pipeline = bundle.pipelines().expect("a pipeline");

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// Of the time that the last frame took.
 const SHARE: u32 = 4;
+/// So many clients are worth this wait however fast the disk is: a frame of all of them spares the threads and ranks behind it many small ones.
+const CROWD: usize = 16;
+const CROWD_WAIT: Duration = Duration::from_millis(1);
 /// A frame that took longer was no usual one.
 const WAIT_MAX: Duration = Duration::from_millis(2);
 /// Frames that pass without another try after several in a row were for nothing.
@@ -40,7 +43,9 @@ impl Gather {
         if self.answered == 0 || self.left == 0 && self.answered == 1 {
             return None;
         }
-        Some((self.answered + self.left, (self.took / SHARE).min(WAIT_MAX)))
+        let wished = self.answered + self.left;
+        let least = if wished >= CROWD { CROWD_WAIT } else { Duration::ZERO };
+        Some((wished, (self.took / SHARE).clamp(least, WAIT_MAX)))
     }
 
     /// As many as were wished for.
@@ -77,6 +82,10 @@ mod tests {
         assert_eq!(gather.wish(), Some((128, Duration::from_millis(1))), "as long as they come");
         gather.written(128, 0, Duration::from_secs(1));
         assert_eq!(gather.wish(), Some((128, WAIT_MAX)));
+        gather.written(128, 0, Duration::from_micros(40));
+        assert_eq!(gather.wish(), Some((128, CROWD_WAIT)));
+        gather.written(2, 2, Duration::from_micros(40));
+        assert_eq!(gather.wish(), Some((4, Duration::from_micros(10))), "a few do not wait for long");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -29,13 +30,25 @@ const PUBLIC_FILES: &str = "/assets/";
 /// Not counted by HTTP_RATE_MAX: whoever watches the job is to see that it is there.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
+/// What a sender may post to, beside the routes of pipeline files.
+const SENDING: [&str; 4] = [
+    "/events",
+    "/topics/{topic}/events",
+    "/topics/{topic}/groups/{group}/poll",
+    "/topics/{topic}/groups/{group}/commit",
+];
+
 /// Names under which people try to put a token into a URL, where proxies, histories and logs would keep it.
 const TOKEN_NAMES: [&str; 4] = ["token", "access_token", "api_token", "api_key"];
 
-/// On every answer. A page of this server runs nothing but the scripts and styles that it serves as files, is part of no other page, and gives no other
-/// page a hold on it.
-static HEADERS: [(HeaderName, HeaderValue); 6] = [
+/// On every answer: it is what it says it is, and no other site's page has any part of it.
+static ALWAYS: [(HeaderName, HeaderValue); 2] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+/// On every answer that a browser can make a page of. Such a page runs nothing but the scripts and styles that this server has as files, is part of no other
+/// page, and gives no other page a hold on it.
+static PAGES: [(HeaderName, HeaderValue); 4] = [
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
         CONTENT_SECURITY_POLICY,
@@ -46,7 +59,6 @@ static HEADERS: [(HeaderName, HeaderValue); 6] = [
         ),
     ),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
     (
         HeaderName::from_static("permissions-policy"),
         HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
@@ -61,6 +73,8 @@ pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) ->
     let http = &web.app.http;
     // A browser takes the word for all ports of a name, and other servers of this machine are not to suffer for it.
     let https_only = http.tls.is_some() && host(&request).is_ok_and(|host| host.is_some_and(|host| !is_loopback(host)));
+    // What is posted is answered in JSON, which no browser makes a page of; and there the headers would be longer than the answer.
+    let page = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = match check(&web, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
@@ -68,8 +82,7 @@ pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) ->
     let route = route.as_ref().map(MatchedPath::as_str);
     web.requests.count(&method, route, response.status(), begun.elapsed());
     let headers = response.headers_mut();
-    headers.reserve(HEADERS.len() + 2);
-    for (name, value) in &HEADERS {
+    for (name, value) in ALWAYS.iter().chain(PAGES.iter().filter(|_| page)) {
         headers.insert(name, value.clone());
     }
     if https_only {
@@ -131,7 +144,7 @@ fn host(request: &Request) -> Result<Option<&str>, Problem> {
         Some(Ok(text)) => Some(text),
         Some(Err(_)) => return Err(Problem::bad_request("the Host header is no ASCII text")),
     };
-    Ok(request.uri().authority().map(|authority| authority.as_str()).or(named))
+    Ok(request.uri().authority().map(Authority::as_str).or(named))
 }
 
 /// A page of another site whose name was made to point here (DNS rebinding) still names itself in Host.
@@ -223,12 +236,9 @@ fn needed(request: &Request) -> Option<Role> {
         (&Method::GET | &Method::HEAD, _) => Some(Role::Viewer),
         // Asks what may be asked, and changes nothing.
         (&Method::OPTIONS, _) => None,
-        (&Method::POST, Some("/events" | "/topics/{topic}/events")) => Some(Role::Sender),
-        (&Method::POST, Some("/topics/{topic}/groups/{group}/poll" | "/topics/{topic}/groups/{group}/commit")) => {
-            Some(Role::Sender)
-        }
         // Routes of pipeline files: but for GET each takes an event.
         (_, None) => Some(Role::Sender),
+        (&Method::POST, Some(path)) if SENDING.contains(&path) => Some(Role::Sender),
         (_, Some(_)) => Some(Role::Operator),
     }
 }

@@ -61,7 +61,7 @@ impl Tls {
             match looked {
                 Ok(Ok(false)) => {}
                 Ok(Ok(true)) => {
-                    tracing::info!("TLS_CERT and TLS_KEY have changed: new connections get the new certificate")
+                    tracing::info!("TLS_CERT and TLS_KEY have changed: new connections get the new certificate");
                 }
                 Ok(Err(why)) => tracing::warn!("{why}; the certificate that was read before goes on"),
                 Err(_) => return,
