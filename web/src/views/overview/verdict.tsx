@@ -31,7 +31,7 @@ export function Verdict({ now }: { now: Snapshot }) {
     wrong.push(<a href={to("overview", [], { active: "true" })}>{text}</a>);
   }
   return (
-    <div id="verdict" class={`verdict wide ${wrong.length === 0 ? "good" : "wrong"}`} role="status">
+    <div id="verdict" class={`verdict wide ${wrong.length === 0 ? "good" : "wrong"}`}>
       {wrong.length === 0 ? (
         say.well
       ) : (
