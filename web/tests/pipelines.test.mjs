@@ -206,7 +206,8 @@ test("a new pipeline begins with the log's past, and is deleted again", async (t
   await page.goto(`${job.page}/#/pipelines`);
   await page.getByRole("link", { name: "New pipeline" }).click();
   await page.getByLabel("It reads").selectOption("security.incident");
-  await page.getByRole("button", { name: "Write it" }).click();
+  await page.getByRole("button", { name: "Write it" }).press("Enter");
+  await page.locator(".cm-content:focus").waitFor();
   await page.getByText("pipeline my_pipeline is added").waitFor();
   await page.getByLabel("with the log's past, from").check();
   await accessible(page);
@@ -228,6 +229,7 @@ test("a new pipeline begins with the log's past, and is deleted again", async (t
   await dialog.getByRole("button", { name: "Delete" }).click();
   await until("it is gone", async () => (await job.json("/pipelines")).pipelines.length === 1);
   await page.waitForURL(/#\/pipelines$/);
+  await page.locator("main:focus").waitFor();
 
   // The last one cannot be deleted, and the job says why.
   await page.locator("#pipelines").getByRole("link", { name: "civic_safety" }).click();

@@ -16,9 +16,11 @@ interface Props {
   marks: Mark[];
   onChange: (text: string) => void;
   jump: Jump | null;
+  /** Takes the focus, where nothing else has it. */
+  focus?: boolean;
 }
 
-export function Editor({ label, text, marks, onChange, jump }: Props) {
+export function Editor({ label, text, marks, onChange, jump, focus = false }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const field = useRef<HTMLTextAreaElement>(null);
   const editor = useRef<Handle | null>(null);
@@ -30,7 +32,8 @@ export function Editor({ label, text, marks, onChange, jump }: Props) {
     import("../editor/codemirror.ts").then(
       ({ mount }) => {
         if (over || place.current === null || field.current === null) return;
-        const hadFocus = document.activeElement === field.current;
+        const active = document.activeElement;
+        const takesFocus = active === field.current || (focus && active === document.body);
         editor.current = mount(place.current, {
           label,
           text: newest.current.text,
@@ -39,7 +42,7 @@ export function Editor({ label, text, marks, onChange, jump }: Props) {
         editor.current.setMarks(newest.current.marks);
         field.current.hidden = true;
         place.current.hidden = false;
-        if (hadFocus) editor.current.focus();
+        if (takesFocus) editor.current.focus();
       },
       () => {}, // The plain field stays.
     );

@@ -1,5 +1,5 @@
 // The job's pipelines: what flows through them and how well, and their files, to be changed while the job runs.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { get } from "../api.ts";
 import { clock } from "../format.ts";
 import { words } from "../i18n/words.ts";
@@ -44,6 +44,12 @@ export function Pipelines() {
   useEffect(() => setReplaying(replay !== null && replay.state !== "failed"), [replay?.state]);
   const now = snapshot.value;
   const isNew = name === undefined && query.has("new");
+  const first = useRef(true);
+  // What had the focus may be gone with the place that it was in.
+  useEffect(() => {
+    if (!first.current && document.activeElement === document.body) document.getElementById("main")?.focus();
+    first.current = false;
+  }, [name]);
   return (
     <>
       <Leaving />

@@ -31,11 +31,7 @@ function Verdict({ cluster }: { cluster: Cluster }) {
   const say = words().ranks;
   const since = useSecondsSince(lost.value !== null);
   if (lost.value !== null) {
-    return (
-      <p class="verdict warn" role="status">
-        {say.away(duration(since * 1_000))}
-      </p>
-    );
+    return <p class="verdict warn">{say.away(duration(since * 1_000))}</p>;
   }
   const pressed = cluster.ranks.filter((rank) => level(rank.back_pressure) !== "ok");
   return (

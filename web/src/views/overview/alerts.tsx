@@ -7,8 +7,8 @@ import { useLoad } from "../../parts/load.ts";
 import { Table } from "../../parts/table.tsx";
 import { place, setQuery, to } from "../../router.ts";
 import type { Alert, Json } from "../../types.ts";
+import { raised } from "./raised.ts";
 
-const ALERTS_MS = 3_000;
 const ALERTS_MAX = 50;
 
 export function Alerts() {
@@ -16,7 +16,12 @@ export function Alerts() {
   const { query } = place.value;
   const [pipeline, alert, active] = ["pipeline", "alert", "active"].map((name) => query.get(name) ?? undefined);
   const call = path("/alerts", { pipeline, alert, active, limit: ALERTS_MAX });
-  const { data, problem } = useLoad(() => get<{ alerts: Alert[]; next: string | null }>(call), [call], ALERTS_MS);
+  const { count, every } = raised();
+  const { data, problem } = useLoad(
+    () => get<{ alerts: Alert[]; next: string | null }>(call),
+    [call, count, every],
+    every,
+  );
   const section = useRef<HTMLElement>(null);
   // Whoever comes by a link to alerts wants to see them.
   useEffect(() => {

@@ -8,9 +8,9 @@ import { useLoad } from "../../parts/load.ts";
 import { level } from "../../parts/pressure.tsx";
 import { to } from "../../router.ts";
 import type { Snapshot } from "../../types.ts";
+import { raised } from "./raised.ts";
 
-/** Standing alerts are counted this often, and no further than this. */
-const COUNT_MS = 5_000;
+/** Standing alerts are counted no further than this. */
 const COUNT_MAX = 100;
 /** A log that has this share of what it may have is told of. */
 const LOG_FULL = 0.8;
@@ -19,10 +19,11 @@ const REJECTS_SAMPLES = 30;
 
 export function Verdict({ now }: { now: Snapshot }) {
   const say = words().overview;
+  const news = raised();
   const standing = useLoad(
     () => get<{ alerts: unknown[]; next: string | null }>(`/alerts?active=true&limit=${COUNT_MAX}`),
-    [],
-    COUNT_MS,
+    [news.count, news.every],
+    news.every,
   );
   const count = standing.data?.alerts.length ?? 0;
   const wrong = [...ofJob(now), ...ofEvents()];
@@ -31,7 +32,7 @@ export function Verdict({ now }: { now: Snapshot }) {
     wrong.push(<a href={to("overview", [], { active: "true" })}>{text}</a>);
   }
   return (
-    <div id="verdict" class={`verdict wide ${wrong.length === 0 ? "good" : "wrong"}`} role="status">
+    <div id="verdict" class={`verdict wide ${wrong.length === 0 ? "good" : "wrong"}`}>
       {wrong.length === 0 ? (
         say.well
       ) : (

@@ -70,7 +70,7 @@ export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
         <button
           type="button"
           class="main"
-          disabled={busy || !isChanged.value || name === null || checked.check?.faults.some(isOfText(checked)) === true}
+          disabled={busy || !isChanged.value || name === null || isFaulty(checked)}
           onClick={() => void apply()}
         >
           {isNew ? say.addPipeline : say.apply}
@@ -114,9 +114,9 @@ function OtherName({ draft }: { draft: Draft }) {
   );
 }
 
-/** Faults of the text forbid a change; tests that fail do not. An answer about an older text forbids nothing. */
-function isOfText({ check, busy }: Checked): () => boolean {
-  return () => !busy && check?.tests_passed_over === undefined;
+/** Faults of the text forbid a change; tests that fail do not, nor does an answer about an older text. */
+function isFaulty({ check, busy }: Checked): boolean {
+  return !busy && check !== null && check.tests_passed_over === undefined && check.faults.length > 0;
 }
 
 async function put(name: string, { now, version }: Draft, from: string | null): Promise<number | null> {

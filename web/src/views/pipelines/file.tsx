@@ -32,6 +32,7 @@ export function File({ draft }: { draft: Draft }) {
           marks={faultsHere}
           onChange={(text) => edit(schema, text)}
           jump={schema === null ? jump : null}
+          focus={draft.name === null}
         />
         <p class="note">{say.leaveEditor}</p>
       </div>
