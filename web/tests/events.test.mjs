@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { accessible, openPage, picture, until } from "./support.mjs";
-import { CUT, instant, LONG, RIGHT_TO_LEFT, SCRIPT, visit, visits } from "./visits.mjs";
+import { CUT, instant, LONG, narrow, RIGHT_TO_LEFT, SCRIPT, visit, visits } from "./visits.mjs";
 
 /** Closed rows of the window are events of the topic `places`, and come when they come. */
 const rows = (page, table) => page.locator(`${table} tbody tr`, { has: page.locator("a"), hasNotText: "places" });
@@ -18,6 +18,7 @@ test("events as they come, of all topics and of one, also after a relaunch", asy
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await accessible(page);
   await picture(page, "events");
+  await narrow(page, "events");
 
   // Held while somebody points at it, or has the focus in it.
   await page.locator("#tail a").first().focus();
@@ -91,6 +92,7 @@ test("an event by its id, a text, a field and a time, and refusals in the server
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await accessible(page);
   await picture(page, "event");
+  await narrow(page, "event");
 
   await page.goto(`${job.page}/#/events`);
   await page.getByLabel("Id of an event").fill("nobody's");
@@ -124,8 +126,7 @@ test("the story of a correlation, to scale in time", async (t) => {
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await accessible(page);
   await picture(page, "story");
-  await page.setViewportSize({ width: 390, height: 844 });
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+  await narrow(page, "story");
   await page.locator(".mark-1").nth(1).click();
   await page.getByRole("heading", { name: others[1].id }).waitFor();
 });

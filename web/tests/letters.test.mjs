@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { accessible, openPage, picture, until } from "./support.mjs";
-import { CUT, LONG, RIGHT_TO_LEFT, SCRIPT, visit, visits } from "./visits.mjs";
+import { CUT, LONG, narrow, RIGHT_TO_LEFT, SCRIPT, visit, visits } from "./visits.mjs";
 
 const rows = (page) => page.locator("#letters tbody tr", { has: page.locator("a") });
 
@@ -29,6 +29,7 @@ test("letters by reason, the fault marked, mended and sent again, also after a r
   );
   await accessible(page);
   await picture(page, "letters");
+  await narrow(page, "letters");
   await job.post("visit", [visit({ stay: -4 })]);
   await page.getByText("1 more event was refused").waitFor();
   await page.getByRole("button", { name: "Show" }).click();
@@ -44,6 +45,7 @@ test("letters by reason, the fault marked, mended and sent again, also after a r
   await page.goBack();
   await rows(page).getByRole("link").last().click();
   assert.equal(await page.locator("pre mark").textContent(), "-3");
+  await narrow(page, "letter");
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await accessible(page);
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { accessible, openPage, picture, until } from "./support.mjs";
-import { CUT, instant, LONG, RIGHT_TO_LEFT, SCRIPT, visit, visits, windowStart } from "./visits.mjs";
+import { CUT, instant, LONG, narrow, RIGHT_TO_LEFT, SCRIPT, visit, visits, windowStart } from "./visits.mjs";
 
 test("rows by group, a late revision, and the way to the events and back", async (t) => {
   const page = await openPage(t, { allowed: CUT });
@@ -29,6 +29,7 @@ test("rows by group, a late revision, and the way to the events and back", async
   assert.deepEqual(await row.locator("td.n").allTextContents(), ["2", "16.3", "31.5", "2"]);
   await accessible(page);
   await picture(page, "windows");
+  await narrow(page, "windows");
 
   // By keyboard to the events behind the row, to one of them, to a row that it went into.
   await row.getByRole("link").focus();
@@ -40,6 +41,7 @@ test("rows by group, a late revision, and the way to the events and back", async
   assert.deepEqual(await page.locator("#revisions mark").allTextContents(), ["2", "16.3", "31.5"]);
   await accessible(page);
   await picture(page, "windows-row");
+  await narrow(page, "windows-row");
   await page.getByRole("link", { name: `Event ${late.id}` }).click();
   await page.locator("pre", { hasText: "31.5" }).waitFor();
   await page.locator("#metrics").getByRole("link", { name: "visits.by_place" }).click();

@@ -14,6 +14,7 @@ export const en = {
   eventCount: "events",
   rest: (n: number, names: string) =>
     n === 1 ? `Not drawn, but in the table: ${names}` : `${number(n)} smaller groups are in the table only: ${names}`,
+  stillOpen: "Where the ground is darker, windows are still open: their values may still rise.",
   andMore: (n: number) => `and ${number(n)} more`,
   rows: "Rows, the newest first",
   noRows: "No row yet. Rows come with the first events of a window.",
@@ -63,6 +64,7 @@ export const es: typeof en = {
   eventCount: "eventos",
   rest: (n, names) =>
     n === 1 ? `Sin línea, pero en la tabla: ${names}` : `${number(n)} grupos menores están solo en la tabla: ${names}`,
+  stillOpen: "Donde el fondo es más oscuro, las ventanas siguen abiertas: sus valores aún pueden subir.",
   andMore: (n) => `y ${number(n)} más`,
   rows: "Filas, primero las más recientes",
   noRows: "Aún no hay filas. Llegan con los primeros eventos de una ventana.",

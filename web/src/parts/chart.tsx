@@ -24,6 +24,8 @@ interface Props {
   /** Not every line has a value at every time: single ones show as points. */
   sparse?: boolean;
   height?: number;
+  /** Values from here on may still change: Unix seconds. They stand on another ground. */
+  openSince?: number | null;
 }
 
 const HEIGHT = 190;
@@ -31,18 +33,20 @@ const DAY_SECONDS = 86_400;
 /** Rows of the table, the newest. */
 const ROWS_MAX = 20;
 
-export function Chart({ title, unit, times, lines, sparse = false, height = HEIGHT }: Props) {
+export function Chart({ title, unit, times, lines, sparse = false, height = HEIGHT, openSince = null }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const labels = lines.map((line) => line.label).join("\n");
   const data: uPlot.AlignedData = [times, ...lines.map((line) => line.values)];
   const newest = useRef(data);
   newest.current = data;
+  const open = useRef(openSince);
+  open.current = openSince;
 
   useEffect(() => {
     const element = place.current;
     if (element === null) return;
-    const made = new uPlot(options(lines, element, sparse, height), newest.current, element);
+    const made = new uPlot(options(lines, element, { sparse, height, open }), newest.current, element);
     plot.current = made;
     const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
     resize.observe(element);
@@ -100,7 +104,13 @@ function instant(at: number, day: boolean): string {
   return day ? text.slice(0, 16).replace("T", " ") : text.slice(11, 19);
 }
 
-function options(lines: Line[], element: HTMLElement, sparse: boolean, height: number): uPlot.Options {
+interface Shape {
+  sparse: boolean;
+  height: number;
+  open: { current: number | null };
+}
+
+function options(lines: Line[], element: HTMLElement, { sparse, height, open }: Shape): uPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
@@ -127,6 +137,7 @@ function options(lines: Line[], element: HTMLElement, sparse: boolean, height: n
       })),
     ],
     cursor: { y: false },
+    hooks: { drawClear: [(plot) => shadeOpen(plot, open.current, colour("--paper"))] },
   };
 }
 
@@ -135,4 +146,13 @@ function tick(at: number, step: number): string {
   const text = new Date(at * 1_000).toISOString();
   if (step >= DAY_SECONDS) return text.slice(5, 10);
   return step >= 60 ? text.slice(11, 16) : text.slice(11, 19);
+}
+
+function shadeOpen({ ctx, bbox, valToPos }: uPlot, since: number | null, colour: string): void {
+  if (since === null) return;
+  const left = Math.max(valToPos(since, "x", true), bbox.left);
+  const width = bbox.left + bbox.width - left;
+  if (!(width > 0)) return;
+  ctx.fillStyle = colour;
+  ctx.fillRect(left, bbox.top, width, bbox.height);
 }

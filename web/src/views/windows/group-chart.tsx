@@ -1,8 +1,9 @@
 // One metric by group over time: the largest groups as lines, the others by name.
 import { useRef } from "preact/hooks";
-import { group } from "../../format.ts";
+import { group, time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { Chart } from "../../parts/chart.tsx";
+import { BARS_MAX, GroupBars } from "./group-bars.tsx";
 import { EVENT_COUNT, metricOf } from "../windows.tsx";
 import type { Choice, ShownRow } from "./rows.ts";
 
@@ -23,7 +24,6 @@ export function GroupChart({ choice, rows, metric }: { choice: Choice; rows: Sho
   const colours = useRef(new Map<string, number>());
   const groups = grouped(rows, metric, say.common.all);
   const drawn = groups.slice(0, LINES_MAX);
-  const rest = groups.slice(LINES_MAX);
   keepColours(colours.current, drawn);
   const starts = [...new Set(rows.map((row) => row.window_start))].sort();
   const lines = drawn.map(({ key, name, values }) => ({
@@ -32,21 +32,55 @@ export function GroupChart({ choice, rows, metric }: { choice: Choice; rows: Sho
     values: starts.map((start) => values.get(start) ?? null),
   }));
   lines.sort((a, b) => a.colour - b.colour);
-  const names = rest.slice(0, NAMED_MAX).map(({ name }) => name);
-  if (rest.length > NAMED_MAX) names.push(say.windows.andMore(rest.length - NAMED_MAX));
+  const title = say.windows.byGroup(metric === EVENT_COUNT ? say.windows.eventCount : metric);
+  const unit = `${choice.pipeline}.${choice.window}`;
+  const [only] = starts;
+  if (starts.length === 1 && only !== undefined) {
+    const bars = groups.map(({ key, name, values }) => ({ key, name, value: values.get(only) ?? null }));
+    return (
+      <section class="card group-chart">
+        <GroupBars title={title} unit={`${unit}, ${time(only)}`} bars={bars} />
+        <Rest groups={groups.slice(BARS_MAX)} />
+      </section>
+    );
+  }
+  const open = rows.filter((row) => !row.closed).map((row) => row.window_start);
   return (
     <section class="card group-chart">
       <Chart
-        title={say.windows.byGroup(metric === EVENT_COUNT ? say.windows.eventCount : metric)}
-        unit={`${choice.pipeline}.${choice.window}`}
+        title={title}
+        unit={unit}
         times={starts.map((start) => Date.parse(start) / 1_000)}
         lines={lines}
         sparse
         height={240}
+        openSince={openSince(starts, open)}
       />
-      {rest.length > 0 && <p class="note">{say.windows.rest(rest.length, names.join(", "))}</p>}
+      {open.length > 0 && <p class="note">{say.windows.stillOpen}</p>}
+      <Rest groups={groups.slice(LINES_MAX)} />
     </section>
   );
+}
+
+/** Those that are not drawn, by name. */
+function Rest({ groups }: { groups: Group[] }) {
+  const say = words().windows;
+  if (groups.length === 0) return null;
+  const names = groups.slice(0, NAMED_MAX).map(({ name }) => name);
+  if (groups.length > NAMED_MAX) names.push(say.andMore(groups.length - NAMED_MAX));
+  return (
+    <p class="note">
+      <bdi>{say.rest(groups.length, names.join(", "))}</bdi>
+    </p>
+  );
+}
+
+/** The line from the last closed value to the first open one is not final either. */
+function openSince(starts: string[], open: string[]): number | null {
+  const first = open.reduce<string | null>((least, start) => (least === null || start < least ? start : least), null);
+  if (first === null) return null;
+  const before = starts.filter((start) => start < first).at(-1) ?? first;
+  return Date.parse(before) / 1_000;
 }
 
 /** The largest first: by their events, so that the lines are the same for each metric. */
