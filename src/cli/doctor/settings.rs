@@ -41,12 +41,12 @@ pub fn look(findings: &mut Findings) -> Config {
 
 /// Who may reach the job. That others may without a token is a wrong setting.
 fn access(http: &Http, findings: &mut Findings) {
-    let tokens = &http.tokens.0;
-    let short = tokens.iter().filter(|token| token.len() < TOKEN_BYTES_MIN).count();
+    let tokens = &http.tokens;
+    let short = tokens.iter().filter(|(token, _)| token.len() < TOKEN_BYTES_MIN).count();
     let asked = if tokens.is_empty() {
         "no token is asked for".to_owned()
     } else {
-        format!("{} may be used", count(tokens.len() as u64, "token"))
+        format!("{} may be used", count(tokens.iter().count() as u64, "token"))
     };
     let where_from = if http.addr.is_loopback() {
         "this machine alone".to_owned()
