@@ -77,17 +77,17 @@ let last: { at: number; ledger: Ledger; cluster: Cluster } | null = null;
 function take(now: Snapshot): void {
   const at = Date.now() / 1_000;
   const generation = now.cluster.generation;
+  const isBack = last !== null && (lost.value !== null || generation !== last.cluster.generation);
   if (last !== null) {
     const span = at - last.at;
-    if (lost.value !== null || generation !== last.cluster.generation) {
-      missed.value = {
+    if (isBack) {
+      note({
         at,
         seconds: span,
         generations: [last.cluster.generation, generation],
         accepted: Math.max(0, now.ledger.accepted - last.ledger.accepted),
         counted: Math.max(0, now.ledger.counted - last.ledger.counted),
-      };
-      outages.value = [missed.value, ...outages.value].slice(0, OUTAGES_MAX);
+      });
     }
     if (span >= 0.9) {
       history.value = [
@@ -96,9 +96,26 @@ function take(now: Snapshot): void {
       ];
     }
   }
-  if (last === null || at - last.at >= 0.9) last = { at, ledger: now.ledger, cluster: now.cluster };
+  if (last === null || isBack || at - last.at >= 0.9) last = { at, ledger: now.ledger, cluster: now.cluster };
   lost.value = null;
   snapshot.value = now;
+}
+
+/** What nobody has dismissed yet goes on in the next: a short outage must not hide that the job was started again. */
+function note(outage: Missed): void {
+  outages.value = [outage, ...outages.value].slice(0, OUTAGES_MAX);
+  const before = missed.value;
+  if (before === null) {
+    missed.value = outage;
+    return;
+  }
+  missed.value = {
+    at: outage.at,
+    seconds: before.seconds + outage.seconds,
+    generations: [before.generations[0], outage.generations[1]],
+    accepted: before.accepted + outage.accepted,
+    counted: before.counted + outage.counted,
+  };
 }
 
 function sample(at: number, span: number, now: Snapshot, before: { ledger: Ledger; cluster: Cluster }): Sample {
