@@ -49,6 +49,9 @@ export interface Cluster {
   ranks: Rank[];
 }
 
+/** What becomes of an event. */
+export type Fate = "counted" | "duplicate" | "filtered" | "invalid" | "late";
+
 /** A row of a window. */
 export interface Row {
   metric_id: string;
