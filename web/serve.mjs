@@ -6,6 +6,8 @@ import { pipeline } from "node:stream";
 import { fileURLToPath } from "node:url";
 
 const dist = path.join(path.dirname(fileURLToPath(import.meta.url)), "dist");
+// As the job sends it: what it forbids must not work here either.
+const policy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 const kinds = { html: "text/html; charset=utf-8", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
 
 function passOn(job, request, response) {
@@ -34,7 +36,9 @@ export function serve(job, port) {
       pathname === "/" ? "index.html" : (/^\/(?:assets\/)?([\w.-]+\.(?:js|css|svg))$/.exec(pathname)?.[1] ?? "");
     const bytes = name && (await readFile(path.join(dist, name)).catch(() => null));
     if (!bytes) return passOn(job, request, response);
-    response.writeHead(200, { "Content-Type": kinds[name.split(".").pop()], "Cache-Control": "no-store" }).end(bytes);
+    const kind = kinds[name.split(".").pop()];
+    const headers = { "Content-Type": kind, "Cache-Control": "no-store", "Content-Security-Policy": policy };
+    response.writeHead(200, headers).end(bytes);
   });
   return server.listen(port, "127.0.0.1");
 }
