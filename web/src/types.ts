@@ -94,6 +94,9 @@ export interface Cluster {
   store?: { kind: string; bytes: number | null; commit: { at: string; took_ms: number; rows: number } | null };
 }
 
+/** What becomes of an event. */
+export type Fate = "counted" | "duplicate" | "filtered" | "invalid" | "late";
+
 /** A row of a window. */
 export interface Row {
   metric_id: string;

@@ -41,7 +41,7 @@ impl Prometheus {
         let output = fs::File::create(dir.path().join("output.txt")).expect("a file");
         let started = command.stdout(Stdio::null()).stderr(output).spawn();
         let process = started.unwrap_or_else(|error| panic!("prometheus: {error}; apt-get install prometheus"));
-        let prometheus = Self { process, client: Client::new(port), dir };
+        let prometheus = Self { process, client: Client::of_another(port), dir };
         until("prometheus is ready", || matches!(prometheus.client.try_get("/-/ready"), Ok((200, _))));
         prometheus
     }

@@ -93,7 +93,8 @@ fn of_operation(document: &Value, place: &str, operation: &Value, answered: &Ans
     }
     let none = Map::new();
     let content = answer["content"].as_object().unwrap_or(&none);
-    if answered.method == "HEAD" {
+    // Such an answer has no body.
+    if answered.method == "HEAD" || (content.is_empty() && answered.media_type.is_none() && answered.body.is_empty()) {
         return Ok(());
     }
     of_media(document, &format!("{place} {status}"), answered, content)

@@ -5,7 +5,7 @@ import { words } from "../../i18n/words.ts";
 import { layout } from "../../parts/json-text.ts";
 import { RetryLink } from "../../parts/letter-table.tsx";
 import { problemOf } from "../../parts/load.ts";
-import type { DeadLetter } from "../../types.ts";
+import type { DeadLetter, Fate } from "../../types.ts";
 
 const ROWS_MIN = 6;
 const ROWS_MAX = 26;
@@ -14,7 +14,7 @@ const LINE_CHARS = 60;
 
 interface Retried {
   retried_as: number;
-  status?: "counted" | "duplicate" | "filtered" | "invalid" | "late";
+  status?: Fate;
   reason?: string;
 }
 

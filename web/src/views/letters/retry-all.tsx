@@ -5,9 +5,8 @@ import { number } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { Dialog } from "../../parts/dialog.tsx";
 import { problemOf } from "../../parts/load.ts";
+import type { Fate } from "../../types.ts";
 import type { LetterList } from "../letters.tsx";
-
-type Fate = "counted" | "duplicate" | "filtered" | "invalid" | "late";
 
 interface Batch {
   accepted: number;
