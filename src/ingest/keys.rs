@@ -239,8 +239,8 @@ mod tests {
         all.iter().map(|logged| logged.request.first.0).collect()
     }
 
-    fn answered(first: u64) -> Option<Known> {
-        Some(Known::Answered(Answered { receipt: receipt(first), made: "".into() }))
+    fn answered(first: u64) -> Known {
+        Known::Answered(Answered { receipt: receipt(first), made: "".into() })
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
         drop(first);
         let again = claim(&keys, 1, 8, 0).unwrap();
         again.logged(receipt(5), Millis(100));
-        assert_eq!(claim(&keys, 1, 8, HOUR + 99).err(), answered(5));
+        assert_eq!(claim(&keys, 1, 8, HOUR + 99).err(), Some(answered(5)));
         assert_eq!(claim(&keys, 1, 7, HOUR + 99).err(), Some(Known::OtherBody));
         assert!(claim(&keys, 1, 7, HOUR + 100).is_ok(), "it has expired");
         assert!(keys.is_empty());
@@ -264,7 +264,7 @@ mod tests {
         claim(&keys, 1, 1, 0).unwrap().logged(receipt(0), Millis(0));
         let held = claim(&keys, 2, 2, 0).unwrap();
         assert_eq!(claim(&keys, 3, 3, 0).err(), Some(Known::Full(2)));
-        assert_eq!(claim(&keys, 1, 1, 0).err(), answered(0));
+        assert_eq!(claim(&keys, 1, 1, 0).err(), Some(answered(0)));
         drop(held);
         assert!(claim(&keys, 3, 3, 0).is_ok());
     }
@@ -284,7 +284,7 @@ mod tests {
         let after = keys(10);
         after.found(kept.into_iter().chain(all.clone()));
         assert_eq!(firsts(&after.kept()), [20, 30, 40, 50]);
-        assert_eq!(claim(&after, 1, 9, HOUR + 2).err(), answered(50));
+        assert_eq!(claim(&after, 1, 9, HOUR + 2).err(), Some(answered(50)));
         assert_eq!(after.kept(), all, "what has expired is forgotten");
     }
 }

@@ -229,18 +229,12 @@ fn decoded(value: &HeaderValue) -> Option<String> {
     let mut text = Vec::with_capacity(unquoted.len());
     let mut rest = &unquoted[..];
     while let [first, after @ ..] = rest {
-        let pair = after.split_at_checked(2).filter(|_| *first == b'%');
-        match pair.and_then(|(pair, _)| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()) {
-            Some(byte) => {
-                text.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            // A percent sign that was not encoded stands for itself.
-            None => {
-                text.push(*first);
-                rest = after;
-            }
-        }
+        let pair = after.split_at_checked(2).filter(|_| *first == b'%').map(|(pair, _)| pair);
+        let pair = pair.filter(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+        let byte = pair.and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        // A percent sign that was not encoded stands for itself.
+        text.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
     String::from_utf8(text).ok()
 }
@@ -314,7 +308,7 @@ mod tests {
         let found = found.and_then(|mode| mode.lines(&headers, Bytes::copy_from_slice(body.as_bytes()), 1 << 16));
         match (found, expected) {
             (Ok(lines), Ok(expected)) => {
-                assert_eq!(String::from_utf8_lossy(&lines.bytes), expected, "{given:?} {body}")
+                assert_eq!(String::from_utf8_lossy(&lines.bytes), expected, "{given:?} {body}");
             }
             (Err(problem), Err(says)) => assert!(problem.detail.contains(says), "{given:?} {body}: {}", problem.detail),
             (found, expected) => panic!("{given:?} {body}: {found:?}, not {expected:?}"),
@@ -368,6 +362,7 @@ mod tests {
             Ok(&line(r#","ext1":"\"a\\\"b\" 100%","subject":"Euro € 😀","traceparent":"00-1""#)),
         );
         check(&with(&[("ce-ext1", "\"a\\\"%22b\"")]), "", Ok(&line(r#","ext1":"a\"\"b""#)));
+        check(&with(&[("ce-ext1", "%+f %4")]), "", Ok(&line(r#","ext1":"%+f %4""#)));
         check(&with(&[("ce-ext1", "%C0%AF")]), "", Err("no UTF-8"));
         check(&with(&[("ce-a-b", "1")]), "", Err("names no attribute"));
         check(&with(&[("ce-datacontenttype", "x/y")]), "", Err("names no attribute"));

@@ -119,14 +119,11 @@ fn fill(
         filled.push((field.clone(), keyed(&given, field, key)?));
     }
     for (field, with) in &taking.fill {
-        let json = match given.iter().find(|(name, json)| name == field && json != "null") {
-            Some((_, json)) => json.clone(),
-            None => {
-                let json = make(field, with)?;
-                fresh.push((field.clone(), json.clone()));
-                json
-            }
-        };
+        let known = given.iter().find(|(name, json)| name == field && json != "null");
+        let json = known.map_or_else(|| make(field, with), |(_, json)| Ok(json.clone()))?;
+        if known.is_none() {
+            fresh.push((field.clone(), json.clone()));
+        }
         filled.push((field.clone(), json));
     }
     // What is filled stands at the end. A member that stands twice goes on to do so, and is refused like anywhere else.
@@ -223,7 +220,7 @@ mod tests {
             let found = fill(line.as_bytes(), taking, "k \"1\"", &mut make);
             match (found, expected) {
                 (Ok(Filled { event: found, .. }), Ok(expected)) => {
-                    assert_eq!(found, expected.replace("MADE", made), "{line}")
+                    assert_eq!(found, expected.replace("MADE", made), "{line}");
                 }
                 (Err(problem), Err(says)) => assert!(problem.detail.contains(says), "{line}: {problem:?}"),
                 (found, expected) => panic!("{line}: {:?}, not {expected:?}", found.map(|found| found.event)),

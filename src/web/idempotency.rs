@@ -41,7 +41,7 @@ pub fn key(headers: &HeaderMap) -> Result<Option<KeyHash>, Problem> {
     if key.len() > KEY_BYTES_MAX {
         return Err(malformed(&format!("it has {} characters, and {KEY_BYTES_MAX} are allowed", key.len())));
     }
-    match std::str::from_utf8(&key).ok().filter(|key| key.as_bytes().iter().all(|byte| allowed(byte))) {
+    match std::str::from_utf8(&key).ok().filter(|key| key.as_bytes().iter().all(allowed)) {
         Some(key) => Ok(Some(KeyHash::of(key))),
         None => Err(malformed("it holds something else than visible ASCII characters")),
     }
