@@ -143,8 +143,10 @@ fn share_answers(method: &str, operation: &mut Value) {
     let of_change = if method == "get" { &[][..] } else { &ANY_CHANGE };
     let Some(answers) = operation["responses"].as_object_mut() else { return };
     for (status, name) in ANY_CALL.iter().chain(of_change) {
-        if !(is_public && *status == "401") && !answers.contains_key(*status) {
-            answers.insert((*status).to_owned(), json!({"$ref": format!("#/components/responses/{name}")}));
+        let is_never = is_public && *status == "401";
+        if !is_never {
+            let answer = || json!({"$ref": format!("#/components/responses/{name}")});
+            answers.entry(*status).or_insert_with(answer);
         }
     }
     answers.sort_keys();
