@@ -77,6 +77,12 @@ let last: { at: number; ledger: Ledger; cluster: Cluster } | null = null;
 function take(now: Snapshot): void {
   const at = Date.now() / 1_000;
   const generation = now.cluster.generation;
+  // Before it has opened its log a job knows nothing of itself.
+  if (generation === 0) {
+    lost.value = null;
+    snapshot.value = now;
+    return;
+  }
   const isBack = last !== null && (lost.value !== null || generation !== last.cluster.generation);
   if (last !== null) {
     const span = at - last.at;

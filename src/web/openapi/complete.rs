@@ -35,7 +35,7 @@ pub fn document(pipelines: &Pipelines, examples: &Examples, with_tokens: bool) -
     for route in &pipelines.routes {
         let mut operation = of_route(pipelines, examples, route);
         let (method, path) = (method(route.method), route.path.as_str());
-        operation["operationId"] = json!(ids.new(&format!("{method}{path}")));
+        operation["operationId"] = json!(ids.give(&format!("{method}{path}")));
         operation["tags"] = json!(["application"]);
         share_answers(&mut operation);
         let item = &mut document["paths"][path];
@@ -56,7 +56,7 @@ struct Ids(BTreeSet<String>);
 
 impl Ids {
     /// This name, as programs may have it.
-    fn new(&mut self, of: &str) -> String {
+    fn give(&mut self, of: &str) -> String {
         let parts = of.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
         let plain = parts.collect::<Vec<_>>().join("_");
         let mut id = plain.clone();
@@ -152,14 +152,14 @@ fn example(examples: &Examples, topic: usize) -> Option<Value> {
 fn calls_of(topic: &TopicPlan, example: Option<&Value>, ids: &mut Ids) -> Value {
     let general = &bare()["paths"]["/topics/{topic}/events"];
     let (mut read, mut send) = (general["get"].clone(), general["post"].clone());
-    read["operationId"] = json!(ids.new(&format!("read {}", topic.name)));
+    read["operationId"] = json!(ids.give(&format!("read {}", topic.name)));
     read["summary"] = json!(format!("A page of the events of {}, out of the log", topic.name));
     let mut event = bare()["components"]["schemas"]["TopicEvent"].clone();
     event["properties"]["event"] = reference(topic);
     let mut events = bare()["components"]["schemas"]["TopicEvents"].clone();
     events["properties"]["events"]["items"] = event;
     read["responses"]["200"]["content"] = json!({"application/json": {"schema": events}});
-    send["operationId"] = json!(ids.new(&format!("send {}", topic.name)));
+    send["operationId"] = json!(ids.give(&format!("send {}", topic.name)));
     send["summary"] = json!(format!("Send events to {}", topic.name));
     let one_or_more = json!({"anyOf": [reference(topic), {"type": "array", "minItems": 1, "items": reference(topic)}]});
     let body = &mut send["requestBody"]["content"]["application/json"];
@@ -289,7 +289,7 @@ fn taking_events(pipelines: &Pipelines, examples: &Examples, taking: &Taking) ->
             .map(|field| (field.to_owned(), json!({})))
             .collect();
         let described = schema["properties"]["filled"]["description"].clone();
-        schema["properties"]["filled"] = schema::closed(members);
+        schema["properties"]["filled"] = schema::closed(&members);
         schema["properties"]["filled"]["description"] = described;
         own["responses"][status]["content"] = json!({"application/json": {"schema": schema}});
     }

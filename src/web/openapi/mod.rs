@@ -147,8 +147,10 @@ fn share_answers(operation: &mut Value) {
     let is_public = operation.get("security").is_some();
     let Some(answers) = operation["responses"].as_object_mut() else { return };
     for (status, name) in &ANY_CALL {
-        if !(is_public && *status == "401") && !answers.contains_key(*status) {
-            answers.insert((*status).to_owned(), json!({"$ref": format!("#/components/responses/{name}")}));
+        let is_never = is_public && *status == "401";
+        if !is_never {
+            let answer = || json!({"$ref": format!("#/components/responses/{name}")});
+            answers.entry(*status).or_insert_with(answer);
         }
     }
     answers.sort_keys();

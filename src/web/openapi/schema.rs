@@ -59,9 +59,9 @@ pub fn without(mut schema: Value, member: &str) -> Value {
 }
 
 /// A closed object with these members, all of them asked for.
-pub fn closed(members: Map<String, Value>) -> Value {
+pub fn closed(members: &Map<String, Value>) -> Value {
     let names: Vec<&String> = members.keys().collect();
-    json!({"type": "object", "properties": members.clone(), "required": names, "additionalProperties": false})
+    json!({"type": "object", "properties": members, "required": names, "additionalProperties": false})
 }
 
 #[cfg(test)]
