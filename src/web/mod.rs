@@ -38,6 +38,7 @@ mod live;
 mod generator;
 mod page;
 mod letters;
+mod flow;
 mod pipelines;
 mod replays;
 pub mod openapi;

@@ -18,6 +18,7 @@ use crate::pipeline::cases::{Case, Given};
 use crate::pipeline::change::{self, Clash, Cure, Proposed, Refused};
 use crate::pipeline::running::InForce;
 use crate::pipeline::{Bundle, Configuration, Fault, FileText, Pipelines};
+use crate::web::flow::Flow;
 use crate::web::params::Params;
 use crate::web::problem::Problem;
 use crate::web::{Rehearsal, Web, object, replays, topic};
@@ -285,7 +286,8 @@ fn shown<'f>(now: &InForce, file: &'f FileText) -> Option<(&'f FileText, Value)>
     let windows = plan.windows.get(pipeline.windows.clone()).unwrap_or_default();
     let windows: Vec<&str> = windows.iter().map(|window| window.name.as_str()).collect();
     let version = version(file);
-    let shown = json!({"name": name, "topics": topics, "windows": windows, "version": version, "text": file.text});
+    let flow = Flow::of(plan, pipeline);
+    let shown = json!({"name": name, "topics": topics, "windows": windows, "flow": flow, "version": version, "text": file.text});
     Some((file, shown))
 }
 
