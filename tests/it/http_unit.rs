@@ -897,6 +897,7 @@ fn the_page_and_the_metrics() {
     assert_eq!(topics["topic_field"], "source");
 
     server.post("/events", JSON, b"{}");
+    while server.get("/ledger").json()["accepted"] != 1 {}
     server.get("/no/such");
     let metrics = server.get("/metrics").body;
     for line in [
