@@ -430,7 +430,8 @@ fn what_programs_read_is_what_the_document_says() {
     let documented = documented_keys();
     let mut tried = BTreeSet::new();
     let mut check = |name: &str, printed: &str| {
-        let last = printed.lines().last().unwrap_or_default();
+        // What is logged may stand beside it.
+        let last = printed.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
         let value: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{name}: {error}: {last}"));
         let found: BTreeSet<String> = value.as_object().unwrap().keys().cloned().collect();
         let (_, keys) = documented
