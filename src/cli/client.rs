@@ -1,5 +1,6 @@
 //! One HTTP connection to a running job, made anew when it breaks. What is asked, and whether it is asked again, is the subcommand's.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -97,11 +98,16 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// What a problem says, or the whole answer where it is none.
+/// What a problem says, with the faults of pipeline files that it lists; or the whole answer where it is none.
 pub fn detail(answer: &Answer) -> String {
-    let problem: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();
-    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
-    detail.map_or_else(|| answer.to_string(), printable)
+    let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let mut detail = problem["detail"].as_str().map_or_else(|| answer.to_string(), printable);
+    for fault in problem["faults"].as_array().into_iter().flatten() {
+        let text = |name: &str| printable(fault[name].as_str().unwrap_or_default());
+        // A String takes all that is written.
+        let _ = write!(detail, "\n{}:{}:{}: {}", text("file"), fault["line"], fault["column"], text("message"));
+    }
+    detail
 }
 
 /// The text of another program, with nothing in it that a terminal would obey.
@@ -227,7 +233,9 @@ impl Client {
 }
 
 async fn connect(authority: &str, https: Option<&Https>) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(authority).await.with_context(|| format!("cannot connect to {authority}"))?;
+    let stream = TcpStream::connect(authority).await.with_context(|| {
+        format!("cannot connect to {authority} (start the job there, or name another address by --url)")
+    })?;
     stream.set_nodelay(true)?;
     match https {
         None => speak(stream).await,

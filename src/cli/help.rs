@@ -217,7 +217,7 @@ pub const PAGES: [Page; 18] = [
             ),
             (
                 "With offsets, from a time on",
-                "caudal tail security.incident --json --from 2026-11-22T12:00:00Z | head -n 3",
+                "caudal tail security.incident --json --from 2026-11-22T12:00:00Z --count 3",
             ),
         ],
     },

@@ -89,6 +89,8 @@ fn what_cannot_be_replayed_is_refused() {
     refused(SEVERITIES, "yesterday", 65, "an RFC 3339 time");
     refused(SEVERITIES, "1000000000", 65, "it ends at");
     refused(&SEVERITIES.replace("count()", "coumt()"), "0", 65, "2 faults");
+    // Each is shown, and not only counted.
+    refused(&SEVERITIES.replace("count()", "coumt()"), "0", 65, ":5:");
     refused("pipeline: [", "0", 2, "");
     refused(&SEVERITIES.replace("severities", "civic_safety"), "0", 65, "a name that is new");
     let nobody = replay(dir, "http://127.0.0.1:1", SEVERITIES, "0").output().unwrap();
