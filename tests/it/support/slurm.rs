@@ -70,7 +70,7 @@ impl Slurm {
         let user = String::from_utf8(Command::new("id").arg("-un").output().expect("id").stdout).expect("a name");
         let user = user.trim();
         let directory = self.directory.path().display();
-        let mut text = format!(
+        let general = format!(
             "ClusterName=caudal\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={}\nSlurmUser={user}\nSlurmdUser={user}\n\
              AuthType=auth/munge\nCredType=cred/munge\nAuthInfo=socket={directory}/munge.socket\n\
              StateSaveLocation={directory}/state\nSlurmctldPidFile={directory}/slurmctld.pid\n\
@@ -80,13 +80,13 @@ impl Slurm {
              SchedulerParameters=sched_interval=1,batch_sched_delay=0\n",
             free_port()
         );
-        for node in NODES {
-            // More cores than there are: the ranks rest most of the time.
+        // More cores than there are: the ranks rest most of the time.
+        let nodes = NODES.map(|node| {
             let port = free_port();
-            text +=
-                &format!("NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 State=UNKNOWN\n");
-        }
-        text += &format!("PartitionName=main Nodes={} Default=YES MaxTime=INFINITE State=UP\n", NODES.join(","));
+            format!("NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 State=UNKNOWN\n")
+        });
+        let partition = format!("PartitionName=main Nodes={} Default=YES MaxTime=INFINITE State=UP\n", NODES.join(","));
+        let text = general + &nodes.concat() + &partition;
         fs::write(self.path("slurm.conf"), text).expect("slurm.conf");
     }
 
