@@ -15,6 +15,8 @@ use crate::web::problem::Problem;
 #[folder = "web/dist/"]
 struct Files;
 
+/// Of a file's hash, in its tag.
+const TAG_BYTES: usize = 12;
 const NOT_BUILT: &str = include_str!("not_built.html");
 
 pub async fn index(headers: HeaderMap) -> Response {
@@ -60,12 +62,9 @@ fn answer(name: &str, plain: &EmbeddedFile, headers: &HeaderMap) -> Response {
 
 /// Weak, since the gzipped file has it too.
 fn tag(file: &EmbeddedFile) -> HeaderValue {
-    let mut text = String::from("W/\"");
-    for byte in file.metadata.sha256_hash().iter().take(12) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text.push('"');
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("W/\"\""))
+    let bytes = file.metadata.sha256_hash().into_iter().take(TAG_BYTES);
+    let text = bytes.fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    HeaderValue::from_str(&format!("W/\"{text}\"")).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {
