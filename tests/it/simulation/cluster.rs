@@ -421,7 +421,7 @@ impl<'w> Life<'w> {
                     let _ = self.pasts.asked.cancel();
                 } else if self.world.rng.random_bool(0.2) {
                     self.mend();
-                } else if self.world.rng.random_bool(0.2) {
+                } else if self.world.rng.random_bool(0.25) {
                     self.repeat();
                 } else {
                     self.request();
