@@ -24,6 +24,10 @@ missing_to_test() {
     has_node || printf '%s\n' nodejs npm
     command -v curl >/dev/null || printf '%s\n' curl
     command -v shellcheck >/dev/null || printf '%s\n' shellcheck
+    command -v openssl >/dev/null || printf '%s\n' openssl
+    command -v man >/dev/null || printf '%s\n' man-db
+    command -v col >/dev/null || printf '%s\n' bsdextrautils
+    command -v script >/dev/null || printf '%s\n' bsdutils
     command -v promtool >/dev/null || printf '%s\n' prometheus
     python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3-venv
     command -v collectd >/dev/null || printf '%s\n' collectd-core

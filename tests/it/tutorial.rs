@@ -17,14 +17,15 @@ fn commands(text: &str) -> Vec<String> {
         match (inside, line) {
             (false, "```console") => inside = true,
             (true, "```") => inside = false,
-            (true, line) => match line.strip_prefix("$ ") {
-                Some(first) => commands.push(first.to_owned()),
-                None => {
+            (true, line) => {
+                if let Some(first) = line.strip_prefix("$ ") {
+                    commands.push(first.to_owned());
+                } else {
                     let command = commands.last_mut().expect("a block begins with a command");
                     command.push('\n');
                     command.push_str(line);
                 }
-            },
+            }
             (false, _) => {}
         }
     }
@@ -48,7 +49,7 @@ fn the_tutorial_can_be_followed_to_its_end() {
         bash.env("CAUDAL_BIN", caudal()).env("HTTP_PORT", job.setup.port.to_string());
         let run = bash.output().unwrap();
         let told = [run.stdout, run.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        said.push_str(&format!("$ {command}\n{told}\n"));
+        said = [said, format!("$ {command}\n{told}\n")].concat();
         assert!(run.status.success(), "{said}");
     }
     for expected in [
