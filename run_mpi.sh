@@ -121,25 +121,29 @@ relay() {
     return $seen
 }
 
-# Passes on what the job says on stderr, but not that mpirun forwards a signal, which it says at each of the reminders below, nor its block of words
+# Passes on what the job says on stderr, but not that mpirun forwards a signal, which it says at each of the reminders below, nor its blocks of words
 # below what a rank has said that ended the job. (Its own --quiet would also keep to itself which rank died on which host.) Ends with one more than the rank that mpirun saw die first; 0: it saw none.
 watch() {
     local line rank=-1
-    local pattern='^(mpirun noticed that process|MPI_ABORT was invoked on) rank ([0-9]+) ' rule='' aborted=''
+    # What mpirun says of who died: of a signal, of MPI_ABORT, of an exit code.
+    local died='^(mpirun noticed that process rank |MPI_ABORT was invoked on rank |  Process name: \[\[[0-9]+,[0-9]+\],)([0-9]+)'
+    local rule='' needless=''
     trap '' INT TERM HUP
     while IFS= read -r line || [ -n "$line" ]; do
-        if [ "$rank" -lt 0 ] && [[ $line =~ $pattern ]]; then rank=${BASH_REMATCH[2]}; fi
+        if [ "$rank" -lt 0 ] && [[ $line =~ $died ]]; then rank=${BASH_REMATCH[2]}; fi
         case $line in
             [a-z]*run:\ Forwarding\ signal\ *\ to\ job) continue ;;
-            MPI_ABORT\ was\ invoked\ on\ *) aborted=1 rule='' ;;
+            MPI_ABORT\ was\ invoked\ on\ * | Primary\ job\ * | mpirun\ detected\ that\ one\ or\ more\ *)
+                [ -z "$rule" ] || needless=1
+                rule=''
+                ;;
             ----------*)
-                # Such a line is above and below the block.
-                [ -n "$aborted" ] || rule=$line
-                aborted=''
+                # Such a line is above and below a block.
+                if [ -n "$needless" ]; then needless=''; else rule=$line; fi
                 continue
                 ;;
         esac
-        [ -z "$aborted" ] || continue
+        [ -z "$needless" ] || continue
         [ -z "$rule" ] || printf '%s\n' "$rule" >&2
         rule=''
         printf '%s\n' "$line" >&2

@@ -195,7 +195,7 @@ fn what_cannot_be_changed_is_refused_and_what_can_is_changed() {
     let answer = refused("civic_safety", &metrics, 409, "its open windows have gathered its metrics");
     assert_eq!(answer["conflicts"][0]["what"], "window by_region of civic_safety");
     assert!(answer["conflicts"][0]["way_out"].as_str().unwrap().contains("another name"));
-    refused("civic_safety", &changed("[source, region]", "[region]"), 409, "by its group");
+    refused("civic_safety", &changed("[source, region]", "[region]"), 409, "the fields of its group");
     refused("civic_safety", &changed("every: 5s", "every: 6s"), 409, "kind and size");
     refused("civic_safety", &changed("{allow: 10s}", "{allow: 20s}"), 409, "a shorter one is possible");
     refused("civic_safety", &changed("out_of_order: 2s", "out_of_order: 3s"), 409, "its watermark");

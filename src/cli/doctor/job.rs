@@ -78,12 +78,12 @@ fn health() -> Health {
         Err(error) => return Health::Silent(format!("{error:#}")),
     };
     let shown: Value = serde_json::from_str(&cluster.body).unwrap_or_default();
-    let ranks = shown["ranks"].as_array().map_or(0, Vec::len) as u64;
+    let workers = shown["ranks"].as_array().map_or(0, Vec::len) as u64;
     let found = format!(
         "{}, generation {}, {}",
         shown["phase"].as_str().unwrap_or("it answers"),
         shown["generation"],
-        count(ranks, "rank")
+        count(workers, "worker")
     );
     if ready.status == StatusCode::UNAUTHORIZED || cluster.status == StatusCode::UNAUTHORIZED {
         return Health::Hampered(

