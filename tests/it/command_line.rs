@@ -334,11 +334,12 @@ fn every_exit_code_is_what_it_is_said_to_be() {
 #[test]
 fn a_batch_that_is_told_to_stop_says_so_and_goes_on_later() {
     let place = Place::new();
-    place.good("caudal generate --count 20000 --output part.ndjson && mkfifo slow.ndjson.gz");
+    place.good("caudal generate --count 20000 --output part.ndjson");
+    // Some seconds' work, in a small file.
+    place.good("yes \"$(head -n 1 part.ndjson)\" | head -n 3000000 | gzip -1 > long.ndjson.gz");
     for (at, signal) in [Signal::TERM, Signal::INT, Signal::USR1].into_iter().enumerate() {
-        let line = format!("exec caudal batch --pipeline {CIVIC_SAFETY} --input slow.ndjson.gz --output out{at}");
+        let line = format!("exec caudal batch --pipeline {CIVIC_SAFETY} --input long.ndjson.gz --output out{at}");
         let mut batch = place.bash(&line).stderr(Stdio::piped()).spawn().unwrap();
-        // It waits for what nobody writes, and listens.
         until("the batch listens to signals", || threads(batch.id()).iter().any(|name| name == "signals"));
         Job::signal(batch.id() as i32, signal);
         let (code, said) = ended(&mut batch);

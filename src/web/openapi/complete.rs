@@ -280,7 +280,7 @@ fn taking_events(pipelines: &Pipelines, examples: &Examples, taking: &Taking) ->
         body["example"] = Value::Object(example);
     }
     let mut own = bare()["paths"]["/topics/{topic}/events"]["post"].clone();
-    for (status, name) in [("200", "AppliedByRoute"), ("202", "AcceptedByRoute")] {
+    let answer = |name: &str| {
         let mut schema = bare()["components"]["schemas"][name].clone();
         let members: Map<String, Value> = key
             .iter()
@@ -291,6 +291,11 @@ fn taking_events(pipelines: &Pipelines, examples: &Examples, taking: &Taking) ->
         let described = schema["properties"]["filled"]["description"].clone();
         schema["properties"]["filled"] = schema::closed(&members);
         schema["properties"]["filled"]["description"] = described;
+        schema
+    };
+    let (applied, accepted) = (answer("AppliedByRoute"), answer("AcceptedByRoute"));
+    // Whoever comes again under an Idempotency-Key after a restart is not told of fates.
+    for (status, schema) in [("200", json!({"anyOf": [applied, accepted]})), ("202", accepted)] {
         own["responses"][status]["content"] = json!({"application/json": {"schema": schema}});
     }
     let mut answers = own["responses"].clone();
