@@ -7,8 +7,8 @@ import { CUT, instant, LONG, narrow, RIGHT_TO_LEFT, SCRIPT, visit, visits } from
 const rows = (page, table) => page.locator(`${table} tbody tr`, { has: page.locator("a"), hasNotText: "places" });
 
 test("events as they come, of all topics and of one, also after a relaunch", async (t) => {
-  const page = await openPage(t, { allowed: CUT });
   const job = await visits(t);
+  const page = await openPage(t, { allowed: CUT });
   await page.goto(`${job.page}/#/events`);
   await page.getByText("No event has come yet").waitFor();
   const hostile = visit({ place: SCRIPT, note: `${RIGHT_TO_LEFT} "${LONG}` });
@@ -56,8 +56,8 @@ test("events as they come, of all topics and of one, also after a relaunch", asy
 });
 
 test("an event by its id, a text, a field and a time, and refusals in the server's words", async (t) => {
-  const page = await openPage(t, { allowed: /404 \(Not Found\)|400 \(Bad Request\)/ });
   const job = await visits(t);
+  const page = await openPage(t, { allowed: /404 \(Not Found\)|400 \(Bad Request\)/ });
   const begun = new Date(Date.now() - 1_000).toISOString();
   const wanted = visit({ place: "pier", note: SCRIPT, trip: "a/b?c=&d" });
   // JSON.parse would make another number of it.
@@ -103,8 +103,8 @@ test("an event by its id, a text, a field and a time, and refusals in the server
 });
 
 test("the story of a correlation, to scale in time", async (t) => {
-  const page = await openPage(t);
   const job = await visits(t);
+  const page = await openPage(t);
   const trip = `${SCRIPT} & "${RIGHT_TO_LEFT}`;
   const start = Date.now() - 60_000;
   const at = (seconds) => ({ at: instant(start + seconds * 1_000), trip });

@@ -6,8 +6,8 @@ import { CUT, LONG, narrow, RIGHT_TO_LEFT, SCRIPT, visit, visits } from "./visit
 const rows = (page) => page.locator("#letters tbody tr", { has: page.locator("a") });
 
 test("letters by reason, the fault marked, mended and sent again, also after a relaunch", async (t) => {
-  const page = await openPage(t, { allowed: CUT });
   const job = await visits(t);
+  const page = await openPage(t, { allowed: CUT });
   await page.goto(`${job.page}/#/letters`);
   await page.getByText("There is no such letter").waitFor();
 
@@ -71,8 +71,8 @@ test("letters by reason, the fault marked, mended and sent again, also after a r
 });
 
 test("all of a reason, a refusal in the server's words, and a discard that asks first", async (t) => {
-  const page = await openPage(t, { allowed: /409 \(Conflict\)|404 \(Not Found\)/ });
   const job = await visits(t);
+  const page = await openPage(t, { allowed: /409 \(Conflict\)|404 \(Not Found\)/ });
   await job.post(
     "visit",
     Array.from({ length: 1_203 }, () => visit({ stay: -1 })),

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import test from "node:test";
 import { incident } from "./incident.mjs";
-import { accessible, Job, openPage, picture, repository, until } from "./support.mjs";
+import { accessible, fits, Job, openPage, picture, repository, until } from "./support.mjs";
 
 const AWAY = /ERR_(CONNECTION|INCOMPLETE|EMPTY)|network error|Failed to load/;
 /** What a browser says of an answer that is an error. */
@@ -74,7 +74,7 @@ test("a pipeline's flow is a picture of links, and a table", async (t) => {
   await page.getByText(/^serving, generation 2/).waitFor();
   await page.locator("#entries tbody tr", { hasText: "RM" }).waitFor();
   await page.setViewportSize({ width: 390, height: 844 });
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+  await fits(page);
   await picture(page, "pipeline-narrow");
 });
 
@@ -96,7 +96,7 @@ test("hostile texts in a view stay text", async (t) => {
   assert.equal(await page.title(), "Pipelines · Caudal");
   await accessible(page);
   await page.setViewportSize({ width: 390, height: 844 });
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+  await fits(page);
 });
 
 test("a file is checked while it is written, and applied to the running job", async (t) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { incident } from "./incident.mjs";
-import { accessible, Job, openPage, picture, until } from "./support.mjs";
+import { accessible, fits, Job, openPage, picture, until } from "./support.mjs";
 
 const AWAY = /ERR_(CONNECTION|INCOMPLETE|EMPTY)|network error|Failed to load/;
 
@@ -50,6 +50,6 @@ test("on a telephone, dark and in Spanish, the table scrolls in its own region",
   await page.goto(`${job.page}/#/ranks`);
   await page.getByText("2 procesos de trabajo, ninguno bajo presión.").waitFor();
   await accessible(page);
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+  await fits(page);
   await picture(page, "ranks-dark-narrow");
 });

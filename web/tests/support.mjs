@@ -178,6 +178,13 @@ export async function accessible(page) {
   );
 }
 
+/** Nothing is wider than the window; charts take its new width a moment after it has changed. */
+export async function fits(page) {
+  await until("nothing is wider than the window", () =>
+    page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+  );
+}
+
 /** Where PICTURES names a folder, a picture of the page as it is. */
 export async function picture(page, name) {
   const folder = process.env.PICTURES;

@@ -4,8 +4,8 @@ import { accessible, openPage, picture, until } from "./support.mjs";
 import { CUT, instant, LONG, narrow, RIGHT_TO_LEFT, SCRIPT, visit, visits, windowStart } from "./visits.mjs";
 
 test("rows by group, a late revision, and the way to the events and back", async (t) => {
-  const page = await openPage(t, { allowed: CUT });
   const job = await visits(t);
+  const page = await openPage(t, { allowed: CUT });
   await page.goto(`${job.page}/#/windows`);
   await page.getByText("No row yet").waitFor();
 
@@ -57,8 +57,8 @@ test("rows by group, a late revision, and the way to the events and back", async
 });
 
 test("filters stand in the address, and a refused one shows the server's words", async (t) => {
-  const page = await openPage(t, { allowed: /400 \(Bad Request\)|404 \(Not Found\)/ });
   const job = await visits(t);
+  const page = await openPage(t, { allowed: /400 \(Bad Request\)|404 \(Not Found\)/ });
   const start = windowStart(300);
   const places = ["a", "b", "c", "d", "e", "f", "g", "h"];
   await job.post(

@@ -44,7 +44,10 @@ function placeIn(laid: Layout, detail: string): Span | null {
     if (pointer.startsWith("/") && parent !== undefined && detail.slice(end + 2).startsWith("missing"))
       return opening(parent);
   }
-  return null;
+  // What is wrong with the event as a whole has no pointer before it.
+  const whole = laid.values.get("");
+  const place = whole === undefined ? null : withinValue(laid, "", whole, detail);
+  return place === whole ? null : place;
 }
 
 /** What is wrong with an object may be one member that is there, or one that is not. */
