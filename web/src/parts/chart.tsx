@@ -153,6 +153,9 @@ function shadeOpen({ ctx, bbox, valToPos }: uPlot, since: number | null, colour:
   const left = Math.max(valToPos(since, "x", true), bbox.left);
   const width = bbox.left + bbox.width - left;
   if (!(width > 0)) return;
+  // The chart remembers which colour it has set last.
+  ctx.save();
   ctx.fillStyle = colour;
   ctx.fillRect(left, bbox.top, width, bbox.height);
+  ctx.restore();
 }
