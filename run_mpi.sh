@@ -101,7 +101,7 @@ launch() {
 }
 
 stop_timer() {
-    [ -z "$timer" ] || kill "$timer" 2>/dev/null
+    [ -z "$timer" ] || { kill "$timer" && wait "$timer"; } 2>/dev/null
     timer=''
 }
 
@@ -163,9 +163,11 @@ why_ended() {
 # Tells the job every second that it is to drain, until it has had its time: mpirun forwards a signal to the ranks it has already started, and
 # to no others. Ends if the script that started it is gone.
 remind() {
-    local second
+    local second silence
+    # A pipe that nobody writes to, to wait at: a `sleep` would outlive this when it is stopped.
+    exec {silence}<> <(:)
     for ((second = 0; second < DRAIN_SECONDS; second++)); do
-        sleep 1
+        read -rt 1 -u "$silence"
         kill -0 $$ 2>/dev/null || return 0
         kill -USR1 "$job" 2>/dev/null
     done

@@ -133,8 +133,8 @@ fn a_job_drains_before_its_limit_is_queued_again_and_has_counted_everything_once
     assert!(!first.contains("TIME LIMIT") && !first.contains("killing the job"));
     assert!(!sender.is_finished(), "the load was over before the job drained");
 
-    // Or Slurm waits two minutes.
-    slurm.run("scontrol", &["update", &format!("JobId={}", job.id), "StartTime=now", "TimeLimit=30"]);
+    // Or Slurm waits two minutes. In the second of its end, by Slurm's clock of whole seconds, a node would take the start for the one that was killed.
+    slurm.run("scontrol", &["update", &format!("JobId={}", job.id), "StartTime=now+2", "TimeLimit=30"]);
     until_within(PATIENCE, "the job is back", || ready(&client));
     hurry.store(true, Ordering::Relaxed);
     let (acknowledged, sent) = sender.join().unwrap();
