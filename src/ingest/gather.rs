@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::trial::Trial;
+
 /// Of the time that the last frame took.
 const SHARE: u32 = 4;
 /// So many clients are worth this wait however fast the disk is: a frame of all of them spares the threads and ranks behind it many small ones.
@@ -12,8 +14,6 @@ const CROWD: usize = 16;
 const CROWD_WAIT: Duration = Duration::from_millis(1);
 /// A frame that took longer was no usual one.
 const WAIT_MAX: Duration = Duration::from_millis(2);
-/// Frames that pass without another try after several in a row were for nothing.
-const PAUSE_MAX: u32 = 256;
 
 /// What is known of the last frame.
 #[derive(Debug, Default)]
@@ -23,8 +23,7 @@ pub(super) struct Gather {
     /// Requests that were waiting then.
     left: usize,
     took: Duration,
-    misses: u32,
-    pause: u32,
+    trial: Trial,
 }
 
 impl Gather {
@@ -35,12 +34,8 @@ impl Gather {
 
     /// How many requests are worth waiting for, and for how long at most.
     pub(super) fn wish(&mut self) -> Option<(usize, Duration)> {
-        if self.pause > 0 {
-            self.pause -= 1;
-            return None;
-        }
         // Whoever sends alone is not to wait for anybody.
-        if self.answered == 0 || self.left == 0 && self.answered == 1 {
+        if self.answered == 0 || self.left == 0 && self.answered == 1 || !self.trial.is_worth_it() {
             return None;
         }
         let wished = self.answered + self.left;
@@ -50,17 +45,16 @@ impl Gather {
 
     /// As many as were wished for.
     pub(super) fn came(&mut self) {
-        self.misses = 0;
+        self.trial.paid();
     }
 
     /// The time is over, and only so many are there.
     pub(super) fn missed(&mut self, requests: usize) {
         // Half of those who were answered are worth it.
         if requests >= self.left + self.answered.div_ceil(2) {
-            self.misses = 0;
+            self.trial.paid();
         } else {
-            self.misses = self.misses.saturating_add(1);
-            self.pause = 1_u32.checked_shl(self.misses).unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
+            self.trial.missed();
         }
     }
 }
@@ -110,7 +104,7 @@ mod tests {
         }
         assert!((10..60).contains(&tried), "{tried} times");
         // And comes back where it pays again.
-        for _ in 0..2 * PAUSE_MAX {
+        for _ in 0..512 {
             gather.written(50, 10, SYNC);
             if gather.wish().is_some() {
                 gather.missed(40);
