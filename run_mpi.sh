@@ -218,6 +218,8 @@ attend() {
     done
     stop_timer
     clear_job
+    # What killed ranks left.
+    [ -z "$segments" ] || rm -f "$segments"/*
     job=''
 }
 
@@ -399,11 +401,16 @@ export POLARS_MAX_THREADS=${POLARS_MAX_THREADS:-$((threads > 1 ? threads : 1))}
 export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-$POLARS_MAX_THREADS}
 # When a rank dies the others are killed at once, not after mpirun's second of grace. Ranks are not pinned: they rest most of the time.
 mpirun=(mpirun --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 -n "$ranks" "${where[@]}")
-# mpirun gives ranks of other hosts no variable that it is not told of.
+# Ranks of one host pass messages on in files in memory, and one that is killed leaves its own behind: they are kept where they can be found.
+segments=''
 if [ "$hosts" -gt 1 ]; then
+    # mpirun gives ranks of other hosts no variable that it is not told of.
     for name in POLARS_MAX_THREADS RAYON_NUM_THREADS RUST_LOG; do
         [ -z "${!name:-}" ] || mpirun+=(-x "$name")
     done
+elif [ -z "${OMPI_MCA_btl_vader_backing_directory:-}" ] && segments=$(mktemp -d /dev/shm/caudal.XXXXXX 2>/dev/null); then
+    trap 'rm -rf "$segments"' EXIT
+    mpirun+=(--mca btl_vader_backing_directory "$segments")
 fi
 
 exec 4>&2

@@ -65,12 +65,12 @@ lints() { cargo clippy --locked --release --all-targets -- -D warnings; }
 
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --release --no-deps --quiet; }
 
-# cargo-deny is built once, beside what cargo builds here. Without a network the list of advisories cannot be had; the rest is checked anyhow.
+# cargo-deny is built once, beside what cargo builds here, and unoptimised: it runs for seconds. Without a network the list of advisories cannot be had; the rest is checked anyhow.
 dependencies() {
     local tools log code
     tools=$(target_dir)/tools
     PATH=$PATH:$tools/bin
-    command -v cargo-deny >/dev/null || cargo install --locked --quiet --root "$tools" cargo-deny || return
+    command -v cargo-deny >/dev/null || cargo install --locked --quiet --debug --root "$tools" cargo-deny || return
     cargo deny --locked check bans licenses sources || return
     log=$(mktemp)
     cargo deny --locked check advisories 2>"$log"

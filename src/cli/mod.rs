@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. It ties the rooms together and is known by none.
 
 pub mod exit;
+mod failures;
 pub mod data_dir;
 pub mod ranks;
 pub mod run;

@@ -5,8 +5,6 @@ mod index;
 mod server;
 mod starts;
 
-use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -17,16 +15,16 @@ use crate::bus::Source;
 use crate::cli::check::cases;
 use crate::cli::data_dir::{DataDir, TWO_JOBS, random_log_id};
 use crate::cli::exit::{Exit, Failure, OrExit};
+use crate::cli::failures::{fill_failure, log_failure, run_failure, store_failure};
 use crate::cli::ranks::{self, Wake};
 pub use crate::cli::run::going_on::{Begun, the_pipeline};
 use crate::cli::run::going_on::{GoingOn, asked_copies, earlier, last_epoch};
 use crate::cli::run::index::Indexing;
-use crate::cli::run::server::Server;
+use crate::cli::run::server::{Server, say_ready};
 use crate::cli::run::starts::Starts;
 use crate::cli::webhooks;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Http, restarted};
-use crate::coordinator::backfill::error::{FillError, ReplayError};
+use crate::config::{Config, restarted};
 use crate::coordinator::backfill::fills::Fills;
 use crate::coordinator::backfill::thread::{Filler, Thread};
 use crate::coordinator::backfill::{Backfills, Keeps};
@@ -34,7 +32,7 @@ use crate::coordinator::change::Changes;
 use crate::coordinator::checkpoint::{Checkpoint, Checkpoints, least_progress};
 use crate::coordinator::gather::Draft;
 use crate::coordinator::restores;
-use crate::coordinator::run::{Coordinator, Event, RunError, Written, opening_ledger};
+use crate::coordinator::run::{Coordinator, Event, Written, opening_ledger};
 use crate::coordinator::start::{self, Start};
 use crate::coordinator::state::{Limits, State};
 use crate::coordinator::status::{CheckpointStatus, SharedStatus};
@@ -45,7 +43,7 @@ use crate::ingest::keys::Keys;
 use crate::ingest::queue::{Cutter, Ingest, Queue, queue};
 use crate::ingest::writer as log_writer;
 use crate::log::disk::{Disk, FileDisk};
-use crate::log::{Log, LogError, Options, Record, Recovered};
+use crate::log::{Log, Options, Record, Recovered};
 use crate::logging;
 use crate::outbox::{self, Hook, Sending};
 use crate::store::jsonl::{Copies, Known};
@@ -343,12 +341,12 @@ impl Rank0 {
             up_before: start.up,
             ingest_before: recovered.ingest,
             serving: Some(Box::new({
-                let (status, clock, starts, http) =
-                    (self.status.clone(), self.clock.clone(), &starts, &self.config.http);
+                let (status, clock, starts) = (self.status.clone(), self.clock.clone(), &starts);
+                let address = self.server.address.clone();
                 move || {
                     let told = starts.ready(clock.unix(), recovered.end.0 - start.read_from.0, clock.up());
                     status.update(|s| s.starts = told);
-                    say_ready(http);
+                    say_ready(&address);
                 }
             })),
         };
@@ -382,20 +380,6 @@ pub fn log_options(config: &Config) -> Options {
 /// Keys the hash of ids that are no UUIDs: the log's own, so that every replay hashes alike.
 pub fn id_key(log: LogId) -> u64 {
     log.0 as u64
-}
-
-/// Says where the page is. `run_mpi.sh` takes a job that has said so for one that was ready.
-fn say_ready(http: &Http) {
-    let host = match http.addr {
-        addr if addr.is_unspecified() || addr == Ipv4Addr::LOCALHOST || addr == Ipv6Addr::LOCALHOST => {
-            "localhost".to_owned()
-        }
-        IpAddr::V4(addr) => addr.to_string(),
-        IpAddr::V6(addr) => format!("[{addr}]"),
-    };
-    let mut out = std::io::stdout();
-    // Whoever read it may be gone; the job goes on.
-    drop(writeln!(out, "Caudal is ready: {}://{host}:{}/", http.scheme(), http.port).and_then(|()| out.flush()));
 }
 
 /// Where workers keep ids beyond so many in memory.
@@ -488,51 +472,4 @@ fn checkpoint_writer(
         }
     });
     Ok((sender, thread.or_exit(Exit::TryAgain)?))
-}
-
-pub fn log_failure(error: LogError) -> Failure {
-    let exit = match error {
-        LogError::Mismatch(_) => Exit::Config,
-        LogError::Damaged { .. } | LogError::Io { .. } => Exit::Damaged,
-        LogError::Full | LogError::DiskFull | LogError::Unproven { .. } => Exit::TryAgain,
-    };
-    Failure::new(exit, error)
-}
-
-pub fn store_failure(error: &StoreError) -> Failure {
-    let exit = match error {
-        StoreError::Unavailable(_) | StoreError::Indeterminate(_) => Exit::Unavailable,
-        StoreError::Fenced { .. } => Exit::Fenced,
-        StoreError::Mismatch(_) => Exit::Config,
-        StoreError::Broken(_) => Exit::Damaged,
-    };
-    Failure::new(exit, error)
-}
-
-fn fill_failure(error: FillError) -> Failure {
-    match error {
-        FillError::Replay(error) => replay_failure(error),
-        FillError::Store(error) => store_failure(&error),
-        FillError::Left(_) => Failure::new(Exit::Config, error),
-        FillError::Mark { .. } => Failure::new(Exit::Damaged, error),
-        FillError::Thread(_) => Failure::new(Exit::TryAgain, error),
-    }
-}
-
-/// A replay of the log ends early.
-pub fn replay_failure(error: ReplayError) -> Failure {
-    match error {
-        ReplayError::Log(error) => log_failure(error),
-        // The next start takes up what it can read then.
-        ReplayError::Wire(_) | ReplayError::Ids(_) | ReplayError::Checkpoint(_) => Failure::new(Exit::TryAgain, error),
-    }
-}
-
-fn run_failure(error: RunError) -> Failure {
-    match error {
-        RunError::Backfill(error) => fill_failure(error),
-        RunError::Log(error) => log_failure(error),
-        RunError::Store(error) => store_failure(&error),
-        RunError::Transport(_) | RunError::Wire(_) => Failure::new(Exit::TryAgain, error),
-    }
 }

@@ -664,6 +664,17 @@ fn generator_counts_match(job: &Job) {
 
 /// A job that cannot run says why and ends with its code.
 #[test]
+fn a_job_on_any_free_port_says_on_which() {
+    let dir = TempDir::new().unwrap();
+    let setup = Setup { port: 0, ..Setup::new(2, dir.path()) };
+    let job = Job::launch(dir, setup);
+    until("it says where it is", || job.output().contains("Caudal is ready: "));
+    let said = job.output();
+    let port = said.split_once("Caudal is ready: http://localhost:").unwrap().1.split_once('/').unwrap().0;
+    assert_eq!(Client::new(port.parse().unwrap()).json("/ledger")["accepted"], 0);
+}
+
+#[test]
 fn a_configuration_that_cannot_be_is_refused() {
     let dir = TempDir::new().expect("a directory");
     write_pipeline(dir.path());

@@ -133,6 +133,14 @@ impl Job {
         process(self.ranks[0]).expect("rank 0 lives").1
     }
 
+    /// Where the ranks have the files through which they pass messages on.
+    fn segments(&self) -> PathBuf {
+        let arguments = fs::read(format!("/proc/{}/cmdline", self.launcher())).unwrap();
+        let mut arguments = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        arguments.find(|argument| argument == "btl_vader_backing_directory").expect("a folder is named");
+        PathBuf::from(arguments.next().expect("its name").into_owned())
+    }
+
     fn script_pid(&self) -> i32 {
         self.script.id() as i32
     }
@@ -266,10 +274,13 @@ fn the_job_comes_back_whatever_is_killed_and_drains_when_told() {
         // The new job was not started before the old one was gone.
         assert!(!ranks.into_iter().chain([launcher]).any(alive), "left over after killing {victim}");
     }
-    let (ranks, launcher) = (job.ranks, job.launcher());
+    let (ranks, launcher, segments) = (job.ranks, job.launcher(), job.segments());
+    // A file a rank, and none of those who were killed.
+    assert_eq!(fs::read_dir(&segments).unwrap().count(), ranks.len());
     signal(job.script_pid(), Signal::TERM);
     assert_eq!(job.ended().code(), Some(0));
     assert!(!ranks.into_iter().chain([launcher]).any(alive));
+    assert!(!segments.exists());
 }
 
 /// More kills than the script has patience with starts that are never ready, each as soon as the job is.
@@ -349,6 +360,7 @@ fn hosts_are_passed_on_with_what_their_ranks_must_know() {
         let mut script = place.script(&[arguments, &["-n", "4", "run"]].concat());
         for name in [
             "OMPI_MCA_orte_default_hostfile",
+            "OMPI_MCA_btl_vader_backing_directory",
             "SLURM_JOB_NUM_NODES",
             "POLARS_MAX_THREADS",
             "RAYON_NUM_THREADS",
@@ -362,8 +374,10 @@ fn hosts_are_passed_on_with_what_their_ranks_must_know() {
         assert!(said.ends_with(&end), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
     };
     let told = " -x POLARS_MAX_THREADS -x RAYON_NUM_THREADS";
-    check(&[], &[], "");
-    check(&[], &["--host", "localhost:4"], " --host localhost:4");
+    // Ranks of one host have their files where they were told to, or in a folder of the script's.
+    let elsewhere = [("OMPI_MCA_btl_vader_backing_directory", "/tmp")];
+    check(&elsewhere, &[], "");
+    check(&elsewhere, &["--host", "localhost:4"], " --host localhost:4");
     check(&[], &["--host", "localhost:2,b:2"], &format!(" --host localhost:2,b:2{told}"));
     check(&[("RUST_LOG", "info")], &["--hostfile", "hosts"], &format!(" --hostfile hosts{told} -x RUST_LOG"));
     check(&[("SLURM_JOB_NUM_NODES", "2")], &[], told);

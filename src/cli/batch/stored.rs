@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::run::store_failure;
+use crate::cli::failures::store_failure;
 use crate::coordinator::batch::keep::Stand;
 use crate::coordinator::gather::Results;
 use crate::core::identity::digest_of_all;

@@ -1,5 +1,7 @@
 //! The HTTP server beside rank 0's loop, and the signals that end the job.
 
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,6 +25,8 @@ const FILES_OTHER: u64 = 512;
 
 /// The HTTP server and what stops it.
 pub struct Server {
+    /// Where the page is.
+    pub address: String,
     runtime: Runtime,
     stop: oneshot::Sender<()>,
     done: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -59,6 +63,8 @@ impl Server {
         let listener = listener
             .map_err(|e| format!("HTTP_ADDR {} HTTP_PORT {} cannot be opened: {e}; name another HTTP_PORT", at.0, at.1))
             .or_exit(Exit::Config)?;
+        // HTTP_PORT=0 asks for any free one.
+        let address = address(app.http.scheme(), listener.local_addr().or_exit(Exit::TryAgain)?);
         let (stop, stopped) = oneshot::channel();
         let serve = web::serve(listener, tls, app, async {
             // A sender that is gone stops the server too.
@@ -66,7 +72,7 @@ impl Server {
         });
         let done = runtime.get().spawn(serve);
         runtime.get().block_on(async { drain_on_signals(notifier) }).or_exit(Exit::TryAgain)?;
-        Ok(Self { runtime, stop, done })
+        Ok(Self { address, runtime, stop, done })
     }
 
     /// Lets running requests end.
@@ -82,6 +88,25 @@ impl Server {
             _ => Ok(()),
         }
     }
+}
+
+/// Under which a browser on this machine has the page.
+fn address(scheme: &str, at: SocketAddr) -> String {
+    let host = match at.ip() {
+        addr if addr.is_unspecified() || addr == Ipv4Addr::LOCALHOST || addr == Ipv6Addr::LOCALHOST => {
+            "localhost".to_owned()
+        }
+        IpAddr::V4(addr) => addr.to_string(),
+        IpAddr::V6(addr) => format!("[{addr}]"),
+    };
+    format!("{scheme}://{host}:{}/", at.port())
+}
+
+/// Says where the page is. `run_mpi.sh` takes a job that has said so for one that was ready.
+pub fn say_ready(address: &str) {
+    let mut out = std::io::stdout();
+    // Whoever read it may be gone; the job goes on.
+    drop(writeln!(out, "Caudal is ready: {address}").and_then(|()| out.flush()));
 }
 
 /// As many connections as were asked for, or as the system lets this process open beside its own files.
