@@ -158,7 +158,11 @@ fn generator(args: &Args, mut pipeline: Pipelines, clock: &dyn Clock) -> anyhow:
         out_of_order: args.out_of_order,
         burst,
     };
-    Generator::new(&pipeline, settings).map_err(|why| anyhow!(why))
+    let generator = Generator::new(&pipeline, settings).map_err(|why| anyhow!(why))?;
+    for why in generator.left_out() {
+        eprintln!("caudal generate: no events are made of {why}");
+    }
+    Ok(generator)
 }
 
 fn burst(text: &str, pipeline: &Pipelines) -> anyhow::Result<BurstHint> {

@@ -91,11 +91,12 @@ pub struct Generator {
     bursts: Vec<Volley>,
     memory: Memory,
     chances: Chances,
+    left_out: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Topic {
-    /// None: the job makes its events itself.
+    /// None: the job makes its events itself, or they cannot be generated.
     program: Option<Program>,
     /// Draws of 32 bits below it and not below the topic before it fall to this topic.
     share_end: u64,
@@ -119,23 +120,34 @@ struct Chances {
 }
 
 impl Generator {
+    /// A topic whose schema asks for what cannot be generated is left out.
+    ///
     /// # Errors
-    /// If a schema asks for what cannot be generated (names the topic and the pointer), or a setting makes no sense.
+    /// If no topic is left (names the topics and the pointers), or a setting makes no sense.
     pub fn new(pipeline: &Pipelines, settings: Settings) -> Result<Self, String> {
         check(&settings)?;
         let mistakes = Mistakes::new(pipeline)?;
-        let weights = pipeline.hints.weights.iter().copied();
-        let total: f64 = weights.clone().sum();
-        let mut topics = Vec::new();
-        let mut sum = 0.0;
-        for ((plan, schema), weight) in pipeline.plan.topics.iter().zip(&pipeline.schemas).zip(weights) {
-            let named = |why: String| format!("topic {}: {why}", plan.name);
-            let schema = serde_json::from_str(schema).map_err(|error| named(error.to_string()))?;
-            let compile = || Program::compile(&schema, plan, &pipeline.plan.topic_field).map_err(named);
-            let program = plan.emitted.is_none().then(compile).transpose()?;
-            sum += weight;
-            let share_end = (sum / total * 4_294_967_296.0).round() as u64;
-            topics.push(Topic { program, share_end, has_id: plan.id.is_some() });
+        let mut left_out = Vec::new();
+        let mut programs = Vec::new();
+        for (at, (plan, schema)) in pipeline.plan.topics.iter().zip(&pipeline.schemas).enumerate() {
+            let compile = || {
+                let schema = serde_json::from_str(schema).map_err(|error| error.to_string())?;
+                let program = Program::compile(&schema, plan, &pipeline.plan.topic_field)?;
+                prove(&program, &settings, |line| mistakes.judge(at, line))?;
+                Ok(program)
+            };
+            let program = plan.emitted.is_none().then(compile).transpose();
+            programs.push(program.unwrap_or_else(|why: String| {
+                left_out.push(format!("topic {}: {why}", plan.name));
+                None
+            }));
+        }
+        let made = |at: usize| programs.get(at).is_some_and(Option::is_some);
+        let weights: Vec<f64> =
+            pipeline.hints.weights.iter().enumerate().map(|(at, w)| if made(at) { *w } else { 0.0 }).collect();
+        let total: f64 = weights.iter().sum();
+        if total <= 0.0 {
+            return Err(left_out.join("; "));
         }
         let bursts = settings.burst.as_ref().map_or(pipeline.hints.bursts.as_slice(), std::slice::from_ref);
         let volley = |burst: &BurstHint| Volley {
@@ -144,11 +156,18 @@ impl Generator {
             size: burst.size,
             left: 0,
         };
-        let bursts = bursts.iter().map(volley).collect();
-        let generator = Self {
+        let bursts = bursts.iter().filter(|burst| made(burst.topic)).map(volley).collect();
+        let mut sum = 0.0;
+        let topics = programs.into_iter().zip(weights).zip(&pipeline.plan.topics);
+        let topics = topics.map(|((program, weight), plan)| {
+            sum += weight;
+            let share_end = (sum / total * 4_294_967_296.0).round() as u64;
+            Topic { program, share_end, has_id: plan.id.is_some() }
+        });
+        Ok(Self {
             random: Random::seeded(settings.seed),
             dates: Dates::default(),
-            topics,
+            topics: topics.collect(),
             mistakes,
             base: settings.start,
             since_base: 0,
@@ -159,29 +178,15 @@ impl Generator {
                 invalid: Chance::of(settings.invalid),
                 late: Chance::of(settings.late),
             },
+            left_out,
             settings,
-        };
-        generator.prove(pipeline)?;
-        Ok(generator)
+        })
     }
 
-    /// Keywords that hold only together (a pattern and a length) can defeat a program: better now than event by event.
-    fn prove(&self, pipeline: &Pipelines) -> Result<(), String> {
-        let mut random = Random::seeded(self.settings.seed);
-        let mut dates = Dates::default();
-        let mut line = Vec::new();
-        let programs = self.topics.iter().enumerate();
-        for (at, program) in programs.filter_map(|(at, topic)| Some((at, topic.program.as_ref()?))) {
-            for _ in 0..PROOFS {
-                line.clear();
-                let mut pen = Pen { random: &mut random, dates: &mut dates, time: self.settings.start };
-                program.write(&mut pen, &mut line);
-                let Err(why) = self.mistakes.judge(at, &line) else { continue };
-                let name = pipeline.plan.topics.get(at).map_or("", |plan| &plan.name);
-                return Err(format!("topic {name}: the schema refuses what the generator makes of it: {why}"));
-            }
-        }
-        Ok(())
+    /// Of which topics no events are made, and why.
+    #[must_use]
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// The next event.
@@ -222,8 +227,8 @@ impl Generator {
         (topic, if late { Kind::Late } else { Kind::Valid })
     }
 
-    /// An event that the topic's schema accepts, the same one for the same seed; it is none of the stream. None: the plan has no such topic, or
-    /// the job makes its events itself.
+    /// An event that the topic's schema accepts, the same one for the same seed; it is none of the stream. None: the plan has no such topic, it
+    /// was left out, or the job makes its events itself.
     #[must_use]
     pub fn example(&self, topic: TopicId) -> Option<Vec<u8>> {
         let mut random = Random::seeded(self.settings.seed);
@@ -263,6 +268,19 @@ impl Generator {
         let at = self.topics.iter().position(|topic| drawn < topic.share_end).unwrap_or(0);
         TopicId(at as u16)
     }
+}
+
+/// Keywords that hold only together (a pattern and a length) can defeat a program: better now than event by event.
+fn prove(program: &Program, settings: &Settings, judge: impl Fn(&[u8]) -> Result<(), String>) -> Result<(), String> {
+    let mut random = Random::seeded(settings.seed);
+    let mut dates = Dates::default();
+    let mut line = Vec::new();
+    for _ in 0..PROOFS {
+        line.clear();
+        program.write(&mut Pen { random: &mut random, dates: &mut dates, time: settings.start }, &mut line);
+        judge(&line).map_err(|why| format!("the schema refuses what the generator makes of it: {why}"))?;
+    }
+    Ok(())
 }
 
 fn check(settings: &Settings) -> Result<(), String> {

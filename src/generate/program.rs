@@ -39,7 +39,7 @@ const ANNOTATIONS: [&str; 11] = [
     "writeOnly",
     "$anchor",
 ];
-const KEYWORDS: [&str; 16] = [
+const KEYWORDS: [&str; 19] = [
     "type",
     "required",
     "properties",
@@ -50,12 +50,26 @@ const KEYWORDS: [&str; 16] = [
     "pattern",
     "minimum",
     "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
     "minLength",
     "maxLength",
     "items",
     "minItems",
     "maxItems",
     "uniqueItems",
+];
+
+/// Formats, as patterns of some of their texts. Names and addresses are those that are kept free for examples.
+const FORMATS: [(&str, &str); 7] = [
+    ("date", "^202[0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"),
+    ("time", "^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"),
+    ("email", "^[a-z]{3,10}@example\\.org$"),
+    ("hostname", "^[a-z]{3,10}\\.example\\.org$"),
+    ("ipv4", "^192\\.0\\.2\\.[1-9][0-9]$"),
+    ("ipv6", "^2001:db8::[1-9a-f][0-9a-f]{0,3}$"),
+    ("uri", "^https://example\\.org/[a-z0-9]{1,10}$"),
 ];
 
 /// Appends one event of a topic.
@@ -67,7 +81,8 @@ enum Node {
     /// A text that is ready.
     Ready(Vec<u8>),
     OneOf(Vec<Vec<u8>>),
-    Integer(i64, i64),
+    /// From, to, and of what it is a multiple.
+    Integer(i64, i64, i64),
     Decimal(Decimal),
     Text(usize, usize),
     Pattern(Pattern),
@@ -127,7 +142,7 @@ impl Node {
         match self {
             Self::Ready(text) => into.extend_from_slice(text),
             Self::OneOf(texts) => into.extend_from_slice(&texts[pen.random.index(texts.len())]),
-            Self::Integer(least, most) => write_integer(pen.random.between(*least, *most), into),
+            Self::Integer(least, most, step) => write_integer(pen.random.between(*least, *most) * step, into),
             Self::Decimal(decimal) => decimal.write(pen.random, into),
             Self::Text(least, most) => {
                 into.push(b'"');
@@ -183,19 +198,19 @@ fn write_uuid(bytes: [u8; 16], into: &mut Vec<u8>) {
 
 impl Decimal {
     /// Four digits after the point, or more where the range is narrow.
-    fn within(least: f64, most: f64) -> Option<Self> {
+    fn within(least: End, most: End) -> Option<Self> {
         (4..=9).find_map(|digits| {
             let scale = 10f64.powi(digits as i32);
-            let (mut from, mut to) = ((least * scale).ceil(), (most * scale).floor());
+            let (mut from, mut to) = ((least.at * scale).ceil(), (most.at * scale).floor());
             // Rounding of the product may have stepped over an end.
-            if from / scale < least {
+            if from / scale < least.at || (least.open && from / scale <= least.at) {
                 from += 1.0;
             }
-            if to / scale > most {
+            if to / scale > most.at || (most.open && to / scale >= most.at) {
                 to -= 1.0;
             }
             let exact = from.abs() < 9e15 && to.abs() < 9e15;
-            let wide = to - from >= 10.0 || (from <= to && most <= least);
+            let wide = to - from >= 10.0 || (from <= to && most.at <= least.at);
             (exact && wide).then_some(Self { least: from as i64, most: to as i64, digits })
         })
     }
@@ -247,18 +262,27 @@ impl Compiler<'_> {
             "array" => self.list(schema, path),
             "string" => self.string(schema, path),
             "integer" => {
+                let Some(step) = step(schema) else { return refuse("multipleOf is no integer".to_owned()) };
                 let (least, most) = integer_range(schema);
+                // In steps, rounded into the range.
+                let least = least.div_euclid(step) + i64::from(least.rem_euclid(step) != 0);
+                let most = most.div_euclid(step);
                 if least <= most {
-                    Ok(Node::Integer(least, most))
+                    Ok(Node::Integer(least, most, step))
                 } else {
                     refuse("no integer is in the range".to_owned())
                 }
+            }
+            "number" if schema.get("multipleOf").is_some() => {
+                let mut whole = schema.clone();
+                whole["type"] = Value::from("integer");
+                self.node(&whole, path)
             }
             "number" => {
                 let (least, most) = number_range(schema);
                 match Decimal::within(least, most) {
                     Some(decimal) => Ok(Node::Decimal(decimal)),
-                    None => refuse(format!("the generator cannot write a number from {least} to {most}")),
+                    None => refuse(format!("the generator cannot write a number from {} to {}", least.at, most.at)),
                 }
             }
             "boolean" => Ok(Node::OneOf(vec![b"true".to_vec(), b"false".to_vec()])),
@@ -333,7 +357,12 @@ impl Compiler<'_> {
         match schema.get("format").and_then(Value::as_str) {
             Some("uuid") => return Ok(Node::Uuid),
             Some("date-time") => return Ok(Node::Date),
-            Some(other) => return refuse(format!("the generator does not know the format {other:?}")),
+            Some(other) => {
+                let Some((_, pattern)) = FORMATS.iter().find(|(name, _)| *name == other) else {
+                    return refuse(format!("the generator does not know the format {other:?}"));
+                };
+                return Pattern::compile(pattern).map(Node::Pattern).or_else(refuse);
+            }
             None => {}
         }
         // An id has to differ from every other: a UUID does, where the schema has room for one.
@@ -379,6 +408,9 @@ fn kind(schema: &Value) -> &str {
         ("minItems", "array"),
         ("minimum", "number"),
         ("maximum", "number"),
+        ("exclusiveMinimum", "number"),
+        ("exclusiveMaximum", "number"),
+        ("multipleOf", "number"),
     ];
     about.iter().find(|(word, _)| schema.get(word).is_some()).map_or("string", |(_, kind)| kind)
 }
@@ -393,10 +425,28 @@ fn lengths(schema: &Value, (least, most): (&str, &str), (least_default, extra): 
     }
 }
 
+/// One end of a range of numbers; `open`: the number itself is not in it.
+#[derive(Clone, Copy)]
+struct End {
+    at: f64,
+    open: bool,
+}
+
+/// The multiples of it are valid integers; None: it is no integer.
+fn step(schema: &Value) -> Option<i64> {
+    schema.get("multipleOf").map_or(Some(1), |step| step.as_i64().filter(|step| *step > 0))
+}
+
 fn integer_range(schema: &Value) -> (i64, i64) {
     // Saturating casts: what lies outside 64 bits is no integer of Caudal's.
-    let least = schema.get("minimum").map(|n| n.as_i64().unwrap_or_else(|| n.as_f64().unwrap_or(0.0).ceil() as i64));
-    let most = schema.get("maximum").map(|n| n.as_i64().unwrap_or_else(|| n.as_f64().unwrap_or(0.0).floor() as i64));
+    let end = |word: &str, round: fn(f64) -> f64| {
+        schema.get(word).map(|n| n.as_i64().unwrap_or_else(|| round(n.as_f64().unwrap_or(0.0)) as i64))
+    };
+    // Above 2.5 lies 3 as above 2, and below 2.5 lies 2 as below 3.
+    let above = end("exclusiveMinimum", f64::floor).map(|n| n.saturating_add(1));
+    let below = end("exclusiveMaximum", f64::ceil).map(|n| n.saturating_sub(1));
+    let least = end("minimum", f64::ceil).into_iter().chain(above).max();
+    let most = end("maximum", f64::floor).into_iter().chain(below).min();
     match (least, most) {
         (Some(least), Some(most)) => (least, most),
         (Some(least), None) => (least, least.saturating_add(INTEGER_SPAN)),
@@ -405,12 +455,22 @@ fn integer_range(schema: &Value) -> (i64, i64) {
     }
 }
 
-fn number_range(schema: &Value) -> (f64, f64) {
-    let number = |word: &str| schema.get(word).and_then(Value::as_f64);
-    match (number("minimum"), number("maximum")) {
+fn number_range(schema: &Value) -> (End, End) {
+    let end = |word: &str, open: bool| schema.get(word).and_then(Value::as_f64).map(|at| End { at, open });
+    // Of two ends the one that leaves less; of equal ones the open one, which stands last.
+    let least = match (end("minimum", false), end("exclusiveMinimum", true)) {
+        (Some(closed), Some(open)) if closed.at > open.at => Some(closed),
+        (closed, open) => open.or(closed),
+    };
+    let most = match (end("maximum", false), end("exclusiveMaximum", true)) {
+        (Some(closed), Some(open)) if closed.at < open.at => Some(closed),
+        (closed, open) => open.or(closed),
+    };
+    let closed = |at: f64| End { at, open: false };
+    match (least, most) {
         (Some(least), Some(most)) => (least, most),
-        (Some(least), None) => (least, least + NUMBER_SPAN),
-        (None, Some(most)) => (most - NUMBER_SPAN, most),
-        (None, None) => (0.0, NUMBER_SPAN),
+        (Some(least), None) => (least, closed(least.at + NUMBER_SPAN)),
+        (None, Some(most)) => (closed(most.at - NUMBER_SPAN), most),
+        (None, None) => (closed(0.0), closed(NUMBER_SPAN)),
     }
 }

@@ -198,6 +198,10 @@ fn begin(web: &Web, mut wish: Wish) -> Result<Run, Problem> {
     let (stop, stopped) = watch::channel(false);
     let log = Arc::clone(&web.generator.log);
     let tally = Arc::new(Tally::default());
+    if !generator.left_out().is_empty() {
+        let why = format!("no events are made of {}", generator.left_out().join("; "));
+        *tally.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
     log.add(unix, Did::Started { rate, seed });
     let sending = Sending { app: web.app.clone(), tally: Arc::clone(&tally), log };
     let task = tokio::spawn(sending.run(generator, rate, stopped));

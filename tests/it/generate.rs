@@ -1,9 +1,9 @@
 //! The generator: the same seed gives the same bytes, and every event is what it claims to be.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use caudal::core::time;
-use caudal::core::units::Micros;
+use caudal::core::units::{Micros, TopicId};
 use caudal::generate::{Generated, Generator, Kind, Settings};
 use caudal::pipeline::{Bundle, BurstHint, FileText, Pipelines};
 use serde_json::{Value, json};
@@ -146,9 +146,23 @@ fn schemas_that_can_be_generated() {
         json!({"type": "array", "minItems": 5, "items": {"enum": [1, "two", null, {"three": [3]}]}}),
         json!({"type": "object", "required": ["y"], "properties": {"y": {"const": "\"quoted\" \u{1F30A}"}}}),
         json!(true),
+        json!({"type": "integer", "exclusiveMinimum": 2, "exclusiveMaximum": 4}),
+        json!({"type": "integer", "exclusiveMinimum": 2.5, "exclusiveMaximum": 3.5, "maximum": 9}),
+        json!({"type": "integer", "minimum": -7, "maximum": 8, "multipleOf": 5}),
+        json!({"type": "number", "multipleOf": 3, "exclusiveMinimum": 0, "maximum": 3}),
+        json!({"type": "number", "exclusiveMinimum": 0, "maximum": 0.001}),
+        json!({"type": "number", "minimum": 0, "exclusiveMaximum": 0.001}),
+        json!({"exclusiveMaximum": 5}),
+        json!({"type": "string", "format": "date"}),
+        json!({"type": "string", "format": "time"}),
+        json!({"type": "string", "format": "email"}),
+        json!({"type": "string", "format": "hostname"}),
+        json!({"type": "string", "format": "ipv4"}),
+        json!({"type": "string", "format": "ipv6"}),
+        json!({"type": "string", "format": "uri"}),
     ] {
         let mut generator = with_schema(&x).unwrap_or_else(|why| panic!("{x}: {why}"));
-        let validator = jsonschema::draft202012::new(&x).unwrap();
+        let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&x).unwrap();
         for _ in 0..500 {
             let event: Value = serde_json::from_slice(&generator.generate().line).unwrap();
             assert!(validator.is_valid(&event["x"]), "{x}: {event}");
@@ -161,7 +175,8 @@ fn schemas_that_can_be_generated() {
 fn schemas_that_cannot_be_generated_are_refused_by_place() {
     for (x, part) in [
         (json!({"anyOf": [{"type": "string"}]}), "topic t: /x: the generator does not know the keyword \"anyOf\""),
-        (json!({"type": "string", "format": "hostname"}), "/x: the generator does not know the format"),
+        (json!({"type": "string", "format": "regex"}), "/x: the generator does not know the format"),
+        (json!({"type": "number", "multipleOf": 0.3}), "/x: multipleOf is no integer"),
         (json!({"type": "string", "pattern": "(?=a)"}), "/x: the generator cannot write texts for the pattern"),
         (
             json!({"type": "string", "pattern": "^a+$", "minLength": 20}),
@@ -175,6 +190,23 @@ fn schemas_that_cannot_be_generated_are_refused_by_place() {
         let error = with_schema(&x).map(|_| ()).unwrap_err();
         assert!(error.contains(part), "{x}: {error}");
     }
+}
+
+/// A topic that cannot be generated keeps no other from it.
+#[test]
+fn a_topic_that_cannot_be_generated_is_left_out() {
+    let mut pipeline = civic_safety();
+    let before = Generator::new(&pipeline, plain(1)).unwrap();
+    assert_eq!(before.left_out(), [""; 0]);
+    pipeline.schemas[1] = json!({"anyOf": [true]}).to_string();
+    let mut generator = Generator::new(&pipeline, plain(1)).unwrap();
+    assert_eq!(generator.left_out().len(), 1);
+    let name = &pipeline.plan.topics[1].name;
+    assert!(generator.left_out()[0].starts_with(&format!("topic {name}: /: the generator does not know")));
+    let topics: BTreeSet<u16> = (0..2_000).map(|_| generator.generate().topic.0).collect();
+    assert_eq!(topics, BTreeSet::from([0, 2]));
+    assert_eq!(generator.example(TopicId(0)), before.example(TopicId(0)));
+    assert_eq!(generator.example(TopicId(1)), None);
 }
 
 #[test]

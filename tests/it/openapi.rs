@@ -170,7 +170,9 @@ fn each_application_has_a_valid_document() {
             let name = topic["name"].as_str().unwrap();
             let schema = json!({"$ref": format!("#/components/schemas/topic.{name}")});
             let validator = compiled(&document, &schema);
-            assert!(topic["example"].is_null() || validator.is_valid(&topic["example"]), "{application}: {name}");
+            // The job makes the events of some itself.
+            let made = topic["example"].is_null() && topic["emitted_by"].is_string();
+            assert!(made || validator.is_valid(&topic["example"]), "{application}: {name}");
             assert!(!validator.is_valid(&json!([])), "{application}: {name} takes an array");
         }
         let file = folder.path().join(format!("{}.json", application.replace('/', "_")));
