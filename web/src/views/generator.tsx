@@ -89,7 +89,7 @@ export function GeneratorCard() {
             />
           </div>
         ))}
-        <div class="wide actions">
+        <div class="wide row">
           <button id="generator-start">{data?.running ? say.apply : say.start}</button>
           <button
             id="generator-stop"

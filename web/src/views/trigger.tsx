@@ -128,7 +128,7 @@ function Draft({ topic }: { topic: Topic }) {
           {broken === null ? say.keep : say.notJson(broken.why)}
         </p>
       </div>
-      <div class="wide actions">
+      <div class="wide row">
         <button id="trigger-send" disabled={busy}>
           {busy ? say.sending : say.send}
         </button>

@@ -35,7 +35,7 @@ export function One({ name, pipeline, listed, again }: Props) {
           <a href={to("pipelines")}>← {say.all}</a>
         </p>
         <h2>{name}</h2>
-        <nav aria-label={say.parts(name)}>
+        <nav class="tabs" aria-label={say.parts(name)}>
           <ul>
             <li>
               <a href={to("pipelines", [name])} aria-current={tab === "flow" ? "page" : undefined}>

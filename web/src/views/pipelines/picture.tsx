@@ -32,7 +32,7 @@ export function Picture({ pipeline, flow, cluster }: { pipeline: Pipeline; flow:
           caption={say.flowOf(pipeline.name)}
           quiet
           rows={drawn.edges}
-          keyOf={(edge) => `${edge.from.id} ${edge.to.id}`}
+          keyOf={keyOf}
           empty={words().common.none}
           columns={[
             { head: say.from, cell: (edge) => titleOf(edge.from) },
@@ -48,6 +48,8 @@ export function Picture({ pipeline, flow, cluster }: { pipeline: Pipeline; flow:
     </>
   );
 }
+
+const keyOf = ({ from, to }: Edge) => `${from.id} ${to.id}`;
 
 function px(length: number): string {
   return `${length}px`;
@@ -81,12 +83,15 @@ function Edges({ drawn: { edges, width, height }, pressure }: { drawn: Graph; pr
       {edges.map((edge) => {
         const kind = edge.to.kind === "process" ? `edge level-${pressure}` : edge.rate === 0 ? "edge still" : "edge";
         return (
-          <g key={`${edge.from.id} ${edge.to.id}`} class={edge.of === "rejected" && edge.rate ? "edge bad" : kind}>
+          <g key={keyOf(edge)} class={edge.of === "rejected" && edge.rate ? "edge bad" : kind}>
             <path d={curve(edge)} marker-end={`url(#${arrow})`} />
-            <Rate edge={edge} />
           </g>
         );
       })}
+      {/* Above all lines. */}
+      {edges.map((edge) => (
+        <Rate key={keyOf(edge)} edge={edge} pressure={pressure} />
+      ))}
     </svg>
   );
 }
@@ -98,16 +103,23 @@ function curve({ from, to }: Edge): string {
   return `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
 }
 
-/** Beside the end that no other edge shares. */
-function Rate({ edge }: { edge: Edge }) {
+/** Beside the end that no other edge shares: how much comes, and below it whether that has to wait. */
+function Rate({ edge, pressure }: { edge: Edge; pressure: Level }) {
   const text = rateOf(edge);
   if (text === null) return null;
-  const atStart = edge.to.kind === "process";
-  const x = MARGIN + (atStart ? edge.from.x + NODE_WIDTH + 6 : edge.to.x - 9);
-  const y = MARGIN + (atStart ? edge.from.y : edge.to.y) + NODE_HEIGHT / 2 - 6;
+  const waits = edge.to.kind === "process";
+  const x = MARGIN + (waits ? edge.from.x + NODE_WIDTH + 6 : edge.to.x - 9);
+  const y = MARGIN + (waits ? edge.from.y : edge.to.y) + NODE_HEIGHT / 2;
   return (
-    <text x={x} y={y} text-anchor={atStart ? "start" : "end"}>
-      {text}
+    <text class="edge-text" text-anchor={waits ? "start" : "end"}>
+      <tspan x={x} y={y - 6}>
+        {text}
+      </tspan>
+      {waits && (
+        <tspan class={`level-${pressure}`} x={x} y={y + 15}>
+          {words().common.level[pressure]}
+        </tspan>
+      )}
     </text>
   );
 }
@@ -123,7 +135,7 @@ function Box({ node, pipeline, share }: { node: Node; pipeline: string; share: n
   };
   if (kind === "process") {
     return (
-      <a class={`node process edge-${level(share)}`} style={place} href={to("ranks")}>
+      <a class="node process" style={place} href={to("ranks")}>
         <span class="kind">{say.steps}</span>
         <span>
           {say.pressure} <Pressure share={share} />
