@@ -14,7 +14,7 @@ test("the overview shows the ledger as it is, and survives a relaunch", async (t
   const ledger = () => page.locator("#ledger tbody tr td:nth-child(2)").allTextContents();
   await until("the ledger shows them", async () => (await ledger()).join() === "3,1,1,0,1,0,0");
   assert.equal(await page.locator("#balances").textContent(), "balances ✓");
-  await page.locator("#verdict", { hasText: "events a second are refused or late" }).waitFor();
+  await page.locator("#verdict", { hasText: "Events refused or late: " }).waitFor();
   await accessible(page);
   await picture(page, "overview");
 

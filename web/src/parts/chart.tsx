@@ -127,7 +127,13 @@ function options(lines: Line[], element: HTMLElement, { sparse, height, open }: 
     scales: { x: { time: true }, y: { range: (_, min, max) => [min < 0 ? min * 1.1 : 0, max > 0 ? max * 1.1 : 1] } },
     tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
     axes: [
-      { ...axis, size: 26, space: 80, incrs: MARKS, values: (_, ticks, __, ___, step) => ticks.map((at) => tick(at, step)) },
+      {
+        ...axis,
+        size: 26,
+        space: 80,
+        incrs: MARKS,
+        values: (_, ticks, __, ___, step) => ticks.map((at) => tick(at, step)),
+      },
       { ...axis, size: 56, values: (_, ticks) => ticks.map(number) },
     ],
     series: [

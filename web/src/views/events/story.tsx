@@ -47,7 +47,7 @@ export function Story({ correlation }: { correlation: string }) {
             columns={[
               { head: say.events.after, numeric: true, cell: (event) => duration(Date.parse(event.time) - start) },
               { head: say.events.time, cell: (event) => <span class="moment">{time(event.time).slice(0, 23)}</span> },
-              { head: say.events.topic, cell: (event) => event.topic },
+              { head: say.common.topic, cell: (event) => event.topic },
               {
                 head: say.events.event,
                 code: true,

@@ -4,10 +4,11 @@ import { get, path } from "../../api.ts";
 import { group, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { useLoad } from "../../parts/load.ts";
+import { Refused } from "../../parts/said.tsx";
 import { Table } from "../../parts/table.tsx";
 import { place, setQuery, to } from "../../router.ts";
 import type { Alert, Json } from "../../types.ts";
-import { raised } from "./raised.ts";
+import { CLEARED_MS, raised } from "./raised.ts";
 
 const ALERTS_MAX = 50;
 
@@ -16,11 +17,10 @@ export function Alerts() {
   const { query } = place.value;
   const [pipeline, alert, active] = ["pipeline", "alert", "active"].map((name) => query.get(name) ?? undefined);
   const call = path("/alerts", { pipeline, alert, active, limit: ALERTS_MAX });
-  const { count, every } = raised();
   const { data, problem } = useLoad(
     () => get<{ alerts: Alert[]; next: string | null }>(call),
-    [call, count, every],
-    every,
+    [call, raised()],
+    CLEARED_MS,
   );
   const section = useRef<HTMLElement>(null);
   // Whoever comes by a link to alerts wants to see them.
@@ -45,7 +45,7 @@ export function Alerts() {
           </span>
         )}
       </p>
-      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Refused problem={problem} />
       <Table
         caption={say.alertsCaption}
         rows={data?.alerts ?? []}

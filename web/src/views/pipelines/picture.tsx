@@ -5,15 +5,15 @@ import { words } from "../../i18n/words.ts";
 import { type Level, level, Pressure } from "../../parts/pressure.tsx";
 import { Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
-import type { Cluster, Flow, Pipeline } from "../../types.ts";
+import type { Cluster, Pipeline } from "../../types.ts";
 import { type Edge, type Graph, graph, type Node, NODE_HEIGHT, NODE_WIDTH } from "./flow.ts";
 
 /** Room around the picture, for the ring of a node that has the focus. */
 const MARGIN = 4;
 
-export function Picture({ pipeline, flow, cluster }: { pipeline: Pipeline; flow: Flow; cluster: Cluster }) {
+export function Picture({ pipeline, cluster }: { pipeline: Pipeline; cluster: Cluster }) {
   const say = words().pipelines;
-  const drawn = graph(pipeline, flow, cluster);
+  const drawn = graph(pipeline, cluster);
   // What is read waits for the rank that has come least far.
   const share = Math.max(0, ...cluster.ranks.map((rank) => rank.back_pressure));
   return (

@@ -1,12 +1,13 @@
 // One row: its facts, the events behind it, and how late events changed it.
 import { get, path } from "../../api.ts";
-import type { ComponentChildren } from "preact";
 import { group, number, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { EventTable } from "../../parts/event-table.tsx";
+import { Facts, Figures } from "../../parts/facts.tsx";
 import { useLoad } from "../../parts/load.ts";
 import { More } from "../../parts/more.tsx";
 import { usePages } from "../../parts/pages.ts";
+import { Waiting } from "../../parts/said.tsx";
 import { Subpage } from "../../parts/subpage.tsx";
 import { Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
@@ -31,10 +32,10 @@ export function RowPage({ id }: { id: string }) {
     >
       {missing && <p role="status">{say.windows.wait}</p>}
       {problem !== null && <p class={missing ? "note" : "bad"}>{problem.message}</p>}
-      {row === null && problem === null && <p class="note">{say.common.loading}</p>}
+      <Waiting data={row} problem={problem} />
       {row !== null && (
         <>
-          <Facts row={row} />
+          <Values row={row} />
           {row.revision > 0 && <Revisions row={row} />}
           <Lineage row={row} />
         </>
@@ -43,41 +44,27 @@ export function RowPage({ id }: { id: string }) {
   );
 }
 
-function Facts({ row }: { row: Row }) {
+function Values({ row }: { row: Row }) {
   const say = words().windows;
-  const facts: [string, ComponentChildren][] = [
-    [say.pipeline, row.pipeline],
-    [say.start, time(row.window_start)],
-    [say.ends, time(row.window_end)],
-    [say.state, <RowState row={{ ...row, before: null }} />],
-    [say.identity, <code>{row.metric_id}</code>],
-  ];
+  const values: [string, Json][] = [...Object.entries(row.values), [words().common.eventCount, row.event_count]];
   return (
     <>
-      <dl class="figures" aria-label={say.values}>
-        {[...Object.entries(row.values), [say.eventCount, row.event_count] as const].map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd title={typeof of === "number" ? String(of) : ""}>{typeof of === "number" ? precise(of) : value(of)}</dd>
-          </div>
-        ))}
-      </dl>
-      <dl class="facts">
-        {Object.entries(row.group).map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>
-              <bdi>{value(of)}</bdi>
-            </dd>
-          </div>
-        ))}
-        {facts.map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{of}</dd>
-          </div>
-        ))}
-      </dl>
+      <Figures
+        label={say.values}
+        of={values.map(([name, of]) =>
+          typeof of === "number" ? { name, text: precise(of), title: String(of) } : { name, text: value(of) },
+        )}
+      />
+      <Facts
+        of={[
+          ...Object.entries(row.group).map(([name, of]) => [name, <bdi>{value(of)}</bdi>] as const),
+          [say.pipeline, row.pipeline],
+          [say.start, time(row.window_start)],
+          [say.ends, time(row.window_end)],
+          [say.state, <RowState row={{ ...row, before: null }} />],
+          [say.identity, <code>{row.metric_id}</code>],
+        ]}
+      />
     </>
   );
 }
