@@ -8,7 +8,7 @@ export const en = {
   title: "Caudal",
   skip: "Skip to the content",
   language: "Language",
-  theme: { label: "Colours", auto: "as the system", light: "light", dark: "dark" },
+  theme: { label: "Colours", auto: "system", light: "light", dark: "dark" },
   views: {
     overview: "Overview",
     pipelines: "Pipelines",
@@ -68,7 +68,7 @@ export const es: typeof en = {
   title: "Caudal",
   skip: "Ir al contenido",
   language: "Idioma",
-  theme: { label: "Colores", auto: "como el sistema", light: "claro", dark: "oscuro" },
+  theme: { label: "Colores", auto: "sistema", light: "claro", dark: "oscuro" },
   views: {
     overview: "Resumen",
     pipelines: "Pipelines",

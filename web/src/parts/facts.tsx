@@ -19,6 +19,8 @@ export function Facts({ of }: { of: readonly Fact[] }) {
 export interface Figure {
   name: string;
   text: string;
+  /** Below it, in a small type. */
+  note?: string | undefined;
   id?: string;
   /** More of it, where one points at it. */
   title?: string | undefined;
@@ -27,11 +29,12 @@ export interface Figure {
 export function Figures({ of, label }: { of: readonly Figure[]; label: string }) {
   return (
     <dl class="figures wide" aria-label={label}>
-      {of.map(({ name, text, id, title }) => (
+      {of.map(({ name, text, note, id, title }) => (
         <div key={name}>
           <dt>{name}</dt>
-          <dd id={id} title={title}>
-            {text}
+          <dd title={title}>
+            <span id={id}>{text}</span>
+            {note !== undefined && <small>{note}</small>}
           </dd>
         </div>
       ))}

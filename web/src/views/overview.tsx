@@ -45,20 +45,22 @@ function Now({ now: { cluster, ledger }, pipelines }: { now: Snapshot; pipelines
       of={[
         { id: "accepted-rate", name: `${say.accepted}/s`, text: number(cluster.accepted_per_second) },
         { id: "committed-rate", name: `${say.counted}/s`, text: number(cluster.committed_per_second) },
-        { id: "p50", name: say.p50, text: ms(cluster.latency_p50_ms) },
-        { id: "p99", name: say.p99, text: ms(cluster.latency_p99_ms) },
+        { id: "rejected-rate", name: `${say.rejected}/s`, text: number(history.value.at(-1)?.rejected ?? 0) },
+        { id: "p50", name: say.p50, text: ms(cluster.latency_p50_ms), note: say.latency },
+        { id: "p99", name: say.p99, text: ms(cluster.latency_p99_ms), note: say.latency },
         { id: "in-flight", name: words().fates.in_flight, text: number(ledger.in_flight) },
         {
           id: "watermark",
-          name: last === null || cluster.pipelines.length < 2 ? say.watermarkLag : say.watermarkLagOf(last.pipeline),
+          name: say.watermarkLag,
           text: last === null ? say.idle : duration(last.behind),
+          note: cluster.pipelines.length > 1 ? last?.pipeline : undefined,
         },
-        { id: "log", name: say.logOf(cluster.log.bytes_max), text: bytes(cluster.log_bytes) },
-        { id: "epoch", name: say.epoch, text: number(cluster.epoch_committed) },
+        { id: "log", name: say.log, text: bytes(cluster.log_bytes), note: say.logOf(bytes(cluster.log.bytes_max)) },
         {
           id: "store",
-          name: `${say.store}, ${store.kind}`,
+          name: say.store,
           text: away === null ? say.storeWell : say.storeAway(clock(away)),
+          note: store.kind,
         },
       ]}
     />
@@ -85,7 +87,7 @@ function Charts() {
       </section>
       <section class="card">
         <Chart
-          title={say.latency}
+          title={say.latencyTitle}
           unit={say.milliseconds}
           times={times}
           lines={[

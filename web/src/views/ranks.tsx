@@ -98,10 +98,11 @@ function RankTable({ cluster }: { cluster: Cluster }) {
           </span>
         ),
     },
+    { head: say.queue, numeric: true, cell: of((rank) => bytes(rank.queue_bytes)) },
     {
-      head: say.queue,
+      head: say.credit,
       numeric: true,
-      cell: of((rank) => say.queueOf(bytes(rank.queue_bytes), bytes(rank.credit_bytes))),
+      cell: of((rank) => say.creditOf(bytes(rank.credit_free_bytes), bytes(rank.credit_bytes))),
     },
     {
       head: say.cpu,
