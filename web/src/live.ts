@@ -73,10 +73,11 @@ let last: { at: number; ledger: Ledger; cluster: Cluster } | null = null;
 function take(now: Snapshot): void {
   const at = Date.now() / 1_000;
   const generation = now.cluster.generation;
-  // Before it has opened its log a job knows nothing of itself.
+  // Before it has opened its log a job knows nothing of itself: what was known of it stays.
   if (generation === 0) {
     lost.value = null;
-    snapshot.value = now;
+    const known = snapshot.value ?? now;
+    snapshot.value = { ...known, cluster: { ...known.cluster, phase: now.cluster.phase } };
     return;
   }
   const isBack = last !== null && (lost.value !== null || generation !== last.cluster.generation);

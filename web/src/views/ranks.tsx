@@ -34,6 +34,9 @@ function Verdict({ cluster }: { cluster: Cluster }) {
   if (lost.value !== null) {
     return <p class="verdict warn">{say.away(duration(since * 1_000))}</p>;
   }
+  if (cluster.phase !== "serving") {
+    return <p class="verdict warn">{words().overview.phase(words().state.phase[cluster.phase])}</p>;
+  }
   const pressed = cluster.ranks.filter((rank) => level(rank.back_pressure) !== "ok");
   return (
     <p id="verdict" class={`verdict ${pressed.length === 0 ? "good" : "warn"}`}>

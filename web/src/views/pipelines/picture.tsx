@@ -81,9 +81,11 @@ function Edges({ drawn: { edges, width, height }, pressure }: { drawn: Graph; pr
         <path d="M0 0 L8 4 L0 8 z" />
       </marker>
       {edges.map((edge) => {
-        const kind = edge.to.kind === "process" ? `edge level-${pressure}` : edge.rate === 0 ? "edge still" : "edge";
+        const { of, rate, to } = edge;
+        const waits = to.kind === "process" && pressure !== "ok";
+        const kind = waits ? `level-${pressure}` : rate === 0 ? "still" : of === "rejected" ? "bad" : "";
         return (
-          <g key={keyOf(edge)} class={edge.of === "rejected" && edge.rate ? "edge bad" : kind}>
+          <g key={keyOf(edge)} class={`edge ${kind}`}>
             <path d={curve(edge)} marker-end={`url(#${arrow})`} />
           </g>
         );
