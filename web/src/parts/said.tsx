@@ -1,4 +1,4 @@
-// What the server said of a question: that it is not answered yet, or why it is refused.
+// What the server said to a question: nothing yet, or why there is no answer.
 import type { Problem } from "../api.ts";
 import { words } from "../i18n/words.ts";
 
@@ -11,8 +11,21 @@ export function Refused({ problem }: { problem: Problem | null }) {
   );
 }
 
-/** While there is no answer and no problem. */
-export function Waiting({ data, problem = null }: { data: unknown; problem?: Problem | null }) {
-  if (data !== null || problem !== null) return null;
-  return <p class="note">{words().common.loading}</p>;
+interface Props {
+  /** Null as long as there is none. */
+  data: unknown;
+  problem: Problem | null;
+  /** Of what may be there later: said where the server does not know it. */
+  wait?: string;
+}
+
+export function Said({ data, problem, wait }: Props) {
+  if (data === null && problem === null) return <p class="note">{words().common.loading}</p>;
+  if (data !== null || problem?.status !== 404 || wait === undefined) return <Refused problem={problem} />;
+  return (
+    <>
+      <p role="status">{wait}</p>
+      <p class="note">{problem.message}</p>
+    </>
+  );
 }

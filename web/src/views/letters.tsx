@@ -7,7 +7,6 @@ import { snapshot } from "../live.ts";
 import { LetterTable } from "../parts/letter-table.tsx";
 import { More } from "../parts/more.tsx";
 import { usePages } from "../parts/pages.ts";
-import { Waiting } from "../parts/said.tsx";
 import { Select } from "../parts/select.tsx";
 import { TopicSelect } from "../parts/topic-select.tsx";
 import { place, setQuery, to } from "../router.ts";
@@ -55,7 +54,6 @@ function Listing() {
         {pages.first !== null && (
           <LetterTable id="letters" caption={say.caption} letters={pages.items} empty={say.none} />
         )}
-        <Waiting data={pages.first} problem={pages.problem} />
         <More pages={pages} />
       </section>
     </>

@@ -5,6 +5,7 @@ import { history, snapshot } from "../live.ts";
 import { Chart } from "../parts/chart.tsx";
 import { Figures } from "../parts/facts.tsx";
 import { usePipelines } from "../parts/pipelines.ts";
+import { Said } from "../parts/said.tsx";
 import { Table } from "../parts/table.tsx";
 import { to } from "../router.ts";
 import type { Ledger, Pipeline, Snapshot } from "../types.ts";
@@ -16,7 +17,7 @@ import { PipelineTable } from "./pipelines/status.tsx";
 export function Overview() {
   const now = snapshot.value;
   const pipelines = usePipelines().data?.pipelines ?? [];
-  if (now === null) return <p class="note">{words().common.loading}</p>;
+  if (now === null) return <Said data={now} problem={null} />;
   return (
     <div class="cards">
       <Verdict now={now} />

@@ -6,7 +6,7 @@ import { words } from "../i18n/words.ts";
 import { snapshot } from "../live.ts";
 import { Dialog } from "../parts/dialog.tsx";
 import { useLoad } from "../parts/load.ts";
-import { Refused, Waiting } from "../parts/said.tsx";
+import { Said } from "../parts/said.tsx";
 import { go, hold, place, to } from "../router.ts";
 import type { Cluster, Pipeline, Replay } from "../types.ts";
 import { draft, isChanged } from "./pipelines/draft.ts";
@@ -49,11 +49,9 @@ export function Pipelines() {
   return (
     <>
       <Leaving />
-      <Refused problem={list.problem} />
+      <Said data={now === null ? null : data} problem={list.problem} />
       {replay !== null && <Replaying replay={replay} again={list.again} />}
-      {data === null || now === null ? (
-        <Waiting data={null} problem={list.problem} />
-      ) : isNew ? (
+      {data === null || now === null ? null : isNew ? (
         <New pipelines={inForce} />
       ) : name === undefined ? (
         <All pipelines={inForce} cluster={now.cluster} />

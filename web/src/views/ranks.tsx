@@ -5,13 +5,14 @@ import { words } from "../i18n/words.ts";
 import { history, lost, snapshot } from "../live.ts";
 import { type Figure, Figures } from "../parts/facts.tsx";
 import { level, Pressure } from "../parts/pressure.tsx";
+import { Said } from "../parts/said.tsx";
 import { Spark } from "../parts/spark.tsx";
 import { type Column, Table } from "../parts/table.tsx";
 import type { Cluster, Process, Rank, Start } from "../types.ts";
 
 export function Ranks() {
   const now = snapshot.value;
-  if (now === null) return <p class="note">{words().common.loading}</p>;
+  if (now === null) return <Said data={now} problem={null} />;
   const { cluster } = now;
   return (
     <div class="cards">

@@ -2,7 +2,7 @@
 import { useRef } from "preact/hooks";
 import { words } from "../i18n/words.ts";
 import { usePipelines } from "../parts/pipelines.ts";
-import { Refused, Waiting } from "../parts/said.tsx";
+import { Said } from "../parts/said.tsx";
 import { place } from "../router.ts";
 import type { Pipeline } from "../types.ts";
 import { Filters } from "./windows/filters.tsx";
@@ -23,14 +23,7 @@ export function Windows() {
 function Listing({ pipeline, window }: { pipeline: string; window: string }) {
   const say = words();
   const { data, problem } = usePipelines();
-  if (data === null) {
-    return (
-      <>
-        <Waiting data={data} problem={problem} />
-        <Refused problem={problem} />
-      </>
-    );
-  }
+  if (data === null) return <Said data={data} problem={problem} />;
   const all = data.pipelines.filter((one) => one.windows.length > 0);
   const of = all.find((one) => one.name === pipeline) ?? all[0];
   if (of === undefined) return <p class="note">{say.windows.noWindows}</p>;
@@ -66,8 +59,7 @@ function Rows({ choice, pipelines }: { choice: Choice; pipelines: Pipeline[] }) 
         metric={metric}
         oldest={rows.at(-1)?.window_start}
       />
-      <Refused problem={problem} />
-      <Waiting data={loaded || null} problem={problem} />
+      <Said data={loaded || null} problem={problem} />
       {loaded && (
         <>
           {rows.length > 0 && <GroupChart choice={choice} rows={rows} metric={metric} />}

@@ -8,7 +8,7 @@ import { textAt } from "../../parts/json-text.ts";
 import { JsonView } from "../../parts/json-view.tsx";
 import { useLoad } from "../../parts/load.ts";
 import { fieldOf } from "../../parts/path.ts";
-import { Waiting } from "../../parts/said.tsx";
+import { Said } from "../../parts/said.tsx";
 import { Subpage } from "../../parts/subpage.tsx";
 import { useTopics } from "../../parts/topics.ts";
 import { place, replace, to } from "../../router.ts";
@@ -24,12 +24,9 @@ export function EventPage({ id }: { id: string }) {
   const say = words();
   const { data, problem } = useLoad((signal) => fatesOf(id, signal), [id], AGAIN_MS);
   const { data: listed } = useTopics();
-  const missing = data === null && problem?.status === 404;
   return (
     <Subpage title={<bdi>{id}</bdi>} back={to("events")} backLabel={say.events.back}>
-      {missing && <p role="status">{say.events.notYet}</p>}
-      {problem !== null && <p class={missing ? "note" : "bad"}>{problem.message}</p>}
-      <Waiting data={data} problem={problem} />
+      <Said data={data} problem={problem} wait={say.events.notYet} />
       {data?.fates.events.map((event, index) => (
         <One
           key={event.offset}
@@ -126,11 +123,9 @@ export function EventAt({ offset }: { offset: string }) {
     if (data?.letter !== undefined) replace(to("letters", [String(data.letter.offset)]));
     else if (found?.event_id !== undefined && found.event_id !== offset) replace(to("events", ["id", found.event_id]));
   }, [data]);
-  const trouble = problem ?? unlisted;
   return (
     <Subpage title={`${say.events.offset} ${offset}`} back={to("events")} backLabel={say.events.back}>
-      {trouble !== null && <p class="bad">{trouble.message}</p>}
-      {found === undefined && trouble === null && <p class="note">{say.common.loading}</p>}
+      <Said data={found ?? null} problem={problem ?? unlisted} />
       {found !== undefined && <One event={found} fate={null} text={JSON.stringify(found.event)} topic={facts} />}
     </Subpage>
   );

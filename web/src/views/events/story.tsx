@@ -29,7 +29,6 @@ export function Story({ correlation }: { correlation: string }) {
   const span = last === undefined ? 0 : Date.parse(last.time) - start;
   return (
     <Subpage title={<bdi>{say.events.story(correlation)}</bdi>} back={to("events")} backLabel={say.events.back}>
-      {pages.first === null && pages.problem === null && <p class="note">{say.common.loading}</p>}
       {events.length > 0 && (
         <section class="card">
           <p class="note">{say.events.timeline(events.length, duration(span))}</p>

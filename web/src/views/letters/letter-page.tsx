@@ -9,7 +9,7 @@ import { Facts } from "../../parts/facts.tsx";
 import { Marked } from "../../parts/json-view.tsx";
 import { detailOf, RetryLink } from "../../parts/letter-table.tsx";
 import { useLoad } from "../../parts/load.ts";
-import { Refused, Waiting } from "../../parts/said.tsx";
+import { Refused, Said } from "../../parts/said.tsx";
 import { Subpage } from "../../parts/subpage.tsx";
 import { useTopics } from "../../parts/topics.ts";
 import { go, to } from "../../router.ts";
@@ -30,8 +30,7 @@ export function LetterPage({ offset }: { offset: string }) {
   } = useLoad((signal) => get<DeadLetter>(address, { signal }), [offset], AGAIN_MS);
   return (
     <Subpage title={`${say.letters.letter} ${offset}`} back={to("letters")} backLabel={say.letters.back}>
-      <Refused problem={problem} />
-      <Waiting data={letter} problem={problem} />
+      <Said data={letter} problem={problem} />
       {letter !== null && (
         <>
           <Why letter={letter} />

@@ -6,7 +6,7 @@ import { snapshot } from "../../live.ts";
 import { useAct } from "../../parts/act.ts";
 import { Dialog } from "../../parts/dialog.tsx";
 import { useLoad } from "../../parts/load.ts";
-import { Refused, Waiting } from "../../parts/said.tsx";
+import { Refused, Said } from "../../parts/said.tsx";
 import { go, place, to } from "../../router.ts";
 import type { Pipeline, PipelineFile } from "../../types.ts";
 import { Deliveries } from "./deliveries.tsx";
@@ -74,12 +74,7 @@ function Edited({ name, version }: { name: string; version: string | undefined }
   }, [data]);
   const { value } = draft;
   if (value?.name === name) return <File draft={value} />;
-  return (
-    <>
-      <Refused problem={problem} />
-      <Waiting data={null} problem={problem} />
-    </>
-  );
+  return <Said data={null} problem={problem} />;
 }
 
 function Remove({ pipeline: { name, version }, again }: { pipeline: Pipeline; again: () => void }) {

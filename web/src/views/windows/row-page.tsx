@@ -7,7 +7,7 @@ import { Facts, Figures } from "../../parts/facts.tsx";
 import { useLoad } from "../../parts/load.ts";
 import { More } from "../../parts/more.tsx";
 import { usePages } from "../../parts/pages.ts";
-import { Waiting } from "../../parts/said.tsx";
+import { Said } from "../../parts/said.tsx";
 import { Subpage } from "../../parts/subpage.tsx";
 import { Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
@@ -22,7 +22,6 @@ const REVISIONS_MAX = 50;
 export function RowPage({ id }: { id: string }) {
   const say = words();
   const { data: row, problem } = useLoad((signal) => get<Row>(`/windows/${id}`, { signal }), [id], AGAIN_MS);
-  const missing = row === null && problem?.status === 404;
   const back = row === null ? to("windows") : to("windows", [row.pipeline, row.window]);
   return (
     <Subpage
@@ -30,9 +29,7 @@ export function RowPage({ id }: { id: string }) {
       back={back}
       backLabel={say.windows.back}
     >
-      {missing && <p role="status">{say.windows.wait}</p>}
-      {problem !== null && <p class={missing ? "note" : "bad"}>{problem.message}</p>}
-      <Waiting data={row} problem={problem} />
+      <Said data={row} problem={problem} wait={say.windows.wait} />
       {row !== null && (
         <>
           <Values row={row} />
