@@ -17,8 +17,8 @@ test("the overview shows the ledger as it is, and survives a relaunch", async (t
   assert.equal(await page.locator("#balances").textContent(), "balances ✓");
   // While nobody points at a chart, its legend has the newest figures.
   const legend = page.locator(".u-legend").first();
-  await legend.filter({ hasText: /Time: *\d\d:\d\d:\d\d/ }).waitFor();
-  await legend.filter({ hasText: /accepted: *\d/ }).waitFor();
+  await legend.filter({ hasText: /Time\s*\d\d:\d\d:\d\d/ }).waitFor();
+  await legend.filter({ hasText: /accepted\s*\d/ }).waitFor();
   await page.locator("#verdict", { hasText: "Events refused or late: " }).waitFor();
   await accessible(page);
   await picture(page, "overview");

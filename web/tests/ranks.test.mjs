@@ -51,13 +51,20 @@ test("back-pressure is OK, LOW or HIGH: of a rank, in what is said of the job, a
   let snapshot = "";
   for await (const bytes of body.pipeThrough(new TextDecoderStream())) {
     snapshot += bytes;
-    if (snapshot.includes("\n\n")) break;
+    if (/^data: .*\n\n/m.test(snapshot)) break;
   }
   const now = JSON.parse(/^data: (.*)$/m.exec(snapshot)[1]);
   const shares = [0.1, 0.11, 0.5, 0.51];
   now.cluster.ranks.forEach((rank, nth) => (rank.back_pressure = shares[nth]));
-  await page.route("**/live", (route) =>
-    route.fulfill({ contentType: "text/event-stream", body: `data: ${JSON.stringify(now)}\n\n` }),
+  // The job's own stream, with other shares.
+  await page.addInitScript(
+    (frame) => {
+      const ask = window.fetch;
+      const start = (out) => void setInterval(() => out.enqueue(new TextEncoder().encode(frame)), 500);
+      window.fetch = (call, options) =>
+        call === "/live" ? Promise.resolve(new Response(new ReadableStream({ start }))) : ask(call, options);
+    },
+    `data: ${JSON.stringify(now)}\n\n`,
   );
   await page.goto(`${job.page}/#/ranks`);
   await page.locator("#ranks .badge").first().waitFor();
