@@ -56,7 +56,7 @@ export function App() {
       </a>
       <header>
         <p class="brand">Caudal</p>
-        <nav aria-label={words().title}>
+        <nav class="tabs" aria-label={words().title}>
           <ul>
             {(Object.keys(VIEWS) as ViewName[]).map((name) => (
               <li key={name}>
@@ -156,7 +156,9 @@ function TokenForm() {
       <h2>{token.title}</h2>
       <label for="token">{token.label}</label>
       <input id="token" name="token" type="password" autocomplete="off" required />
-      <button>{token.use}</button>
+      <p>
+        <button>{token.use}</button>
+      </p>
       <p class="note">{token.note}</p>
     </form>
   );

@@ -8,7 +8,6 @@ const HISTORY_SECONDS = 600;
 /** So long after the last snapshot a connection counts as lost: the server sends one each second. */
 const SILENCE_MS = 5_000;
 const RETRY_MS = 1_000;
-const OUTAGES_MAX = 20;
 
 /** Figures of one moment. Rates are events a second. */
 export interface Sample {
@@ -19,14 +18,13 @@ export interface Sample {
   rejected: number;
   p50: number | null;
   p99: number | null;
-  inFlight: number;
+  /** That have had events since the sample before. */
+  topics: ReadonlySet<string>;
   /** Events a second of each rank, by its number; of the life that it is in. */
   ranks: Map<number, number>;
 }
 
 export interface Missed {
-  /** When there was a connection again: Unix seconds. */
-  at: number;
   seconds: number;
   /** The job's generation before and after. */
   generations: [number, number];
@@ -37,8 +35,6 @@ export interface Missed {
 export const snapshot = signal<Snapshot | null>(null);
 export const history = signal<Sample[]>([]);
 export const missed = signal<Missed | null>(null);
-/** Times without a connection since the page was opened, the newest first. */
-export const outages = signal<Missed[]>([]);
 /** Why there is no connection; null while there is one. */
 export const lost = signal<string | null>("");
 
@@ -77,10 +73,11 @@ let last: { at: number; ledger: Ledger; cluster: Cluster } | null = null;
 function take(now: Snapshot): void {
   const at = Date.now() / 1_000;
   const generation = now.cluster.generation;
-  // Before it has opened its log a job knows nothing of itself.
+  // Before it has opened its log a job knows nothing of itself: what was known of it stays.
   if (generation === 0) {
     lost.value = null;
-    snapshot.value = now;
+    const known = snapshot.value ?? now;
+    snapshot.value = { ...known, cluster: { ...known.cluster, phase: now.cluster.phase } };
     return;
   }
   const isBack = last !== null && (lost.value !== null || generation !== last.cluster.generation);
@@ -88,7 +85,6 @@ function take(now: Snapshot): void {
     const span = at - last.at;
     if (isBack) {
       note({
-        at,
         seconds: span,
         generations: [last.cluster.generation, generation],
         accepted: Math.max(0, now.ledger.accepted - last.ledger.accepted),
@@ -109,14 +105,12 @@ function take(now: Snapshot): void {
 
 /** What nobody has dismissed yet goes on in the next: a short outage must not hide that the job was started again. */
 function note(outage: Missed): void {
-  outages.value = [outage, ...outages.value].slice(0, OUTAGES_MAX);
   const before = missed.value;
   if (before === null) {
     missed.value = outage;
     return;
   }
   missed.value = {
-    at: outage.at,
     seconds: before.seconds + outage.seconds,
     generations: [before.generations[0], outage.generations[1]],
     accepted: before.accepted + outage.accepted,
@@ -137,7 +131,14 @@ function sample(at: number, span: number, now: Snapshot, before: { ledger: Ledge
     rejected: rate(ledger.invalid + ledger.late, before.ledger.invalid + before.ledger.late),
     p50: cluster.latency_p50_ms,
     p99: cluster.latency_p99_ms,
-    inFlight: ledger.in_flight,
+    topics: withEvents(cluster, before.cluster),
     ranks: new Map(cluster.ranks.map((rank) => [rank.rank, rate(rank.events, events.get(rank.rank) ?? 0)])),
   };
+}
+
+function withEvents(now: Cluster, before: Cluster): ReadonlySet<string> {
+  const then = new Map(before.topics.map(({ topic, accepted }) => [topic, accepted]));
+  return new Set(
+    now.topics.flatMap(({ topic, accepted }) => (topic !== null && accepted > (then.get(topic) ?? 0) ? [topic] : [])),
+  );
 }

@@ -12,24 +12,24 @@ export interface Ledger {
   in_flight: number;
 }
 
-/** A process of the job. Figures that older jobs do not tell are optional, here and below. */
+/** A process of the job. */
 export interface Process {
   host: string;
   pid: number;
   memory_bytes: number;
-  up_since?: string | null;
-  cpu_seconds?: number;
+  up_since: string | null;
+  cpu_seconds: number;
   /** Seconds on a core per second. */
-  cpu_cores?: number;
+  cpu_cores: number;
 }
 
 export interface Rank extends Process {
   rank: number;
   events: number;
-  events_per_second?: number;
+  events_per_second: number;
   queue_bytes: number;
-  credit_bytes?: number;
-  credit_free_bytes?: number;
+  credit_bytes: number;
+  credit_free_bytes: number;
   /** Share of the last second without credit, 0 to 1. */
   back_pressure: number;
   key_groups: number;
@@ -41,11 +41,11 @@ export interface Rank extends Process {
 export interface PipelineStatus {
   pipeline: string;
   watermark: string | null;
-  watermark_lag_ms?: number | null;
+  watermark_lag_ms: number | null;
   expression_errors: number;
   late: Record<string, number>;
-  windows?: { window: string; rows: number | null; rows_per_second: number; open_panes: number; late: number }[];
-  alerts?: { alert: string; raised: number }[];
+  windows: { window: string; rows: number | null; rows_per_second: number; open_panes: number; late: number }[];
+  alerts: { alert: string; raised: number }[];
 }
 
 type Fates = Record<"accepted" | "counted" | "duplicate" | "filtered" | "invalid" | "late", number>;
@@ -84,14 +84,14 @@ export interface Cluster {
   store_away_since: string | null;
   ranks: Rank[];
   /** Of rank 0's clock. */
-  now?: string;
-  watermark_lag_ms?: number | null;
-  topics?: TopicStatus[];
-  rank0?: Process;
-  starts?: Start[];
-  log?: { bytes: number; bytes_max: number; segments: number; oldest_offset: number; oldest_at: string | null };
-  checkpoint?: { epoch: number; at: string | null; bytes: number | null; took_ms: number | null };
-  store?: { kind: string; bytes: number | null; commit: { at: string; took_ms: number; rows: number } | null };
+  now: string;
+  watermark_lag_ms: number | null;
+  topics: TopicStatus[];
+  rank0: Process;
+  starts: Start[];
+  log: { bytes: number; bytes_max: number; segments: number; oldest_offset: number; oldest_at: string | null };
+  checkpoint: { epoch: number; at: string | null; bytes: number | null; took_ms: number | null };
+  store: { kind: string; bytes: number | null; commit: { at: string; took_ms: number; rows: number } | null };
 }
 
 /** What becomes of an event. */
@@ -155,13 +155,6 @@ export interface Topic {
   example: Json | null;
 }
 
-/** A pipeline of the job, as `GET /pipelines` lists them. */
-export interface PipelineEntry {
-  name: string;
-  topics: string[];
-  windows: string[];
-}
-
 /** What became of the events with one id. */
 export interface EventFates {
   event_id: string;
@@ -210,13 +203,14 @@ export interface Flow {
   webhooks: { webhook: string; on: string[] }[];
 }
 
+/** A pipeline of the job, as `GET /pipelines` lists them. */
 export interface Pipeline {
   name: string;
   topics: string[];
   windows: string[];
   version: string;
   text: string;
-  flow?: Flow;
+  flow: Flow;
 }
 
 /** Of one pipeline: with the schemas that its file names, by path. While it is replayed only its name and the replay are there. */

@@ -29,8 +29,11 @@ test("events as they come, of all topics and of one, also after a relaunch", asy
   await page.getByRole("button", { name: "Stop" }).focus();
   await until("the fourth is shown", async () => (await rows(page, "#tail").count()) === 4);
 
-  await page.getByRole("combobox", { name: "Topic" }).selectOption("leave");
+  const topic = page.getByRole("combobox", { name: "Topic" });
+  await topic.focus();
+  await topic.selectOption("leave");
   await page.locator("#tail-state", { hasText: "events/s" }).waitFor();
+  assert.equal(await topic.evaluate((element) => element === document.activeElement), true);
   const before = visit({});
   await until("the stream has begun", async () => {
     await job.post("leave", [visit({})]);

@@ -110,3 +110,24 @@ test("all of a reason, a refusal in the server's words, and a discard that asks 
   await page.goto(`${job.page}/#/letters/${offset}`);
   await page.getByText(`there is no dead letter ${offset}`).waitFor();
 });
+
+test("a late event has its time marked, and goes with another time and id only", async (t) => {
+  const job = await visits(t);
+  const page = await openPage(t);
+  const at = new Date(Date.now() - 7_200_000).toISOString();
+  await until("one comes late", async () => {
+    await job.post("visit", [visit({})]);
+    return (await job.post("visit", [visit({ at })])).late === 1;
+  });
+  await page.goto(`${job.page}/#/letters?reason=late`);
+  await page.getByText("Late events are sent again one by one").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Retry all" }).count(), 0);
+  await rows(page).getByRole("link").first().click();
+  assert.equal(await page.locator("pre mark").textContent(), JSON.stringify(at));
+  await page.getByText("A late event is not sent as it is").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Send again as it is" }).count(), 0);
+  const editor = page.getByLabel("The event to send in its place");
+  await editor.fill(JSON.stringify(visit({})));
+  await page.getByRole("button", { name: "Send in its place" }).click();
+  await page.getByText("The new event is counted").waitFor();
+});

@@ -44,6 +44,47 @@ test("ranks are shown with what they do, and what happened when one died", async
   await picture(page, "ranks-relaunched");
 });
 
+test("back-pressure is OK, LOW or HIGH: of a rank, in what is said of the job, and on the way into a pipeline", async (t) => {
+  const job = await Job.start(t, {}, 5);
+  const page = await openPage(t);
+  const { body } = await fetch(`${job.base}/live`);
+  let snapshot = "";
+  for await (const bytes of body.pipeThrough(new TextDecoderStream())) {
+    snapshot += bytes;
+    if (/^data: .*\n\n/m.test(snapshot)) break;
+  }
+  const now = JSON.parse(/^data: (.*)$/m.exec(snapshot)[1]);
+  const shares = [0.1, 0.11, 0.5, 0.51];
+  now.cluster.ranks.forEach((rank, nth) => (rank.back_pressure = shares[nth]));
+  // The job's own stream, with other shares.
+  await page.addInitScript(
+    (frame) => {
+      const ask = window.fetch;
+      const start = (out) => void setInterval(() => out.enqueue(new TextEncoder().encode(frame)), 500);
+      window.fetch = (call, options) =>
+        call === "/live" ? Promise.resolve(new Response(new ReadableStream({ start }))) : ask(call, options);
+    },
+    `data: ${JSON.stringify(now)}\n\n`,
+  );
+  await page.goto(`${job.page}/#/ranks`);
+  await page.locator("#ranks .badge").first().waitFor();
+  assert.deepEqual(await page.locator("#ranks .badge").allTextContents(), [
+    "OK 10 %",
+    "LOW 11 %",
+    "LOW 50 %",
+    "HIGH 51 %",
+  ]);
+  await page.locator("#verdict", { hasText: "Under pressure: rank 2 (LOW), rank 3 (LOW), rank 4 (HIGH)." }).waitFor();
+  await page.goto(`${job.page}/#/overview`);
+  await page.locator("#verdict", { hasText: "Rank 4 has no credit 51 % of the time" }).waitFor();
+  await page.goto(`${job.page}/#/pipelines/civic_safety`);
+  await page.locator(".edge-text .level-high").first().waitFor();
+  assert.deepEqual(await page.locator(".edge-text .level-high").allTextContents(), ["HIGH", "HIGH", "HIGH"]);
+  await page.getByRole("link", { name: /Back-pressure HIGH 51 %/ }).waitFor();
+  await accessible(page);
+  await picture(page, "pipeline-pressed");
+});
+
 test("on a telephone, dark and in Spanish, the table scrolls in its own region", async (t) => {
   const job = await Job.start(t);
   const page = await openPage(t, { locale: "es-CL", colorScheme: "dark", viewport: { width: 390, height: 844 } });

@@ -3,7 +3,6 @@ import { number } from "../format.ts";
 export const en = {
   event: "Event",
   open: (id: string) => `Event ${id}`,
-  topic: "Topic",
   time: "Time",
   content: "Content",
   filters: "Which events",
@@ -69,7 +68,6 @@ export const en = {
 export const es: typeof en = {
   event: "Evento",
   open: (id) => `Evento ${id}`,
-  topic: "Tópico",
   time: "Hora",
   content: "Contenido",
   filters: "Qué eventos",

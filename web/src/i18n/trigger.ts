@@ -5,7 +5,6 @@ const eventos = (n: number) => (n === 1 ? "1 evento" : `${number(n)} eventos`);
 
 export const en = {
   title: "Send an event",
-  topic: "Topic",
   noTopics: "No topic of this job takes events from outside.",
   optional: "optional",
   leftOut: "(left out)",
@@ -17,6 +16,7 @@ export const en = {
   sending: "Sending …",
   count: "How many",
   rate: "A second (0: all at once)",
+  many: "The same many times",
   repeat: "Send them",
   stop: "Stop",
   repeated: (done: number, of: number) => `${number(done)} of ${events(of)} sent`,
@@ -55,8 +55,7 @@ export const en = {
 
 export const es: typeof en = {
   title: "Enviar un evento",
-  topic: "Tema",
-  noTopics: "Ningún tema de este trabajo recibe eventos de fuera.",
+  noTopics: "Ningún tópico de este trabajo recibe eventos de fuera.",
   optional: "opcional",
   leftOut: "(sin valor)",
   json: "El evento tal como se enviará",
@@ -67,6 +66,7 @@ export const es: typeof en = {
   sending: "Enviando …",
   count: "Cuántos",
   rate: "Por segundo (0: todos a la vez)",
+  many: "Lo mismo muchas veces",
   repeat: "Enviarlos",
   stop: "Parar",
   repeated: (done, of) => `${number(done)} de ${eventos(of)} enviados`,

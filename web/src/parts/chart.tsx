@@ -30,6 +30,11 @@ interface Props {
 
 const HEIGHT = 190;
 const DAY_SECONDS = 86_400;
+/** Seconds between the marks below, the least that leave room for their texts. */
+const MARKS = [
+  ...[1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200],
+  ...[1, 2, 7, 14, 30, 90, 365].map((days) => days * DAY_SECONDS),
+];
 /** Rows of the table, the newest. */
 const ROWS_MAX = 20;
 
@@ -122,23 +127,35 @@ function options(lines: Line[], element: HTMLElement, { sparse, height, open }: 
     scales: { x: { time: true }, y: { range: (_, min, max) => [min < 0 ? min * 1.1 : 0, max > 0 ? max * 1.1 : 1] } },
     tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC"),
     axes: [
-      { ...axis, space: 80, values: (_, ticks, __, ___, step) => ticks.map((at) => tick(at, step)) },
+      {
+        ...axis,
+        size: 26,
+        space: 80,
+        incrs: MARKS,
+        values: (_, ticks, __, ___, step) => ticks.map((at) => tick(at, step)),
+      },
       { ...axis, size: 56, values: (_, ticks) => ticks.map(number) },
     ],
     series: [
-      { value: (_, at) => (at === null ? "–" : instant(at, false)) },
+      { label: words().common.time, value: (plot, at, index) => shown(plot, at, index, (one) => instant(one, false)) },
       ...lines.map((line) => ({
         label: line.label,
         stroke: colour(`--line-${line.colour}`),
         width: 2,
         points: sparse ? { size: 5, fill: colour(`--line-${line.colour}`) } : { show: false },
         spanGaps: sparse,
-        value: (_: uPlot, value: number | null) => (value === null ? "–" : number(value)),
+        value: (plot: uPlot, value: number | null, index: number) => shown(plot, value, index, number),
       })),
     ],
     cursor: { y: false },
     hooks: { drawClear: [(plot) => shadeOpen(plot, open.current, colour("--paper"))] },
   };
+}
+
+/** What the legend says of a line (0: of the time): where the pointer is, and the newest while it is elsewhere. */
+function shown(plot: uPlot, pointed: number | null, line: number, text: (value: number) => string): string {
+  const value = plot.cursor.idx == null ? plot.data[line]?.at(-1) : pointed;
+  return value === null || value === undefined ? "–" : text(value);
 }
 
 /** As much of a time as tells it from its neighbours. */

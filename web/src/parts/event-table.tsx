@@ -40,7 +40,7 @@ export function EventTable({ id, caption, quiet, events, empty }: Props) {
             </a>
           ),
         },
-        { head: say.topic, cell: (event) => event.topic },
+        { head: words().common.topic, cell: (event) => event.topic },
         {
           head: say.time,
           cell: (event) => <span class="moment">{time(event.time ?? event.received_at ?? "–").slice(0, 23)}</span>,

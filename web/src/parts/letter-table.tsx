@@ -35,7 +35,7 @@ export function LetterTable({ id, caption, quiet, letters, empty }: Props) {
         },
         { head: say.received, cell: ({ received_at }) => <span class="moment">{time(received_at).slice(0, 19)}</span> },
         { head: say.reason, cell: ({ reason }) => <span class="reason">{reason}</span> },
-        { head: say.topic, cell: ({ topic }) => topic ?? say.noTopic },
+        { head: words().common.topic, cell: ({ topic }) => topic ?? say.noTopic },
         { head: say.detail, code: true, cell: ({ detail }) => <OnOneLine text={short(detailOf(detail))} /> },
         {
           head: say.state,

@@ -1,5 +1,5 @@
 // A line of the last minutes, as small as a word. The figures stand beside it.
-const WIDTH = 120;
+const WIDTH = 90;
 const HEIGHT = 28;
 /** Points that are drawn, the newest. */
 const POINTS_MAX = 120;

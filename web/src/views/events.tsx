@@ -1,8 +1,9 @@
 // Events: as they come, searched for, one with all that is known of it, and those of one story.
 import { words } from "../i18n/words.ts";
+import { Refused } from "../parts/said.tsx";
+import { TopicSelect } from "../parts/topic-select.tsx";
 import { useTopics } from "../parts/topics.ts";
-import { go, place, to } from "../router.ts";
-import type { Topic } from "../types.ts";
+import { go, place, setQuery, to } from "../router.ts";
 import { EventAt, EventPage } from "./events/event-page.tsx";
 import { LogSearch, TextSearch } from "./events/search.tsx";
 import { Story } from "./events/story.tsx";
@@ -30,8 +31,8 @@ function Listing() {
   const say = words().events;
   return (
     <>
-      <Filters topics={topics} />
-      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Filters />
+      <Refused problem={problem} />
       {from !== "" && topic === "" && <p class="notice">{say.needsTopic}</p>}
       {from !== "" && topic !== "" && (
         <LogSearch topic={topic} from={from} wanted={text} field={field} topics={topics} />
@@ -42,23 +43,19 @@ function Listing() {
   );
 }
 
-function Filters({ topics }: { topics: Topic[] }) {
+function Filters() {
   const say = words().events;
   const { query } = place.value;
   const of = (name: string) => query.get(name) ?? "";
   const search = (form: HTMLFormElement) => {
     const given = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
     const from = given["from"] ? `${given["from"].padEnd(19, ":00")}Z` : "";
-    go(to("events", [], { topic: given["topic"], q: given["q"], field: given["q"] ? given["field"] : "", from }));
+    go(to("events", [], { topic: of("topic"), q: given["q"], field: given["q"] ? given["field"] : "", from }));
   };
-  const names = topics.map(({ name }) => name);
-  // A topic of the address is shown before the topics are known.
-  if (of("topic") !== "" && !names.includes(of("topic"))) names.push(of("topic"));
   return (
     <div class="searches">
+      {/* Its fields are what the address says, also after a step back. */}
       <form
-        // Its fields are what the address says, also after a step back.
-        key={query.toString()}
         class="filters"
         aria-label={say.filters}
         onSubmit={(event) => {
@@ -66,33 +63,18 @@ function Filters({ topics }: { topics: Topic[] }) {
           search(event.currentTarget);
         }}
       >
-        <label>
-          {say.topic}
-          <select
-            name="topic"
-            defaultValue={of("topic")}
-            value={of("topic")}
-            onChange={(event) => event.currentTarget.form?.requestSubmit()}
-          >
-            <option value="">{words().common.all}</option>
-            {names.map((name) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <TopicSelect topic={of("topic")} onChoice={(topic) => setQuery({ topic })} />
         <label>
           {say.text}
-          <input name="q" type="search" defaultValue={of("q")} />
+          <input key={of("q")} name="q" type="search" defaultValue={of("q")} />
         </label>
         <label>
           {say.field}
-          <input name="field" defaultValue={of("field")} placeholder={say.fieldExample} />
+          <input key={of("field")} name="field" defaultValue={of("field")} placeholder={say.fieldExample} />
         </label>
         <label>
           {say.from}
-          <input name="from" type="datetime-local" step={1} defaultValue={of("from").slice(0, 19)} />
+          <input key={of("from")} name="from" type="datetime-local" step={1} defaultValue={of("from").slice(0, 19)} />
         </label>
         <button>{say.search}</button>
         {(of("q") || of("from")) && (

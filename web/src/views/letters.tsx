@@ -7,7 +7,8 @@ import { snapshot } from "../live.ts";
 import { LetterTable } from "../parts/letter-table.tsx";
 import { More } from "../parts/more.tsx";
 import { usePages } from "../parts/pages.ts";
-import { useTopics } from "../parts/topics.ts";
+import { Select } from "../parts/select.tsx";
+import { TopicSelect } from "../parts/topic-select.tsx";
 import { place, setQuery, to } from "../router.ts";
 import type { DeadLetter } from "../types.ts";
 import { type Counts, useCounts } from "./letters/counts.ts";
@@ -53,7 +54,6 @@ function Listing() {
         {pages.first !== null && (
           <LetterTable id="letters" caption={say.caption} letters={pages.items} empty={say.none} />
         )}
-        {pages.first === null && pages.problem === null && <p class="note">{words().common.loading}</p>}
         <More pages={pages} />
       </section>
     </>
@@ -62,32 +62,15 @@ function Listing() {
 
 function Filters({ state, topic }: { state: string; topic: string }) {
   const say = words().letters;
-  const { data } = useTopics();
-  const names = data?.topics.map(({ name }) => name) ?? [];
-  if (topic !== "" && !names.includes(topic)) names.push(topic);
   return (
     <form class="filters" aria-label={say.filters} onSubmit={(event) => event.preventDefault()}>
-      <label>
-        {say.state}
-        <select value={state} onChange={(event) => setQuery({ state: event.currentTarget.value })}>
-          {STATES.map((one) => (
-            <option key={one} value={one}>
-              {say.states[one]}
-            </option>
-          ))}
-        </select>
-      </label>
-      <label>
-        {say.topic}
-        <select value={topic} onChange={(event) => setQuery({ topic: event.currentTarget.value })}>
-          <option value="">{words().common.all}</option>
-          {names.map((name) => (
-            <option key={name} value={name}>
-              {name}
-            </option>
-          ))}
-        </select>
-      </label>
+      <Select
+        label={say.state}
+        value={state}
+        options={STATES.map((one) => [one, say.states[one]])}
+        onChoice={(one) => setQuery({ state: one })}
+      />
+      <TopicSelect topic={topic} onChoice={(one) => setQuery({ topic: one })} />
     </form>
   );
 }

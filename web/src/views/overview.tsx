@@ -1,64 +1,70 @@
 // How the job does: rates, latency, the ledger, the log and the store, alerts.
-import { clock, duration, number, percent } from "../format.ts";
+import { bytes, clock, duration, number, percent } from "../format.ts";
 import { words } from "../i18n/words.ts";
 import { history, snapshot } from "../live.ts";
 import { Chart } from "../parts/chart.tsx";
+import { Figures } from "../parts/facts.tsx";
+import { usePipelines } from "../parts/pipelines.ts";
+import { Said } from "../parts/said.tsx";
 import { Table } from "../parts/table.tsx";
 import { to } from "../router.ts";
-import type { Ledger, Snapshot } from "../types.ts";
+import type { Ledger, Pipeline, Snapshot } from "../types.ts";
 import { Alerts } from "./overview/alerts.tsx";
 import { Verdict } from "./overview/verdict.tsx";
+import { slowest } from "./pipelines/lag.ts";
 import { PipelineTable } from "./pipelines/status.tsx";
 
 export function Overview() {
   const now = snapshot.value;
-  if (now === null) return <p class="note">{words().common.loading}</p>;
+  const pipelines = usePipelines().data?.pipelines ?? [];
+  if (now === null) return <Said data={now} problem={null} />;
   return (
     <div class="cards">
       <Verdict now={now} />
-      <Figures now={now} />
+      <Now now={now} pipelines={pipelines} />
       <Charts />
       <LedgerCard ledger={now.ledger} />
       <section class="card" aria-labelledby="h-pipelines">
         <h2 id="h-pipelines">
           <a href={to("pipelines")}>{words().views.pipelines}</a>
         </h2>
-        <PipelineTable cluster={now.cluster} />
+        <PipelineTable cluster={now.cluster} pipelines={pipelines} />
       </section>
       <Alerts />
     </div>
   );
 }
 
-function Figures({ now: { cluster, ledger } }: { now: Snapshot }) {
+function Now({ now: { cluster, ledger }, pipelines }: { now: Snapshot; pipelines: readonly Pipeline[] }) {
   const say = words().overview;
-  const lag =
-    cluster.watermark === null ? null : (cluster.watermark_lag_ms ?? Date.now() - Date.parse(cluster.watermark));
+  const last = slowest(pipelines, cluster);
   const ms = (value: number | null) => (value === null ? "–" : duration(value));
-  const figures: [string, string, string][] = [
-    ["accepted-rate", `${say.accepted}/s`, number(cluster.accepted_per_second)],
-    ["committed-rate", `${say.counted}/s`, number(cluster.committed_per_second)],
-    ["p50", `${say.p50}`, ms(cluster.latency_p50_ms)],
-    ["p99", `${say.p99}`, ms(cluster.latency_p99_ms)],
-    ["in-flight", words().fates.in_flight, number(ledger.in_flight)],
-    ["watermark", say.watermarkLag, lag === null ? say.noWatermark : duration(Math.max(0, lag))],
-    ["log", cluster.log === undefined ? say.log : say.logOf(cluster.log.bytes_max), say.size(cluster.log_bytes)],
-    ["epoch", say.epoch, number(cluster.epoch_committed)],
-    [
-      "store",
-      cluster.store === undefined ? say.store : `${say.store}, ${cluster.store.kind}`,
-      cluster.store_away_since === null ? say.storeWell : say.storeAway(clock(cluster.store_away_since)),
-    ],
-  ];
+  const { store, store_away_since: away } = cluster;
   return (
-    <dl class="figures wide">
-      {figures.map(([id, name, text]) => (
-        <div key={id}>
-          <dt>{name}</dt>
-          <dd id={id}>{text}</dd>
-        </div>
-      ))}
-    </dl>
+    <Figures
+      label={say.now}
+      of={[
+        { id: "accepted-rate", name: `${say.accepted}/s`, text: number(cluster.accepted_per_second) },
+        { id: "committed-rate", name: `${say.counted}/s`, text: number(cluster.committed_per_second) },
+        { id: "rejected-rate", name: `${say.rejected}/s`, text: number(history.value.at(-1)?.rejected ?? 0) },
+        { id: "p50", name: say.p50, text: ms(cluster.latency_p50_ms), note: say.latency },
+        { id: "p99", name: say.p99, text: ms(cluster.latency_p99_ms), note: say.latency },
+        { id: "in-flight", name: words().fates.in_flight, text: number(ledger.in_flight) },
+        {
+          id: "watermark",
+          name: say.watermarkLag,
+          text: last === null ? say.idle : duration(last.behind),
+          note: cluster.pipelines.length > 1 ? last?.pipeline : undefined,
+        },
+        { id: "log", name: say.log, text: bytes(cluster.log_bytes), note: say.logOf(bytes(cluster.log.bytes_max)) },
+        {
+          id: "store",
+          name: say.store,
+          text: away === null ? say.storeWell : say.storeAway(clock(away)),
+          note: store.kind,
+        },
+      ]}
+    />
   );
 }
 
@@ -82,7 +88,7 @@ function Charts() {
       </section>
       <section class="card">
         <Chart
-          title={say.latency}
+          title={say.latencyTitle}
           unit={say.milliseconds}
           times={times}
           lines={[
@@ -122,7 +128,7 @@ function LedgerCard({ ledger }: { ledger: Ledger }) {
               </>
             ),
           },
-          { head: words().common.events(2).replace(/^\S+ /, ""), numeric: true, cell: (fate) => number(ledger[fate]) },
+          { head: words().common.eventCount, numeric: true, cell: (fate) => number(ledger[fate]) },
           {
             head: say.share,
             numeric: true,

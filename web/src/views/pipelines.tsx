@@ -6,11 +6,11 @@ import { words } from "../i18n/words.ts";
 import { snapshot } from "../live.ts";
 import { Dialog } from "../parts/dialog.tsx";
 import { useLoad } from "../parts/load.ts";
+import { Said } from "../parts/said.tsx";
 import { go, hold, place, to } from "../router.ts";
 import type { Cluster, Pipeline, Replay } from "../types.ts";
 import { draft, isChanged } from "./pipelines/draft.ts";
 import { File } from "./pipelines/file.tsx";
-import { flowOf, type Listed } from "./pipelines/flow.ts";
 import { Begin } from "./pipelines/new.tsx";
 import { One } from "./pipelines/one.tsx";
 import { Picture } from "./pipelines/picture.tsx";
@@ -20,9 +20,6 @@ import { PipelineTable } from "./pipelines/status.tsx";
 /** The list brings all files, so it is not asked for often, unless something is on its way. */
 const LIST_MS = 10_000;
 const REPLAY_MS = 1_000;
-const LISTED_MS = 30_000;
-/** Newest alerts and deliveries from which the names of alerts and webhooks are taken. */
-const NAMED_MAX = 200;
 
 interface List {
   pipelines: Pipeline[];
@@ -38,7 +35,6 @@ export function Pipelines() {
   const every = replaying ? REPLAY_MS : LIST_MS;
   const list = useLoad(() => get<List>("/pipelines"), [name, every, generation], every);
   const inForce = list.data?.pipelines ?? [];
-  const listed = useListed(inForce);
   const { data } = list;
   const replay = data?.replay ?? null;
   useEffect(() => setReplaying(replay !== null && replay.state !== "failed"), [replay?.state]);
@@ -53,40 +49,20 @@ export function Pipelines() {
   return (
     <>
       <Leaving />
-      {list.problem !== null && <p class="bad">{list.problem.message}</p>}
+      <Said data={now === null ? null : data} problem={list.problem} />
       {replay !== null && <Replaying replay={replay} again={list.again} />}
-      {data === null || now === null ? (
-        list.problem === null && <p class="note">{words().common.loading}</p>
-      ) : isNew ? (
+      {data === null || now === null ? null : isNew ? (
         <New pipelines={inForce} />
       ) : name === undefined ? (
-        <All pipelines={inForce} listed={listed} cluster={now.cluster} />
+        <All pipelines={inForce} cluster={now.cluster} />
       ) : (
-        <One name={name} pipeline={inForce.find((one) => one.name === name)} listed={listed} again={list.again} />
+        <One name={name} pipeline={inForce.find((one) => one.name === name)} again={list.again} />
       )}
     </>
   );
 }
 
-/** What a pipeline that does not tell its flow consists of. */
-function useListed(pipelines: Pipeline[]): Listed | null {
-  const untold = pipelines.filter((one) => one.flow === undefined);
-  const versions = untold.map((one) => one.version).join();
-  const generation = snapshot.value?.cluster.generation;
-  const ask = async () => {
-    if (versions === "") return null;
-    const [topics, views, alerts, webhooks] = await Promise.all([
-      get<Pick<Listed, "topics">>("/topics"),
-      get<Pick<Listed, "views">>("/views"),
-      get<Pick<Listed, "alerts">>(`/alerts?limit=${NAMED_MAX}`),
-      get<{ deliveries: Listed["webhooks"] }>(`/webhooks?limit=${NAMED_MAX}`),
-    ]);
-    return { ...topics, ...views, ...alerts, webhooks: webhooks.deliveries };
-  };
-  return useLoad<Listed | null>(ask, [versions, generation], LISTED_MS).data;
-}
-
-function All({ pipelines, listed, cluster }: { pipelines: Pipeline[]; listed: Listed | null; cluster: Cluster }) {
+function All({ pipelines, cluster }: { pipelines: Pipeline[]; cluster: Cluster }) {
   const say = words().pipelines;
   const names = (of: (one: Pipeline) => string[]) => (name: string) => {
     const found = pipelines.find((one) => one.name === name);
@@ -98,6 +74,7 @@ function All({ pipelines, listed, cluster }: { pipelines: Pipeline[]; listed: Li
         {cluster.store_away_since !== null && <p class="bad">{say.storeAway(clock(cluster.store_away_since))}</p>}
         <PipelineTable
           cluster={cluster}
+          pipelines={pipelines}
           more={[
             { head: say.topics, cell: names((one) => one.topics) },
             { head: say.windows, cell: names((one) => one.windows) },
@@ -112,7 +89,7 @@ function All({ pipelines, listed, cluster }: { pipelines: Pipeline[]; listed: Li
           <h2 id={`h-${one.name}`}>
             <a href={to("pipelines", [one.name])}>{one.name}</a>
           </h2>
-          <Picture pipeline={one} flow={flowOf(one, listed)} cluster={cluster} />
+          <Picture pipeline={one} cluster={cluster} />
         </section>
       ))}
     </div>

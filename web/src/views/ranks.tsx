@@ -2,15 +2,17 @@
 import { useEffect, useState } from "preact/hooks";
 import { bytes, duration, number, time } from "../format.ts";
 import { words } from "../i18n/words.ts";
-import { history, lost, outages, snapshot } from "../live.ts";
+import { history, lost, snapshot } from "../live.ts";
+import { type Figure, Figures } from "../parts/facts.tsx";
 import { level, Pressure } from "../parts/pressure.tsx";
+import { Said } from "../parts/said.tsx";
 import { Spark } from "../parts/spark.tsx";
 import { type Column, Table } from "../parts/table.tsx";
 import type { Cluster, Process, Rank, Start } from "../types.ts";
 
 export function Ranks() {
   const now = snapshot.value;
-  if (now === null) return <p class="note">{words().common.loading}</p>;
+  if (now === null) return <Said data={now} problem={null} />;
   const { cluster } = now;
   return (
     <div class="cards">
@@ -21,7 +23,7 @@ export function Ranks() {
         <Meanings />
       </section>
       <Checkpoints cluster={cluster} />
-      {cluster.starts === undefined ? <Outages /> : <Starts starts={cluster.starts} phase={cluster.phase} />}
+      <Starts starts={cluster.starts} phase={cluster.phase} />
     </div>
   );
 }
@@ -32,6 +34,9 @@ function Verdict({ cluster }: { cluster: Cluster }) {
   const since = useSecondsSince(lost.value !== null);
   if (lost.value !== null) {
     return <p class="verdict warn">{say.away(duration(since * 1_000))}</p>;
+  }
+  if (cluster.phase !== "serving") {
+    return <p class="verdict warn">{words().overview.phase(words().state.phase[cluster.phase])}</p>;
   }
   const pressed = cluster.ranks.filter((rank) => level(rank.back_pressure) !== "ok");
   return (
@@ -69,7 +74,7 @@ interface Line {
 
 function lines(cluster: Cluster): Line[] {
   const workers = cluster.ranks.map((rank) => ({ rank: rank.rank, process: rank, worker: rank }));
-  if (cluster.rank0 === undefined || workers.some((line) => line.rank === 0)) return workers;
+  if (workers.some((line) => line.rank === 0)) return workers;
   return [{ rank: 0, process: cluster.rank0, worker: null }, ...workers];
 }
 
@@ -93,18 +98,20 @@ function RankTable({ cluster }: { cluster: Cluster }) {
         worker !== null && (
           <span class="rate">
             <Spark values={values(worker.rank)} top={top} />
-            <span class="figure">{number(worker.events_per_second ?? values(worker.rank).at(-1) ?? 0)}</span>
+            <span class="figure">{number(worker.events_per_second)}</span>
           </span>
         ),
     },
+    { head: say.queue, numeric: true, cell: of((rank) => bytes(rank.queue_bytes)) },
     {
-      head: say.queue,
+      head: say.credit,
       numeric: true,
-      cell: of((rank) =>
-        rank.credit_bytes === undefined
-          ? bytes(rank.queue_bytes)
-          : say.queueOf(bytes(rank.queue_bytes), bytes(rank.credit_bytes)),
-      ),
+      cell: of((rank) => say.creditOf(bytes(rank.credit_free_bytes), bytes(rank.credit_bytes))),
+    },
+    {
+      head: say.cpu,
+      numeric: true,
+      cell: ({ process }) => say.cores(process.cpu_cores),
     },
     { head: say.memory, numeric: true, cell: ({ process }) => bytes(process.memory_bytes) },
     { head: say.host, cell: ({ process }) => process.host },
@@ -114,20 +121,20 @@ function RankTable({ cluster }: { cluster: Cluster }) {
     { head: say.panes, numeric: true, cell: of((rank) => number(rank.panes)) },
     { head: say.keys, numeric: true, cell: of((rank) => number(rank.keys)) },
     { head: say.events, numeric: true, cell: of((rank) => number(rank.events)) },
+    {
+      head: say.up,
+      numeric: true,
+      cell: ({ process }) => (process.up_since === null ? "–" : duration(since(process.up_since, cluster))),
+    },
   ];
-  if (rows.some(({ process }) => process.cpu_cores !== undefined)) {
-    const cpu = ({ process }: Line) => (process.cpu_cores === undefined ? "–" : say.cores(process.cpu_cores));
-    columns.splice(4, 0, { head: say.cpu, numeric: true, cell: cpu });
-  }
-  if (rows.some(({ process }) => process.up_since)) {
-    const now = Date.parse(cluster.now ?? "") || Date.now();
-    const up = ({ process }: Line) =>
-      process.up_since ? duration(Math.max(0, now - Date.parse(process.up_since))) : "–";
-    columns.push({ head: say.up, numeric: true, cell: up });
-  }
   return (
     <Table id="ranks" caption={say.ranks} quiet rows={rows} keyOf={(line) => line.rank} empty="" columns={columns} />
   );
+}
+
+/** Milliseconds by the job's own clock. */
+function since(at: string, { now }: Cluster): number {
+  return Math.max(0, Date.parse(now) - Date.parse(at));
 }
 
 function Meanings() {
@@ -150,25 +157,15 @@ function Meanings() {
 function Checkpoints({ cluster }: { cluster: Cluster }) {
   const say = words().ranks;
   const { checkpoint } = cluster;
-  const now = Date.parse(cluster.now ?? "") || Date.now();
-  const figures: [string, string][] = [
-    [say.generation, number(cluster.generation)],
-    [say.epoch, number(cluster.epoch_committed)],
-    [say.checkpoint, number(cluster.epoch_checkpoint)],
+  const figures: Figure[] = [
+    { name: say.generation, text: number(cluster.generation) },
+    { name: say.epoch, text: number(cluster.epoch_committed) },
+    { name: say.checkpoint, text: number(cluster.epoch_checkpoint) },
   ];
-  if (checkpoint?.at) figures.push([say.checkpointAge, duration(Math.max(0, now - Date.parse(checkpoint.at)))]);
-  if (typeof checkpoint?.bytes === "number") figures.push([say.checkpointSize, bytes(checkpoint.bytes)]);
-  if (typeof checkpoint?.took_ms === "number") figures.push([say.checkpointTook, duration(checkpoint.took_ms)]);
-  return (
-    <dl class="figures wide">
-      {figures.map(([name, text]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{text}</dd>
-        </div>
-      ))}
-    </dl>
-  );
+  if (checkpoint.at !== null) figures.push({ name: say.checkpointAge, text: duration(since(checkpoint.at, cluster)) });
+  if (checkpoint.bytes !== null) figures.push({ name: say.checkpointSize, text: bytes(checkpoint.bytes) });
+  if (checkpoint.took_ms !== null) figures.push({ name: say.checkpointTook, text: duration(checkpoint.took_ms) });
+  return <Figures label={say.checkpoints} of={figures} />;
 }
 
 function Starts({ starts, phase }: { starts: Start[]; phase: Cluster["phase"] }) {
@@ -199,30 +196,6 @@ function Starts({ starts, phase }: { starts: Start[]; phase: Cluster["phase"] })
           },
           { head: say.replayed, numeric: true, cell: (start) => words().common.events(start.replayed) },
           { head: say.ended, cell: end },
-        ]}
-      />
-    </section>
-  );
-}
-
-/** Where the job keeps no history of its starts. */
-function Outages() {
-  const say = words().ranks;
-  return (
-    <section class="card wide" aria-labelledby="h-starts">
-      <h2 id="h-starts">{say.starts}</h2>
-      <Table
-        id="starts"
-        caption={say.outagesCaption}
-        rows={outages.value}
-        keyOf={(outage) => outage.at}
-        empty={say.noOutages}
-        columns={[
-          { head: say.at, cell: (outage) => time(new Date(outage.at * 1_000).toISOString().slice(0, 19)) },
-          { head: say.from, cell: ({ generations: [from, to] }) => (from === to ? String(to) : `${from} → ${to}`) },
-          { head: say.awayFor, numeric: true, cell: (outage) => duration(outage.seconds * 1_000) },
-          { head: say.accepted, numeric: true, cell: (outage) => number(outage.accepted) },
-          { head: say.counted, numeric: true, cell: (outage) => number(outage.counted) },
         ]}
       />
     </section>

@@ -1,18 +1,16 @@
 // The rows of windows: a chart by group and a table, and behind each row its events.
 import { useRef } from "preact/hooks";
-import { get } from "../api.ts";
 import { words } from "../i18n/words.ts";
-import { useLoad } from "../parts/load.ts";
+import { usePipelines } from "../parts/pipelines.ts";
+import { Said } from "../parts/said.tsx";
 import { place } from "../router.ts";
-import type { PipelineEntry } from "../types.ts";
+import type { Pipeline } from "../types.ts";
 import { Filters } from "./windows/filters.tsx";
 import { GroupChart } from "./windows/group-chart.tsx";
 import { RowPage } from "./windows/row-page.tsx";
 import { RowTable } from "./windows/row-table.tsx";
 import { type Choice, type ShownRow, useRows } from "./windows/rows.ts";
 
-/** Pipelines change seldom. */
-const PIPELINES_MS = 30_000;
 export const LAST_WINDOWS = 60;
 const METRIC_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -24,13 +22,8 @@ export function Windows() {
 
 function Listing({ pipeline, window }: { pipeline: string; window: string }) {
   const say = words();
-  const { data, problem } = useLoad(
-    (signal) => get<{ pipelines: PipelineEntry[] }>("/pipelines", { signal }),
-    [],
-    PIPELINES_MS,
-  );
-  if (data === null)
-    return problem === null ? <p class="note">{say.common.loading}</p> : <Fault text={problem.message} />;
+  const { data, problem } = usePipelines();
+  if (data === null) return <Said data={data} problem={problem} />;
   const all = data.pipelines.filter((one) => one.windows.length > 0);
   const of = all.find((one) => one.name === pipeline) ?? all[0];
   if (of === undefined) return <p class="note">{say.windows.noWindows}</p>;
@@ -50,13 +43,12 @@ function Listing({ pipeline, window }: { pipeline: string; window: string }) {
   return <Rows key={`${chosen.pipeline} ${chosen.window}`} choice={choice} pipelines={all} />;
 }
 
-function Rows({ choice, pipelines }: { choice: Choice; pipelines: PipelineEntry[] }) {
+function Rows({ choice, pipelines }: { choice: Choice; pipelines: Pipeline[] }) {
   const { rows, problem, loaded, more } = useRows(choice);
   const fields = useFields(rows);
   const metrics = [...new Set(rows.flatMap((row) => numeric(row)))];
   const wanted = place.value.query.get("metric") ?? "";
   const metric = metrics.includes(wanted) || wanted === EVENT_COUNT ? wanted : (metrics[0] ?? EVENT_COUNT);
-  const say = words();
   return (
     <>
       <Filters
@@ -67,8 +59,7 @@ function Rows({ choice, pipelines }: { choice: Choice; pipelines: PipelineEntry[
         metric={metric}
         oldest={rows.at(-1)?.window_start}
       />
-      {problem !== null && <Fault text={problem.message} />}
-      {!loaded && problem === null && <p class="note">{say.common.loading}</p>}
+      <Said data={loaded || null} problem={problem} />
       {loaded && (
         <>
           {rows.length > 0 && <GroupChart choice={choice} rows={rows} metric={metric} />}
@@ -99,12 +90,4 @@ function useFields(rows: ShownRow[]): Record<string, string[]> {
     }
   }
   return Object.fromEntries([...seen.current].map(([name, values]) => [name, [...values].sort()]));
-}
-
-function Fault({ text }: { text: string }) {
-  return (
-    <p class="bad" role="alert">
-      {text}
-    </p>
-  );
 }

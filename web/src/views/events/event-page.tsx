@@ -1,13 +1,14 @@
 // One event: what became of it, the rows that it went into, and the event as it came.
-import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { ask, get, path, Problem } from "../../api.ts";
 import { time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
+import { type Fact, Facts } from "../../parts/facts.tsx";
 import { textAt } from "../../parts/json-text.ts";
 import { JsonView } from "../../parts/json-view.tsx";
 import { useLoad } from "../../parts/load.ts";
 import { fieldOf } from "../../parts/path.ts";
+import { Said } from "../../parts/said.tsx";
 import { Subpage } from "../../parts/subpage.tsx";
 import { useTopics } from "../../parts/topics.ts";
 import { place, replace, to } from "../../router.ts";
@@ -23,12 +24,9 @@ export function EventPage({ id }: { id: string }) {
   const say = words();
   const { data, problem } = useLoad((signal) => fatesOf(id, signal), [id], AGAIN_MS);
   const { data: listed } = useTopics();
-  const missing = data === null && problem?.status === 404;
   return (
     <Subpage title={<bdi>{id}</bdi>} back={to("events")} backLabel={say.events.back}>
-      {missing && <p role="status">{say.events.notYet}</p>}
-      {problem !== null && <p class={missing ? "note" : "bad"}>{problem.message}</p>}
-      {data === null && problem === null && <p class="note">{say.common.loading}</p>}
+      <Said data={data} problem={problem} wait={say.events.notYet} />
       {data?.fates.events.map((event, index) => (
         <One
           key={event.offset}
@@ -64,9 +62,9 @@ interface OneProps {
 function One({ event, fate, text, topic }: OneProps) {
   const say = words().events;
   const correlation = correlationOf(event.event, topic);
-  const facts: [string, ComponentChildren][] = [];
+  const facts: Fact[] = [];
   if (fate !== null) facts.push([say.fate, <span class={fate === "counted" ? "good" : ""}>{say.fates[fate]}</span>]);
-  facts.push([say.topic, event.topic]);
+  facts.push([words().common.topic, event.topic]);
   if (event.time !== undefined) facts.push([say.eventTime, time(event.time)]);
   if (event.received_at !== undefined) facts.push([say.received, time(event.received_at)]);
   facts.push([say.offset, event.offset]);
@@ -80,15 +78,8 @@ function One({ event, fate, text, topic }: OneProps) {
   }
   return (
     <>
-      <dl class="facts">
-        {facts.map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{of}</dd>
-          </div>
-        ))}
-      </dl>
-      <div class="cards">
+      <Facts of={facts} />
+      <div class="cards event">
         <section class="card">
           <h3>{say.json}</h3>
           <JsonView label={say.json} text={text} />
@@ -132,11 +123,9 @@ export function EventAt({ offset }: { offset: string }) {
     if (data?.letter !== undefined) replace(to("letters", [String(data.letter.offset)]));
     else if (found?.event_id !== undefined && found.event_id !== offset) replace(to("events", ["id", found.event_id]));
   }, [data]);
-  const trouble = problem ?? unlisted;
   return (
     <Subpage title={`${say.events.offset} ${offset}`} back={to("events")} backLabel={say.events.back}>
-      {trouble !== null && <p class="bad">{trouble.message}</p>}
-      {found === undefined && trouble === null && <p class="note">{say.common.loading}</p>}
+      <Said data={found ?? null} problem={problem ?? unlisted} />
       {found !== undefined && <One event={found} fate={null} text={JSON.stringify(found.event)} topic={facts} />}
     </Subpage>
   );

@@ -4,6 +4,7 @@ import { group, number, time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { OnOneLine } from "../../parts/event-table.tsx";
 import { useLoad } from "../../parts/load.ts";
+import { Refused } from "../../parts/said.tsx";
 import { Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
 import type { Row } from "../../types.ts";
@@ -24,7 +25,7 @@ export function MetricTable({ ids }: { ids: string[] }) {
   const { data, problem } = useLoad((signal) => rowsOf(wanted, signal), [wanted.join()], AGAIN_MS);
   return (
     <>
-      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Refused problem={problem} />
       <Table
         id="metrics"
         caption={say.events.metrics}
@@ -48,7 +49,7 @@ export function MetricTable({ ids }: { ids: string[] }) {
             cell: ({ row }) => (row === null ? "–" : <span class="moment">{time(row.window_start)}</span>),
           },
           {
-            head: say.windows.eventCount,
+            head: say.common.eventCount,
             numeric: true,
             cell: ({ row }) => (row === null ? "–" : number(row.event_count)),
           },

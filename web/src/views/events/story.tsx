@@ -29,7 +29,6 @@ export function Story({ correlation }: { correlation: string }) {
   const span = last === undefined ? 0 : Date.parse(last.time) - start;
   return (
     <Subpage title={<bdi>{say.events.story(correlation)}</bdi>} back={to("events")} backLabel={say.events.back}>
-      {pages.first === null && pages.problem === null && <p class="note">{say.common.loading}</p>}
       {events.length > 0 && (
         <section class="card">
           <p class="note">{say.events.timeline(events.length, duration(span))}</p>
@@ -47,7 +46,7 @@ export function Story({ correlation }: { correlation: string }) {
             columns={[
               { head: say.events.after, numeric: true, cell: (event) => duration(Date.parse(event.time) - start) },
               { head: say.events.time, cell: (event) => <span class="moment">{time(event.time).slice(0, 23)}</span> },
-              { head: say.events.topic, cell: (event) => event.topic },
+              { head: say.common.topic, cell: (event) => event.topic },
               {
                 head: say.events.event,
                 code: true,

@@ -1,13 +1,15 @@
 // One dead letter: why it was refused, where the fault is in it, and what can be done.
-import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { get, path, type Problem, send } from "../../api.ts";
+import { get, path, send } from "../../api.ts";
 import { time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
+import { useAct } from "../../parts/act.ts";
 import { Dialog } from "../../parts/dialog.tsx";
+import { Facts } from "../../parts/facts.tsx";
 import { Marked } from "../../parts/json-view.tsx";
 import { detailOf, RetryLink } from "../../parts/letter-table.tsx";
-import { problemOf, useLoad } from "../../parts/load.ts";
+import { useLoad } from "../../parts/load.ts";
+import { Refused, Said } from "../../parts/said.tsx";
 import { Subpage } from "../../parts/subpage.tsx";
 import { useTopics } from "../../parts/topics.ts";
 import { go, to } from "../../router.ts";
@@ -28,15 +30,10 @@ export function LetterPage({ offset }: { offset: string }) {
   } = useLoad((signal) => get<DeadLetter>(address, { signal }), [offset], AGAIN_MS);
   return (
     <Subpage title={`${say.letters.letter} ${offset}`} back={to("letters")} backLabel={say.letters.back}>
-      {problem !== null && (
-        <p class="bad" role="alert">
-          {problem.message}
-        </p>
-      )}
-      {letter === null && problem === null && <p class="note">{say.common.loading}</p>}
+      <Said data={letter} problem={problem} />
       {letter !== null && (
         <>
-          <Facts letter={letter} />
+          <Why letter={letter} />
           <div class="cards">
             <Body letter={letter} />
             <Mend letter={letter} onSent={again} />
@@ -48,35 +45,27 @@ export function LetterPage({ offset }: { offset: string }) {
   );
 }
 
-function Facts({ letter }: { letter: DeadLetter }) {
+function Why({ letter: { detail, reason, topic, received_at, retried_as } }: { letter: DeadLetter }) {
   const say = words().letters;
-  const facts: [string, ComponentChildren][] = [
-    [
-      say.reason,
-      <>
-        <span class="reason">{letter.reason}</span> {say.reasons[letter.reason]}
-      </>,
-    ],
-    [say.topic, letter.topic ?? say.noTopic],
-    [say.received, time(letter.received_at)],
-    [
-      say.state,
-      letter.retried_as === null ? say.states.open : <RetryLink offset={letter.retried_as} topic={letter.topic} />,
-    ],
-  ];
+  const why = (
+    <>
+      <span class="reason">{reason}</span> {say.reasons[reason]}
+    </>
+  );
+  const state = retried_as === null ? say.states.open : <RetryLink offset={retried_as} topic={topic} />;
   return (
     <>
       <p class="fault">
-        <bdi>{detailOf(letter.detail)}</bdi>
+        <bdi>{detailOf(detail)}</bdi>
       </p>
-      <dl class="facts">
-        {facts.map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{of}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts
+        of={[
+          [say.reason, why],
+          [words().common.topic, topic ?? say.noTopic],
+          [say.received, time(received_at)],
+          [say.state, state],
+        ]}
+      />
     </>
   );
 }
@@ -97,29 +86,20 @@ function Body({ letter }: { letter: DeadLetter }) {
 function Discard({ letter }: { letter: DeadLetter }) {
   const say = words().letters;
   const [asked, setAsked] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const discard = async () => {
+  const { busy, problem, act } = useAct();
+  const discard = () => {
     setAsked(false);
-    setBusy(true);
-    try {
+    return act(async () => {
       await send("DELETE", path(`/dead-letters/${letter.offset}`, { ack: "applied" }));
       go(to("letters"));
-    } catch (error) {
-      setProblem(problemOf(error));
-      setBusy(false);
-    }
+    });
   };
   return (
     <div class="row">
       <button type="button" class="danger" disabled={busy} onClick={() => setAsked(true)}>
         {say.discard}
       </button>
-      {problem !== null && (
-        <p class="bad" role="alert">
-          {problem.message}
-        </p>
-      )}
+      <Refused problem={problem} />
       {asked && (
         <Dialog
           title={say.discardTitle(letter.offset)}

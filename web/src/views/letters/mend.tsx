@@ -1,16 +1,13 @@
 // A letter sent again: as it is, or with another event in its place, which is checked before it is sent.
 import { useRef, useState } from "preact/hooks";
-import { path, type Problem, send } from "../../api.ts";
+import { path, send } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
+import { useAct } from "../../parts/act.ts";
 import { layout } from "../../parts/json-text.ts";
 import { RetryLink } from "../../parts/letter-table.tsx";
-import { problemOf } from "../../parts/load.ts";
+import { Refused } from "../../parts/said.tsx";
+import { rowsOf } from "../../parts/text-rows.ts";
 import type { DeadLetter, Fate } from "../../types.ts";
-
-const ROWS_MIN = 6;
-const ROWS_MAX = 26;
-/** A long line is broken about here. */
-const LINE_CHARS = 60;
 
 interface Retried {
   retried_as: number;
@@ -22,23 +19,15 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
   const say = words();
   const [text, setText] = useState(() => layout(letter.body)?.text ?? letter.body);
   const [sent, setSent] = useState<Retried | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [busy, setBusy] = useState(false);
-  const lines = text.split("\n").length + text.length / LINE_CHARS;
-  const rows = useRef(Math.round(Math.min(ROWS_MAX, Math.max(ROWS_MIN, lines))));
+  const { busy, problem, act } = useAct();
+  const rows = useRef(rowsOf(text));
   const fault = faultIn(text);
 
-  const retry = async (body?: string) => {
-    setBusy(true);
-    setProblem(null);
-    try {
+  const retry = (body?: string) =>
+    act(async () => {
       setSent(await send<Retried>("POST", path(`/dead-letters/${letter.offset}/retry`, { ack: "applied" }), body));
       onSent();
-    } catch (error) {
-      setProblem(problemOf(error));
-    }
-    setBusy(false);
-  };
+    });
 
   if (sent !== null || letter.retried_as !== null) return <Outcome letter={letter} sent={sent} />;
   return (
@@ -66,11 +55,7 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
       <p id="mended-check" class={fault === null ? "good" : "bad"} role="status">
         {fault ?? say.letters.valid}
       </p>
-      {problem !== null && (
-        <p class="bad" role="alert">
-          {problem.message}
-        </p>
-      )}
+      <Refused problem={problem} />
       <div class="row">
         <button disabled={busy || fault !== null}>{busy ? say.letters.sending : say.letters.sendMended}</button>
         {letter.reason !== "late" && (

@@ -1,13 +1,15 @@
 // The newest alerts: of the whole job, or of one rule where the address names it.
 import { useEffect, useRef } from "preact/hooks";
 import { get, path } from "../../api.ts";
-import { group, time, value } from "../../format.ts";
+import { clock, group, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { useLoad } from "../../parts/load.ts";
+import { OnOneLine } from "../../parts/event-table.tsx";
+import { Refused } from "../../parts/said.tsx";
 import { Table } from "../../parts/table.tsx";
 import { place, setQuery, to } from "../../router.ts";
 import type { Alert, Json } from "../../types.ts";
-import { raised } from "./raised.ts";
+import { CLEARED_MS, raised } from "./raised.ts";
 
 const ALERTS_MAX = 50;
 
@@ -16,11 +18,10 @@ export function Alerts() {
   const { query } = place.value;
   const [pipeline, alert, active] = ["pipeline", "alert", "active"].map((name) => query.get(name) ?? undefined);
   const call = path("/alerts", { pipeline, alert, active, limit: ALERTS_MAX });
-  const { count, every } = raised();
   const { data, problem } = useLoad(
     () => get<{ alerts: Alert[]; next: string | null }>(call),
-    [call, count, every],
-    every,
+    [call, raised()],
+    CLEARED_MS,
   );
   const section = useRef<HTMLElement>(null);
   // Whoever comes by a link to alerts wants to see them.
@@ -45,7 +46,7 @@ export function Alerts() {
           </span>
         )}
       </p>
-      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Refused problem={problem} />
       <Table
         caption={say.alertsCaption}
         rows={data?.alerts ?? []}
@@ -58,13 +59,13 @@ export function Alerts() {
               one.active ? (
                 <span class="warn">{say.stands}</span>
               ) : (
-                say.clearedAt(time(one.cleared_at ?? "").slice(11, 19))
+                <span class="moment">{say.clearedAt(clock(one.cleared_at ?? ""))}</span>
               ),
           },
           { head: say.alert, cell: (one) => `${one.pipeline}.${one.alert}` },
-          { head: say.key, cell: (one) => <bdi>{keyOf(one.key)}</bdi> },
-          { head: say.raised, cell: (one) => time(one.raised_at).slice(0, 19) },
-          { head: say.details, cell: (one) => <bdi>{summary(one.details)}</bdi> },
+          { head: say.key, cell: (one) => <OnOneLine text={keyOf(one.key)} /> },
+          { head: say.raised, cell: (one) => <span class="moment">{time(one.raised_at).slice(0, 19)}</span> },
+          { head: say.details, cell: (one) => <OnOneLine text={summary(one.details)} /> },
         ]}
       />
       {data !== null && data.next !== null && <p class="note">{say.more(data.alerts.length)}</p>}

@@ -8,7 +8,7 @@ import { useLoad } from "../../parts/load.ts";
 import { level } from "../../parts/pressure.tsx";
 import { to } from "../../router.ts";
 import type { Snapshot } from "../../types.ts";
-import { raised } from "./raised.ts";
+import { CLEARED_MS, raised } from "./raised.ts";
 
 /** Standing alerts are counted no further than this. */
 const COUNT_MAX = 100;
@@ -19,11 +19,10 @@ const REJECTS_SAMPLES = 30;
 
 export function Verdict({ now }: { now: Snapshot }) {
   const say = words().overview;
-  const news = raised();
   const standing = useLoad(
     () => get<{ alerts: unknown[]; next: string | null }>(`/alerts?active=true&limit=${COUNT_MAX}`),
-    [news.count, news.every],
-    news.every,
+    [raised()],
+    CLEARED_MS,
   );
   const count = standing.data?.alerts.length ?? 0;
   const wrong = [...ofJob(now), ...ofEvents()];
@@ -53,7 +52,7 @@ function ofJob({ cluster }: Snapshot): ComponentChildren[] {
   if (lost.value !== null && snapshot.value !== null) bad(say.lost);
   if (cluster.store_away_since !== null) bad(say.storeGone(clock(cluster.store_away_since)));
   if (cluster.phase !== "serving") bad(say.phase(words().state.phase[cluster.phase]));
-  if (cluster.log !== undefined && cluster.log.bytes > LOG_FULL * cluster.log.bytes_max) {
+  if (cluster.log.bytes > LOG_FULL * cluster.log.bytes_max) {
     bad(say.logFull(bytes(cluster.log.bytes), bytes(cluster.log.bytes_max)));
   }
   for (const rank of cluster.ranks) {

@@ -1,36 +1,27 @@
 // Puts a file into the running job, or a new one beside the others; what the job says to it, and the way out where it refuses.
 import { useState } from "preact/hooks";
-import { ask, get, Problem } from "../../api.ts";
+import { ask, get, type Problem } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
+import { useAct } from "../../parts/act.ts";
 import { go, to } from "../../router.ts";
 import type { Conflict, Fault, PipelineFile } from "../../types.ts";
 import type { Checked } from "./check.ts";
 import { address, type Draft, draft as edited, isChanged, nameIn, open, rebase } from "./draft.ts";
-import { Conflicts } from "./result.tsx";
+import { Conflicts, Faults } from "./result.tsx";
 
 const CHANGED_MEANWHILE = 412;
 
-type Done = { epoch: number | null } | Problem;
-
 export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
   const say = words().pipelines;
-  const [busy, setBusy] = useState(false);
-  const [done, setDone] = useState<Done | null>(null);
+  const { busy, problem, act, forget } = useAct();
+  const [done, setDone] = useState<{ epoch: number | null } | null>(null);
   const [from, setFrom] = useState<string | null>(null);
   const isNew = draft.name === null;
   const name = draft.name ?? nameIn(draft.now.file);
 
-  const trying = async (work: () => Promise<Done | null>) => {
-    setBusy(true);
-    try {
-      setDone(await work());
-    } catch (error) {
-      setDone(error instanceof Problem ? error : new Problem(0, String(error)));
-    }
-    setBusy(false);
-  };
   const apply = () =>
-    trying(async () => {
+    act(async () => {
+      setDone(null);
       const epoch = await put(name ?? "", draft, isNew ? from : null);
       if (isNew) {
         edited.value = null;
@@ -38,18 +29,10 @@ export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
       } else {
         open(await get<PipelineFile>(address(name ?? "")));
       }
-      return { epoch };
+      setDone({ epoch });
     });
-  const takeTheirs = () =>
-    trying(async () => {
-      open(await get<PipelineFile>(address(name ?? "")));
-      return null;
-    });
-  const goOn = () =>
-    trying(async () => {
-      await rebase(name ?? "");
-      return null;
-    });
+  const takeTheirs = () => act(async () => open(await get<PipelineFile>(address(name ?? ""))));
+  const goOn = () => act(() => rebase(name ?? ""));
 
   return (
     <section class={isNew ? "card" : undefined} aria-label={isNew ? say.addPipeline : say.apply}>
@@ -61,6 +44,7 @@ export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
             disabled={!isChanged.value || busy}
             onClick={() => {
               setDone(null);
+              forget();
               edited.value = { ...draft, now: draft.before };
             }}
           >
@@ -77,11 +61,9 @@ export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
         </button>
       </p>
       {!isNew && <OtherName draft={draft} />}
-      <div role="status">
-        {done !== null && !(done instanceof Problem) && <p class="good">{say.applied(done.epoch)}</p>}
-      </div>
-      <div role="alert">{done instanceof Problem && <Refusal problem={done} />}</div>
-      {done instanceof Problem && done.status === CHANGED_MEANWHILE && (
+      <div role="status">{done !== null && <p class="good">{say.applied(done.epoch)}</p>}</div>
+      <div role="alert">{problem !== null && <Refusal problem={problem} />}</div>
+      {problem?.status === CHANGED_MEANWHILE && (
         <p class="actions">
           <button type="button" onClick={() => void takeTheirs()}>
             {say.take}
@@ -135,16 +117,7 @@ function Refusal({ problem }: { problem: Problem }) {
     <>
       <p class="bad">{problem.status === CHANGED_MEANWHILE ? say.meanwhile : problem.message}</p>
       {problem.status === CHANGED_MEANWHILE && <p class="note">{problem.message}</p>}
-      {faults.length > 0 && (
-        <ul class="faults">
-          {faults.map((fault) => (
-            <li key={`${fault.line} ${fault.column} ${fault.message}`}>
-              {fault.line > 0 && `${say.line(fault.line, fault.column)}: `}
-              <bdi>{fault.message}</bdi>
-            </li>
-          ))}
-        </ul>
-      )}
+      <Faults faults={faults} />
       <Conflicts conflicts={(problem.body["conflicts"] ?? []) as Conflict[]} />
     </>
   );

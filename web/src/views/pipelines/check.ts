@@ -1,6 +1,7 @@
 // Has the server check a file while it is written: after a pause, one question at a time, and always the newest text last.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Problem, send } from "../../api.ts";
+import { type Problem, send } from "../../api.ts";
+import { problemOf } from "../../parts/load.ts";
 import type { Check } from "../../types.ts";
 import type { Texts } from "./draft.ts";
 
@@ -39,7 +40,7 @@ export function useCheck(texts: Texts): Checked {
       const check = await send<Check>("POST", "/pipelines/check", of);
       if (!over.current) setState({ of, check, problem: null });
     } catch (error) {
-      problem = error instanceof Problem ? error : new Problem(0, String(error));
+      problem = problemOf(error);
       if (!over.current) setState((before) => ({ ...before, of, problem }));
     }
     asking.current = false;

@@ -3,6 +3,7 @@ import { get, path } from "../../api.ts";
 import { number, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { useLoad } from "../../parts/load.ts";
+import { Refused } from "../../parts/said.tsx";
 import { Table } from "../../parts/table.tsx";
 import type { Json } from "../../types.ts";
 
@@ -24,7 +25,7 @@ export function Deliveries({ pipeline, webhook }: { pipeline: string; webhook: s
   const { data, problem } = useLoad(() => get<{ deliveries: Delivery[] }>(call), [call], EVERY_MS);
   return (
     <section class="card">
-      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Refused problem={problem} />
       <Table
         id="deliveries"
         caption={say.webhook(webhook)}

@@ -3,6 +3,7 @@ import { get, path } from "../../api.ts";
 import { number, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { useLoad } from "../../parts/load.ts";
+import { Refused } from "../../parts/said.tsx";
 import { Table } from "../../parts/table.tsx";
 import type { Json } from "../../types.ts";
 
@@ -22,7 +23,7 @@ export function Entries({ view }: { view: string }) {
   const { data, problem } = useLoad(() => get<{ entries: Entry[] }>(call), [call], EVERY_MS);
   return (
     <section class="card">
-      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Refused problem={problem} />
       <Table
         id="entries"
         caption={say.view(view)}
@@ -32,7 +33,7 @@ export function Entries({ view }: { view: string }) {
         columns={[
           { head: say.key, cell: (entry) => <bdi>{entry.key}</bdi> },
           { head: say.values, code: true, cell: (entry) => value(entry.value) },
-          { head: words().common.events(2).replace(/^\S+ /, ""), numeric: true, cell: (entry) => number(entry.events) },
+          { head: words().common.eventCount, numeric: true, cell: (entry) => number(entry.events) },
           { head: say.newest, cell: (entry) => time(entry.time) },
         ]}
       />

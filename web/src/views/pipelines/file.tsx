@@ -61,7 +61,7 @@ function Texts({ draft, schema }: { draft: Draft; schema: string | null }) {
   };
   return (
     <div class="texts">
-      <nav aria-label={say.texts}>
+      <nav class="tabs" aria-label={say.texts}>
         <ul>
           <li>
             <a href={link(undefined)} aria-current={schema === null ? "true" : undefined}>

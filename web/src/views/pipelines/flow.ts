@@ -1,5 +1,5 @@
 // What a pipeline consists of as a graph, and where its nodes stand: columns in the order an event travels. Knows nothing of the page.
-import type { Cluster, Flow, Pipeline } from "../../types.ts";
+import type { Cluster, Pipeline } from "../../types.ts";
 
 export type Kind = "topic" | "process" | "letters" | "window" | "view" | "emitted" | "alert" | "webhook";
 
@@ -33,33 +33,8 @@ export const NODE_HEIGHT = 50;
 const GAP_X = 70;
 const GAP_Y = 14;
 
-/** What the other listings tell of a pipeline where its own does not. */
-export interface Listed {
-  topics: { name: string; emitted_by: string | null }[];
-  views: { view: string; pipeline: string }[];
-  alerts: { pipeline: string; alert: string }[];
-  webhooks: { pipeline: string; webhook: string }[];
-}
-
-/** Its parts; which of them leads to which is not known from listings, nor are alerts and webhooks that were never needed. */
-export function flowOf(pipeline: Pipeline, listed: Listed | null): Flow {
-  if (pipeline.flow !== undefined) return pipeline.flow;
-  const { name } = pipeline;
-  const mine = <T extends { pipeline: string }>(all: T[] | undefined) =>
-    (all ?? []).filter((one) => one.pipeline === name);
-  const once = (names: string[]) => [...new Set(names)];
-  return {
-    windows: pipeline.windows.map((window) => ({ window, topic: null })),
-    views: mine(listed?.views).map((view) => view.view),
-    emits: (listed?.topics ?? [])
-      .filter((topic) => topic.emitted_by === name)
-      .map((topic) => ({ topic: topic.name, from: [] })),
-    alerts: once(mine(listed?.alerts).map((alert) => alert.alert)).map((alert) => ({ alert, on: null, topic: null })),
-    webhooks: once(mine(listed?.webhooks).map((one) => one.webhook)).map((webhook) => ({ webhook, on: [] })),
-  };
-}
-
-export function graph(pipeline: Pipeline, flow: Flow, cluster: Cluster): Graph {
+export function graph(pipeline: Pipeline, cluster: Cluster): Graph {
+  const { flow } = pipeline;
   const nodes = new Map<string, Node>();
   const edges: Edge[] = [];
   const node = (kind: Kind, name: string, column: number): Node => {
@@ -104,14 +79,13 @@ export function graph(pipeline: Pipeline, flow: Flow, cluster: Cluster): Graph {
 }
 
 function ratesOf(pipeline: Pipeline, cluster: Cluster) {
-  const topics = cluster.topics;
   const windows = cluster.pipelines.find((status) => status.pipeline === pipeline.name)?.windows;
-  const of = (name: string) => topics?.find((topic) => topic.topic === name)?.per_second;
+  const of = (name: string) => cluster.topics.find((topic) => topic.topic === name)?.per_second;
   const rejected = pipeline.topics.map((name) => (of(name)?.invalid ?? 0) + (of(name)?.late ?? 0));
   return {
-    topic: (name: string) => (topics === undefined ? null : (of(name)?.accepted ?? 0)),
+    topic: (name: string) => of(name)?.accepted ?? 0,
     rows: (name: string) => windows?.find((window) => window.window === name)?.rows_per_second ?? null,
-    rejected: topics === undefined ? null : rejected.reduce((sum, rate) => sum + rate, 0),
+    rejected: rejected.reduce((sum, rate) => sum + rate, 0),
   };
 }
 

@@ -1,19 +1,22 @@
 // What a new pipeline is to read, before it is written.
 import type { TargetedSubmitEvent } from "preact";
-import { get } from "../../api.ts";
+import { useState } from "preact/hooks";
 import { words } from "../../i18n/words.ts";
-import { snapshot } from "../../live.ts";
-import { useLoad } from "../../parts/load.ts";
-import type { Pipeline, Topic } from "../../types.ts";
+import { Refused } from "../../parts/said.tsx";
+import { Select } from "../../parts/select.tsx";
+import { useTopics } from "../../parts/topics.ts";
+import type { Pipeline } from "../../types.ts";
 import { draft, nameIn } from "./draft.ts";
 import { template } from "./template.ts";
 
 export function Begin({ pipelines }: { pipelines: Pipeline[] }) {
   const say = words().pipelines;
-  const { data, problem } = useLoad(() => get<{ topics: Topic[] }>("/topics"), [snapshot.value?.cluster.generation]);
+  const { data, problem } = useTopics();
+  const names = data?.topics.map(({ name }) => name) ?? [];
+  const [chosen, setChosen] = useState<string | null>(null);
+  const topic = chosen ?? names[0] ?? "";
   const begin = (event: TargetedSubmitEvent<HTMLFormElement>) => {
     event.preventDefault();
-    const topic = String(new FormData(event.currentTarget).get("topic") ?? "");
     const texts = template(topic === "" ? null : topic);
     const now = { ...texts, file: named(texts.file, pipelines) };
     draft.value = { name: null, version: null, before: { file: "", schemas: {} }, now };
@@ -21,16 +24,13 @@ export function Begin({ pipelines }: { pipelines: Pipeline[] }) {
   return (
     <form class="card" onSubmit={begin}>
       <h2>{say.newTitle}</h2>
-      {problem !== null && <p class="bad">{problem.message}</p>}
-      <label for="topic">{say.reads}</label>
-      <select id="topic" name="topic">
-        {(data?.topics ?? []).map((topic) => (
-          <option key={topic.name} value={topic.name}>
-            {topic.name}
-          </option>
-        ))}
-        <option value="">{say.ownTopic}</option>
-      </select>
+      <Refused problem={problem} />
+      <Select
+        label={say.reads}
+        value={topic}
+        options={[...names.map((name) => [name, name] as const), ["", say.ownTopic]]}
+        onChoice={setChosen}
+      />
       <p>
         <button>{say.begin}</button>
       </p>

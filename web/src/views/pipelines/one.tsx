@@ -1,28 +1,28 @@
 // One pipeline: its flow, what a part of it holds, and its file.
 import { useEffect, useState } from "preact/hooks";
-import { ask, get, Problem } from "../../api.ts";
+import { ask, get } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
 import { snapshot } from "../../live.ts";
+import { useAct } from "../../parts/act.ts";
 import { Dialog } from "../../parts/dialog.tsx";
 import { useLoad } from "../../parts/load.ts";
+import { Refused, Said } from "../../parts/said.tsx";
 import { go, place, to } from "../../router.ts";
 import type { Pipeline, PipelineFile } from "../../types.ts";
 import { Deliveries } from "./deliveries.tsx";
 import { address, draft, isChanged, open } from "./draft.ts";
 import { Entries } from "./entries.tsx";
 import { File } from "./file.tsx";
-import { flowOf, type Listed } from "./flow.ts";
 import { Picture } from "./picture.tsx";
 
 interface Props {
   name: string;
   /** Undefined: the job has none of this name, or not yet. */
   pipeline: Pipeline | undefined;
-  listed: Listed | null;
   again: () => void;
 }
 
-export function One({ name, pipeline, listed, again }: Props) {
+export function One({ name, pipeline, again }: Props) {
   const say = words().pipelines;
   const { query } = place.value;
   const tab = query.get("tab") === "file" ? "file" : "flow";
@@ -35,7 +35,7 @@ export function One({ name, pipeline, listed, again }: Props) {
           <a href={to("pipelines")}>← {say.all}</a>
         </p>
         <h2>{name}</h2>
-        <nav aria-label={say.parts(name)}>
+        <nav class="tabs" aria-label={say.parts(name)}>
           <ul>
             <li>
               <a href={to("pipelines", [name])} aria-current={tab === "flow" ? "page" : undefined}>
@@ -54,7 +54,7 @@ export function One({ name, pipeline, listed, again }: Props) {
       {pipeline === undefined && <p class="note">{say.unknown(name)}</p>}
       {pipeline !== undefined && now !== null && tab === "flow" && (
         <section class="card" aria-label={say.tabFlow}>
-          <Picture pipeline={pipeline} flow={flowOf(pipeline, listed)} cluster={now.cluster} />
+          <Picture pipeline={pipeline} cluster={now.cluster} />
         </section>
       )}
       {tab === "flow" && view !== null && <Entries key={view} view={view} />}
@@ -74,32 +74,25 @@ function Edited({ name, version }: { name: string; version: string | undefined }
   }, [data]);
   const { value } = draft;
   if (value?.name === name) return <File draft={value} />;
-  if (problem !== null) return <p class="bad">{problem.message}</p>;
-  return <p class="note">{words().common.loading}</p>;
+  return <Said data={null} problem={problem} />;
 }
 
 function Remove({ pipeline: { name, version }, again }: { pipeline: Pipeline; again: () => void }) {
   const say = words().pipelines;
   const [asks, setAsks] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, act, forget } = useAct();
   const close = () => {
     setAsks(false);
-    setProblem(null);
+    forget();
   };
-  const remove = async () => {
-    setBusy(true);
-    try {
+  const remove = () =>
+    act(async () => {
       await ask(address(name), { method: "DELETE", headers: { "If-Match": `"${version}"` } });
       draft.value = null;
       close();
       again();
       go(to("pipelines"));
-    } catch (error) {
-      setProblem(error instanceof Problem ? error : new Problem(0, String(error)));
-    }
-    setBusy(false);
-  };
+    });
   return (
     <>
       <button type="button" class="danger" onClick={() => setAsks(true)}>
@@ -115,7 +108,7 @@ function Remove({ pipeline: { name, version }, again }: { pipeline: Pipeline; ag
           onClose={close}
         >
           <p>{say.deleteText}</p>
-          <div role="alert">{problem !== null && <p class="bad">{problem.message}</p>}</div>
+          <Refused problem={problem} />
         </Dialog>
       )}
     </>

@@ -5,15 +5,15 @@ import { words } from "../../i18n/words.ts";
 import { type Level, level, Pressure } from "../../parts/pressure.tsx";
 import { Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
-import type { Cluster, Flow, Pipeline } from "../../types.ts";
+import type { Cluster, Pipeline } from "../../types.ts";
 import { type Edge, type Graph, graph, type Node, NODE_HEIGHT, NODE_WIDTH } from "./flow.ts";
 
 /** Room around the picture, for the ring of a node that has the focus. */
 const MARGIN = 4;
 
-export function Picture({ pipeline, flow, cluster }: { pipeline: Pipeline; flow: Flow; cluster: Cluster }) {
+export function Picture({ pipeline, cluster }: { pipeline: Pipeline; cluster: Cluster }) {
   const say = words().pipelines;
-  const drawn = graph(pipeline, flow, cluster);
+  const drawn = graph(pipeline, cluster);
   // What is read waits for the rank that has come least far.
   const share = Math.max(0, ...cluster.ranks.map((rank) => rank.back_pressure));
   return (
@@ -32,7 +32,7 @@ export function Picture({ pipeline, flow, cluster }: { pipeline: Pipeline; flow:
           caption={say.flowOf(pipeline.name)}
           quiet
           rows={drawn.edges}
-          keyOf={(edge) => `${edge.from.id} ${edge.to.id}`}
+          keyOf={keyOf}
           empty={words().common.none}
           columns={[
             { head: say.from, cell: (edge) => titleOf(edge.from) },
@@ -48,6 +48,8 @@ export function Picture({ pipeline, flow, cluster }: { pipeline: Pipeline; flow:
     </>
   );
 }
+
+const keyOf = ({ from, to }: Edge) => `${from.id} ${to.id}`;
 
 function px(length: number): string {
   return `${length}px`;
@@ -79,14 +81,19 @@ function Edges({ drawn: { edges, width, height }, pressure }: { drawn: Graph; pr
         <path d="M0 0 L8 4 L0 8 z" />
       </marker>
       {edges.map((edge) => {
-        const kind = edge.to.kind === "process" ? `edge level-${pressure}` : edge.rate === 0 ? "edge still" : "edge";
+        const { of, rate, to } = edge;
+        const waits = to.kind === "process" && pressure !== "ok";
+        const kind = waits ? `level-${pressure}` : rate === 0 ? "still" : of === "rejected" ? "bad" : "";
         return (
-          <g key={`${edge.from.id} ${edge.to.id}`} class={edge.of === "rejected" && edge.rate ? "edge bad" : kind}>
+          <g key={keyOf(edge)} class={`edge ${kind}`}>
             <path d={curve(edge)} marker-end={`url(#${arrow})`} />
-            <Rate edge={edge} />
           </g>
         );
       })}
+      {/* Above all lines. */}
+      {edges.map((edge) => (
+        <Rate key={keyOf(edge)} edge={edge} pressure={pressure} />
+      ))}
     </svg>
   );
 }
@@ -98,16 +105,23 @@ function curve({ from, to }: Edge): string {
   return `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
 }
 
-/** Beside the end that no other edge shares. */
-function Rate({ edge }: { edge: Edge }) {
+/** Beside the end that no other edge shares: how much comes, and below it whether that has to wait. */
+function Rate({ edge, pressure }: { edge: Edge; pressure: Level }) {
   const text = rateOf(edge);
   if (text === null) return null;
-  const atStart = edge.to.kind === "process";
-  const x = MARGIN + (atStart ? edge.from.x + NODE_WIDTH + 6 : edge.to.x - 9);
-  const y = MARGIN + (atStart ? edge.from.y : edge.to.y) + NODE_HEIGHT / 2 - 6;
+  const waits = edge.to.kind === "process";
+  const x = MARGIN + (waits ? edge.from.x + NODE_WIDTH + 6 : edge.to.x - 9);
+  const y = MARGIN + (waits ? edge.from.y : edge.to.y) + NODE_HEIGHT / 2;
   return (
-    <text x={x} y={y} text-anchor={atStart ? "start" : "end"}>
-      {text}
+    <text class="edge-text" text-anchor={waits ? "start" : "end"}>
+      <tspan x={x} y={y - 6}>
+        {text}
+      </tspan>
+      {waits && (
+        <tspan class={`level-${pressure}`} x={x} y={y + 15}>
+          {words().common.level[pressure]}
+        </tspan>
+      )}
     </text>
   );
 }
@@ -123,7 +137,7 @@ function Box({ node, pipeline, share }: { node: Node; pipeline: string; share: n
   };
   if (kind === "process") {
     return (
-      <a class={`node process edge-${level(share)}`} style={place} href={to("ranks")}>
+      <a class="node process" style={place} href={to("ranks")}>
         <span class="kind">{say.steps}</span>
         <span>
           {say.pressure} <Pressure share={share} />

@@ -1,8 +1,10 @@
 // How far a new pipeline has come over the log's past.
 import { useState } from "preact/hooks";
-import { Problem, send } from "../../api.ts";
+import { send } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
+import { useAct } from "../../parts/act.ts";
 import { Dialog } from "../../parts/dialog.tsx";
+import { Refused } from "../../parts/said.tsx";
 import type { Replay } from "../../types.ts";
 import { address } from "./draft.ts";
 
@@ -10,14 +12,9 @@ export function Replaying({ replay, again }: { replay: Replay; again: () => void
   const say = words().pipelines;
   const { pipeline, from, at, end, state, reason } = replay;
   const [asks, setAsks] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { problem, act } = useAct();
   const giveUp = async () => {
-    try {
-      await send("DELETE", address(pipeline));
-      setProblem(null);
-    } catch (error) {
-      setProblem(error instanceof Problem ? error : new Problem(0, String(error)));
-    }
+    await act(() => send("DELETE", address(pipeline)));
     setAsks(false);
     again();
   };
@@ -39,7 +36,7 @@ export function Replaying({ replay, again }: { replay: Replay; again: () => void
           {say.giveUp}
         </button>
       )}
-      {problem !== null && <p class="bad">{problem.message}</p>}
+      <Refused problem={problem} />
       {asks && (
         <Dialog
           title={say.giveUpTitle(pipeline)}

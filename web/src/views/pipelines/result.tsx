@@ -51,18 +51,22 @@ function hasTests({ now }: Draft): boolean {
   return /^tests:/m.test(now.file);
 }
 
-export function Faults({ faults, goTo }: { faults: Fault[]; goTo: (fault: Fault) => void }) {
+/** With the way to each, where there is one. */
+export function Faults({ faults, goTo }: { faults: Fault[]; goTo?: (fault: Fault) => void }) {
   const say = words().pipelines;
   if (faults.length === 0) return null;
   return (
     <ul class="faults">
       {faults.map((fault) => (
         <li key={`${fault.file} ${fault.line} ${fault.column} ${fault.message}`}>
-          {fault.line > 0 && (
-            <button type="button" class="plain" onClick={() => goTo(fault)}>
-              {say.line(fault.line, fault.column)}
-            </button>
-          )}{" "}
+          {fault.line > 0 &&
+            (goTo === undefined ? (
+              `${say.line(fault.line, fault.column)}:`
+            ) : (
+              <button type="button" class="plain" onClick={() => goTo(fault)}>
+                {say.line(fault.line, fault.column)}
+              </button>
+            ))}{" "}
           <bdi>{fault.message}</bdi>
         </li>
       ))}

@@ -1,8 +1,9 @@
 // Which window, and which of its rows: all of it stands in the address.
 import { time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
+import { Select } from "../../parts/select.tsx";
 import { go, place, setQuery, to } from "../../router.ts";
-import type { PipelineEntry } from "../../types.ts";
+import type { Pipeline } from "../../types.ts";
 import { EVENT_COUNT, LAST_WINDOWS } from "../windows.tsx";
 import type { Choice } from "./rows.ts";
 
@@ -14,7 +15,7 @@ const OFFERED_MAX = 500;
 
 interface Props {
   choice: Choice;
-  pipelines: PipelineEntry[];
+  pipelines: Pipeline[];
   /** The group's fields and values seen of them. */
   fields: Record<string, string[]>;
   metrics: string[];
@@ -50,7 +51,7 @@ export function Filters({ choice, pipelines, fields, metrics, metric, oldest }: 
       <Select
         label={say.metric}
         value={metric}
-        options={metrics.map((name) => [name, name === EVENT_COUNT ? say.eventCount : name])}
+        options={metrics.map((name) => [name, name === EVENT_COUNT ? words().common.eventCount : name])}
         onChoice={(name) => setQuery({ metric: name })}
       />
       {names.map((name) => (
@@ -80,28 +81,6 @@ export function Filters({ choice, pipelines, fields, metrics, metric, oldest }: 
         </a>
       )}
     </form>
-  );
-}
-
-interface SelectProps {
-  label: string;
-  value: string;
-  options: [value: string, name: string][];
-  onChoice: (value: string) => void;
-}
-
-function Select({ label, value, options, onChoice }: SelectProps) {
-  return (
-    <label>
-      {label}
-      <select value={value} onChange={(event) => onChoice(event.currentTarget.value)}>
-        {options.map(([of, name]) => (
-          <option key={of} value={of}>
-            {name}
-          </option>
-        ))}
-      </select>
-    </label>
   );
 }
 

@@ -32,7 +32,7 @@ export function GroupChart({ choice, rows, metric }: { choice: Choice; rows: Sho
     values: starts.map((start) => values.get(start) ?? null),
   }));
   lines.sort((a, b) => a.colour - b.colour);
-  const title = say.windows.byGroup(metric === EVENT_COUNT ? say.windows.eventCount : metric);
+  const title = say.windows.byGroup(metric === EVENT_COUNT ? say.common.eventCount : metric);
   const unit = `${choice.pipeline}.${choice.window}`;
   const [only] = starts;
   if (starts.length === 1 && only !== undefined) {

@@ -1,12 +1,13 @@
 // One row: its facts, the events behind it, and how late events changed it.
 import { get, path } from "../../api.ts";
-import type { ComponentChildren } from "preact";
 import { group, number, time, value } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { EventTable } from "../../parts/event-table.tsx";
+import { Facts, Figures } from "../../parts/facts.tsx";
 import { useLoad } from "../../parts/load.ts";
 import { More } from "../../parts/more.tsx";
 import { usePages } from "../../parts/pages.ts";
+import { Said } from "../../parts/said.tsx";
 import { Subpage } from "../../parts/subpage.tsx";
 import { Table } from "../../parts/table.tsx";
 import { to } from "../../router.ts";
@@ -21,7 +22,6 @@ const REVISIONS_MAX = 50;
 export function RowPage({ id }: { id: string }) {
   const say = words();
   const { data: row, problem } = useLoad((signal) => get<Row>(`/windows/${id}`, { signal }), [id], AGAIN_MS);
-  const missing = row === null && problem?.status === 404;
   const back = row === null ? to("windows") : to("windows", [row.pipeline, row.window]);
   return (
     <Subpage
@@ -29,12 +29,10 @@ export function RowPage({ id }: { id: string }) {
       back={back}
       backLabel={say.windows.back}
     >
-      {missing && <p role="status">{say.windows.wait}</p>}
-      {problem !== null && <p class={missing ? "note" : "bad"}>{problem.message}</p>}
-      {row === null && problem === null && <p class="note">{say.common.loading}</p>}
+      <Said data={row} problem={problem} wait={say.windows.wait} />
       {row !== null && (
         <>
-          <Facts row={row} />
+          <Values row={row} />
           {row.revision > 0 && <Revisions row={row} />}
           <Lineage row={row} />
         </>
@@ -43,41 +41,27 @@ export function RowPage({ id }: { id: string }) {
   );
 }
 
-function Facts({ row }: { row: Row }) {
+function Values({ row }: { row: Row }) {
   const say = words().windows;
-  const facts: [string, ComponentChildren][] = [
-    [say.pipeline, row.pipeline],
-    [say.start, time(row.window_start)],
-    [say.ends, time(row.window_end)],
-    [say.state, <RowState row={{ ...row, before: null }} />],
-    [say.identity, <code>{row.metric_id}</code>],
-  ];
+  const values: [string, Json][] = [...Object.entries(row.values), [words().common.eventCount, row.event_count]];
   return (
     <>
-      <dl class="figures" aria-label={say.values}>
-        {[...Object.entries(row.values), [say.eventCount, row.event_count] as const].map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd title={typeof of === "number" ? String(of) : ""}>{typeof of === "number" ? precise(of) : value(of)}</dd>
-          </div>
-        ))}
-      </dl>
-      <dl class="facts">
-        {Object.entries(row.group).map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>
-              <bdi>{value(of)}</bdi>
-            </dd>
-          </div>
-        ))}
-        {facts.map(([name, of]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{of}</dd>
-          </div>
-        ))}
-      </dl>
+      <Figures
+        label={say.values}
+        of={values.map(([name, of]) =>
+          typeof of === "number" ? { name, text: precise(of), title: String(of) } : { name, text: value(of) },
+        )}
+      />
+      <Facts
+        of={[
+          ...Object.entries(row.group).map(([name, of]) => [name, <bdi>{value(of)}</bdi>] as const),
+          [say.pipeline, row.pipeline],
+          [say.start, time(row.window_start)],
+          [say.ends, time(row.window_end)],
+          [say.state, <RowState row={{ ...row, before: null }} />],
+          [say.identity, <code>{row.metric_id}</code>],
+        ]}
+      />
     </>
   );
 }

@@ -91,7 +91,7 @@ function columns(rows: ShownRow[], fields: string[]): Column<ShownRow>[] {
         cell: (row) => <Cell of={row.values[name]} />,
       };
     }),
-    { head: say.eventCount, numeric: true, cell: (row) => number(row.event_count) },
+    { head: words().common.eventCount, numeric: true, cell: (row) => number(row.event_count) },
     { head: say.state, cell: (row) => <RowState row={row} /> },
   ];
 }

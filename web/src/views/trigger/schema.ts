@@ -1,5 +1,5 @@
 // A topic's JSON Schema as the fields of a form: its leaves, with what each may hold and a sensible value.
-import type { Json, Topic } from "./types.ts";
+import type { Json, Topic } from "../../types.ts";
 
 type Schema = { [name: string]: Json };
 

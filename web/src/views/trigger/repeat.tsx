@@ -1,8 +1,9 @@
 // One event many times, each with an id and a time of its own: at once, or so many a second.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { path, Problem, send } from "../api.ts";
-import { words } from "../i18n/words.ts";
-import type { Applied, Json } from "../types.ts";
+import { path, send } from "../../api.ts";
+import { words } from "../../i18n/words.ts";
+import { problemOf } from "../../parts/load.ts";
+import type { Applied, Json } from "../../types.ts";
 
 const COUNT_MAX = 10_000;
 /** Events of one request, and how often requests go out. */
@@ -48,14 +49,14 @@ export function Repeat({ post, next }: Props) {
         if (rate > 0 && sent < total) await new Promise((tick) => setTimeout(tick, TICK_MS));
       }
     } catch (error) {
-      setLine(error instanceof Problem ? error.message : String(error));
+      setLine(problemOf(error).message);
     }
     setRunning(false);
   };
 
   return (
     <fieldset class="repeat">
-      <legend>{say.repeat}</legend>
+      <legend>{say.many}</legend>
       <div>
         <label for="repeat-count">{say.count}</label>
         <input

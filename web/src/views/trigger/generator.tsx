@@ -1,8 +1,10 @@
 // The generator's switch and dials.
 import { useState } from "preact/hooks";
-import { get, Problem, send } from "../api.ts";
-import { words } from "../i18n/words.ts";
-import { useLoad } from "../parts/load.ts";
+import { get, send } from "../../api.ts";
+import { words } from "../../i18n/words.ts";
+import { useAct } from "../../parts/act.ts";
+import { useLoad } from "../../parts/load.ts";
+import { Refused } from "../../parts/said.tsx";
 
 /** Its figures are asked for this often. */
 const EVERY_MS = 2_000;
@@ -41,7 +43,7 @@ export function GeneratorCard() {
   const say = words().trigger;
   const { data, problem, again } = useLoad(() => get<Generator>("/generator"), [], EVERY_MS);
   const [dials, setDials] = useState(AT_FIRST);
-  const [refusal, setRefusal] = useState<string | null>(null);
+  const { problem: refusal, act } = useAct();
   const labels: Record<Dial, string> = {
     rate: say.perSecond,
     duplicates: say.duplicates,
@@ -50,15 +52,7 @@ export function GeneratorCard() {
     out_of_order_ms: say.disorder,
     seed: say.seed,
   };
-  const call = async (method: string, at: string, body?: object) => {
-    try {
-      await send(method, at, body);
-      setRefusal(null);
-    } catch (error) {
-      setRefusal(error instanceof Problem ? error.message : String(error));
-    }
-    again();
-  };
+  const call = (method: string, at: string, body?: object) => act(() => send(method, at, body)).then(again);
   const start = () => {
     const set = DIALS.filter((dial) => dials[dial] !== "");
     const wish = Object.fromEntries(set.map((dial) => [dial, Number(dials[dial]) / (SHARES.has(dial) ? 100 : 1)]));
@@ -89,7 +83,7 @@ export function GeneratorCard() {
             />
           </div>
         ))}
-        <div class="wide actions">
+        <div class="wide row">
           <button id="generator-start">{data?.running ? say.apply : say.start}</button>
           <button
             id="generator-stop"
@@ -104,7 +98,8 @@ export function GeneratorCard() {
       <p id="generator-state" role="status">
         {data !== null && stateOf(data)}
       </p>
-      {[refusal, problem?.message, data?.trouble].map((text) => text && <p class="bad">{text}</p>)}
+      <Refused problem={refusal ?? problem} />
+      {data !== null && data.trouble !== null && <p class="bad">{data.trouble}</p>}
     </section>
   );
 }
