@@ -1,6 +1,7 @@
 //! Messages between ranks: one enum and its grammar. Types of their own, so that core knows no encoding; bincode with fixed-width
 //! integers, and plain little-endian bytes where a message is bulk (`Ids`, `Panes`, checkpoint sections, rows of windows: `packed`, in core's encoding of values).
 
+mod cut;
 mod packed;
 mod rows;
 
@@ -11,10 +12,10 @@ use bincode::{Decode, Encode, config};
 use bytes::Bytes;
 
 use crate::core::columns::{Numbering, Slab};
-use crate::core::epoch::Cut;
 use crate::core::keygroup::{KeyGroup, Owners};
-use crate::core::units::{Epoch, Millis, Offset, TopicId};
+use crate::core::units::{Millis, Offset, TopicId};
 
+pub use cut::WireCut;
 pub use packed::WireRows;
 pub use rows::{
     WireAlert, WireAuditEvent, WireCounts, WireDeadLetter, WireEmitted, WireSlices, WireViewChange, WireViewRow,
@@ -321,16 +322,6 @@ impl WireChunk {
     }
 }
 
-#[derive(Clone, Copy, Debug, Encode, Decode)]
-pub struct WireCut {
-    epoch: u64,
-    end: u64,
-    ingest_ms: u64,
-    up_ms: u64,
-    idle_ms: Option<u64>,
-    emitted: u64,
-}
-
 /// What a worker made of an epoch: the fates of the events it decoded, and the rows of the key groups it owns.
 #[derive(Debug, Default, Encode, Decode)]
 pub struct Report {
@@ -487,32 +478,6 @@ impl From<WireSlab> for Slab {
             topic: slab.topic.map(TopicId),
             bytes: slab.lines.0,
             numbering: Numbering::Dense,
-        }
-    }
-}
-
-impl From<Cut> for WireCut {
-    fn from(cut: Cut) -> Self {
-        Self {
-            epoch: cut.epoch.0,
-            end: cut.end.0,
-            ingest_ms: cut.ingest.0,
-            up_ms: cut.up.0,
-            idle_ms: cut.idle.map(|i| i.0),
-            emitted: cut.emitted.0,
-        }
-    }
-}
-
-impl From<WireCut> for Cut {
-    fn from(cut: WireCut) -> Self {
-        Self {
-            epoch: Epoch(cut.epoch),
-            end: Offset(cut.end),
-            ingest: Millis(cut.ingest_ms),
-            up: Millis(cut.up_ms),
-            idle: cut.idle_ms.map(Millis),
-            emitted: Epoch(cut.emitted),
         }
     }
 }

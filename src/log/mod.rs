@@ -3,6 +3,8 @@
 //! It knows no thread and no clock: `ingest::writer` owns the one `Log` and calls `append`; readers read beside it.
 
 pub mod disk;
+mod error;
+mod record;
 mod frame;
 mod segment;
 mod recovery;
@@ -11,61 +13,23 @@ mod cuts;
 mod access;
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::core::columns::Slab;
 use crate::core::epoch::Cut;
-use crate::core::keyed::{Keyed, Logged};
-use crate::core::mend::{Discards, Mends, Retry};
-use crate::core::trace::Traced;
+use crate::core::keyed::Logged;
+use crate::core::mend::Mends;
 use crate::core::units::{Epoch, Generation, LogId, Millis, Offset};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::frame::{ALIGN, Draft, FrameHeader, Place, padded};
+use crate::log::record::{check_of_frame, holds_submitted};
 use crate::log::segment::{NEXT, Segment, SegmentHeader, Segments};
 
 pub use crate::log::access::Access;
 pub use crate::log::cuts::Cuts;
+pub use crate::log::error::LogError;
 pub use crate::log::reader::Reader;
+pub use crate::log::record::{Config, Record, Start};
 pub use crate::log::segment::Extent;
-
-/// What a frame holds, in order.
-#[derive(Clone, Debug)]
-pub enum Record {
-    Slab(Slab),
-    /// With `idle` it is a TIME record.
-    Cut(Cut),
-    /// The slabs after it in its frame, up to the next such record, are what this epoch has emitted, all of it.
-    Emit(Epoch),
-    Start(Start),
-    /// These events of the frame are retries of dead letters.
-    Retries(Vec<Retry>),
-    /// These events of the frame came with an Idempotency-Key.
-    Key(Keyed),
-    /// These events of the frame came with a trace context.
-    Trace(Traced),
-    /// Stands before the cut of its epoch, in one frame with it.
-    Discards(Discards),
-    /// Likewise.
-    Config(Config),
-}
-
-/// The pipelines change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// They hold after this epoch.
-    pub epoch: Epoch,
-    /// As in `Start`.
-    pub bundle: Arc<str>,
-}
-
-/// Begins a generation. A copy of the newest one stands at the head of every segment, with the bundle that holds there, so that deleting old segments loses nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    pub generation: Generation,
-    /// The pipeline's and its schemas' text, as `pipeline::Bundle` writes it.
-    pub bundle: String,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -84,28 +48,6 @@ pub struct Options {
 pub struct Proof {
     pub log: LogId,
     pub end: Offset,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// Exit 74: never a silent gap.
-    #[error("the log is damaged: {file} at byte {at}: {why}; restore DATA_DIR from a copy, nothing was changed")]
-    Damaged { file: String, at: u64, why: String },
-    /// Exit 78.
-    #[error("the log does not fit: {0}")]
-    Mismatch(String),
-    /// Nothing of it was written; may be tried again.
-    #[error("the log has reached LOG_BYTES_MAX")]
-    Full,
-    /// Nothing of it was written; may be tried again.
-    #[error("the disk is nearly full")]
-    DiskFull,
-    /// Nothing was changed; may be tried again when the store is back.
-    #[error("{file} has a torn tail, and the store, which knows whether it was committed, is away")]
-    Unproven { file: String },
-    /// After this nothing is known of what is on the disk: acknowledge nothing, abort. Exit 74.
-    #[error("{file}: {error}")]
-    Io { file: String, error: io::Error },
 }
 
 /// What opening found.
@@ -429,33 +371,6 @@ impl Log {
     }
 }
 
-fn check_of_frame(records: &[Record], first: Offset, count: u32) {
-    let events = first..Offset(first.0 + u64::from(count));
-    assert!(records.iter().all(|record| record.speaks_of(&events)), "a record speaks of its frame's events");
-}
-
-impl Record {
-    /// Whether what it says is said of events of its frame alone, where it is to be so.
-    fn speaks_of(&self, events: &Range<Offset>) -> bool {
-        let within = |first: Offset, count: u32| {
-            let end = first.0.checked_add(u64::from(count));
-            first >= events.start && count > 0 && end.is_some_and(|end| end <= events.end.0)
-        };
-        match self {
-            Self::Retries(retries) => retries.iter().all(|retry| events.contains(&retry.event)),
-            Self::Key(Keyed { first, count, .. }) | Self::Trace(Traced { first, count, .. }) => within(*first, *count),
-            Self::Slab(_) | Self::Cut(_) | Self::Emit(_) | Self::Start(_) | Self::Discards(_) | Self::Config(_) => true,
-        }
-    }
-}
-
-/// Whether the frame has slabs that somebody submitted: what the job makes itself is owed to what is in the log already, and must go in so that epochs
-/// can end and room come.
-fn holds_submitted(records: &[Record]) -> bool {
-    let before_emits = records.iter().take_while(|record| !matches!(record, Record::Emit(_)));
-    before_emits.into_iter().any(|record| matches!(record, Record::Slab(_)))
-}
-
 fn make_first_segment(disk: &dyn Disk, options: Options, id: LogId) -> Result<(), LogError> {
     let bytes = padded(options.segment_bytes).max(2 * ALIGN);
     let file = disk.create(NEXT, bytes).map_err(|e| LogError::of_create(disk, NEXT, e))?;
@@ -499,22 +414,4 @@ fn write_head(file: &dyn DiskFile, header: SegmentHeader, head: Option<Record>) 
 fn install(disk: &dyn Disk, number: u64) -> Result<(), LogError> {
     let named = disk.rename(NEXT, &segment::name(number)).and_then(|()| disk.sync_directory());
     named.map_err(|e| LogError::io(disk, NEXT, e))
-}
-
-impl LogError {
-    fn io(disk: &dyn Disk, name: &str, error: io::Error) -> Self {
-        Self::Io { file: disk.path(name), error }
-    }
-
-    /// Of a file that could not be made: for want of space nothing is lost by it.
-    fn of_create(disk: &dyn Disk, name: &str, error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
-            _ => Self::io(disk, name, error),
-        }
-    }
-
-    fn damaged(disk: &dyn Disk, name: &str, at: u64, why: &str) -> Self {
-        Self::Damaged { file: disk.path(name), at, why: why.to_owned() }
-    }
 }

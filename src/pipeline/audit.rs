@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::core::plan::Audit;
-use crate::pipeline::file::{File, stays_inside};
+use crate::pipeline::file::File;
+use crate::pipeline::names::stays_inside;
 use crate::pipeline::section::{At, Faulty, Keys, Section, text};
 use crate::pipeline::yaml::{Node, Value, quote};
 

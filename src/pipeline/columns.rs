@@ -3,7 +3,7 @@
 use crate::core::expression::{Expr, Type};
 use crate::core::plan::{ColumnId, ColumnKind, ColumnPlan, Computed, FieldPath, Step};
 use crate::core::schema::FieldType;
-use crate::pipeline::file::{ITEM_MAX, PATH_PARTS_MAX};
+use crate::pipeline::names::{ITEM_MAX, PATH_PARTS_MAX};
 use crate::pipeline::section::hint;
 use crate::pipeline::topics::Described;
 use crate::pipeline::yaml::quote;

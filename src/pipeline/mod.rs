@@ -5,6 +5,7 @@ mod yaml;
 mod section;
 pub mod sql;
 mod file;
+mod names;
 mod windows;
 mod views;
 mod alerts;

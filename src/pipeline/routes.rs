@@ -3,7 +3,8 @@
 use crate::core::plan::{AlertPlan, FieldPath, TimeFormat, TopicPlan, ViewPlan, WindowPlan};
 use crate::core::units::TopicId;
 use crate::pipeline::alerts::Alert;
-use crate::pipeline::file::{bounded, top_level_name};
+use crate::pipeline::file::bounded;
+use crate::pipeline::names::top_level_name;
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, text};
 use crate::pipeline::topics::Topics;
 use crate::pipeline::views::View;

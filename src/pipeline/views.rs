@@ -2,7 +2,8 @@
 
 use crate::core::plan::{FieldPath, Step, ViewPlan};
 use crate::pipeline::columns::Columns;
-use crate::pipeline::file::{NAME_ALLOWED, bounded, is_name, path, sql};
+use crate::pipeline::file::{bounded, sql};
+use crate::pipeline::names::{NAME_ALLOWED, is_name, path};
 use crate::pipeline::plan::of_event;
 use crate::pipeline::section::{At, Faulty, Keys, Section, mapping};
 use crate::pipeline::sql;

@@ -3,7 +3,8 @@
 use crate::core::plan::{AlertPlan, WebhookPlan};
 use crate::core::units::Micros;
 use crate::pipeline::alerts::{ALERTS_MAX, Alert};
-use crate::pipeline::file::{MILLISECOND, NAME_ALLOWED, bounded, is_name};
+use crate::pipeline::file::{MILLISECOND, bounded};
+use crate::pipeline::names::{NAME_ALLOWED, is_name};
 use crate::pipeline::section::{At, Faulty, Keys, Section, hint, mapping, span, text};
 use crate::pipeline::yaml::{Node, Value, quote};
 

@@ -2,7 +2,8 @@
 
 use crate::core::plan::{FieldPath, WindowKind};
 use crate::core::units::Micros;
-use crate::pipeline::file::{MILLISECOND, NAME_ALLOWED, ZERO, bounded, is_name, path, set_span, sql, topic_name};
+use crate::pipeline::file::{MILLISECOND, ZERO, bounded, set_span, sql};
+use crate::pipeline::names::{NAME_ALLOWED, is_name, path, topic_name};
 use crate::pipeline::section::{At, Faulty, Keys, Section, mapping, number, span, text, whole};
 use crate::pipeline::yaml::{Node, Value, quote};
 
