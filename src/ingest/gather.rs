@@ -50,8 +50,9 @@ impl Gather {
 
     /// The time is over, and only so many are there.
     pub(super) fn missed(&mut self, requests: usize) {
-        // Half of those who were answered are worth it.
-        if requests >= self.left + self.answered.div_ceil(2) {
+        // Half of those who were answered are worth it, and a crowd of whomever.
+        let came = requests.saturating_sub(self.left);
+        if came >= self.answered.div_ceil(2).min(CROWD) {
             self.trial.paid();
         } else {
             self.trial.missed();
@@ -103,6 +104,11 @@ mod tests {
             }
         }
         assert!((10..60).contains(&tried), "{tried} times");
+        // Of so many a part is a crowd.
+        gather.written(500, 10, SYNC);
+        gather.trial = Trial::default();
+        gather.missed(10 + CROWD);
+        assert!(gather.wish().is_some());
         // And comes back where it pays again.
         for _ in 0..512 {
             gather.written(50, 10, SYNC);
