@@ -1,7 +1,5 @@
 //! The HTTP server beside rank 0's loop, and the signals that end the job.
 
-use std::time::Duration;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,8 +13,6 @@ use crate::web::{self, App};
 
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
-/// Running requests have this long to end when the job stops.
-const HTTP_DRAIN: Duration = Duration::from_secs(3);
 
 /// Log, store, checkpoints, MPI and connections that are being refused open fewer files than this.
 const FILES_OTHER: u64 = 512;
@@ -69,14 +65,14 @@ impl Server {
         Ok(Self { runtime, stop, done })
     }
 
-    /// Lets running requests end.
+    /// Lets running requests end, for `DRAIN_MAX` at most.
     ///
     /// # Errors
     /// 75 if it ended before.
     pub fn stop(self) -> Result<(), Failure> {
         // The receiver is gone only if the server has ended already.
         let _ = self.stop.send(());
-        let ended = self.runtime.get().block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
+        let ended = self.runtime.get().block_on(async { tokio::time::timeout(web::DRAIN_MAX, self.done).await });
         match ended {
             Ok(Ok(Err(error))) => Err(Failure::new(Exit::TryAgain, format!("HTTP: {error}"))),
             _ => Ok(()),
