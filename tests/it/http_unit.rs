@@ -693,8 +693,10 @@ fn applied_waits_for_the_fates() {
 #[test]
 fn applied_never_pretends() {
     let server = Server::start(Setup { fates: |_| None, ..Setup::default() });
+    let headers = [("Content-Type", NDJSON), ("Idempotency-Key", "\"told-nothing\"")];
+    let send = |path| server.call("POST", path, &headers, b"{}\n{}\n");
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| server.post("/events?ack=applied", NDJSON, b"{}\n{}\n"));
+        let waiting = scope.spawn(|| send("/events?ack=applied"));
         while server.unanswered.lock().unwrap().is_empty() {
             std::thread::yield_now();
         }
@@ -703,6 +705,12 @@ fn applied_never_pretends() {
         answer.assert_problem(503, "accepted at offsets 0 to 1");
         assert_eq!(answer.json()["accepted"], 2);
         assert_eq!(answer.json()["last_offset"], 1);
+        // What it says of the request's key is so.
+        answer.assert_problem(503, "The same request again is safe with the Idempotency-Key");
+        let again = send("/events");
+        assert_eq!((again.status, again.header("idempotent-replayed")), (202, Some("true")), "{again:?}");
+        assert_eq!(again.json()["last_offset"], 1);
+        assert_eq!(server.get("/ledger").json()["accepted"], 2, "nothing was taken twice");
     });
 }
 
