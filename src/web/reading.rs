@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(30);
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     /// Reads that take longer than anybody waits for a place are read to their end; who finds no place is refused.
     #[tokio::test]
