@@ -422,7 +422,7 @@ pub fn index(data: &[u8]) {
             let index = index.unwrap_or_else(|error| panic!("a directory in memory can be listed: {error}"));
             let wanted = [fingerprint(b"7"), data.get(44..52).map_or(0, |_| fingerprint(&data[44..52]))];
             for (wanted, kind) in wanted.iter().zip([Identity::Event, Identity::Correlation]) {
-                match index.find(&PLAN, kind, *wanted, Offset(3)) {
+                match index.find(&PLAN, (kind, *wanted), Offset(3), &|| true) {
                     Err(error) => said(&error),
                     Ok(found) => assert!(found.iter().all(|offset| *offset >= Offset(3) && *offset < log.end())),
                 }

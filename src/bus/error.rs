@@ -17,6 +17,9 @@ pub enum BusError {
     Ahead { asked: Offset, end: Offset },
     #[error("until lies before from: {until} before {from}")]
     Backwards { from: Offset, until: Offset },
+    /// It was told that nobody waits for it.
+    #[error("the search was given up")]
+    GivenUp,
     #[error(transparent)]
     Log(LogError),
 }

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::bus::Source;
 use crate::bus::error::BusError;
+use crate::bus::{Limits, Source};
 use crate::core::columns::Slab;
 use crate::core::decode::Decoder;
 use crate::core::plan::Plan;
@@ -19,8 +17,8 @@ use crate::log::LogError;
 pub struct Fetched {
     pub offset: Offset,
     pub received: Millis,
-    /// Its line, without the line's end.
-    pub line: Bytes,
+    /// Its line, without the line's end; a copy, so that it does not keep its frame in memory.
+    pub line: Vec<u8>,
     /// None: the pipelines, as they are now, refuse it.
     pub read: Option<Read>,
     /// Of the request that it came with.
@@ -36,18 +34,22 @@ pub struct Read {
 }
 
 impl Source {
-    /// The events at these offsets, which ascend.
+    /// The events at these offsets, which ascend: all of them, or the first ones where a limit ends it, one at least.
     ///
     /// # Errors
     /// `Starting`, `Gone`, `Ahead`, `Log`.
-    pub fn fetch(&self, plan: &Arc<Plan>, offsets: &[Offset]) -> Result<Vec<Fetched>, BusError> {
+    pub fn fetch(&self, plan: &Arc<Plan>, offsets: &[Offset], limits: &Limits) -> Result<Vec<Fetched>, BusError> {
         let Some(&first) = offsets.first() else { return Ok(Vec::new()) };
         let (access, decoder) = (self.access()?, self.decoder(plan));
         self.retained(first)?;
         let mut reader = access.reader(first);
         let mut slab: Option<Slab> = None;
-        let mut fetched = Vec::with_capacity(offsets.len());
-        for &offset in offsets {
+        let mut fetched: Vec<Fetched> = Vec::new();
+        let (mut bytes, mut scanned) = (0, 0);
+        for &offset in offsets.iter().take_while(|offset| **offset < limits.until).take(limits.events) {
+            if bytes >= limits.bytes || scanned >= limits.scanned {
+                break;
+            }
             let holds = |slab: &Slab| (slab.first_offset..slab.end()).contains(&offset);
             if !slab.as_ref().is_some_and(holds) {
                 reader.skip_to(offset);
@@ -55,12 +57,15 @@ impl Source {
                     LogError::Mismatch(_) => BusError::Gone { asked: offset, oldest: access.begin() },
                     error => BusError::Log(error),
                 })?;
+                scanned += slab.as_ref().map_or(0, |slab| slab.bytes.len());
             }
             let Some(slab) = slab.as_ref().filter(|slab| holds(slab)) else {
                 return Err(BusError::Ahead { asked: offset, end: access.end() });
             };
             let trace = Traced::of(reader.traces(), offset).cloned();
-            fetched.push(event(&decoder, slab, offset, trace));
+            let event = event(&decoder, slab, offset, trace);
+            bytes += event.line.len();
+            fetched.push(event);
         }
         Ok(fetched)
     }
@@ -107,7 +112,7 @@ fn event(decoder: &Decoder, slab: &Slab, offset: Offset, trace: Option<Trace>) -
         ..slab.clone()
     };
     let columns = decoder.decode(&alone).columns;
-    let line = slab.bytes.slice(begin..end);
+    let line = slab.bytes.get(begin..end).unwrap_or_default().to_vec();
     let read = columns.topic.first().zip(columns.time.first());
     let read = read.map(|(&topic, &time)| Read { topic, time, id: decoder.id_text(topic, &line) });
     Fetched { offset, received: slab.ingest, line, read, trace }

@@ -127,8 +127,11 @@ impl Index {
         let begin = sealed.first().map_or(Offset(0), |span| span.start);
         let gone: Vec<Offset> = self.parts().range(..begin).map(|(first, _)| *first).collect();
         for first in gone {
-            self.parts().remove(&first);
-            self.disk.remove(&name(first))?;
+            // The file first: one that could not be removed is tried again with the next turn.
+            match self.disk.remove(&name(first)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => drop(self.parts().remove(&first)),
+            }
         }
         self.look_on(&mut self.fresh(), &identities)?;
         // Those that are sealed meanwhile are of the segments that are listed, or come with the next turn.
@@ -142,7 +145,7 @@ impl Index {
         };
         let Some(span) = sealed.iter().rev().find(is_missing).cloned() else { return Ok(false) };
         let mut entries = Entries::default();
-        self.look_through(&identities, &span, |offset, kind, fingerprint| {
+        self.look_through(&identities, &span, &|| true, |offset, kind, fingerprint| {
             // A segment has far fewer events than 2^32.
             entries[kind as usize].push((fingerprint, (offset.0 - span.start.0) as u32));
         })?;
@@ -195,21 +198,26 @@ impl Index {
         Some((fresh.span.clone(), of_id.map(|(_, offset)| Offset(fresh.span.start.0 + u64::from(*offset))).collect()))
     }
 
+    /// False if that ended before it had, since nobody waits for it.
     fn look_through(
         &self,
         identities: &Identities,
         span: &Range<Offset>,
+        is_waited_for: &dyn Fn() -> bool,
         mut found: impl FnMut(Offset, Kind, u64),
-    ) -> Result<(), LogError> {
+    ) -> Result<bool, LogError> {
         let mut reader = self.access.reader(span.start);
         while let Some(slab) = reader.next_slab()?.filter(|slab| slab.first_offset < span.end) {
+            if !is_waited_for() {
+                return Ok(false);
+            }
             identities.each(&slab, |offset, kind, fingerprint| {
                 if span.contains(&offset) {
                     found(offset, kind, fingerprint);
                 }
             });
         }
-        Ok(())
+        Ok(true)
     }
 
     fn write(&self, version: u64, span: Range<Offset>, mut entries: Entries) -> io::Result<Part> {
@@ -237,8 +245,14 @@ impl Index {
     /// The events that are likely to have an id of this fingerprint, from `from` on, by offset, `FOUND_MAX` of them: what they have is to be looked at.
     ///
     /// # Errors
-    /// As the log's readers say.
-    pub fn find(&self, plan: &Arc<Plan>, kind: Kind, wanted: u64, from: Offset) -> Result<Vec<Offset>, BusError> {
+    /// As the log's readers say; `GivenUp`.
+    pub fn find(
+        &self,
+        plan: &Arc<Plan>,
+        (kind, wanted): (Kind, u64),
+        from: Offset,
+        is_waited_for: &dyn Fn() -> bool,
+    ) -> Result<Vec<Offset>, BusError> {
         let identities = self.identities(plan);
         let (version, end) = (identities.version(), self.access.end());
         let mut found = Vec::new();
@@ -257,13 +271,16 @@ impl Index {
             match (told, in_memory) {
                 (Some(offsets), _) => found.extend(offsets),
                 (None, Some((_, offsets))) => found.extend(offsets.iter().filter(|offset| span.contains(offset))),
-                (None, None) => self
-                    .look_through(&identities, &span, |offset, of, fingerprint| {
+                (None, None) => {
+                    let looked = self.look_through(&identities, &span, is_waited_for, |offset, of, fingerprint| {
                         if (of, fingerprint) == (kind, wanted) {
                             found.push(offset);
                         }
-                    })
-                    .map_err(BusError::Log)?,
+                    });
+                    if !looked.map_err(BusError::Log)? {
+                        return Err(BusError::GivenUp);
+                    }
+                }
             }
         }
         found.retain(|offset| *offset >= from);

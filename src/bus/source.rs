@@ -75,9 +75,15 @@ impl Source {
     /// The events that are likely to have an id of this fingerprint: `Index::find`.
     ///
     /// # Errors
-    /// `Starting`, `Log`.
-    pub fn find(&self, plan: &Arc<Plan>, kind: Kind, wanted: u64, from: Offset) -> Result<Vec<Offset>, BusError> {
-        self.index.get().ok_or(BusError::Starting)?.find(plan, kind, wanted, from)
+    /// `Starting`, `GivenUp`, `Log`.
+    pub fn find(
+        &self,
+        plan: &Arc<Plan>,
+        id: (Kind, u64),
+        from: Offset,
+        is_waited_for: &dyn Fn() -> bool,
+    ) -> Result<Vec<Offset>, BusError> {
+        self.index.get().ok_or(BusError::Starting)?.find(plan, id, from, is_waited_for)
     }
 
     /// So many events are on disk: whoever waits for more is woken.

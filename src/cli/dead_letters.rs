@@ -275,7 +275,11 @@ fn all_retried(answer: &Value) -> String {
     let fates = answer["retried"].as_object().into_iter().flatten();
     let fates: Vec<String> = fates.map(|(status, count)| format!("{count} {status}")).collect();
     let left = answer["left"].as_u64().filter(|left| *left > 0);
-    let left = left.map(|left| format!("; {left} are being retried by others")).unwrap_or_default();
+    let left = left
+        .map(|left| {
+            format!("; {left} are left: others retry them at this moment, or their topic is not taken any more")
+        })
+        .unwrap_or_default();
     let fates = if fates.is_empty() { "nothing to retry".to_owned() } else { fates.join(", ") };
     format!("{fates}{left}")
 }

@@ -180,6 +180,12 @@ impl SharedStatus {
         self.lock().clone()
     }
 
+    /// Of the snapshot the ledger alone: who asks often has nothing else copied while others wait.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.lock().ledger
+    }
+
     /// The generation and the newest committed epoch, once the log is open. It waits for nobody: whoever logs may be the one who changes the status.
     #[must_use]
     pub fn stand(&self) -> Option<(Generation, Epoch)> {

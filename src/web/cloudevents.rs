@@ -20,6 +20,10 @@ use crate::web::problem::Problem;
 const STRUCTURED: &str = "application/cloudevents+json";
 const BATCHED: &str = "application/cloudevents-batch+json";
 const PREFIX: &str = "ce-";
+/// Events of a batch that are none, which go into the log each with its reason: so they may make a batch longer by a MiB or two.
+const MARKED_MAX: usize = 10_000;
+/// Characters of a wrong value that are shown.
+const SHOWN_MAX: usize = 40;
 /// What every event has.
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 /// The same in headers; one of them makes a request a CloudEvent.
@@ -107,15 +111,28 @@ fn batched(headers: &HeaderMap, body: Bytes, event_bytes_max: usize) -> Result<L
     let each = || lines.bytes.split_inclusive(|byte| *byte == b'\n');
     let Some(first) = each().position(|line| fault(line).is_some()) else { return Ok(lines) };
     let mut marked = Vec::with_capacity(lines.bytes.len() + 200);
+    let mut count = 0;
     for (number, line) in each().enumerate() {
         match (number >= first).then(|| fault(line)).flatten() {
             None => marked.extend_from_slice(line),
             Some(why) => {
+                count += 1;
+                if count > MARKED_MAX {
+                    return Err(Problem::bad_request(format!(
+                        "more than {MARKED_MAX} events of this batch are no CloudEvents; the newest: {why}. Nothing of this request was taken"
+                    )));
+                }
+                let begin = marked.len();
                 marked.push(b'[');
                 marked.extend_from_slice(string(&format!("no CloudEvent: {why}")).as_bytes());
                 marked.push(b',');
                 marked.extend_from_slice(line.trim_ascii_end());
-                marked.extend_from_slice(b"]\n");
+                marked.push(b']');
+                let bytes = marked.len() - begin;
+                if bytes > event_bytes_max {
+                    return Err(CutError::TooLong { number: number as u64, bytes, max: event_bytes_max }.into());
+                }
+                marked.push(b'\n');
             }
         }
     }
@@ -271,7 +288,9 @@ fn required(name: &str, value: Option<&str>) -> Option<String> {
         None => Some(format!("{name} is missing")),
         Some("") => Some(format!("{name} is empty")),
         Some(version) if name == "specversion" && version != "1.0" => {
-            Some(format!("specversion is {version:?}, and 1.0 is taken"))
+            let shown: String = version.chars().take(SHOWN_MAX).collect();
+            let more = if shown.len() < version.len() { "…" } else { "" };
+            Some(format!("specversion is {shown:?}{more}, and 1.0 is taken"))
         }
         Some(_) => None,
     }
@@ -402,6 +421,11 @@ mod tests {
         super::tests::check(&[("content-type", "application/cloudevents+avro")], &whole, Err("JSON format"));
     }
 
+    fn batch_of(events: &str) -> Result<Lines, String> {
+        let kind = headers(&[("content-type", "application/cloudevents-batch+json")]);
+        Mode::Batched.lines(&kind, format!("[{events}]").into(), 1 << 16).map_err(|problem| problem.detail)
+    }
+
     #[test]
     fn batched_requests() {
         let kind = ("content-type", "application/cloudevents-batch+json");
@@ -416,6 +440,20 @@ mod tests {
         );
         check(&one, Err("is a JSON array"));
         check("[]", Err("no event"));
+        // A long one is not said again, and not twice escaped.
+        let long = one.replace("1.0", &"\\\\".repeat(10_000));
+        let shown = "\\\\\\\\".repeat(SHOWN_MAX);
+        check(
+            &format!("[{long}]"),
+            Ok(&format!("[\"no CloudEvent: specversion is \\\"{shown}\\\"…, and 1.0 is taken\",{long}]\n")),
+        );
+        let longest = |bytes: usize| bad.replace("a b", &"x".repeat(bytes - bad.len() + 3));
+        let mark = marked.len() - bad.len();
+        assert!(batch_of(&longest((1 << 16) - mark)).is_ok());
+        assert!(batch_of(&longest((1 << 16) - mark + 1)).is_err_and(|says| says.contains("EVENT_BYTES_MAX")));
+        let many = |count: usize| vec!["{}"; count].join(",");
+        assert!(batch_of(&many(MARKED_MAX)).is_ok());
+        assert!(batch_of(&many(MARKED_MAX + 1)).is_err_and(|says| says.contains("more than 10000")));
         super::tests::check(&[kind, ("ce-id", "b")], &one, Err("leave it out"));
     }
 }

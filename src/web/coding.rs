@@ -110,13 +110,18 @@ fn unsupported(what: &str) -> Problem {
 impl Inflater {
     /// One that gives at most so many bytes.
     pub fn new(coding: Coding, max: usize) -> Result<Self, Fault> {
+        Self::with_window(coding, max, ZSTD_WINDOW_LOG_MAX)
+    }
+
+    /// The same, with a smaller window of zstd.
+    pub fn with_window(coding: Coding, max: usize, window_log_max: u32) -> Result<Self, Fault> {
         let sink = Sink { bytes: Vec::new(), max, over: false };
         let of = match coding {
             Coding::Gzip => Of::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Coding::Zstd => {
                 let begin = || {
                     let mut decoder = Decoder::new()?;
-                    decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+                    decoder.set_parameter(DParameter::WindowLogMax(window_log_max))?;
                     Ok::<_, io::Error>(decoder)
                 };
                 let decoder = begin().map_err(|error| Fault::Damaged(coding, error.to_string()))?;

@@ -31,6 +31,9 @@ const CUT_INLINE_BYTES_MAX: usize = 1 << 20;
 pub const APPLIED_MAX: Duration = Duration::from_mins(1);
 /// So often a request that is sent again looks whether its events are applied.
 const APPLIED_POLL: Duration = Duration::from_millis(20);
+/// What there is to do where the fates of events did not come.
+const SENT: &str = "The same request again is safe with the Idempotency-Key that this one had: it is answered, and nothing is taken twice. Without a key \
+                    sending the events again is safe only where their topic has an id";
 
 pub async fn to_topic(
     State(web): State<Arc<Web>>,
@@ -148,12 +151,12 @@ pub async fn again(
 async fn wait_applied(web: &Web, receipt: Receipt) -> Result<(), Problem> {
     let started = Instant::now();
     loop {
-        let ledger = web.app.status.get().ledger;
+        let ledger = web.app.status.ledger();
         if ledger.accepted - ledger.in_flight > last(receipt) {
             return Ok(());
         }
         if started.elapsed() >= APPLIED_MAX {
-            return Err(not_yet_applied(receipt));
+            return Err(not_yet_applied(receipt, SENT));
         }
         sleep(APPLIED_POLL).await;
     }
@@ -174,7 +177,7 @@ pub async fn answer(
     };
     match timeout(APPLIED_MAX, fates).await {
         Ok(Ok(fates)) => Ok(json_answer(&AppliedView::of(receipt, &fates, filled))),
-        _ => Err(not_yet_applied(receipt)),
+        _ => Err(not_yet_applied(receipt, SENT)),
     }
 }
 
@@ -208,12 +211,12 @@ fn last(receipt: Receipt) -> u64 {
 }
 
 /// The events are safe, and will be applied; only when is not known here.
-fn not_yet_applied(receipt: Receipt) -> Problem {
+pub fn not_yet_applied(receipt: Receipt, what_now: &str) -> Problem {
     let (first, last) = (receipt.first.0, last(receipt));
     Problem::unavailable(
         format!(
             "the events are accepted at offsets {first} to {last} and on disk, but it is not known yet that they are applied: \
-             GET /ledger shows in_flight 0 when they are. Sending them again is safe only where their topic has an id"
+             GET /ledger shows in_flight 0 when they are. {what_now}"
         ),
         10,
     )

@@ -43,6 +43,8 @@ const SPAN_MS_MAX: u64 = 3_600_000;
 const BURST_MAX: u32 = 100_000;
 /// Entries of its log in one answer, where the request does not say how many.
 const LOG_LIMIT_DEFAULT: u32 = 100;
+/// Far more than settings have.
+const WISH_BYTES_MAX: usize = 64 << 10;
 
 /// What `POST /generator` takes; everything may be left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -235,7 +237,8 @@ async fn wish(web: &Web, request: Request) -> Result<Option<Wish>, Problem> {
     if form(request.headers())? != Form::Json {
         return Err(Problem::bad_request("the generator's settings are one JSON object"));
     }
-    let body = web.budget.read(request.into_body()).await?.bytes;
+    let too_large = || Problem::bad_request(format!("the generator's settings have at most {WISH_BYTES_MAX} bytes"));
+    let body = web.budget.read(request.into_body(), WISH_BYTES_MAX, too_large).await?.bytes;
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }

@@ -80,7 +80,7 @@ pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) ->
         Err(problem) => problem.into_response(),
     };
     let route = route.as_ref().map(MatchedPath::as_str);
-    web.requests.count(&method, route, response.status(), begun.elapsed());
+    web.requests.count(&method, route, &response, begun.elapsed());
     let headers = response.headers_mut();
     for (name, value) in ALWAYS.iter().chain(PAGES.iter().filter(|_| page)) {
         headers.insert(name, value.clone());

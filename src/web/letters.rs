@@ -17,13 +17,14 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::core::columns::Reason;
+use crate::core::plan::TopicPlan;
 use crate::core::row::DeadLetter;
 use crate::core::units::{Offset, TopicId};
 use crate::ingest::letters::{Busy, Claim, Letters};
 use crate::ingest::lines::cut;
 use crate::ingest::{Fate, Kept, Receipt, Refusal, Submission};
 use crate::store::{DeadLetterQuery, OpenQuery, Reader, StoreError, StoredLetter};
-use crate::web::events::{APPLIED_MAX, form, refuse_encoded};
+use crate::web::events::{APPLIED_MAX, form, not_yet_applied, refuse_encoded};
 use crate::web::params::{Params, segment};
 use crate::web::problem::Problem;
 use crate::web::query::{BODIES_MAX, LIMIT_DEFAULT, cut_page, next_page, topic};
@@ -37,6 +38,9 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Where too many letters are under way, or a commit is about to change one, it may be asked for again after so many seconds.
 const BUSY_RETRY_AFTER: u32 = 1;
+
+/// What there is to do where the fates of retries did not come.
+const RETRIED: &str = "The letters' retried_as says so too (GET /dead-letters?state=retried); a letter is retried once, so asking again does no harm";
 
 type Shared = State<Arc<Web>>;
 type Segment = Result<Path<String>, PathRejection>;
@@ -144,24 +148,30 @@ pub async fn retry_all(State(web): Shared, request: Request) -> Result<Response,
         return Err(late());
     }
     let plan = Arc::clone(&web.pipelines().plan);
-    let emitted = plan.topics.iter().filter(|topic| topic.emitted.is_some());
-    let query = OpenQuery {
+    let names =
+        |of: fn(&TopicPlan) -> bool| plan.topics.iter().filter(move |topic| of(topic)).map(|topic| topic.name.clone());
+    let counted = OpenQuery {
         reason,
         topic: topic(&params, &web)?,
-        not_topics: emitted.map(|topic| topic.name.clone()).collect(),
+        not_topics: names(|topic| topic.emitted.is_some()).collect(),
         before: params.number("before")?.map(Offset),
     };
+    // Letters of a topic whose pipelines are gone are left as they are: somebody may read it again.
+    let retried =
+        OpenQuery { not_topics: names(|topic| topic.emitted.is_some() || topic.retired).collect(), ..counted.clone() };
     refuse_while(web.app.ingest.closed())?;
-    if !web.budget.read(request.into_body()).await?.bytes.is_empty() {
-        return Err(Problem::bad_request(
+    let as_they_are = || {
+        Problem::bad_request(
             "letters of a reason are retried as they are: a body is for one letter, POST /dead-letters/{offset}/retry",
-        ));
-    }
+        )
+    };
+    web.budget.read(request.into_body(), 0, as_they_are).await?;
     let letters = Arc::clone(web.app.ingest.letters());
-    let Batch { mut claim, taken, open } = web.readers.ask(move |r| Batch::read(r, &letters, &query)).await?;
+    let Batch { mut claim, taken, open } =
+        web.readers.ask(move |r| Batch::read(r, &letters, &counted, &retried)).await?;
     let mut sent: Vec<Sent> = Vec::new();
     let mut refused = None;
-    for group in groups(&web, &taken)? {
+    for group in groups(&web, &taken) {
         let part = claim.split(&group.letters);
         match send(&web, group, part, applied).await {
             Ok(group) => sent.push(group),
@@ -216,9 +226,14 @@ struct Batch {
 }
 
 impl Batch {
-    fn read(reader: &mut dyn Reader, letters: &Arc<Letters>, query: &OpenQuery) -> Result<Self, StoreError> {
-        let open = reader.count_open_letters(query)?;
-        let oldest = reader.open_letters(query, BATCH_MAX)?;
+    fn read(
+        reader: &mut dyn Reader,
+        letters: &Arc<Letters>,
+        counted: &OpenQuery,
+        retried: &OpenQuery,
+    ) -> Result<Self, StoreError> {
+        let open = reader.count_open_letters(counted)?;
+        let oldest = reader.open_letters(retried, BATCH_MAX)?;
         let claim = letters.claim_free(&oldest);
         let logged = letters.logged(&oldest);
         let (mut taken, mut bytes) = (Vec::new(), 0);
@@ -235,18 +250,20 @@ impl Batch {
     }
 }
 
-/// By topic, since a submission is of one; the letters of each by their age.
-fn groups(web: &Web, letters: &[DeadLetter]) -> Result<Vec<Group>, Problem> {
+/// By topic, since a submission is of one; the letters of each by their age. One whose topic is not there any more is left.
+fn groups(web: &Web, letters: &[DeadLetter]) -> Vec<Group> {
     let mut by_topic: BTreeMap<Option<TopicId>, Vec<&DeadLetter>> = BTreeMap::new();
     for letter in letters {
-        by_topic.entry(topic_of(web, letter)?).or_default().push(letter);
+        if let Ok(topic) = topic_of(web, letter) {
+            by_topic.entry(topic).or_default().push(letter);
+        }
     }
     let group = |(topic, letters): (_, Vec<&DeadLetter>)| Group {
         topic,
         lines: lines(&letters),
         letters: letters.iter().map(|letter| letter.offset).collect(),
     };
-    Ok(by_topic.into_iter().map(group).collect())
+    by_topic.into_iter().map(group).collect()
 }
 
 async fn send(web: &Web, group: Group, claim: Claim, applied: bool) -> Result<Sent, Refusal> {
@@ -266,7 +283,7 @@ impl Sent {
             None => None,
             Some(fates) => match timeout(APPLIED_MAX, fates).await {
                 Ok(Ok(fates)) => Some(fates),
-                _ => return Err(not_yet_applied(self.receipt)),
+                _ => return Err(not_yet_applied(self.receipt, RETRIED)),
             },
         };
         let mut fates = fates.into_iter().flatten();
@@ -363,16 +380,6 @@ fn late() -> Problem {
         "a late event retried as it is would be a duplicate, since its id is remembered, or late again: retry it by itself, with a body that has another id \
          and a time for which a window is still open",
     )
-}
-
-/// The events are safe, and will be applied; only when is not known here.
-fn not_yet_applied(receipt: Receipt) -> Problem {
-    let first = receipt.first.0;
-    let detail = format!(
-        "the retries are accepted from offset {first} on and on disk, but it is not known yet that they are applied: the letters' retried_as says so when they \
-         are (GET /dead-letters?state=retried)"
-    );
-    Problem::unavailable(detail, 10).with("accepted", receipt.count).with("first_offset", first)
 }
 
 fn refuse_while(refusal: Option<Refusal>) -> Result<(), Problem> {

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::Uri;
 
+use crate::bus::Limits;
 use crate::bus::fetch::Fetched;
 use crate::core::emit::ID;
 use crate::core::plan::{Audit, Plan};
@@ -15,6 +16,15 @@ use crate::web::Web;
 use crate::web::params::{Params, segment};
 use crate::web::problem::Problem;
 use crate::web::query::{BODIES_MAX, LIMIT_DEFAULT, Segment, cut_page, event_list, metric_id, next_page, no_row};
+use crate::web::topic::{EVENTS_BYTES_MAX, SCANNED_BYTES_MAX};
+
+/// Where a page of events out of the log ends at the latest, however many were asked for.
+pub const PAGE: Limits = Limits {
+    events: BODIES_MAX as usize + 1,
+    bytes: EVENTS_BYTES_MAX,
+    scanned: SCANNED_BYTES_MAX,
+    until: Offset(u64::MAX),
+};
 
 pub async fn events(State(web): State<Arc<Web>>, path: Segment, uri: Uri) -> Result<Response, Problem> {
     let params = Params::of(&uri, &["limit", "after"])?;
@@ -39,11 +49,15 @@ pub async fn events(State(web): State<Arc<Web>>, path: Segment, uri: Uri) -> Res
         None if !offsets.is_empty() => Audit::Compact,
         None => Audit::None,
     };
-    let of_plan = Arc::clone(&plan);
-    let fetched = web.reading.run(move || source.fetch(&of_plan, &offsets)).await?;
+    let (of_plan, wanted) = (Arc::clone(&plan), offsets.len());
+    let fetched = web.reading.run(move || source.fetch(&of_plan, &offsets, &PAGE)).await?;
+    let cut_at = fetched.last().map(|event| event.offset).filter(|_| fetched.len() < wanted);
     events.extend(fetched.into_iter().zip(metrics).map(|(event, metrics)| audited(&plan, event, metrics)));
     events.sort_by_key(|event| event.offset);
-    let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "after", &last.offset.to_string()));
+    // What lies behind the cut comes with the next page, also where it is in the store.
+    events.retain(|event| cut_at.is_none_or(|cut_at| event.offset <= cut_at));
+    let last = cut_page(&mut events, limit).map(|last| last.offset).or(cut_at);
+    let next = last.map(|last| next_page(&uri, "after", &last.to_string()));
     Ok(event_list(audit, &events, next))
 }
 
@@ -60,7 +74,7 @@ pub fn audited(plan: &Plan, event: Fetched, metrics: Vec<uuid::Uuid>) -> AuditEv
         time: read.as_ref().map_or(received.micros(), |read| read.time),
         event_id: id.unwrap_or_else(|| offset.to_string()),
         received,
-        body: line.to_vec(),
+        body: line,
         metrics,
     }
 }

@@ -11,6 +11,7 @@ use hyper::Uri;
 use hyper::header::CONTENT_TYPE;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::coordinator::status::Status;
@@ -28,6 +29,8 @@ use crate::web::views::{DeadLetterView, EventView, LedgerView, RowView};
 const LOOK: Duration = Duration::from_millis(250);
 /// Between snapshots where nothing changed, between questions to the store, and the span over which rates are taken.
 const SECOND: Duration = Duration::from_secs(1);
+/// A store that has not answered for so long is said to be silent.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Rows of each window, events and dead letters in a snapshot.
 const ROWS_MAX: u32 = 60;
 const EVENTS_MAX: u32 = 15;
@@ -96,7 +99,8 @@ struct Snapshot<'a> {
     store_problem: Option<&'a str>,
 }
 
-/// Makes snapshots until the server stops. The store is asked only while somebody watches, once a second at most.
+/// Makes snapshots until the server stops. The store is asked only while somebody watches, once a second at most, and in a task of its own: one that hangs
+/// holds up nothing else.
 pub async fn sample(web: Arc<Web>) {
     let mut stopped = web.stopping.subscribe();
     let mut meter = Meter::default();
@@ -104,6 +108,9 @@ pub async fn sample(web: Arc<Web>) {
     let mut problem = None;
     let mut sent: Option<(Instant, Status)> = None;
     let mut asked: Option<Instant> = None;
+    let mut asking = JoinSet::new();
+    // The store has answered, and that was not sent yet.
+    let mut is_new = false;
     loop {
         let watched = web.live.snapshots.receiver_count() > 0;
         let status = web.app.status.get();
@@ -111,32 +118,49 @@ pub async fn sample(web: Arc<Web>) {
             web.live.set_rates(meter.rates());
         }
         if watched {
-            if asked.is_none_or(|at| at.elapsed() >= SECOND) {
+            if asking.is_empty() && asked.is_none_or(|at| at.elapsed() >= SECOND) {
                 asked = Some(Instant::now());
-                match ask(&web).await {
-                    Ok(new) => (results, problem) = (new, None),
-                    Err(error) => problem = Some(error.detail),
-                }
+                asking.spawn(ask(Arc::clone(&web)));
             }
-            let due = sent.as_ref().is_none_or(|(at, last)| at.elapsed() >= SECOND || last.ledger != status.ledger);
+            let waited = asked.filter(|_| !asking.is_empty()).map(|at| at.elapsed());
+            if waited.is_some_and(|waited| waited >= SILENCE) {
+                problem = Some(format!("the store has not answered for {SILENCE:?} and more: it is waited for"));
+            }
+            let due = match &sent {
+                _ if is_new => true,
+                Some((_, last)) if last.ledger != status.ledger => true,
+                // Whoever looks at the answer of a store that is well need not be shown the one before first.
+                _ if waited.is_some_and(|waited| waited < SECOND) => false,
+                sent => sent.as_ref().is_none_or(|(at, _)| at.elapsed() >= SECOND),
+            };
             if due {
                 let text = snapshot(&web, &status, &results, problem.as_deref());
                 web.live.snapshots.send_replace(text.into());
-                sent = Some((Instant::now(), status));
+                (sent, is_new) = (Some((Instant::now(), status)), false);
             }
         }
         let wait = if watched { LOOK } else { SECOND };
         tokio::select! {
             _ = timeout(wait, web.live.come.notified()) => {}
+            Some(answer) = asking.join_next() => {
+                match answer {
+                    Ok(Ok(new)) => (results, problem) = (new, None),
+                    Ok(Err(error)) => problem = Some(error.detail),
+                    Err(_) => problem = Some("the store could not be asked; see the log of rank 0".to_owned()),
+                }
+                is_new = true;
+            }
             _ = stopped.wait_for(|stopping| *stopping) => return,
         }
         if !watched && web.live.snapshots.receiver_count() > 0 {
-            (asked, sent) = (None, None);
+            (sent, is_new) = (None, false);
+            // A question that is under way is as good as a new one.
+            asked = asked.filter(|_| !asking.is_empty());
         }
     }
 }
 
-async fn ask(web: &Arc<Web>) -> Result<Results, Problem> {
+async fn ask(web: Arc<Web>) -> Result<Results, Problem> {
     let plan = Arc::clone(&web.pipelines().plan);
     web.readers
         .ask(move |reader| {

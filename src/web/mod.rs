@@ -15,6 +15,7 @@ pub mod idempotency;
 mod probes;
 mod object;
 mod events;
+mod places;
 mod readers;
 mod reading;
 mod topic;
@@ -73,6 +74,7 @@ use crate::web::cluster::ClusterView;
 pub use crate::web::events::trace;
 pub use crate::web::groups::ask::{Commit, Poll};
 use crate::web::problem::Problem;
+pub use crate::web::server::DRAIN_MAX;
 use crate::web::tls::Tls;
 pub use crate::web::topic::after_event;
 
@@ -117,13 +119,16 @@ struct Web {
     /// The addresses of pipeline files.
     own: routes::Own,
     openapi: openapi::Made,
+    /// Places for what plans pipelines, and for what mends deliveries.
+    planning: places::Places,
+    mending: places::Places,
     /// One change of the pipelines at a time.
     changing: Arc<tokio::sync::Mutex<Epoch>>,
     /// True once the server stops: streams end.
     stopping: watch::Sender<bool>,
 }
 
-/// Serves until `stop` is ready; then lets running requests end, ten seconds at most. With `tls` all of it by https.
+/// Serves until `stop` is ready; then lets running requests end, for `DRAIN_MAX` at most. With `tls` all of it by https.
 ///
 /// # Errors
 /// If the listener fails.
@@ -147,6 +152,8 @@ pub async fn serve(
         examples: Mutex::default(),
         own: routes::Own::default(),
         openapi: openapi::Made::default(),
+        planning: pipelines::places(),
+        mending: webhooks::places(),
         changing: Arc::default(),
         stopping: watch::Sender::new(false),
         app,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -18,8 +19,10 @@ use crate::pipeline::cases::{Case, Given};
 use crate::pipeline::change::{self, Clash, Cure, Proposed, Refused};
 use crate::pipeline::running::InForce;
 use crate::pipeline::{Bundle, Configuration, Fault, FileText, Pipelines};
+use crate::web::body::{Held, Share};
 use crate::web::flow::Flow;
 use crate::web::params::Params;
+use crate::web::places::Places;
 use crate::web::problem::Problem;
 use crate::web::{Rehearsal, Web, object, replays, topic};
 
@@ -27,9 +30,22 @@ use crate::web::{Rehearsal, Web, object, replays, topic};
 const CHANGE_BYTES_MAX: usize = 4 << 20;
 /// All files of a job with their schemas: a START or CONFIG record holds them, and each new segment of the log.
 const CONFIGURATION_BYTES_MAX: usize = 16 << 20;
+/// Changes and trials of changes at once: of the changes one is made, and the others wait for it. Each has a task that goes on without its client, and plans on a
+/// thread.
+const PLANS_MAX: usize = 4;
+/// A request that finds no place within this is refused.
+const PLAN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 type Shared = State<Arc<Web>>;
 type Segment = Result<Path<String>, PathRejection>;
+
+pub fn places() -> Places {
+    Places::new(
+        PLANS_MAX,
+        PLAN_WAIT_MAX,
+        "too many changes of pipelines are being made or tried at once: try again later",
+    )
+}
 
 /// What PUT and check are sent.
 #[derive(Debug, Deserialize)]
@@ -40,6 +56,15 @@ pub struct Wish {
     /// By the path that the file writes.
     #[serde(default)]
     pub schemas: BTreeMap<String, String>,
+    /// The body's, for as long as these texts live.
+    #[serde(skip)]
+    _share: Option<Share>,
+}
+
+impl Wish {
+    pub fn put(&self, now: &Configuration, name: &str) -> Result<Proposed, Refused> {
+        change::put(now, name, &self.file, |path| self.schemas.get(path).cloned())
+    }
 }
 
 pub async fn list(State(web): Shared, uri: Uri) -> Result<Response, Problem> {
@@ -88,12 +113,12 @@ pub async fn put(State(web): Shared, path: Segment, request: Request) -> Result<
             return Err(Problem::bad_request("If-Match names a version, and what is replayed has none yet"));
         }
         open(&web)?;
-        let begun = tokio::spawn(replays::begin(web, name, from, wish));
+        let place = web.planning.take().await?;
+        let begun = tokio::spawn(replays::begin(web, name, from, wish, place));
         return begun.await.map_err(|_| failed())?;
     }
     let asked = name.clone();
-    make(web, name, condition, move |now| change::put(now, &asked, &wish.file, |path| wish.schemas.get(path).cloned()))
-        .await
+    make(web, name, condition, move |now| wish.put(now, &asked)).await
 }
 
 pub async fn delete(State(web): Shared, path: Segment, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
@@ -113,10 +138,12 @@ pub async fn check(State(web): Shared, request: Request) -> Result<Response, Pro
     let wish = wish(&web, request).await?;
     let now = web.app.running.get();
     let rehearsal = web.app.rehearsal;
+    let place = web.planning.take().await?;
     let proposed = blocking(move || {
+        let _place = place;
         let file = FileText { file: String::new(), text: wish.file.clone(), schemas: Vec::new() };
         let name = change::pipeline_of(&file).unwrap_or_default();
-        let proposed = change::put(&now.configuration, &name, &wish.file, |path| wish.schemas.get(path).cloned());
+        let proposed = wish.put(&now.configuration, &name);
         proposed.map(|proposed| (tested(&proposed.pipelines, &name, rehearsal), proposed))
     })
     .await?;
@@ -161,7 +188,9 @@ async fn make(
     propose: impl FnOnce(&Configuration) -> Result<Proposed, Refused> + Send + 'static,
 ) -> Result<Response, Problem> {
     open(&web)?;
+    let place = web.planning.take().await?;
     let done = tokio::spawn(async move {
+        let _place = place;
         let mut last_change = Arc::clone(&web.changing).lock_owned().await;
         replays::none_under_way(&web)?;
         let now = web.app.running.get();
@@ -311,23 +340,24 @@ async fn wish(web: &Web, request: Request) -> Result<Wish, Problem> {
             "send the pipeline file as application/yaml, or {\"file\": TEXT, \"schemas\": {PATH: TEXT}} as application/json",
         ));
     }
-    let body = web.budget.read(request.into_body()).await?.bytes;
-    if body.len() > CHANGE_BYTES_MAX {
+    let too_large = || {
         let detail = format!("a pipeline file with its schemas takes at most {CHANGE_BYTES_MAX} bytes");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-    }
-    let text = String::from_utf8(body.to_vec()).map_err(|_| Problem::bad_request("the body is no UTF-8 text"))?;
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    let Held { bytes, share } = web.budget.read(request.into_body(), CHANGE_BYTES_MAX, too_large).await?;
+    let text = String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("the body is no UTF-8 text"))?;
     if text.trim().is_empty() {
         // With curl most likely a file's name without the @ before it, or -d, which drops line ends.
         let detail = "the body is empty: send the pipeline file's text, as with curl --data-binary @FILE";
         return Err(Problem::bad_request(detail));
     }
     if !is_json {
-        return Ok(Wish { file: text, schemas: BTreeMap::new() });
+        return Ok(Wish { file: text, schemas: BTreeMap::new(), _share: share });
     }
-    object::read(text.as_bytes()).map_err(|error| {
+    let wish: Wish = object::read(text.as_bytes()).map_err(|error| {
         Problem::bad_request(format!("the body is not {{\"file\": TEXT, \"schemas\": {{PATH: TEXT}}}}: {error}"))
-    })
+    })?;
+    Ok(Wish { _share: share, ..wish })
 }
 
 /// Planning takes a while; threads that drive asynchronous tasks are not for that.

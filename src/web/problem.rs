@@ -87,7 +87,7 @@ impl From<BusError> for Problem {
     fn from(error: BusError) -> Self {
         match error {
             BusError::Backwards { .. } => Self::bad_request(error.to_string()),
-            BusError::Starting => Self::unavailable(format!("{error}: ask again"), 1),
+            BusError::Starting | BusError::GivenUp => Self::unavailable(format!("{error}: ask again"), 1),
             BusError::Gone { asked, oldest } => Self::new(
                 StatusCode::GONE,
                 format!("{error}. Read on from there: from=beginning, or another place (LOG_RETENTION keeps more)"),

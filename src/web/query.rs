@@ -98,9 +98,8 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
                 "no topic has a correlation: name its field in a pipeline file, `correlation: FIELD`",
             ));
         }
-        let (events, more) = story::of_correlation(&web, &plan, correlation, from, limit as usize).await?;
-        let last = events.last().filter(|_| more);
-        let next = last.map(|last| next_page(&uri, "after", &last.offset.to_string()));
+        let (events, last) = story::of_correlation(&web, &plan, correlation, from, limit as usize).await?;
+        let next = last.map(|last| next_page(&uri, "after", &last.to_string()));
         return Ok(shown(&web, &headers, &events, next));
     }
     let query = EventQuery { topic, before, limit: limit + 1 };

@@ -4,13 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::core::plan::Plan;
 use crate::pipeline::running::Running;
 use crate::store::target::Target;
 use crate::store::{Reader, StoreError};
+use crate::web::places::Places;
 use crate::web::problem::Problem;
 
 /// Questions asked at once; more would only take the store's time from its writer.
@@ -20,7 +19,7 @@ const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 pub struct Readers {
     inner: Arc<Inner>,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 /// Readers that nobody uses, and the plan that they are of.
@@ -36,7 +35,8 @@ struct Inner {
 impl Readers {
     pub fn new(target: Target, running: Running) -> Self {
         let inner = Arc::new(Inner { target, running, idle: Mutex::default() });
-        Self { inner, places: Arc::new(Semaphore::new(READERS_MAX)) }
+        let busy = "too many questions are being asked at once: ask again later";
+        Self { inner, places: Places::new(READERS_MAX, READER_WAIT_MAX, busy) }
     }
 
     /// Asks the store. A reader that failed is not used again.
@@ -44,13 +44,9 @@ impl Readers {
         &self,
         question: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let waiting = Arc::clone(&self.places).acquire_owned();
-        let Ok(Ok(place)) = timeout(READER_WAIT_MAX, waiting).await else {
-            return Err(Problem::unavailable("too many questions are being asked at once: ask again later", 1));
-        };
+        let place = self.places.take().await?;
         let inner = Arc::clone(&self.inner);
         let answer = tokio::task::spawn_blocking(move || {
-            // Held until the thread is done, also where the caller has gone meanwhile.
             let _place = place;
             let (plan, mut reader) = inner.open()?;
             let answer = question(reader.as_mut())?;

@@ -11,15 +11,16 @@ use crate::bus::{BusError, Start};
 use crate::coordinator::backfill::asked::{Backfilling, Stand};
 use crate::coordinator::change::Change;
 use crate::pipeline::Replayed;
-use crate::pipeline::change::{self, Proposed};
+use crate::pipeline::change::Proposed;
 use crate::pipeline::running::InForce;
 use crate::web::Web;
 use crate::web::params::escape;
 use crate::web::pipelines::{Wish, blocking, json_of, logged_text, refusal};
+use crate::web::places::Place;
 use crate::web::problem::Problem;
 
 /// Has the pipeline filled beside the job; it becomes the job's when it has come to the log's end.
-pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Result<Response, Problem> {
+pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish, _place: Place) -> Result<Response, Problem> {
     let last_change = Arc::clone(&web.changing).lock_owned().await;
     none_under_way(&web)?;
     let status = web.app.status.get();
@@ -35,8 +36,7 @@ pub async fn begin(web: Arc<Web>, name: String, start: Start, wish: Wish) -> Res
     }
     let asked = name.clone();
     let proposed =
-        blocking(move || change::put(&now.configuration, &asked, &wish.file, |path| wish.schemas.get(path).cloned()));
-    let proposed = proposed.await?.map_err(|refused| refusal(&refused))?;
+        blocking(move || wish.put(&now.configuration, &asked)).await?.map_err(|refused| refusal(&refused))?;
     let Proposed { mut configuration, pipelines, changes, .. } = proposed;
     // Its past lies before the epoch from which its newest life has its rows.
     if pipelines.plan.lives.iter().any(|(begun, _)| *begun == *name) {
@@ -92,7 +92,7 @@ pub fn none_under_way(web: &Web) -> Result<(), Problem> {
 /// Gives up the replay of this pipeline, if it is one that is under way.
 pub fn give_up(web: &Web, name: &str) -> Option<Result<Response, Problem>> {
     let under_way = web.app.backfills.under_way().filter(|now| now.pipeline == name)?;
-    if web.app.backfills.cancel() {
+    if web.app.backfills.cancel(name) {
         let body = json!({"pipeline": under_way.pipeline, "replay": "given up"});
         return Some(Ok(json_of(StatusCode::ACCEPTED, &body)));
     }

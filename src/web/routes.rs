@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
+use axum::{Extension, Router};
 use hyper::StatusCode;
 use sonic_rs::LazyValue;
 use tower::ServiceExt;
@@ -15,11 +15,16 @@ use tower::ServiceExt;
 use crate::core::plan::{AlertPlan, Plan, ViewPlan, WindowPlan};
 use crate::pipeline::Pipelines;
 use crate::pipeline::routes::{Does, List, Method};
+use crate::web::metrics::requests::OfPipeline;
 use crate::web::problem::Problem;
 use crate::web::views::{Pairs, Raw};
 use crate::web::{Web, alerts, fill, json_answer, keyed, query};
 
 type Key = Result<Path<HashMap<String, String>>, PathRejection>;
+
+/// On an answer that no route gave.
+#[derive(Clone, Copy)]
+struct NoSuchPath;
 
 /// The router of the routes that hold, and what it was made of.
 #[derive(Default)]
@@ -45,10 +50,14 @@ impl Own {
 /// What no call of the engine's own answers: the routes of the pipeline files that hold now.
 pub async fn own(State(web): State<Arc<Web>>, request: Request) -> Response {
     let router = web.own.router(&web);
-    match router.oneshot(request).await {
+    let mut response = match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
+    };
+    if response.extensions_mut().remove::<NoSuchPath>().is_none() {
+        response.extensions_mut().insert(OfPipeline);
     }
+    response
 }
 
 /// All routes; those of one path together. It holds no `Web`, which holds it.
@@ -66,7 +75,7 @@ fn router(web: &Arc<Web>, pipelines: &Arc<Pipelines>) -> Router {
         paths.push((&route.path, methods.on(filter(route.method), handler)));
     }
     let router = paths.into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
-    router.fallback(|| async { Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /alerts, /events, /dead-letters, /ledger and /cluster are a start") })
+    router.fallback(|| async { (Extension(NoSuchPath), Problem::not_found("there is no such path: / is the page; GET /topics, /windows, /views, /alerts, /events, /dead-letters, /ledger and /cluster are a start")) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method: the Allow header names those it does")
         })

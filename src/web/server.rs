@@ -26,8 +26,8 @@ use crate::config::Http;
 use crate::web::tls::{Begun, Tls};
 use crate::web::unread::lend;
 
-/// How long running requests may take to end once the server stops.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long running requests may take to end once the server stops. A supervisor grants a job a minute to drain, and they have had most of that.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// hyper reads a body in pieces of up to this size.
 const READ_BUFFER_BYTES: usize = 512 << 10;
 /// Request line and headers together.

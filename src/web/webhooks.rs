@@ -1,6 +1,7 @@
 //! `GET /webhooks…`: what is to be sent, was sent, or was given up; that is tried again, or thrown away.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -13,6 +14,7 @@ use crate::core::time;
 use crate::core::units::{Epoch, Generation};
 use crate::store::{DeliveryMend, DeliveryQuery, DeliveryState, StoredDelivery};
 use crate::web::params::{Params, segment};
+use crate::web::places::Places;
 use crate::web::problem::Problem;
 use crate::web::query::{Asked, asked_pipeline, cut_page, next_page};
 use crate::web::views::Raw;
@@ -20,6 +22,14 @@ use crate::web::{Web, json_answer};
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
+/// Deliveries that are mended at once: each opens the store.
+const MENDS_MAX: usize = 2;
+/// A request that finds no place within this is refused.
+const MEND_WAIT_MAX: Duration = Duration::from_secs(5);
+
+pub fn places() -> Places {
+    Places::new(MENDS_MAX, MEND_WAIT_MAX, "too many deliveries are being mended at once: try again later")
+}
 
 type Shared = State<Arc<Web>>;
 type Segment = Result<Path<String>, PathRejection>;
@@ -119,9 +129,13 @@ async fn mend(web: &Web, path: Segment, uri: &Uri, mend: DeliveryMend) -> Result
     if generation == Generation(0) {
         return Err(Problem::unavailable("the job is starting: ask again", 1));
     }
+    let place = web.mending.take().await?;
     let (target, plan) = (web.app.target.clone(), Arc::clone(&web.pipelines().plan));
-    let mended = tokio::task::spawn_blocking(move || target.store(&plan)?.mend_delivery(generation, id, mend)).await;
-    let found = mended.map_err(|_| {
+    let mended = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        target.store(&plan)?.mend_delivery(generation, id, mend)
+    });
+    let found = mended.await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the outbox could not be asked; see the log of rank 0")
     })?;
     if !found? {

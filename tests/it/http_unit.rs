@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use caudal::bus::Source;
+use caudal::bus::index::Index;
 use caudal::clock::{Clock, SystemClock};
 use caudal::config::{Http, Limits, TlsFiles, Tokens};
 use caudal::coordinator::backfill::Backfills;
@@ -59,6 +60,8 @@ pub struct Setup {
     pub fates: fn(&Waiting) -> Option<Vec<Fate>>,
     pub clock: Arc<dyn Clock>,
     pub segment_bytes: u64,
+    /// What it asks for results, where that is not its own store.
+    pub asks: Option<Target>,
 }
 
 impl Default for Setup {
@@ -78,6 +81,7 @@ impl Default for Setup {
             },
             clock: Arc::new(SystemClock::default()),
             segment_bytes: 8 << 20,
+            asks: None,
         }
     }
 }
@@ -115,6 +119,8 @@ impl Server {
         let (ingest, cutter, waiting) = queue(1000, 64 << 20, Arc::default());
         let bus = Arc::new(Source::default());
         bus.open(log.access());
+        let indices = FileDisk::open(&directory.path().join("index")).unwrap();
+        bus.indexed(Arc::new(Index::open(Arc::new(indices), log.access()).unwrap()));
         let (feed_in, mut feed) = feed(log.reader(Offset(0)), Offset(0));
         let (note, notes) = mpsc::channel();
         let clock = setup.clock;
@@ -158,7 +164,7 @@ impl Server {
             backfills: Backfills::default(),
             rehearsal: |_, _| Vec::new(),
             status: Arc::clone(&status),
-            target: target.clone(),
+            target: setup.asks.unwrap_or_else(|| target.clone()),
             http: Http {
                 addr: Ipv4Addr::LOCALHOST.into(),
                 port: 0,
@@ -687,8 +693,10 @@ fn applied_waits_for_the_fates() {
 #[test]
 fn applied_never_pretends() {
     let server = Server::start(Setup { fates: |_| None, ..Setup::default() });
+    let headers = [("Content-Type", NDJSON), ("Idempotency-Key", "\"told-nothing\"")];
+    let send = |path| server.call("POST", path, &headers, b"{}\n{}\n");
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| server.post("/events?ack=applied", NDJSON, b"{}\n{}\n"));
+        let waiting = scope.spawn(|| send("/events?ack=applied"));
         while server.unanswered.lock().unwrap().is_empty() {
             std::thread::yield_now();
         }
@@ -697,6 +705,12 @@ fn applied_never_pretends() {
         answer.assert_problem(503, "accepted at offsets 0 to 1");
         assert_eq!(answer.json()["accepted"], 2);
         assert_eq!(answer.json()["last_offset"], 1);
+        // What it says of the request's key is so.
+        answer.assert_problem(503, "The same request again is safe with the Idempotency-Key");
+        let again = send("/events");
+        assert_eq!((again.status, again.header("idempotent-replayed")), (202, Some("true")), "{again:?}");
+        assert_eq!(again.json()["last_offset"], 1);
+        assert_eq!(server.get("/ledger").json()["accepted"], 2, "nothing was taken twice");
     });
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use caudal::clock::{Clock, SystemClock};
@@ -14,10 +15,13 @@ use caudal::core::row::DeadLetter;
 use caudal::core::time;
 use caudal::core::units::{Epoch, Generation, LogId, Micros, Millis, Offset};
 use caudal::ingest::Refusal;
+use caudal::pipeline::change;
+use caudal::pipeline::running::InForce;
 use caudal::store::{Commit, Progress};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::changes::{PRESSURE, PRESSURE_SCHEMA};
 use crate::http_unit::{Server, Setup as HttpSetup};
 use crate::mpi::assert_identical;
 use crate::support::client::Client;
@@ -57,6 +61,15 @@ fn server(fates: HttpSetup) -> Server {
     store.claim(Generation(1)).unwrap();
     store.commit(&commit).unwrap();
     server
+}
+
+fn commit(server: &Server, epoch: u64, letters: Vec<DeadLetter>) {
+    let mut store = server.target.store(&server.app.running.get().pipelines.plan).unwrap();
+    let counts = Counts { invalid: 9 * epoch, ..Counts::default() };
+    let to =
+        Progress { log: LogId(1), generation: Generation(1), epoch: Epoch(epoch), end: Offset(100 * epoch), counts };
+    let before = Some(Epoch(epoch - 1));
+    store.commit(&Commit { dead_letters: letters, ..Commit::new(before, to) }).unwrap();
 }
 
 fn offsets(server: &Server, query: &str) -> Vec<u64> {
@@ -170,6 +183,31 @@ fn a_letter_is_retried_once_and_a_reason_in_one_go() {
     assert_eq!(none, json!({"accepted": 0, "left": 0, "items": []}));
     let json = server.call("POST", "/dead-letters/6/retry?ack=applied", &[], b"").json();
     assert_eq!(json, json!({"accepted": 1, "dead_letter": 6, "retried_as": 5, "status": "counted"}));
+}
+
+/// Letters of a topic that nobody reads any more, or of which nothing is known, keep no other letter from being retried: they are left.
+#[test]
+fn letters_of_topics_that_are_gone_are_left() {
+    let server = server(HttpSetup::default());
+    let begun = server.app.running.get().configuration.clone();
+    let schema = |_: &str| Some(PRESSURE_SCHEMA.to_owned());
+    let more = change::put(&begun, "pressure", PRESSURE, schema).unwrap_or_else(|why| panic!("{why}"));
+    let less = change::delete(&more.configuration, "pressure").unwrap_or_else(|why| panic!("{why}"));
+    server.app.running.set(Arc::new(InForce::new(less.configuration, less.pipelines)));
+    let gone = |offset| letter(offset, Some("pressure.measured"), Reason::Schema);
+    let mut letters: Vec<DeadLetter> = (100..1_200).map(gone).collect();
+    letters.extend([
+        letter(1_200, Some("never.was"), Reason::Schema),
+        letter(1_201, Some("security.incident"), Reason::Schema),
+    ]);
+    commit(&server, 2, letters);
+    server.call("POST", "/dead-letters/100/retry", &[], b"").assert_problem(409, "no topic");
+    let all = server.call("POST", "/dead-letters/retry?reason=schema", &[], b"");
+    assert_eq!(all.status, 202, "{all:?}");
+    let (accepted, left) = (all.json()["accepted"].clone(), all.json()["left"].clone());
+    assert_eq!((accepted, left), (json!(6), json!(1_101)), "the five of before and 1201");
+    let of_gone = server.call("POST", "/dead-letters/retry?reason=schema&topic=pressure.measured", &[], b"");
+    assert_eq!((of_gone.status, of_gone.json()), (202, json!({"accepted": 0, "left": 1_100, "items": []})));
 }
 
 /// Of many who ask at once one is told yes.

@@ -52,6 +52,7 @@ mod observability;
 mod letters;
 mod groups;
 mod bus;
+mod web_bounds;
 
 mod generate;
 mod command_line;

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -17,8 +16,6 @@ use crate::web::{self, App};
 
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
-/// Running requests have this long to end when the job stops.
-const HTTP_DRAIN: Duration = Duration::from_secs(3);
 
 /// Log, store, checkpoints, MPI and connections that are being refused open fewer files than this.
 const FILES_OTHER: u64 = 512;
@@ -75,14 +72,14 @@ impl Server {
         Ok(Self { address, runtime, stop, done })
     }
 
-    /// Lets running requests end.
+    /// Lets running requests end, for `DRAIN_MAX` at most.
     ///
     /// # Errors
     /// 75 if it ended before.
     pub fn stop(self) -> Result<(), Failure> {
         // The receiver is gone only if the server has ended already.
         let _ = self.stop.send(());
-        let ended = self.runtime.get().block_on(async { tokio::time::timeout(HTTP_DRAIN, self.done).await });
+        let ended = self.runtime.get().block_on(async { tokio::time::timeout(web::DRAIN_MAX, self.done).await });
         match ended {
             Ok(Ok(Err(error))) => Err(Failure::new(Exit::TryAgain, format!("HTTP: {error}"))),
             _ => Ok(()),

@@ -78,11 +78,11 @@ impl Backfills {
         self.now().filter(|now| !matches!(now.state, Stand::Failed(_)))
     }
 
-    /// Ends it before the pipeline is the job's; whether that can be done still.
+    /// Ends this pipeline's before the pipeline is the job's; whether that can be done still.
     #[must_use]
-    pub fn cancel(&self) -> bool {
+    pub fn cancel(&self, pipeline: &str) -> bool {
         let mut shared = self.lock();
-        let can = shared.now.as_ref().is_some_and(|now| now.state == Stand::Filling);
+        let can = shared.now.as_ref().is_some_and(|now| now.pipeline == pipeline && now.state == Stand::Filling);
         shared.cancelled |= can;
         can
     }
@@ -162,5 +162,23 @@ impl Shared {
 
     fn is_under_way(&self) -> bool {
         self.now.as_ref().is_some_and(|now| !matches!(now.state, Stand::Failed(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever gives up one that has ended meanwhile does not end the next one.
+    #[test]
+    fn a_backfill_is_cancelled_by_its_name() {
+        let backfills = Backfills::default();
+        assert!(!backfills.cancel("a"));
+        let now = Backfilling { pipeline: "a".to_owned(), from: Offset(0), at: Offset(0), state: Stand::Filling };
+        *backfills.lock() = Shared { now: Some(now), ..Shared::default() };
+        assert!(!backfills.cancel("b") && !backfills.is_cancelled());
+        assert!(backfills.cancel("a") && backfills.is_cancelled());
+        backfills.leaving("a");
+        assert!(!backfills.cancel("a"), "it is too late");
     }
 }

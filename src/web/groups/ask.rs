@@ -114,7 +114,8 @@ async fn body(web: &Web, request: Request, fields: &str) -> Result<Held, Problem
     if form(request.headers())? != Form::Json {
         return Err(refused(fields, "it is sent as application/json"));
     }
-    web.budget.read(request.into_body()).await
+    let too_large = || refused(fields, &format!("it has at most {BYTES_MAX} bytes"));
+    web.budget.read(request.into_body(), BYTES_MAX, too_large).await
 }
 
 fn parsed<T: DeserializeOwned>(body: &[u8], fields: &str) -> Result<T, Problem> {

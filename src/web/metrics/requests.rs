@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use axum::response::Response;
+use hyper::Method;
 
 use crate::coordinator::status::{Durations, Histogram};
 
@@ -13,8 +14,12 @@ use crate::coordinator::status::{Durations, Histogram};
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "other"];
 /// Where an address that a pipeline file asks for answers.
 const OWN: &str = "pipeline";
-/// No route answers under this path.
+/// No route was asked: there is none under this path, or the request was turned away before.
 const NONE: &str = "none";
+
+/// On an answer that a route of a pipeline file gave.
+#[derive(Clone, Copy)]
+pub struct OfPipeline;
 
 #[derive(Debug, Default)]
 pub struct Requests {
@@ -26,13 +31,13 @@ pub struct Requests {
 
 impl Requests {
     /// `route`: the router's pattern; None where it knows no such path.
-    pub fn count(&self, method: &Method, route: Option<&str>, status: StatusCode, took: Duration) {
-        if let Some(class) = self.classes.get(usize::from(status.as_u16() / 100)) {
+    pub fn count(&self, method: &Method, route: Option<&str>, answer: &Response, took: Duration) {
+        if let Some(class) = self.classes.get(usize::from(answer.status().as_u16() / 100)) {
             class.fetch_add(1, Ordering::Relaxed);
         }
         let others = METHODS.len() - 1;
         let at = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(others);
-        let unrouted = if status == StatusCode::NOT_FOUND { NONE } else { OWN };
+        let unrouted = if answer.extensions().get::<OfPipeline>().is_some() { OWN } else { NONE };
         self.histogram(at, route.unwrap_or(unrouted)).count(took, 1);
     }
 

@@ -1,15 +1,19 @@
 //! The index of the log: whatever it has, lacks or has damaged, the same events are found as by looking at every line.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use caudal::bus::Source;
+use caudal::bus::fetch::Fetched;
 use caudal::bus::index::Index;
+use caudal::bus::{BusError, Limits, Source};
 use caudal::core::columns::{Numbering, Slab};
 use caudal::core::decode::identities::{Kind, fingerprint};
 use caudal::core::plan::Plan;
 use caudal::core::units::{Generation, LogId, Millis, Offset, TopicId};
+use caudal::log::disk::{Disk, DiskFile};
 use caudal::log::{Log, Options, Record, Start};
 use caudal::pipeline::{Bundle, FileText};
 use rand::{Rng, SeedableRng};
@@ -145,7 +149,7 @@ impl Shop {
         for _ in 0..12 {
             let (kind, wanted) = ([Kind::Event, Kind::Correlation][rng.random_range(0..2)], id(&mut rng));
             let from = if rng.random() { begin } else { rng.random_range(begin..self.log.end().0) };
-            let found = index.find(plan, kind, fingerprint(wanted.as_bytes()), Offset(from)).unwrap();
+            let found = index.find(plan, (kind, fingerprint(wanted.as_bytes())), Offset(from), &|| true).unwrap();
             let found: Vec<u64> = found.into_iter().map(|offset| offset.0).collect();
             // What is no JSON may have an id where it would stand.
             let found: Vec<u64> = found.into_iter().filter(|offset| self.is_json(*offset)).collect();
@@ -265,6 +269,100 @@ fn an_index_that_dies_in_the_making_is_made_again() {
     assert!(died > 10, "{died}");
 }
 
+const ALL: Limits = Limits { events: usize::MAX, bytes: usize::MAX, scanned: usize::MAX, until: Offset(u64::MAX) };
+
+/// One fetch after the other, each up to some limit: it is held to, and each gets on.
+fn pages(source: &Source, plan: &Arc<Plan>, wanted: &[Offset], rng: &mut ChaCha8Rng) -> Vec<Fetched> {
+    let mut fetched = Vec::new();
+    while fetched.len() < wanted.len() {
+        let limits = match rng.random_range(0..4) {
+            0 => Limits { events: rng.random_range(1..20), ..ALL },
+            1 => Limits { bytes: rng.random_range(1..5_000), ..ALL },
+            2 => Limits { scanned: rng.random_range(1..20_000), ..ALL },
+            _ => ALL,
+        };
+        let page = source.fetch(plan, &wanted[fetched.len()..], &limits).unwrap();
+        assert!(!page.is_empty() && page.len() <= limits.events);
+        let before: usize = page[..page.len() - 1].iter().map(|event| event.line.len()).sum();
+        assert!(before < limits.bytes, "the one that passes the limit is the last");
+        fetched.extend(page);
+    }
+    fetched
+}
+
+/// One whose events are not looked at any more ends at once; so does a fetch that has looked at enough of the log.
+#[test]
+fn a_search_is_bounded() {
+    let plan = plan(PIPELINE);
+    let shop = Shop::new(3);
+    let asked = std::cell::Cell::new(0);
+    let is_waited_for = || asked.replace(asked.get() + 1) < 3;
+    let wanted = (Kind::Event, fingerprint(b"id 1"));
+    let found = shop.index().find(&plan, wanted, Offset(0), &is_waited_for);
+    assert!(matches!(found, Err(BusError::GivenUp)), "{found:?}");
+    assert_eq!(asked.get(), 4);
+    let source = Source::default();
+    source.open(shop.log.access());
+    let every: Vec<Offset> = shop.lines.keys().copied().map(Offset).collect();
+    let page = source.fetch(&plan, &every, &Limits { scanned: 1, ..ALL }).unwrap();
+    assert!(page.len() < 20, "it has looked at one slab: {}", page.len());
+}
+
+/// A disk that removes nothing for a while.
+struct Stubborn {
+    disk: Arc<SimDisk>,
+    refuses: AtomicBool,
+}
+
+impl Disk for Stubborn {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.create(name, len)
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.disk.remove(name)
+    }
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+    fn path(&self, name: &str) -> String {
+        self.disk.path(name)
+    }
+}
+
+/// A file that could not be removed with its segment is removed later; one that is gone already is no trouble.
+#[test]
+fn what_could_not_be_removed_is_removed_later() {
+    let plan = plan(PIPELINE);
+    let mut shop = Shop::new(11);
+    let disk = Arc::new(Stubborn { disk: shop.disk.clone(), refuses: AtomicBool::new(true) });
+    let index = Index::open(disk.clone(), shop.log.access()).unwrap();
+    make_all(&index, &plan);
+    while shop.log.retain(Offset(shop.log.end().0 / 2), None).unwrap() {}
+    let (files, sealed) = (shop.disk.files(), shop.log.access().sealed().len());
+    assert!(files.len() > sealed + 1, "two segments are gone: {} of {}", files.len(), sealed);
+    index.make_one(&plan).unwrap_err();
+    // The first one was tried; the second is taken away by somebody else.
+    shop.disk.remove(files.keys().nth(1).unwrap()).unwrap();
+    disk.refuses.store(false, Ordering::Relaxed);
+    make_all(&index, &plan);
+    assert_eq!(shop.disk.files().len(), sealed);
+}
+
 /// Events at any offsets, out of any slabs.
 #[test]
 fn events_are_fetched_by_their_offsets() {
@@ -276,7 +374,7 @@ fn events_are_fetched_by_their_offsets() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let often = [0.01, 0.3, 1.0][rng.random_range(0..3)];
         let wanted: Vec<Offset> = shop.lines.keys().filter(|_| rng.random_bool(often)).map(|at| Offset(*at)).collect();
-        let fetched = source.fetch(&plan, &wanted).unwrap();
+        let fetched = pages(&source, &plan, &wanted, &mut rng);
         assert_eq!(fetched.iter().map(|event| event.offset).collect::<Vec<_>>(), wanted);
         for event in fetched {
             let (topic, line) = &shop.lines[&event.offset.0];
@@ -291,6 +389,6 @@ fn events_are_fetched_by_their_offsets() {
     let shop = Shop::new(1);
     let source = Source::default();
     source.open(shop.log.access());
-    let beyond = source.fetch(&plan, &[shop.log.end()]).unwrap_err();
+    let beyond = source.fetch(&plan, &[shop.log.end()], &ALL).unwrap_err();
     assert!(beyond.to_string().contains("is not in the log"), "{beyond}");
 }

@@ -416,9 +416,11 @@ impl<'w> Life<'w> {
                 *requests -= 1;
                 if self.world.rng.random_bool(0.06) {
                     self.change();
-                } else if self.pasts.asked.under_way().is_some() && self.world.rng.random_bool(0.1) {
+                } else if let Some(now) = self.pasts.asked.under_way()
+                    && self.world.rng.random_bool(0.1)
+                {
                     // Whoever asked for a past changes his mind.
-                    let _ = self.pasts.asked.cancel();
+                    let _ = self.pasts.asked.cancel(&now.pipeline);
                 } else if self.world.rng.random_bool(0.2) {
                     self.mend();
                 } else if self.world.rng.random_bool(0.25) {
