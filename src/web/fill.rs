@@ -58,7 +58,7 @@ pub async fn take(web: &Web, taking: &Taking, key: &str, request: Request) -> Re
     }
     let claim = named.map(|named| {
         let body = Fingerprint::of(head.uri.path(), &line);
-        web.app.ingest.keys().claim(named, body, object(&fresh).into(), now)
+        web.app.ingest.keys().claim(named, body, object(&fresh).into(), web.app.clock.up())
     });
     let claim = match claim.transpose() {
         Ok(claim) => claim,

@@ -57,7 +57,7 @@ fn one_that_is_under_way_is_not_taken_twice() {
     let body = r#"{"at":"2026-11-28T10:00:00Z","n":1}"#;
     let key = caudal::core::keyed::KeyHash::of("k");
     let fingerprint = caudal::core::keyed::Fingerprint::of(PATH, format!("{body}\n").as_bytes());
-    let held = keys.claim(key, fingerprint, "".into(), server.app.clock.unix()).unwrap();
+    let held = keys.claim(key, fingerprint, "".into(), server.app.clock.up()).unwrap();
     let answer = post(&server, PATH, "k", body);
     assert_eq!((answer.status, answer.header("retry-after")), (409, Some("1")), "{answer:?}");
     post(&server, PATH, "k", &body.replace('1', "2")).assert_problem(422, "another request's");
