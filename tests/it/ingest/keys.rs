@@ -1,6 +1,11 @@
 //! `Idempotency-Key`: a request that comes again is answered as before and not taken again, also by a job that was killed in between.
 
+use std::io::{Read, Write};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+
+use caudal::clock::Clock;
+use caudal::core::units::Millis;
 
 use serde_json::{Value, json};
 
@@ -65,6 +70,60 @@ fn one_that_is_under_way_is_not_taken_twice() {
     assert_eq!(accepted(&post(&server, PATH, "k", body)), 1);
 }
 
+/// The log's writer waits before it begins a frame, until it may.
+#[derive(Default)]
+struct Halting {
+    may_write: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Clock for Halting {
+    fn unix(&self) -> Millis {
+        if std::thread::current().name() == Some("log-writer") {
+            drop(self.changed.wait_while(self.may_write.lock().unwrap(), |may| !*may).unwrap());
+        }
+        Millis(1_800_000_000_000)
+    }
+
+    fn up(&self) -> Millis {
+        Millis(0)
+    }
+}
+
+/// A client that has gone before its request was on disk has sent it nevertheless: the key is not anybody's anew.
+#[test]
+fn one_whose_client_is_gone_is_taken_once() {
+    let clock = Arc::new(Halting::default());
+    let setup = Setup { pipeline: "tests/ingest", clock: clock.clone(), connections_max: 2, ..Setup::default() };
+    let server = Server::start(setup);
+    let body = r#"{"at":"2026-11-28T10:00:00Z","n":1}"#;
+    let again = || post(&server, PATH, "gone", body);
+    let mut first = server.connect();
+    let head =
+        format!("POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nIdempotency-Key: gone");
+    first.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    until("it waits for the log", || server.app.ingest.keys().count() == 1);
+    assert_eq!(again().status, 409);
+    // Both places are taken, until the server has seen that the client is gone.
+    let mut other = server.connect();
+    other.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_ne!(other.read(&mut [0; 64]).unwrap(), 0);
+    assert_eq!(again().status, 503);
+    drop(first);
+    until("its place is free", || again().status == 409);
+    *clock.may_write.lock().unwrap() = true;
+    clock.changed.notify_all();
+    let mut answer = again();
+    until("it is in the log", || {
+        answer = again();
+        answer.status != 409
+    });
+    assert_eq!((accepted(&answer), answer.json()["first_offset"].as_u64(), is_replayed(&answer)), (1, Some(0), true));
+    until("it is told", || server.get("/ledger").json()["accepted"] == 1);
+    let next = post(&server, PATH, "another", body);
+    assert_eq!(next.json()["first_offset"], 1, "nothing else was taken");
+}
+
 /// What a route has filled in is part of the answer.
 #[test]
 fn a_route_gives_the_same_answer_again() {
@@ -75,6 +134,10 @@ fn a_route_gives_the_same_answer_again() {
     let again = post(&server, "/publish", "p-1", body);
     assert_eq!((again.status, again.json(), is_replayed(&again)), (202, first.json(), true));
     assert!(first.json()["filled"]["event_id"].is_string(), "{first:?}");
+    // Also what it has not filled in because it was given.
+    let given = r#"{"message":"hello","user_id":"7"}"#;
+    let [first_given, again] = [(); 2].map(|()| post(&server, "/publish", "p-3", given).json());
+    assert_eq!((&again, &first_given["filled"]["user_id"]), (&first_given, &json!("7")));
     let other = post(&server, "/publish", "p-2", body);
     assert_ne!(other.json()["filled"]["event_id"], first.json()["filled"]["event_id"]);
 }
