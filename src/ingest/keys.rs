@@ -169,10 +169,12 @@ impl Keys {
         })
     }
 
-    /// How many are remembered, those in flight among them.
+    /// How many are remembered, those in flight among them. `up`: of the job's clock.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.lock().stages.len()
+    pub fn count(&self, up: Millis) -> usize {
+        let mut all = self.lock();
+        all.expire(up);
+        all.stages.len()
     }
 
     /// How many may be.
@@ -278,8 +280,8 @@ mod tests {
         again.logged(receipt(5), Millis(999 * HOUR));
         assert_eq!(claim(&keys, 1, 8, HOUR + 99).err(), Some(answered(5)));
         assert_eq!(claim(&keys, 1, 7, HOUR + 99).err(), Some(Known::OtherBody));
+        assert_eq!([HOUR + 99, HOUR + 100].map(|up| keys.count(Millis(up))), [1, 0]);
         assert!(claim(&keys, 1, 7, HOUR + 100).is_ok(), "it has expired");
-        assert_eq!(keys.count(), 0);
     }
 
     #[test]
@@ -315,7 +317,8 @@ mod tests {
     #[test]
     fn what_a_start_finds_ages_on() {
         let logged = |key: u128, at: u64| {
-            let request = Keyed { key: KeyHash(key), body: Fingerprint(0), first: Offset(at), count: 2, made: "".into() };
+            let request =
+                Keyed { key: KeyHash(key), body: Fingerprint(0), first: Offset(at), count: 2, made: "".into() };
             Logged { request, at: Millis(at) }
         };
         let keys = keys(10);
