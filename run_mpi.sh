@@ -42,30 +42,6 @@ PAUSES=(0 0 0.5 1 2 5)
 
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
-# setting NAME DEFAULT: from the environment or else from .env, which is read and never run.
-setting() {
-    local line pattern="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)$"
-    if [ -n "${!1:-}" ]; then
-        printf '%s' "${!1}"
-        return
-    fi
-    if [ -r .env ]; then
-        while IFS= read -r line || [ -n "$line" ]; do
-            [[ $line =~ $pattern ]] || continue
-            line=${BASH_REMATCH[2]%$'\r'}
-            case $line in
-                \"*) line=${line#\"} line=${line%%\"*} ;;
-                \'*) line=${line#\'} line=${line%%\'*} ;;
-                *) line=${line%%[[:space:]]*} ;;
-            esac
-            [ -n "$line" ] || break
-            printf '%s' "$line"
-            return
-        done <.env
-    fi
-    printf '%s' "$2"
-}
-
 # The processes of a session, without those that are dead and only not yet collected. A rank has a process group of its own, but its
 # launcher's session. (procps need not be installed.)
 members() {

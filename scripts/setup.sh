@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What run_mpi.sh and run_tests.sh share: finding out what is missing, installing it where that is allowed, building.
+# What run_mpi.sh and run_tests.sh share: settings, finding out what is missing, installing it where that is allowed, building.
 # Sourced by bash, not run. It sets `repository` and changes no directory. Whatever it says goes to stderr.
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,6 +17,30 @@ fail() {
     shift
     for line in "$@"; do say "$line"; done
     exit "$code"
+}
+
+# setting NAME DEFAULT: from the environment or else from .env of this directory, which is read and never run.
+setting() {
+    local line pattern="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)$"
+    if [ -n "${!1:-}" ]; then
+        printf '%s' "${!1}"
+        return
+    fi
+    if [ -r .env ]; then
+        while IFS= read -r line || [ -n "$line" ]; do
+            [[ $line =~ $pattern ]] || continue
+            line=${BASH_REMATCH[2]%$'\r'}
+            case $line in
+                \"*) line=${line#\"} line=${line%%\"*} ;;
+                \'*) line=${line#\'} line=${line%%\'*} ;;
+                *) line=${line%%[[:space:]]*} ;;
+            esac
+            [ -n "$line" ] || break
+            printf '%s' "$line"
+            return
+        done <.env
+    fi
+    printf '%s' "$2"
 }
 
 # The oldest Rust that builds this repository, as Cargo.toml has it.

@@ -54,7 +54,9 @@ pub fn last_word(why: &dyn fmt::Display) {
     if IS_JSON.load(Ordering::Relaxed) {
         tracing::error!("{why}");
     } else {
-        eprintln!("caudal: {why}");
+        let why = why.to_string();
+        let lines: Vec<String> = why.lines().map(plain).collect();
+        eprintln!("caudal: {}", lines.join("\n"));
     }
 }
 
@@ -170,20 +172,21 @@ fn text_line(at: &str, level: Level, context: Context, said: Said) -> String {
     if let Some((generation, epoch)) = context.stand {
         add(format!("generation={generation} epoch={epoch}"));
     }
-    add(plain(&said.message));
+    add(plain(&cut(&said.message)));
     for (name, value) in said.fields {
         match value {
-            Value::String(text) => add(format!("{name}={}", plain(&text))),
+            Value::String(text) => add(format!("{name}={}", plain(&cut(&text)))),
             other => add(format!("{name}={other}")),
         }
     }
     line
 }
 
-/// On one line, without a character that does more than be shown.
-fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    for c in cut(text).chars() {
+/// On one line, without a character that does more than be shown: what may be printed of a text from outside.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
         if is_shown(c) {
             plain.push(c);
         } else {
@@ -202,7 +205,8 @@ fn cut(text: &str) -> String {
 
 /// Not: controls (line ends and ANSI's escapes among them), what else ends lines, and what turns the direction of the text after it.
 fn is_shown(c: char) -> bool {
-    !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !(c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}'))
 }
 
 #[cfg(test)]
@@ -243,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut() {
-        let long = "ä".repeat(10_000);
-        assert_eq!(plain(&long).chars().count(), TEXT_CHARS_MAX + 1);
+        let said = Said { message: "ä".repeat(10_000), fields: Map::new() };
+        let line = text_line("", Level::INFO, Context { rank: None, stand: None }, said);
+        assert_eq!(line.matches('ä').count(), TEXT_CHARS_MAX);
     }
 }

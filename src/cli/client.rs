@@ -11,16 +11,21 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::cli::https::Https;
 use crate::config::Config;
+use crate::logging::plain;
 
 /// sysexits.h: the job is not there; it refuses what it is asked.
 pub const EXIT_UNAVAILABLE: u8 = 69;
 pub const EXIT_REFUSED: u8 = 65;
+
+/// All but what RFC 3986 calls unreserved.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 // What --help groups the options by.
 const JOB: &str = "The job";
@@ -69,10 +74,13 @@ pub struct Client {
 #[error("{0}")]
 pub struct BadUrl(String);
 
-/// What is asked of it; `kind` is the body's type.
+/// What is asked of it.
 pub struct Call<'a> {
     pub method: Method,
     pub path: &'a str,
+    /// The request's Idempotency-Key.
+    pub key: Option<&'a str>,
+    /// The body's type.
     pub kind: Option<&'static str>,
     pub body: Bytes,
 }
@@ -85,53 +93,36 @@ pub struct Answer {
 
 impl Answer {
     pub fn may_be_tried_again(&self) -> bool {
-        matches!(
-            self.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT
-        )
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => true,
+            // The same request is being worked on; other conflicts are not over by themselves, and say no time.
+            StatusCode::CONFLICT => self.retry_after.is_some(),
+            _ => false,
+        }
     }
 }
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the job answers {}: {}", self.status, printable(&self.body))
+        write!(f, "the job answers {}: {}", self.status, plain(&self.body))
     }
 }
 
 /// What a problem says, with the faults of pipeline files that it lists; or the whole answer where it is none.
 pub fn detail(answer: &Answer) -> String {
     let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let mut detail = problem["detail"].as_str().map_or_else(|| answer.to_string(), printable);
+    let mut detail = problem["detail"].as_str().map_or_else(|| answer.to_string(), plain);
     for fault in problem["faults"].as_array().into_iter().flatten() {
-        let text = |name: &str| printable(fault[name].as_str().unwrap_or_default());
+        let text = |name: &str| plain(fault[name].as_str().unwrap_or_default());
         // A String takes all that is written.
         let _ = write!(detail, "\n{}:{}:{}: {}", text("file"), fault["line"], fault["column"], text("message"));
     }
     detail
 }
 
-/// The text of another program, with nothing in it that a terminal would obey.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\'' | '\\' => shown.push(c),
-            c => shown.extend(c.escape_debug()),
-        }
-    }
-    shown
-}
-
 /// `text` so that it may stand in a path or as a value in a query string.
 pub fn escape(text: &str) -> String {
-    let of_byte = |byte: u8| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    text.bytes().map(of_byte).collect()
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// What comes of asking for a stream.
@@ -194,7 +185,7 @@ impl Client {
 
     /// One try to open a stream of events, on a connection of its own.
     pub async fn stream(&mut self, path: &str) -> anyhow::Result<Streamed> {
-        let call = Call { method: Method::GET, path, kind: None, body: Bytes::new() };
+        let call = Call { method: Method::GET, path, key: None, kind: None, body: Bytes::new() };
         self.connection = None;
         let patience = self.answer_timeout;
         let asked = timeout(patience, self.send(&call)).await;
@@ -218,6 +209,9 @@ impl Client {
         let mut request = Request::builder().method(call.method.clone()).uri(uri).header(HOST, &self.authority);
         if let Some(kind) = call.kind {
             request = request.header(CONTENT_TYPE, kind);
+        }
+        if let Some(key) = call.key {
+            request = request.header("idempotency-key", format!("\"{key}\""));
         }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));

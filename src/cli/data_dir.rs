@@ -1,7 +1,7 @@
 //! A job's data directory: locked by the one process that may write to it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,6 @@ pub fn lock_in_time(lock: &File) -> Result<(), TryLockError> {
 /// If the system has no randomness.
 pub fn random_log_id() -> io::Result<LogId> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    getrandom::fill(&mut bytes)?;
     Ok(LogId(u128::from_le_bytes(bytes)))
 }

@@ -11,7 +11,8 @@ use clap::Subcommand;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, detail, escape, printable};
+use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, JobArgs, detail, escape};
+use crate::logging::plain;
 
 /// Letters asked for at once; each comes with its whole body.
 const PAGE: u64 = 100;
@@ -205,7 +206,7 @@ impl Asking {
 
     async fn ask(&mut self, method: Method, path: &str, body: Option<Bytes>) -> anyhow::Result<Asked> {
         let kind = body.as_ref().map(|_| "application/json");
-        let call = Call { method, path, kind, body: body.unwrap_or_default() };
+        let call = Call { method, path, key: None, kind, body: body.unwrap_or_default() };
         match self.client.ask(&call).await {
             Ok(Answer { status: StatusCode::OK | StatusCode::ACCEPTED, body, .. }) => {
                 let value = serde_json::from_str(&body).map_err(|e| anyhow!("the answer is no JSON: {e}"));
@@ -249,7 +250,7 @@ fn line(letter: &Value) -> String {
     let detail: String = text(letter, "detail").chars().take(DETAIL_CHARS_MAX).collect();
     let retried = letter["retried_as"].as_u64().map(|event| format!("  (retried as {event})")).unwrap_or_default();
     let (offset, at, reason) = (&letter["offset"], text(letter, "received_at"), text(letter, "reason"));
-    format!("{offset:>10}  {at}  {reason:8}  {}  {}{retried}", text(letter, "topic"), printable(&detail))
+    format!("{offset:>10}  {at}  {reason:8}  {}  {}{retried}", text(letter, "topic"), plain(&detail))
 }
 
 fn whole(letter: &Value) -> String {
@@ -260,14 +261,14 @@ fn whole(letter: &Value) -> String {
         text(letter, "received_at"),
         text(letter, "topic"),
         text(letter, "reason"),
-        printable(text(letter, "detail")),
+        plain(text(letter, "detail")),
         // What a stranger sent must not speak to the terminal.
-        printable(text(letter, "body")),
+        plain(text(letter, "body")),
     )
 }
 
 fn retried(item: &Value) -> String {
-    let reason = item["reason"].as_str().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
+    let reason = item["reason"].as_str().map(|reason| format!(" ({})", plain(reason))).unwrap_or_default();
     format!("{} was retried as {}: {}{reason}", item["dead_letter"], item["retried_as"], text(item, "status"))
 }
 

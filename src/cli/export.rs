@@ -21,7 +21,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const REFUSAL_BYTES_MAX: usize = 1 << 20;
 /// A job that sends nothing for longer is away.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
-/// Between two tries to reach a job that is away, and how long it may be.
+/// Between two tries to reach a job that is away, unless it says how long, and how long it may be.
 const PAUSE: Duration = Duration::from_millis(300);
 const AWAY_MAX: Duration = Duration::from_secs(30);
 const OUTPUT_BYTES: usize = 1 << 20;
@@ -76,7 +76,7 @@ async fn export(mut client: Client, args: &Args, mut output: Output) -> anyhow::
     let mut heard = Instant::now();
     loop {
         let path = format!("/log?from={}&until={}", escape(&from), escape(&until));
-        let why = match client.stream(&path).await {
+        let (asked, why) = match client.stream(&path).await {
             Ok(Streamed::Open(stream)) => {
                 let end = stream.until.context("the answer is no export of a log")?;
                 let taken = taken.get_or_insert_with(|| Taken::new(stream.from, end));
@@ -86,17 +86,17 @@ async fn export(mut client: Client, args: &Args, mut output: Output) -> anyhow::
                 }
                 // It goes on where it broke off, and ends where it was to end.
                 (from, until) = (taken.next.to_string(), taken.until.to_string());
-                "the job broke off the answer".to_owned()
+                (None, "the job broke off the answer".to_owned())
             }
-            Ok(Streamed::Refused(answer)) if answer.may_be_tried_again() => detail(&answer),
+            Ok(Streamed::Refused(answer)) if answer.may_be_tried_again() => (answer.retry_after, detail(&answer)),
             Ok(Streamed::Refused(answer)) => return tell(&detail(&answer), EXIT_REFUSED),
             Err(error) if taken.is_none() => return tell(&format!("{error:#}"), EXIT_UNAVAILABLE),
-            Err(error) => format!("{error:#}"),
+            Err(error) => (None, format!("{error:#}")),
         };
         if heard.elapsed() > AWAY_MAX {
             return tell(&why, EXIT_UNAVAILABLE);
         }
-        sleep(PAUSE).await;
+        sleep(asked.unwrap_or(PAUSE).min(AWAY_MAX)).await;
     }
 }
 

@@ -127,7 +127,7 @@ fn told(code: anyhow::Result<u8>) -> ExitCode {
         // Whoever reads may have had enough (`| head`): that is no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("caudal: {error:#}");
+            logging::last_word(&format_args!("{error:#}"));
             ExitCode::from(exit_of(&error) as u8)
         }
     }

@@ -43,8 +43,8 @@ enum Asked {
     Is(Value),
     /// No answer.
     Away(String),
-    /// One that says to come again.
-    Later(String),
+    /// One that says to come again, and perhaps when.
+    Later(String, Option<Duration>),
     Refused(String),
 }
 
@@ -78,8 +78,8 @@ impl Replaying {
         let begin = loop {
             match self.ask(Method::PUT, &path, wish.clone()).await {
                 Asked::Is(begin) => break begin,
-                Asked::Later(_) if begun.elapsed() < AWAY_MAX => tokio::time::sleep(LOOK_EVERY).await,
-                Asked::Away(why) | Asked::Later(why) => return tell(&why, EXIT_UNAVAILABLE),
+                Asked::Later(_, asked) if begun.elapsed() < AWAY_MAX => pause(asked).await,
+                Asked::Away(why) | Asked::Later(why, _) => return tell(&why, EXIT_UNAVAILABLE),
                 Asked::Refused(why) => return tell(&why, EXIT_REFUSED),
             }
         };
@@ -89,11 +89,15 @@ impl Replaying {
         loop {
             let shown = match self.ask(Method::GET, &place, Bytes::new()).await {
                 Asked::Is(shown) => shown,
-                Asked::Away(why) | Asked::Later(why) if heard.elapsed() > AWAY_MAX => {
+                Asked::Away(why) | Asked::Later(why, _) if heard.elapsed() > AWAY_MAX => {
                     return tell(&why, EXIT_UNAVAILABLE);
                 }
-                Asked::Away(_) | Asked::Later(_) => {
-                    tokio::time::sleep(LOOK_EVERY).await;
+                Asked::Away(_) => {
+                    pause(None).await;
+                    continue;
+                }
+                Asked::Later(_, asked) => {
+                    pause(asked).await;
                     continue;
                 }
                 Asked::Refused(why) => {
@@ -116,7 +120,7 @@ impl Replaying {
                     bar.show(offset("at"), offset("end"));
                 }
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            pause(None).await;
         }
     }
 
@@ -133,16 +137,21 @@ impl Replaying {
 
     async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Asked {
         let kind = (!body.is_empty()).then_some("application/json");
-        match self.client.ask(&Call { method, path, kind, body }).await {
+        match self.client.ask(&Call { method, path, key: None, kind, body }).await {
             Ok(answer) if matches!(answer.status, StatusCode::OK | StatusCode::ACCEPTED) => {
                 serde_json::from_str(&answer.body)
                     .map_or_else(|e| Asked::Refused(format!("the answer is no JSON: {e}")), Asked::Is)
             }
-            Ok(answer) if answer.may_be_tried_again() => Asked::Later(detail(&answer)),
+            Ok(answer) if answer.may_be_tried_again() => Asked::Later(detail(&answer), answer.retry_after),
             Ok(answer) => Asked::Refused(detail(&answer)),
             Err(error) => Asked::Away(format!("{error:#}")),
         }
     }
+}
+
+/// As long as the job says, and no longer than it may be away.
+async fn pause(asked: Option<Duration>) {
+    tokio::time::sleep(asked.unwrap_or(LOOK_EVERY).min(AWAY_MAX)).await;
 }
 
 fn tell(why: &str, code: u8) -> anyhow::Result<u8> {

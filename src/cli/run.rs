@@ -304,7 +304,7 @@ impl Rank0 {
         let stored = start.beginning.progress;
         self.ingest.letters().found(&start.beginning.mends.after(stored.epoch, stored.end));
         let sending = send(self.hooks, &self.config, &plan, (recovered.id, start.generation), &self.clock)?;
-        self.ingest.keys().found(start.keys);
+        self.ingest.keys().found(start.keys, self.clock.unix(), self.clock.up());
         let mut checkpoints = start.checkpoints;
         checkpoints.carry(Arc::clone(self.ingest.keys()));
         let (checkpoints, checkpoint_thread) = checkpoint_writer(checkpoints, notifier)?;

@@ -226,7 +226,8 @@ impl Tail {
     async fn ask(&mut self, path: &str, body: &Value) -> anyhow::Result<Result<Answer, End>> {
         let body = Bytes::from(body.to_string());
         loop {
-            let call = Call { method: Method::POST, path, kind: Some("application/json"), body: body.clone() };
+            let call =
+                Call { method: Method::POST, path, key: None, kind: Some("application/json"), body: body.clone() };
             let mut stopped = self.stopped.clone();
             let asked = tokio::select! {
                 asked = self.client.ask(&call) => asked,

@@ -23,7 +23,7 @@ pub struct Keyed {
     /// Its events.
     pub first: Offset,
     pub count: u32,
-    /// What was filled in for it: a JSON object, or empty.
+    /// What was filled in for it: a JSON object, in which null stands for what the request says itself; or empty.
     pub made: Arc<str>,
 }
 

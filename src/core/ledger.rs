@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-/// Fates of the events of one epoch, or totals since the log began. `filtered` is always 0 until pipelines have filters.
+/// Fates of the events of one epoch, or totals since the log began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub counted: u64,

@@ -189,6 +189,12 @@ impl Generator {
         &self.left_out
     }
 
+    /// Whether every event has an id, by which a repetition of it is known.
+    #[must_use]
+    pub fn has_ids(&self) -> bool {
+        self.topics.iter().all(|topic| topic.has_id || topic.program.is_none())
+    }
+
     /// The next event.
     pub fn generate(&mut self) -> Generated {
         let mut line = Vec::new();

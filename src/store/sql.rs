@@ -352,14 +352,6 @@ impl Row {
         }
     }
 
-    pub fn bytes_or_null(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.0.next() {
-            Some(Cell::Null) => Ok(None),
-            Some(Cell::Bytes(value)) => Ok(Some(value)),
-            other => Err(unexpected("bytes, or null", other.as_ref())),
-        }
-    }
-
     pub fn unsigned_or_null(&mut self) -> Result<Option<u64>, StoreError> {
         match self.0.next() {
             Some(Cell::Null) => Ok(None),

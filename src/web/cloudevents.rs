@@ -4,6 +4,7 @@
 //! One event that is none refuses its request. In a batch it goes into the log as what it is not: an array of why, and the event as it came, which becomes a
 //! dead letter wherever the log is read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -11,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use percent_encoding::percent_decode;
 use sonic_rs::LazyValue;
 
 use crate::core::json::{Object, string};
@@ -243,17 +245,8 @@ fn decoded(value: &HeaderValue) -> Option<String> {
         }
         plain => plain.to_vec(),
     };
-    let mut text = Vec::with_capacity(unquoted.len());
-    let mut rest = &unquoted[..];
-    while let [first, after @ ..] = rest {
-        let pair = after.split_at_checked(2).filter(|_| *first == b'%').map(|(pair, _)| pair);
-        let pair = pair.filter(|pair| pair.iter().all(u8::is_ascii_hexdigit));
-        let byte = pair.and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-        // A percent sign that was not encoded stands for itself.
-        text.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    String::from_utf8(text).ok()
+    // A percent sign that was not encoded stands for itself.
+    percent_decode(&unquoted).decode_utf8().ok().map(Cow::into_owned)
 }
 
 /// Why this line is no CloudEvent, if it is not. What is no JSON object at all is left to whoever reads the log.

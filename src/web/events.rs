@@ -69,7 +69,7 @@ async fn take(web: &Web, topic: Option<TopicId>, request: Request) -> Result<Res
     }?;
     let claim = key.map(|key| {
         let (keys, body) = (web.app.ingest.keys(), Fingerprint::of(uri.path(), &lines.bytes));
-        keys.claim(key, body, "".into(), web.app.clock.unix())
+        keys.claim(key, body, "".into(), web.app.clock.up())
     });
     let key = match claim.transpose() {
         Ok(claim) => claim,

@@ -1,8 +1,5 @@
 //! Routes that take an event: what is missing in it is filled before it is in the log, so that every replay has the same event.
 
-use std::fs::File;
-use std::io::{self, Read};
-
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
@@ -29,6 +26,9 @@ use crate::web::views::{Pairs, Raw};
 /// What a member of an event is to be, as JSON.
 type Member = (String, String);
 
+/// Counts as absent, so no route fills it in.
+const NULL: &str = "null";
+
 pub async fn take(web: &Web, taking: &Taking, key: &str, request: Request) -> Result<Response, Problem> {
     let params = Params::of(request.uri(), &["ack"])?;
     let applied = params.word("ack", &["applied"])?.is_some();
@@ -51,24 +51,21 @@ pub async fn take(web: &Web, taking: &Taking, key: &str, request: Request) -> Re
         Err(error) => return Err(error.into()),
     };
     let now = web.app.clock.unix();
-    let make = |with: &Fill| made(with, now, &mut fresh_id);
-    let Filled { event, fields, fresh } = fill(&line, taking, key, &mut |_, with| make(with))?;
+    let make = |with: &Fill| made(with, now, &fresh_id);
+    let Filled { event, fields, kept } = fill(&line, taking, key, make)?;
     if event.len() > event_bytes_max {
         return Err(CutError::TooLong { number: 0, bytes: event.len(), max: event_bytes_max }.into());
     }
     let claim = named.map(|named| {
         let body = Fingerprint::of(head.uri.path(), &line);
-        web.app.ingest.keys().claim(named, body, object(&fresh).into(), now)
+        web.app.ingest.keys().claim(named, body, object(&kept).into(), web.app.clock.up())
     });
     let claim = match claim.transpose() {
         Ok(claim) => claim,
         Err(known) => {
             let answered = idempotency::answered(known)?;
-            // What was filled in then is what the event has.
-            let before = members(answered.made.as_bytes())?;
-            let then = |field: &str| before.iter().find(|(name, _)| name == field).map(|(_, json)| json.clone());
-            let fields =
-                fill(&line, taking, key, &mut |field, with| then(field).map_or_else(|| make(with), Ok))?.fields;
+            // What was filled in then is what the event has, whatever the route fills now.
+            let fields = filled_before(&answered.made, &line, key)?;
             return again(web, &answered, applied, Some(pairs(&fields))).await;
         }
     };
@@ -91,9 +88,9 @@ fn one_object() -> Problem {
     )
 }
 
-fn fresh_id() -> io::Result<Uuid> {
+fn fresh_id() -> Result<Uuid, getrandom::Error> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    getrandom::fill(&mut bytes)?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
@@ -103,38 +100,57 @@ struct Filled {
     event: String,
     /// What the fields that the route fills are now.
     fields: Vec<Member>,
-    /// Those of them that were not given.
-    fresh: Vec<Member>,
+    /// The same, as it is kept with the request's key: null stands for what the body or the path says.
+    kept: Vec<Member>,
 }
 
 fn fill(
     line: &[u8],
     taking: &Taking,
     key: &str,
-    make: &mut dyn FnMut(&str, &Fill) -> Result<String, Problem>,
+    make: impl Fn(&Fill) -> Result<String, Problem>,
 ) -> Result<Filled, Problem> {
     let given = members(line)?;
-    let (mut filled, mut fresh) = (Vec::new(), Vec::new());
+    let (mut filled, mut kept) = (Vec::new(), Vec::new());
     if let Some(field) = &taking.key {
         filled.push((field.clone(), keyed(&given, field, key)?));
+        kept.push((field.clone(), NULL.to_owned()));
     }
     for (field, with) in &taking.fill {
-        let known = given.iter().find(|(name, json)| name == field && json != "null");
-        let json = known.map_or_else(|| make(field, with), |(_, json)| Ok(json.clone()))?;
-        if known.is_none() {
-            fresh.push((field.clone(), json.clone()));
-        }
+        let (json, is_given) = match value(&given, field) {
+            Some(json) => (json.to_owned(), true),
+            None => (make(with)?, false),
+        };
+        kept.push((field.clone(), if is_given { NULL.to_owned() } else { json.clone() }));
         filled.push((field.clone(), json));
     }
     // What is filled stands at the end. A member that stands twice goes on to do so, and is refused like anywhere else.
-    let mut kept = given;
+    let mut event = given;
     for (field, _) in &filled {
-        if let Some(at) = kept.iter().position(|(name, _)| name == field) {
-            kept.remove(at);
+        if let Some(at) = event.iter().position(|(name, _)| name == field) {
+            event.remove(at);
         }
     }
-    kept.extend(filled.iter().cloned());
-    Ok(Filled { event: object(&kept), fields: filled, fresh })
+    event.extend(filled.iter().cloned());
+    Ok(Filled { event: object(&event), fields: filled, kept })
+}
+
+/// The fields as they were answered when the request came first: what was `kept`, of the same body and path.
+fn filled_before(kept: &str, line: &[u8], key: &str) -> Result<Vec<Member>, Problem> {
+    let given = members(line)?;
+    // A request that no route took has nothing.
+    let kept = if kept.is_empty() { Vec::new() } else { members(kept.as_bytes())? };
+    let before = |(field, json): Member| {
+        let said = || value(&given, &field).map_or_else(|| json::string(key), str::to_owned);
+        let json = if json == NULL { said() } else { json };
+        (field, json)
+    };
+    Ok(kept.into_iter().map(before).collect())
+}
+
+/// What the body gives a field, null being nothing.
+fn value<'a>(given: &'a [Member], field: &str) -> Option<&'a str> {
+    given.iter().find(|(name, json)| name == field && json != NULL).map(|(_, json)| json.as_str())
 }
 
 fn object(members: &[Member]) -> String {
@@ -158,7 +174,7 @@ fn members(line: &[u8]) -> Result<Vec<Member>, Problem> {
 /// The key of the path; an event that names another is a mistake of the caller's.
 fn keyed(given: &[Member], field: &str, key: &str) -> Result<String, Problem> {
     let own = json::string(key);
-    let same = |other: &str| other == "null" || serde_json::from_str::<String>(other).is_ok_and(|other| other == key);
+    let same = |other: &str| other == NULL || serde_json::from_str::<String>(other).is_ok_and(|other| other == key);
     match given.iter().find(|(name, other)| name == field && !same(other)) {
         Some((_, other)) => Err(Problem::bad_request(format!(
             "the path says {field} {own}, the body {other}: leave it out of the body"
@@ -167,7 +183,7 @@ fn keyed(given: &[Member], field: &str, key: &str) -> Result<String, Problem> {
     }
 }
 
-fn made(with: &Fill, now: Millis, fresh: &mut dyn FnMut() -> io::Result<Uuid>) -> Result<String, Problem> {
+fn made(with: &Fill, now: Millis, fresh: &dyn Fn() -> Result<Uuid, getrandom::Error>) -> Result<String, Problem> {
     match with {
         Fill::Constant(json) => Ok(json.clone()),
         Fill::Now(TimeFormat::Rfc3339 { .. }) => Ok(json::string(&time::format(now.micros()))),
@@ -176,7 +192,7 @@ fn made(with: &Fill, now: Millis, fresh: &mut dyn FnMut() -> io::Result<Uuid>) -
             Ok(id) => Ok(json::string(&id.to_string())),
             Err(error) => Err(Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                format!("no fresh id can be made: /dev/urandom: {error}. Nothing of this request was taken"),
+                format!("no fresh id can be made: {error}. Nothing of this request was taken"),
             )),
         },
     }
@@ -209,18 +225,26 @@ mod tests {
         Taking { topic: TopicId(0), key: key.map(str::to_owned), fill }
     }
 
+    fn value_of(members: &[Member]) -> serde_json::Value {
+        serde_json::from_str(&object(members)).unwrap()
+    }
+
     /// A body's line, and the event that comes of it, or what is said of it.
     #[test]
     fn what_is_absent_is_filled_and_the_rest_stays() {
         let made =
             "\"id\":\"00000000-0000-0000-0000-000000000007\",\"at\":\"2026-11-22T12:00:00.123Z\",\"kind\":\"edit\"";
         let check = |line: &str, taking: &Taking, expected: Result<&str, &str>| {
-            let mut fresh = || Ok(Uuid::parse_str(ID).unwrap());
-            let mut make = |_: &str, with: &Fill| super::made(with, NOW, &mut fresh);
-            let found = fill(line.as_bytes(), taking, "k \"1\"", &mut make);
+            let fresh = || Ok(Uuid::parse_str(ID).unwrap());
+            let make = |with: &Fill| super::made(with, NOW, &fresh);
+            let found = fill(line.as_bytes(), taking, "k \"1\"", make);
             match (found, expected) {
-                (Ok(Filled { event: found, .. }), Ok(expected)) => {
+                (Ok(Filled { event: found, fields, kept }), Ok(expected)) => {
                     assert_eq!(found, expected.replace("MADE", made), "{line}");
+                    // Whoever sends it again is answered the same, and no more is kept than was made.
+                    let again = filled_before(&object(&kept), line.as_bytes(), "k \"1\"").unwrap();
+                    assert_eq!(value_of(&again), value_of(&fields), "{line}");
+                    assert!(kept.iter().all(|(_, json)| json == NULL || made.contains(json)), "{line}: {kept:?}");
                 }
                 (Err(problem), Err(says)) => assert!(problem.detail.contains(says), "{line}: {problem:?}"),
                 (found, expected) => panic!("{line}: {:?}, not {expected:?}", found.map(|found| found.event)),
@@ -262,7 +286,7 @@ mod tests {
             (Unit::Nanoseconds, "1795348800123000000"),
         ];
         for (unit, expected) in cases {
-            let made = made(&Fill::Now(TimeFormat::Unix(unit)), NOW, &mut fresh_id).unwrap();
+            let made = made(&Fill::Now(TimeFormat::Unix(unit)), NOW, &fresh_id).unwrap();
             assert_eq!(made, expected, "{unit:?}");
         }
     }

@@ -233,6 +233,8 @@ fn compared(given: &[u8], tokens: &Tokens) -> Roles {
 fn needed(request: &Request) -> Option<Role> {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     match (request.method(), path) {
+        // Whether the address is there, which senders ask before they send.
+        (&Method::HEAD, Some(path)) if SENDING.contains(&path) => None,
         (&Method::GET | &Method::HEAD, _) => Some(Role::Viewer),
         // Asks what may be asked, and changes nothing.
         (&Method::OPTIONS, _) => None,

@@ -20,6 +20,8 @@ use crate::config::TlsFiles;
 
 /// Between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Files that are being replaced are not there for a moment; where they cannot be read at so many looks one after the other, somebody must see to it.
+const LOOKS_WITHOUT_FILES: u32 = 5;
 /// A chain of certificates has some kilobytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What every TLS connection begins with: a record of a handshake.
@@ -28,9 +30,15 @@ const HANDSHAKE: u8 = 22;
 /// What the server shows of itself.
 pub struct Tls {
     files: TlsFiles,
-    /// Of the files as they were last looked at, usable or not.
-    seen: Mutex<(Vec<u8>, Vec<u8>)>,
+    seen: Mutex<Seen>,
     config: RwLock<Arc<ServerConfig>>,
+}
+
+struct Seen {
+    /// Of the files as they were last read, usable or not.
+    bytes: (Vec<u8>, Vec<u8>),
+    /// Looks since then at which they could not be read.
+    unread: u32,
 }
 
 /// What came of a connection.
@@ -46,9 +54,9 @@ impl Tls {
     /// # Errors
     /// For people: which file cannot be used, why, and what it must be.
     pub fn load(files: &TlsFiles) -> Result<Self, String> {
-        let seen = read(files)?;
-        let config = RwLock::new(Arc::new(config(files, &seen)?));
-        Ok(Self { files: files.clone(), seen: Mutex::new(seen), config })
+        let bytes = read(files)?;
+        let config = RwLock::new(Arc::new(config(files, &bytes)?));
+        Ok(Self { files: files.clone(), seen: Mutex::new(Seen { bytes, unread: 0 }), config })
     }
 
     /// Takes up new files as they come, for ever. Connections that are open keep what they have.
@@ -69,16 +77,26 @@ impl Tls {
         }
     }
 
-    /// Whether the files changed. What cannot be used is told once.
-    fn look(&self) -> Result<bool, String> {
-        // They are not there for a moment while they are being replaced.
-        let Ok(now) = read(&self.files) else { return Ok(false) };
+    /// Whether the files changed.
+    ///
+    /// # Errors
+    /// What cannot be used, and what cannot be read for long; each is told once.
+    pub fn look(&self) -> Result<bool, String> {
+        let now = read(&self.files);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == now {
+        let now = match now {
+            Ok(now) => now,
+            Err(why) => {
+                seen.unread = seen.unread.saturating_add(1);
+                return if seen.unread == LOOKS_WITHOUT_FILES { Err(why) } else { Ok(false) };
+            }
+        };
+        seen.unread = 0;
+        if seen.bytes == now {
             return Ok(false);
         }
         let fresh = config(&self.files, &now);
-        *seen = now;
+        seen.bytes = now;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh?);
         Ok(true)
     }

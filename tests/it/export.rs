@@ -1,7 +1,10 @@
 //! `caudal export` and `GET /log`: every event of the log, as it came, and files that a batch reads.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -32,6 +35,37 @@ fn incident(n: usize) -> String {
 
 fn taken(client: &Client, path: &str, lines: &[String]) {
     assert_eq!(client.post_lines(path, lines.join("\n").as_bytes()).0, 202);
+}
+
+/// A job that is not ready for it says when it will be.
+#[test]
+fn an_export_comes_again_when_the_job_says() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let answers = [
+            "503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 2\r\n\r\n{}",
+            "200 OK\r\nCaudal-From: 0\r\nCaudal-Until: 1\r\nContent-Length: 5\r\n\r\nt\t{}\n",
+        ];
+        answers.map(|answer| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let at = Instant::now();
+            let mut request = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while request.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).unwrap();
+            at
+        })
+    });
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a.events");
+    let output = run(&url, &["--output", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "t\t{}\n");
+    let [first, second] = asked.join().unwrap();
+    assert!(second - first >= Duration::from_secs(2), "{:?}", second - first);
 }
 
 /// Lines as they were sent, each with its topic before it, whatever they are worth; from any offset to any other.

@@ -274,8 +274,11 @@ fn bad_usage_is_exit_2() {
     }
 }
 
-/// Answers requests by this script, one connection after another; gives the bodies that came. `None` cuts the connection instead of answering.
-fn serve(script: Vec<Option<&'static str>>) -> (String, std::thread::JoinHandle<Vec<Vec<u8>>>) {
+/// A request's Idempotency-Key and its body.
+type Came = (Option<String>, Vec<u8>);
+
+/// Answers requests by this script, one connection after another; gives what came. `None` cuts the connection instead of answering.
+fn serve(script: Vec<Option<&'static str>>) -> (String, std::thread::JoinHandle<Vec<Came>>) {
     use std::io::{BufRead, BufReader, Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -284,10 +287,13 @@ fn serve(script: Vec<Option<&'static str>>) -> (String, std::thread::JoinHandle<
         while script.len() > 0 {
             let mut stream = BufReader::new(listener.accept().unwrap().0);
             loop {
-                let (mut length, mut line) = (0, String::new());
+                let (mut length, mut key, mut line) = (0, None, String::new());
                 while stream.read_line(&mut line).unwrap() > 2 {
                     if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
                         length = value.trim().parse().unwrap();
+                    }
+                    if let Some(value) = line.to_lowercase().strip_prefix("idempotency-key:") {
+                        key = Some(value.trim().to_owned());
                     }
                     assert!(!line.starts_with("POST") || line.starts_with("POST /events HTTP/1.1"), "{line}");
                     line.clear();
@@ -297,7 +303,7 @@ fn serve(script: Vec<Option<&'static str>>) -> (String, std::thread::JoinHandle<
                 }
                 let mut body = vec![0; length];
                 stream.read_exact(&mut body).unwrap();
-                bodies.push(body);
+                bodies.push((key, body));
                 let Some(Some(answer)) = script.next() else { break };
                 let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 2\r\n\r\n{{}}");
                 stream.get_mut().write_all(answer.as_bytes()).unwrap();
@@ -329,9 +335,29 @@ fn a_batch_is_sent_until_it_is_acknowledged_and_then_recorded() {
     let bodies = serving.join().unwrap();
     assert_eq!(bodies.len(), 6);
     assert!(bodies[1..5].iter().all(|body| *body == bodies[1]), "the same batch until it is acknowledged");
-    let acknowledged = [&bodies[0][..], &bodies[4], &bodies[5]].concat();
+    let acknowledged = [&bodies[0].1[..], &bodies[4].1, &bodies[5].1].concat();
+    assert!(bodies.iter().all(|(key, _)| key.is_none()), "their ids tell the events apart");
     assert_eq!(acknowledged.split_inclusive(|&b| b == b'\n').count(), 3500);
     assert_eq!(std::fs::read(record).unwrap(), acknowledged);
+}
+
+/// Where events have no ids, a batch of which the answer was lost must be known by its key.
+#[test]
+fn batches_of_events_without_ids_have_keys() {
+    let (url, serving) = serve(vec![
+        Some("202 Accepted"),
+        None,
+        Some("409 Conflict\r\nretry-after: 0"),
+        Some("202 Accepted"),
+        Some("409 Conflict"),
+    ]);
+    let arguments = ["--pipeline", "tests/golden/without_id/pipeline.yaml", "--count", "20000", "--url", &url];
+    assert_eq!(run(&arguments), 65, "a conflict that says no time is not over by itself");
+    let came = serving.join().unwrap();
+    let keys: Vec<&str> = came.iter().map(|(key, _)| key.as_deref().expect("a key")).collect();
+    assert!(keys[1] == keys[2] && keys[2] == keys[3] && came[1] == came[3], "{keys:?}");
+    assert!(keys[0] != keys[1] && keys[3] != keys[4], "{keys:?}");
+    assert!(keys.iter().all(|key| key.len() > 32 && key.starts_with('"') && key.ends_with('"')), "{keys:?}");
 }
 
 #[test]

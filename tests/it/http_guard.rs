@@ -118,10 +118,14 @@ fn a_token_does_what_its_role_allows() {
             }
         }
     }
-    for token in ["eyes", "hands"] {
-        let bearer = format!("Bearer {token}");
-        let answer = server.call("OPTIONS", "/events", &[("Authorization", &bearer)], b"");
-        assert!(!matches!(answer.status, 0 | 401 | 403), "OPTIONS by {token}: {answer:?}");
+    // What clients ask before they send: Vector by HEAD, web hooks by OPTIONS.
+    for (method, path) in [("OPTIONS", "/events"), ("HEAD", "/events"), ("HEAD", INCIDENTS)] {
+        for token in ["eyes", "hands"] {
+            let bearer = format!("Bearer {token}");
+            let answer = server.call(method, path, &[("Authorization", &bearer)], b"");
+            assert!(!matches!(answer.status, 0 | 401 | 403), "{method} {path} by {token}: {answer:?}");
+        }
+        assert_eq!(server.call(method, path, &[], b"").status, 401, "{method} {path} without a token");
     }
     assert_eq!(server.call("GET", "/ledger", &[("Authorization", "Bearer plain")], b"").json()["accepted"], 0);
 }

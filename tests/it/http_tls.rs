@@ -158,10 +158,43 @@ fn new_files_are_taken_up_and_bad_ones_are_not() {
     put(&two);
     until("the new certificate is shown", || trusted_by("two"));
     assert!(!trusted_by("one"));
-    fs::write(&used.cert, "no certificate").unwrap();
-    assert!(trusted_by("two"));
     put(&one);
     until("the first one is shown again", || trusted_by("one"));
+}
+
+/// What a look at the files comes to; each fault is told once.
+#[test]
+fn files_that_are_bad_or_away_are_told_once() {
+    let dir = TempDir::new().unwrap();
+    let (one, two) = (certificate(dir.path(), "one"), certificate(dir.path(), "two"));
+    let used = TlsFiles { cert: dir.path().join("used.pem"), key: dir.path().join("used.key") };
+    let put = |files: &TlsFiles| {
+        fs::copy(&files.key, &used.key).unwrap();
+        fs::copy(&files.cert, &used.cert).unwrap();
+    };
+    put(&one);
+    let tls = Tls::load(&used).unwrap();
+    let fault = |says: &str| {
+        let why = tls.look().expect_err(says);
+        assert!(why.contains(says), "{why}");
+        assert_eq!(tls.look(), Ok(false), "{says}: it is told once");
+    };
+    assert_eq!(tls.look(), Ok(false));
+    fs::copy(&two.cert, &used.cert).unwrap();
+    fault("cannot be used together");
+    fs::write(&used.cert, "no certificate").unwrap();
+    fault("holds no certificate");
+    put(&two);
+    assert_eq!(tls.look(), Ok(true));
+    for _ in 0..2 {
+        fs::remove_file(&used.key).unwrap();
+        // That may be somebody who replaces it.
+        let looks: Vec<_> = (0..4).map(|_| tls.look()).collect();
+        assert!(looks.iter().all(|look| *look == Ok(false)), "{looks:?}");
+        fault("cannot be read");
+        put(&two);
+        assert_eq!(tls.look(), Ok(false));
+    }
 }
 
 #[test]
@@ -237,6 +270,11 @@ fn the_command_line_asks_a_job_by_https() {
     let misnamed = url.replace("localhost", "127.0.0.1");
     let misnamed = run(&[&list[..], &[misnamed.as_str()]].concat(), &ca);
     assert!(!misnamed.status.success() && out(&misnamed).contains("made for this name"), "{}", out(&misnamed));
+    // Files that cannot be used are told of, and change nothing.
+    fs::write(&files.cert, "no certificate").unwrap();
+    until("it is told", || job.output().contains("holds no certificate"));
+    assert!(job.output().contains("the certificate that was read before goes on"));
+    assert!(out(&curl(&ca, &[&format!("{url}/readyz")])).starts_with("HTTP/1.1 200"));
     let (.., status) = job.stop();
     assert_eq!(status.code(), Some(0));
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -70,6 +72,36 @@ impl Drop for Submitted<'_> {
 
 fn ready(client: &Client) -> bool {
     matches!(client.try_get("/readyz"), Ok((200, _)))
+}
+
+/// Where DATA_DIR is, the script finds as the job will: in the environment, or else in `.env`.
+#[test]
+fn a_data_directory_in_memory_is_told_of() {
+    // The folder for temporary files is in memory on some machines.
+    let (home, memory) = (env!("CARGO_TARGET_TMPDIR"), "/dev/shm");
+    let [home, memory] = [home, memory].map(|folder| TempDir::new_in(folder).unwrap());
+    fs::create_dir(home.path().join("scripts")).unwrap();
+    fs::copy(root().join("scripts/setup.sh"), home.path().join("scripts/setup.sh")).unwrap();
+    // In place of the job.
+    fs::write(home.path().join("run_mpi.sh"), "#!/bin/sh\nexit 0\n").unwrap();
+    fs::set_permissions(home.path().join("run_mpi.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let (in_memory, on_disk) = (memory.path().display().to_string(), home.path().join("data").display().to_string());
+    let cases = [
+        (None, None, false),
+        (Some(&in_memory), None, true),
+        (None, Some(&in_memory), true),
+        (Some(&on_disk), Some(&in_memory), false),
+    ];
+    for (env, dotenv, told) in cases {
+        fs::write(home.path().join(".env"), dotenv.map(|of| format!("DATA_DIR='{of}'\n")).unwrap_or_default()).unwrap();
+        let mut command = Command::new("bash");
+        command.arg(root().join("deploy/slurm/caudal.sbatch")).current_dir(home.path());
+        command.env_remove("DATA_DIR").env("CAUDAL_HOME", home.path()).envs(env.map(|of| ("DATA_DIR", of)));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{env:?} {dotenv:?}: {said}");
+        assert_eq!(said.contains("is kept in this node's memory"), told, "{env:?} {dotenv:?}: {said}");
+    }
 }
 
 /// The node that a rank is on, as its slurmd told it.

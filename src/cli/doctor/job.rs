@@ -110,7 +110,7 @@ fn ask() -> anyhow::Result<(Answer, Answer)> {
     let mut client = JobArgs::default().client(ANSWER_TIMEOUT, ANSWER_BYTES_MAX)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let call = |path| Call { method: Method::GET, path, kind: None, body: Bytes::new() };
+        let call = |path| Call { method: Method::GET, path, key: None, kind: None, body: Bytes::new() };
         let ready = client.ask(&call("/readyz")).await?;
         Ok((ready, client.ask(&call("/cluster")).await?))
     })

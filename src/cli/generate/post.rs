@@ -54,7 +54,8 @@ pub fn run(
             std::future::pending::<()>().await;
         }
     });
-    let mut poster = Poster { client, generator, record, summary: Summary::default(), interrupted };
+    let keys = if generator.has_ids() { None } else { Some(Keys::new()?) };
+    let mut poster = Poster { client, generator, keys, record, summary: Summary::default(), interrupted };
     let code = runtime.block_on(poster.run(args, clock, bar));
     if let Some(record) = &mut poster.record {
         record.flush().context("cannot write the record")?;
@@ -65,10 +66,31 @@ pub fn run(
 struct Poster {
     client: Client,
     generator: Generator,
+    /// None: their ids tell the events apart. Keys are remembered for long, and there is room for so many.
+    keys: Option<Keys>,
     record: Option<BufWriter<File>>,
     summary: Summary,
     /// Ends at Ctrl-C.
     interrupted: JoinHandle<()>,
+}
+
+/// An Idempotency-Key for each batch: of this run, and which batch of it.
+struct Keys {
+    run: u128,
+    batches: u64,
+}
+
+impl Keys {
+    fn new() -> anyhow::Result<Self> {
+        let mut run = [0; 16];
+        getrandom::fill(&mut run).context("no key can be made for what is sent")?;
+        Ok(Self { run: u128::from_le_bytes(run), batches: 0 })
+    }
+
+    fn next(&mut self) -> String {
+        self.batches += 1;
+        format!("{:032x}-{}", self.run, self.batches)
+    }
 }
 
 /// What became of a batch.
@@ -127,12 +149,14 @@ impl Poster {
         }
     }
 
-    /// Sends until it is acknowledged. A lost answer means that the events may be in the log already: they are then duplicates by their ids.
+    /// Sends until it is acknowledged. A lost answer means that the events may be in the log already: they are then duplicates by their ids or, where not all
+    /// have one, the batch is known by its key.
     async fn deliver(&mut self, body: &Bytes) -> Outcome {
         let begin = Instant::now();
         let mut wait = WAIT_FIRST;
         let (kind, body) = (Some("application/x-ndjson"), body.clone());
-        let call = Call { method: Method::POST, path: "/events", kind, body };
+        let key = self.keys.as_mut().map(Keys::next);
+        let call = Call { method: Method::POST, path: "/events", key: key.as_deref(), kind, body };
         loop {
             let (asked, why) = match self.client.ask(&call).await {
                 Ok(Answer { status: StatusCode::ACCEPTED, .. }) => return Outcome::Acknowledged,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coordinator::status::StartStatus;
 use crate::core::units::{Generation, Millis};
+use crate::logging::plain;
 
 /// Starts that are kept.
 const KEPT: usize = 16;
@@ -53,7 +54,7 @@ impl Starts {
         });
         let before = all.last().filter(|start| !start.drained && start.generation < generation);
         let unknown = || before.map(|_| "the job before ended without a drain".to_owned());
-        let why = why.map(plain).or_else(unknown);
+        let why = why.map(short).or_else(unknown);
         all.push(StartStatus { generation, at, why, ..StartStatus::default() });
         let old = all.len().saturating_sub(KEPT);
         all.drain(..old);
@@ -100,9 +101,8 @@ impl Starts {
     }
 }
 
-/// One line without anything that a terminal would take for a command.
-fn plain(why: &str) -> String {
-    why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WHY_CHARS_MAX).collect()
+fn short(why: &str) -> String {
+    plain(why).chars().take(WHY_CHARS_MAX).collect()
 }
 
 fn read(file: &Path) -> io::Result<Vec<StartStatus>> {
@@ -146,7 +146,7 @@ impl From<Start> for StartStatus {
         Self {
             generation: Generation(start.generation),
             at: Millis(start.at_ms),
-            why: start.why.as_deref().map(plain),
+            why: start.why.as_deref().map(short),
             ready: start.ready_ms.map(Millis),
             replayed: start.replayed,
             replay: Duration::from_millis(start.replay_ms),
@@ -173,7 +173,7 @@ mod tests {
         let starts = begin(&file, 4, None).told();
         let whys: Vec<Option<&str>> = starts.iter().map(|start| start.why.as_deref()).collect();
         let unknown = Some("the job before ended without a drain");
-        assert_eq!(whys, [None, Some("rank 2 was killed by signal 9  [31m"), None, unknown]);
+        assert_eq!(whys, [None, Some("rank 2 was killed by signal 9\\n\\u{1b}[31m"), None, unknown]);
         assert_eq!((starts[0].ready, starts[0].replay), (Some(Millis(1500)), Duration::from_millis(500)));
         for generation in 5..100 {
             begin(&file, generation, Some(&"x".repeat(10_000)));

@@ -23,6 +23,11 @@ pub fn families(web: &Web) -> Vec<Family> {
     pipelines(&mut all, &status, now);
     took(&mut all, &app.status.took);
     storage(&mut all, &status, app.target.bytes());
+    let (keys, up) = (app.ingest.keys(), app.clock.up());
+    let help = "Idempotency-Keys that are remembered.";
+    all.gauge("caudal_idempotency_keys", help, keys.count(up) as u64);
+    let help = "IDEMPOTENCY_KEYS_MAX: beyond it requests with a new key are refused.";
+    all.gauge("caudal_idempotency_keys_limit", help, keys.max() as u64);
     ranks(&mut all, &status);
     groups(&mut all, &web.groups.views(web, None));
     requests(&mut all, &web.requests);

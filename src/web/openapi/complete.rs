@@ -308,7 +308,11 @@ fn taking_events(pipelines: &Pipelines, examples: &Examples, taking: &Taking) ->
         told.push(format!("Its {key} is the key in the path."));
     }
     if !filled.is_empty() {
-        told.push(format!("What is absent or null of {} is filled, and answered.", filled.join(", ")));
+        told.push(format!(
+            "What is absent or null of {} is filled, and answered; a request that comes again under its Idempotency-Key is answered what was filled \
+             then, also where the route fills other fields by now.",
+            filled.join(", ")
+        ));
     }
     told.push(
         "The answer comes when the event is on disk: then it is counted exactly once, whatever fails.".to_owned(),

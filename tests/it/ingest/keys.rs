@@ -1,12 +1,18 @@
 //! `Idempotency-Key`: a request that comes again is answered as before and not taken again, also by a job that was killed in between.
 
+use std::io::{Read, Write};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use caudal::clock::Clock;
+use caudal::core::units::Millis;
+use caudal::pipeline::running::InForce;
+use caudal::pipeline::{Bundle, Configuration};
+use serde_json::{Map, Value, json};
 
 use super::{accepted, server};
 use crate::http_unit::{Answer, Server, Setup};
-use crate::support::job::{Job, until};
+use crate::support::job::{Job, root, until};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const PATH: &str = "/topics/curl/events";
@@ -57,12 +63,66 @@ fn one_that_is_under_way_is_not_taken_twice() {
     let body = r#"{"at":"2026-11-28T10:00:00Z","n":1}"#;
     let key = caudal::core::keyed::KeyHash::of("k");
     let fingerprint = caudal::core::keyed::Fingerprint::of(PATH, format!("{body}\n").as_bytes());
-    let held = keys.claim(key, fingerprint, "".into(), server.app.clock.unix()).unwrap();
+    let held = keys.claim(key, fingerprint, "".into(), server.app.clock.up()).unwrap();
     let answer = post(&server, PATH, "k", body);
     assert_eq!((answer.status, answer.header("retry-after")), (409, Some("1")), "{answer:?}");
     post(&server, PATH, "k", &body.replace('1', "2")).assert_problem(422, "another request's");
     drop(held);
     assert_eq!(accepted(&post(&server, PATH, "k", body)), 1);
+}
+
+/// The log's writer waits before it begins a frame, until it may.
+#[derive(Default)]
+struct Halting {
+    may_write: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Clock for Halting {
+    fn unix(&self) -> Millis {
+        if std::thread::current().name() == Some("log-writer") {
+            drop(self.changed.wait_while(self.may_write.lock().unwrap(), |may| !*may).unwrap());
+        }
+        Millis(1_800_000_000_000)
+    }
+
+    fn up(&self) -> Millis {
+        Millis(0)
+    }
+}
+
+/// A client that has gone before its request was on disk has sent it nevertheless: the key is not anybody's anew.
+#[test]
+fn one_whose_client_is_gone_is_taken_once() {
+    let clock = Arc::new(Halting::default());
+    let setup = Setup { pipeline: "tests/ingest", clock: clock.clone(), connections_max: 2, ..Setup::default() };
+    let server = Server::start(setup);
+    let body = r#"{"at":"2026-11-28T10:00:00Z","n":1}"#;
+    let again = || post(&server, PATH, "gone", body);
+    let mut first = server.connect();
+    let head =
+        format!("POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nIdempotency-Key: gone");
+    first.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    until("it waits for the log", || server.app.ingest.keys().count(Millis(0)) == 1);
+    assert_eq!(again().status, 409);
+    // Both places are taken, until the server has seen that the client is gone.
+    let mut other = server.connect();
+    other.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_ne!(other.read(&mut [0; 64]).unwrap(), 0);
+    assert_eq!(again().status, 503);
+    drop(first);
+    until("its place is free", || again().status == 409);
+    *clock.may_write.lock().unwrap() = true;
+    clock.changed.notify_all();
+    let mut answer = again();
+    until("it is in the log", || {
+        answer = again();
+        answer.status != 409
+    });
+    assert_eq!((accepted(&answer), answer.json()["first_offset"].as_u64(), is_replayed(&answer)), (1, Some(0), true));
+    until("it is told", || server.get("/ledger").json()["accepted"] == 1);
+    let next = post(&server, PATH, "another", body);
+    assert_eq!(next.json()["first_offset"], 1, "nothing else was taken");
 }
 
 /// What a route has filled in is part of the answer.
@@ -75,8 +135,40 @@ fn a_route_gives_the_same_answer_again() {
     let again = post(&server, "/publish", "p-1", body);
     assert_eq!((again.status, again.json(), is_replayed(&again)), (202, first.json(), true));
     assert!(first.json()["filled"]["event_id"].is_string(), "{first:?}");
+    // Also what it has not filled in because it was given.
+    let given = r#"{"message":"hello","user_id":"7"}"#;
+    let [first_given, again] = [(); 2].map(|()| post(&server, "/publish", "p-3", given).json());
+    assert_eq!((&again, &first_given["filled"]["user_id"]), (&first_given, &json!("7")));
     let other = post(&server, "/publish", "p-2", body);
     assert_ne!(other.json()["filled"]["event_id"], first.json()["filled"]["event_id"]);
+}
+
+/// What was filled in then is the answer, whatever the route fills when the request comes again.
+#[test]
+fn a_route_that_has_changed_answers_what_was_made_then() {
+    const FILL: &str = "event_id: uuid(), user_id: uuid(), timestamp: now(), kind: message";
+    let server = Server::start(Setup { pipeline: "pipelines/user_activity", ..Setup::default() });
+    let shipped = Bundle::read(&[root().join("pipelines/user_activity/pipeline.yaml")]).unwrap();
+    let fills = |fill: &str| {
+        let mut bundle = shipped.clone();
+        assert!(bundle.0[0].text.contains(FILL), "{}", bundle.0[0].text);
+        bundle.0[0].text = bundle.0[0].text.replace(FILL, fill);
+        let (configuration, pipelines) = Configuration::begin(bundle).unwrap();
+        server.app.running.set(Arc::new(InForce::new(configuration, pipelines)));
+    };
+    let body = r#"{"message":"hello","user_id":"7"}"#;
+    // The document is of the moment, and so says nothing of this answer.
+    let head = "POST /publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nIdempotency-Key: p\r\n";
+    let head = format!("{head}Content-Type: application/json\r\nContent-Length: {}", body.len());
+    let publish = || server.raw(format!("{head}\r\n\r\n{body}").as_bytes());
+    fills("event_id: uuid(), user_id: uuid()");
+    let first = publish();
+    assert_eq!((accepted(&first), first.json()["filled"].as_object().map(Map::len)), (1, Some(2)), "{first:?}");
+    for fill in [FILL, "timestamp: now()"] {
+        fills(fill);
+        let again = publish();
+        assert_eq!((again.json(), is_replayed(&again)), (first.json(), true), "{fill}");
+    }
 }
 
 fn send(job: &Job, path: &str, key: &str, body: &str) -> Option<(u16, Value)> {

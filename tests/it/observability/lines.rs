@@ -6,10 +6,10 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::job::{Job, Setup, caudal};
+use crate::support::job::{Job, Setup, caudal, root};
 
-/// A pipeline file's name that would end the line, colour the terminal and end a string.
-const HOSTILE: &str = "bad\n\u{1b}[31m\"\u{2028}.env";
+/// A folder's name that would end the line, colour the terminal, turn the text and end a string.
+const HOSTILE: &str = "bad\n\u{1b}[31m\"\u{2028}\u{202e}.data";
 
 #[test]
 fn a_job_logs_lines_of_json() {
@@ -46,7 +46,7 @@ fn what_comes_from_outside_breaks_no_line() {
     let run = |format: &str| {
         let mut command = Command::new(caudal());
         command.args(["verify"]).current_dir(dir.path()).env("LOG_FORMAT", format).env("DATA_DIR", HOSTILE);
-        command.env("PIPELINES", HOSTILE);
+        command.env("PIPELINES", root().join("pipelines/civic_safety/pipeline.yaml"));
         let output = command.output().expect("caudal runs");
         assert_ne!(output.status.code(), Some(0));
         String::from_utf8(output.stderr).expect("UTF-8")
@@ -55,7 +55,11 @@ fn what_comes_from_outside_breaks_no_line() {
     let [line] = json.lines().collect::<Vec<_>>()[..] else { panic!("one line: {json:?}") };
     let line = parsed(line);
     assert_eq!(line["level"], "ERROR");
-    assert!(line["message"].as_str().is_some_and(|why| why.contains("PIPELINES")), "{line}");
-    assert!(!json.contains('\u{1b}') && !json.contains('\u{2028}'), "{json:?}");
-    assert!(run("text").contains("PIPELINES"));
+    assert!(line["message"].as_str().is_some_and(|why| why.contains(HOSTILE)), "{line}");
+    let text = run("text");
+    // The message may have lines of its own, so that the name's is one of them.
+    assert_eq!(text, "caudal: DATA_DIR bad\n\\u{1b}[31m\"\\u{2028}\\u{202e}.data is not there\n");
+    for output in [json, text] {
+        assert!(!output.contains(['\u{1b}', '\u{2028}', '\u{202e}']), "{output:?}");
+    }
 }

@@ -306,7 +306,7 @@ impl<'w> Life<'w> {
         let Start { generation, beginning, checkpoint, mut checkpoints, up, read_from, keys: found, .. } = start;
         // None expires: whether one has is a matter of clocks, which jump here.
         let keys = Arc::new(Keys::new(keys::Limits { expiry: Duration::MAX, ..keys::Limits::default() }));
-        keys.found(found);
+        keys.found(found, Millis(world.unix_ms), Millis(0));
         checkpoints.carry(Arc::clone(&keys));
         let ingest = recovered.ingest.max(Millis(world.unix_ms));
         world.seen.note("starts that replay changes", u64::from(!beginning.changes.is_empty()));
