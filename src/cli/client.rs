@@ -1,6 +1,7 @@
 //! One HTTP connection to a running job, made anew when it breaks. What is asked, and whether it is asked again, is the subcommand's.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -52,7 +53,8 @@ impl JobArgs {
         let http = Config::load_http()?;
         let url = http.url().ok_or_else(|| BadUrl("HTTP_PORT is 0: name the job's address by --url".to_owned()))?;
         let token = self.token.as_deref().or(http.tokens.own());
-        Client::new(&url, token, answer_timeout, answer_bytes_max)
+        let own = http.tls.as_ref().map(|files| files.cert.as_path());
+        Client::to(&url, own, token, answer_timeout, answer_bytes_max)
     }
 }
 
@@ -110,6 +112,9 @@ impl std::fmt::Display for Answer {
 
 /// What a problem says, with the faults of pipeline files that it lists; or the whole answer where it is none.
 pub fn detail(answer: &Answer) -> String {
+    if answer.status == StatusCode::UNAUTHORIZED {
+        return "the job does not take this token, or got none: give one of its API_TOKENS by --token".to_owned();
+    }
     let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let mut detail = problem["detail"].as_str().map_or_else(|| answer.to_string(), plain);
     for fault in problem["faults"].as_array().into_iter().flatten() {
@@ -159,12 +164,23 @@ impl Client {
         answer_timeout: Duration,
         answer_bytes_max: usize,
     ) -> anyhow::Result<Self> {
+        Self::to(url, None, token, answer_timeout, answer_bytes_max)
+    }
+
+    /// `own` is the certificate of the job of the settings.
+    fn to(
+        url: &str,
+        own: Option<&Path>,
+        token: Option<&str>,
+        answer_timeout: Duration,
+        answer_bytes_max: usize,
+    ) -> anyhow::Result<Self> {
         let bad = |why: &str| BadUrl(format!("{url:?} {why}"));
         let uri: Uri = url.parse().map_err(|error| bad(&format!("is no URL: {error}")))?;
         let host = uri.host().ok_or_else(|| bad("names no host"))?;
         let (https, port) = match uri.scheme_str() {
             Some("http") => (None, 80),
-            Some("https") => (Some(Https::to(host)?), 443),
+            Some("https") => (Some(own.map_or_else(|| Https::to(host), |cert| Https::to_own(host, cert))?), 443),
             _ => return Err(bad("is no address: one begins with http:// or https://, as http://127.0.0.1:5000").into()),
         };
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(port));

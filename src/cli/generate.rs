@@ -122,13 +122,16 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     };
     let started = Instant::now();
     let mut bar = bar(&args);
-    let (summary, code) = match &args.url {
+    let (summary, failed) = match &args.url {
         Some(url) => post::run(url, &args, generator, &clock, &mut bar)?,
-        None => (write(generator, &args, &mut bar)?, 0),
+        None => (write(generator, &args, &mut bar)?, None),
     };
     drop(bar);
     report(&args, &summary, started.elapsed().as_secs_f64())?;
-    Ok(code)
+    let Some(failed) = failed else { return Ok(0) };
+    // The last line says what to do.
+    post::say(&failed.why)?;
+    Ok(failed.code)
 }
 
 fn generator(args: &Args, mut pipeline: Pipelines, clock: &dyn Clock) -> anyhow::Result<Generator> {

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
     REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, StatusCode, Uri, Version};
@@ -102,6 +102,10 @@ fn check(web: &Web, request: &Request) -> Result<(), Problem> {
     }
     let host = host(request)?;
     known_host(http, host)?;
+    if headers.get_all(EXPECT).iter().any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        let detail = "of Expect only 100-continue can be met: leave the header out, or send that";
+        return Err(Problem::new(StatusCode::EXPECTATION_FAILED, detail));
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         same_site(http, headers, host)?;
     }
@@ -183,16 +187,20 @@ fn names(http: &Http, host: &str) -> bool {
 
 /// Browsers name the page that sends a request; curl and scripts do not.
 fn same_site(http: &Http, headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
-    let fetch_site = headers.get(HeaderName::from_static("sec-fetch-site")).map(HeaderValue::as_bytes);
-    let foreign = match headers.get(ORIGIN).map(HeaderValue::to_str) {
-        None => fetch_site.is_some_and(|site| site == b"cross-site"),
-        Some(Ok(origin)) => {
-            let of = origin.split_once("://").map(|(_, authority)| authority);
-            // A proxy may ask under another name than the browser does.
-            of.is_none_or(|of| Some(of) != host && !names(http, of))
-        }
-        Some(Err(_)) => true,
-    };
+    let mut sites = headers.get_all(HeaderName::from_static("sec-fetch-site")).iter().map(HeaderValue::as_bytes);
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let (origin, more) = (origins.next().map(HeaderValue::to_str), origins.next());
+    let foreign = more.is_some()
+        || match origin {
+            // Another port of this host, or another host of its domain, is `same-site`.
+            None => !sites.all(|site| matches!(site, b"same-origin" | b"none")),
+            Some(Ok(origin)) => {
+                let of = origin.split_once("://").map(|(_, authority)| authority);
+                // A proxy may ask under another name than the browser does.
+                of.is_none_or(|of| Some(of) != host && !names(http, of))
+            }
+            Some(Err(_)) => true,
+        };
     if foreign {
         return Err(Problem::new(StatusCode::FORBIDDEN, "requests sent by pages of other sites are not taken"));
     }

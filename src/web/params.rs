@@ -20,6 +20,7 @@ pub struct Params(Vec<(String, String)>);
 impl Params {
     /// `allowed` names them all; one that ends with a dot (`group.`) allows every name that begins so.
     pub fn of(uri: &Uri, allowed: &[&str]) -> Result<Self, Problem> {
+        written_well(uri.query().unwrap_or_default())?;
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| Problem::bad_request("the query string cannot be read: write it as name=value&name=value"))?;
         if pairs.len() > PARAMS_MAX {
@@ -108,6 +109,28 @@ impl Params {
             }
             found => Ok(found),
         }
+    }
+}
+
+/// What is read would not be what was meant: a % that begins no escape would stand for itself, and bytes that are no text for a sign that nobody wrote.
+fn written_well(query: &str) -> Result<(), Problem> {
+    let mut parts = query.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            return Err(Problem::bad_request(
+                "the query string has a % without two hexadecimal digits: a % itself is written %25",
+            ));
+        };
+        bytes.push(byte);
+        bytes.extend(part.bytes().skip(2));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Problem::bad_request(
+            "the query string is no UTF-8: escapes are written for the bytes of UTF-8, as %C3%A9 for é",
+        )),
     }
 }
 

@@ -160,7 +160,7 @@ impl Serving {
             .max_headers(HEADERS_MAX)
             .max_header_size(HEADER_BYTES_MAX)
             .max_buf_size(READ_BUFFER_BYTES);
-        let patient = Patient { stream, stall_max: self.write_timeout, stalled: None };
+        let patient = Patient { stream, stall_max: self.write_timeout, stalled: None, bare: Vec::new() };
         let mut connection = http.serve_connection(TokioIo::new(patient), service);
         let mut stopped = self.stopped.clone();
         let result = loop {
@@ -174,8 +174,15 @@ impl Serving {
                 }
             }
         };
-        let timed_out = result.is_err_and(|error| error.is_timeout());
-        let mut stream = connection.into_parts().io.into_inner().stream;
+        let timed_out = result.as_ref().is_err_and(hyper::Error::is_timeout);
+        let Patient { mut stream, bare, .. } = connection.into_parts().io.into_inner();
+        if !bare.is_empty() {
+            match result {
+                Err(error) if error.is_parse() => end(stream, &unreadable(&error, &bare)).await,
+                _ => end(stream, &String::from_utf8_lossy(&bare)).await,
+            }
+            return;
+        }
         match newest.load(Ordering::Relaxed) {
             0 if timed_out => {
                 end(stream, &raw("408 Request Timeout", "the request's headers came too slowly: send them again"))
@@ -202,10 +209,37 @@ async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin, word: &str) {
 fn raw(status: &str, detail: &str) -> String {
     let (code, title) = status.split_once(' ').unwrap_or((status, ""));
     let body = format!("{{\"title\":\"{title}\",\"status\":{code},\"detail\":\"{detail}\"}}");
+    let again = if matches!(code, "408" | "503") { "retry-after: 1\r\n" } else { "" };
     let length = body.len();
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{again}content-length: {length}\r\nx-content-type-options: nosniff\r\n\
+         cross-origin-resource-policy: same-origin\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{body}"
     )
+}
+
+/// In place of hyper's own answer to what it cannot read.
+fn unreadable(error: &hyper::Error, bare: &[u8]) -> String {
+    if bare.starts_with(b"HTTP/1.1 431") {
+        let detail = format!(
+            "request line and headers have more than {HEADER_BYTES_MAX} bytes, or are more than {HEADERS_MAX}: send fewer"
+        );
+        return raw("431 Request Header Fields Too Large", &detail);
+    }
+    if bare.starts_with(b"HTTP/1.1 414") {
+        return raw("414 URI Too Long", "the address of the request is too long: send a shorter one");
+    }
+    // These words are hyper's, and hold nothing of the request.
+    raw("400 Bad Request", &format!("this is no request of HTTP/1.1 ({error}): send it as RFC 9112 has it"))
+}
+
+/// Whether this is all of an answer that hyper gives by itself, without a body, to what it cannot read. Every error of the service has a body.
+fn is_bare(bytes: &[u8]) -> bool {
+    const LONGEST: usize = 256;
+    let begins = [&b"HTTP/1.1 400 "[..], b"HTTP/1.1 414 ", b"HTTP/1.1 431 "].iter().any(|head| bytes.starts_with(head));
+    begins
+        && bytes.len() < LONGEST
+        && bytes.ends_with(b"\r\n\r\n")
+        && memchr::memmem::find(bytes, b"\r\ncontent-length: 0\r\n").is_some()
 }
 
 /// A stream that gives up on a client which takes nothing for `stall_max`.
@@ -213,6 +247,8 @@ struct Patient<S> {
     stream: S,
     stall_max: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// An answer that is kept back (`is_bare`): hyper writes it last, and a problem that says what to do goes out in its place.
+    bare: Vec<u8>,
 }
 
 impl<S> Patient<S> {
@@ -237,6 +273,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if is_bare(bytes) {
+            self.bare.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, written)
     }
@@ -246,6 +286,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [bytes] = slices
+            && is_bare(bytes)
+        {
+            self.bare.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.watch(cx, written)
     }

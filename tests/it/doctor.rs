@@ -204,6 +204,12 @@ fn the_job_that_runs_here_is_known_as_ones_own() {
     place = place.with("HTTP_PORT", &free_port().to_string());
     let unwell = [("http.port", WARNING), ("job", PROBLEM)];
     place.look().check(69, &unwell, "and yet a job has DATA_DIR", "another HTTP_ADDR or HTTP_PORT");
+    // Where the port is not known the job is not asked, and the cause is told once.
+    place = place.with("HTTP_PORT", "abc");
+    let told = place.look();
+    let port: Vec<_> = told.unwell().into_iter().filter(|(check, _)| *check != "http.port").collect();
+    assert_eq!((told.code, port.as_slice()), (Some(78), [("settings", PROBLEM)].as_slice()), "{:#}", told.report);
+    told.is_well("job", "it is asked once the settings are right");
     job.stop();
 }
 

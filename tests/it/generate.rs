@@ -370,6 +370,46 @@ fn a_refused_batch_ends_it_and_is_not_recorded() {
     assert!(std::fs::read(record).unwrap().is_empty());
 }
 
+/// The program itself: how it ends, and what it says on stderr.
+fn said(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = std::process::Command::new(crate::support::job::caudal())
+        .args(["generate", "--pipeline"])
+        .arg(crate::support::job::root().join("pipelines/civic_safety/pipeline.yaml"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn where_nobody_listens_it_says_so_and_ends() {
+    let url = format!("http://127.0.0.1:{}", crate::support::port::free_port());
+    let begun = std::time::Instant::now();
+    let (code, told) = said(&["--count", "10", "--url", &url]);
+    let last = told.lines().last().unwrap();
+    assert!(code == Some(69) && last.contains("cannot connect") && last.contains("--url"), "{code:?} {told}");
+    // It gives a job that was there ten minutes to come back.
+    assert!(begun.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn why_it_waits_is_said_once_and_the_last_line_is_the_cure() {
+    let (url, serving) = serve(vec![
+        Some("503 Service Unavailable\r\nretry-after: 0"),
+        Some("503 Service Unavailable\r\nretry-after: 0"),
+        Some("202 Accepted"),
+        None,
+        Some("403 Forbidden"),
+    ]);
+    let (code, told) = said(&["--count", "3000", "--url", &url]);
+    assert_eq!((code, serving.join().unwrap().len()), (Some(65), 5), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    let [first, back, second, summary, last] = lines.as_slice() else { panic!("{told}") };
+    assert!(first.contains("503") && first.contains("sent again") && second.contains("sent again"), "{told}");
+    assert!(back.contains("takes events again") && summary.contains("acknowledged"), "{told}");
+    assert!(last.starts_with("caudal generate: ") && last.contains("403"), "{told}");
+}
+
 #[test]
 fn with_a_rate_events_are_sent_at_that_pace() {
     // A slow machine may take several events into one batch: the server is then not asked as often as it could be, and is left alone.

@@ -229,6 +229,83 @@ fn files_that_cannot_be_used_are_named() {
     assert!(Tls::load(&one).is_ok());
 }
 
+/// The job of the settings is known by its certificate, under whatever name or address it is asked; another one's is told apart from a job that is silent.
+#[test]
+fn without_a_url_the_job_is_known_by_the_certificate_of_the_settings() {
+    let dir = TempDir::new().unwrap();
+    let (files, other) = (certificate(dir.path(), "one"), certificate(dir.path(), "two"));
+    let ca = authority(dir.path(), "one");
+    // As people make them first: an authority's, which clients refuse as a server's.
+    let plain = "-newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
+    openssl(dir.path(), &format!("req -x509 {plain} -keyout plain.key -out plain.pem"));
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let (used, key) = (dir.path().join("used.pem"), dir.path().join("used.key"));
+    fs::copy(&files.cert, &used).unwrap();
+    fs::copy(&files.key, &key).unwrap();
+    let setup = JobSetup::new(2, dir.path()).with("TLS_CERT", &path(&used)).with("TLS_KEY", &path(&key));
+    let url = format!("https://localhost:{}", setup.port);
+    let (at, plain_pem, plain_key) =
+        (dir.path().to_owned(), dir.path().join("plain.pem"), dir.path().join("plain.key"));
+    let job = Job::launch(dir, setup);
+    until("the job is ready", || out(&curl(&ca, &[&format!("{url}/readyz")])).starts_with("HTTP/1.1 200"));
+    let run = |cert: &Path, trusted: Option<&Path>, args: &[&str]| {
+        let mut command = Command::new(caudal());
+        command.env_remove("SSL_CERT_DIR").env_remove("SSL_CERT_FILE").envs(&job.setup.env).env("TLS_CERT", cert);
+        command.env("HTTP_PORT", job.setup.port.to_string()).env("DATA_DIR", &job.setup.data).env("RANKS", "2");
+        command.envs(trusted.map(|trusted| ("SSL_CERT_FILE", trusted))).args(args).current_dir(&at);
+        command.output().unwrap()
+    };
+    let doctor = |cert: &Path| {
+        let report: Value = serde_json::from_slice(&run(cert, None, &["doctor", "--json"]).stdout).unwrap();
+        let job = report["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == "job");
+        job.unwrap().clone()
+    };
+    let list = ["dead-letters", "list"];
+    let listed = run(&used, None, &list);
+    assert!(listed.status.success(), "{}", out(&listed));
+    until("its worker is shown", || doctor(&used)["level"] == "ok");
+    // Another certificate than the job's, though the same authority were trusted, is not it.
+    let strange = run(&other.cert, Some(&ca), &list);
+    assert_eq!(strange.status.code(), Some(69), "{}", out(&strange));
+    assert!(out(&strange).contains("another certificate than TLS_CERT="), "{}", out(&strange));
+    let told = doctor(&other.cert);
+    assert_eq!(told["level"], "problem");
+    assert!(told["found"].as_str().unwrap().contains("another certificate than TLS_CERT="), "{told}");
+    assert!(told["cure"].as_str().unwrap().contains("set TLS_CERT"), "{told}");
+    assert!(!told["found"].as_str().unwrap().contains("does not answer"), "{told}");
+    let none = run(&at.join("none.pem"), None, &list);
+    assert!(out(&none).contains("none.pem cannot be read"), "{}", out(&none));
+
+    let by_url = |host: &str, trusted: &Path| {
+        let url = format!("https://{host}:{}", job.setup.port);
+        let told = run(&used, Some(trusted), &["dead-letters", "list", "--url", &url]);
+        assert_eq!(told.status.code(), Some(69), "{}", out(&told));
+        let generated = run(
+            &used,
+            Some(trusted),
+            &["generate", "--count", "5", "--pipeline", &job.setup.env["PIPELINES"], "--url", &url],
+        );
+        assert_eq!(generated.status.code(), Some(69), "{}", out(&generated));
+        assert_eq!(
+            out(&generated).lines().last().unwrap().split_once(": ").unwrap().1,
+            out(&told).trim_end().split_once(": ").unwrap().1
+        );
+        out(&told)
+    };
+    let misnamed = by_url("127.0.0.1", &ca);
+    assert!(misnamed.contains("not made for this name but for localhost, caudal.example"), "{misnamed}");
+    let stranger = by_url("localhost", &authority(&at, "two"));
+    assert!(stranger.contains("not trusted here") && stranger.contains("SSL_CERT_FILE"), "{stranger}");
+    // The client goes with the job to a new certificate.
+    fs::copy(&plain_key, &key).unwrap();
+    fs::copy(&plain_pem, &used).unwrap();
+    until("the new certificate is shown", || run(&used, None, &list).status.success());
+    let authority = by_url("localhost", &plain_pem);
+    assert!(authority.contains("CA:TRUE") && authority.contains("basicConstraints=CA:FALSE"), "{authority}");
+    let (.., status) = job.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
 /// The program as its own client: it trusts what this machine trusts, and says what is wrong where it does not.
 #[test]
 fn the_command_line_asks_a_job_by_https() {

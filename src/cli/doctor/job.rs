@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::cli::client::{Answer, Call, JobArgs, detail};
 use crate::cli::doctor::findings::Findings;
 use crate::cli::exit::Exit;
+use crate::cli::https::Untrusted;
 use crate::cli::plural::count;
 
 /// A job that is well answers at once.
@@ -48,15 +49,26 @@ fn of_inode(locks: &str, inode: u64) -> Option<u32> {
     locks.lines().find_map(holds)
 }
 
-pub fn look(job: Option<&Holder>, findings: &mut Findings) {
+/// Where settings are `wrong` it cannot be known where the job is to be asked.
+pub fn look(job: Option<&Holder>, wrong: bool, findings: &mut Findings) {
     let Some(holder) = job else {
         findings.ok("job", "none runs in DATA_DIR");
         return;
     };
     let name = holder.process.map(|process| format!("process {process}")).unwrap_or_default();
+    if wrong {
+        findings.ok("job", format!("one has DATA_DIR ({name}); it is asked once the settings are right"));
+        return;
+    }
     match health() {
         Health::Well(found) => findings.ok("job", found),
         Health::Hampered(found, cure) => findings.warn("job", found, cure),
+        Health::Untrusted(Untrusted { what, cure }) => findings.problem(
+            "job",
+            Exit::Config,
+            format!("a job has DATA_DIR ({name}), and cannot be asked: {what}"),
+            cure,
+        ),
         Health::Silent(why) => findings.problem(
             "job",
             Exit::Unavailable,
@@ -69,13 +81,20 @@ pub fn look(job: Option<&Holder>, findings: &mut Findings) {
 enum Health {
     Well(String),
     Hampered(String, &'static str),
+    /// It speaks https, and its certificate is not the one that is expected.
+    Untrusted(Untrusted),
     Silent(String),
 }
 
 fn health() -> Health {
     let (ready, cluster) = match ask() {
         Ok(answers) => answers,
-        Err(error) => return Health::Silent(format!("{error:#}")),
+        Err(error) => {
+            return match error.downcast::<Untrusted>() {
+                Ok(untrusted) => Health::Untrusted(untrusted),
+                Err(error) => Health::Silent(format!("{error:#}")),
+            };
+        }
     };
     let shown: Value = serde_json::from_str(&cluster.body).unwrap_or_default();
     let workers = shown["ranks"].as_array().map_or(0, Vec::len) as u64;

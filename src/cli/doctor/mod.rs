@@ -35,12 +35,12 @@ pub fn run(args: Args) -> anyhow::Result<u8> {
     let mut findings = Findings::default();
     machine::look(&mut findings);
     mpi::look(&mut findings);
-    let config = settings::look(&mut findings);
+    let (config, wrong) = settings::look(&mut findings);
     machine::fits(&config, &mut findings);
     disk::look(&config, &mut findings);
     let job = job::holder(&config.data_dir);
     port::look(&config.http, job.as_ref(), &mut findings);
-    job::look(job.as_ref(), &mut findings);
+    job::look(job.as_ref(), wrong, &mut findings);
     store::look(&config.target, &mut findings);
     let mut out = io::stdout().lock();
     if args.json {

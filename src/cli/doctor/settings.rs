@@ -14,8 +14,8 @@ use crate::pipeline::Bundle;
 /// A token that is shorter can be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// The settings, with the defaults for what is wrong.
-pub fn look(findings: &mut Findings) -> Config {
+/// The settings, with the defaults for what is wrong, and whether something is.
+pub fn look(findings: &mut Findings) -> (Config, bool) {
     let Examined { config, warnings, wrong } = Config::examine();
     let plan = Bundle::read(&config.pipelines).and_then(|bundle| bundle.pipelines()).ok().map(|read| read.plan);
     for wrong in &wrong {
@@ -36,7 +36,7 @@ pub fn look(findings: &mut Findings) -> Config {
     }
     access(&config.http, findings);
     pipelines(&config, plan.as_ref(), findings);
-    config
+    (config, !wrong.is_empty())
 }
 
 /// Who may reach the job. That others may without a token is a wrong setting.

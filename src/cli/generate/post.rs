@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Args, Summary};
 use crate::cli::bar::Bar;
-use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE};
+use crate::cli::client::{Answer, Call, Client, EXIT_REFUSED, EXIT_UNAVAILABLE, detail};
+use crate::cli::https::Untrusted;
 use crate::clock::Clock;
 use crate::generate::Generator;
 
@@ -39,7 +40,7 @@ pub fn run(
     generator: Generator,
     clock: &dyn Clock,
     bar: &mut Bar,
-) -> anyhow::Result<(Summary, u8)> {
+) -> anyhow::Result<(Summary, Option<Failed>)> {
     let record = match &args.record {
         Some(path) => {
             Some(BufWriter::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?))
@@ -55,12 +56,19 @@ pub fn run(
         }
     });
     let keys = if generator.has_ids() { None } else { Some(Keys::new()?) };
-    let mut poster = Poster { client, generator, keys, record, summary: Summary::default(), interrupted };
-    let code = runtime.block_on(poster.run(args, clock, bar));
+    let mut poster =
+        Poster { client, generator, keys, record, summary: Summary::default(), interrupted, reached: false };
+    let failed = runtime.block_on(poster.run(args, clock, bar));
     if let Some(record) = &mut poster.record {
         record.flush().context("cannot write the record")?;
     }
-    Ok((poster.summary, code?))
+    Ok((poster.summary, failed?))
+}
+
+/// Why not all was acknowledged, and the code that says it.
+pub struct Failed {
+    pub why: String,
+    pub code: u8,
 }
 
 struct Poster {
@@ -72,6 +80,8 @@ struct Poster {
     summary: Summary,
     /// Ends at Ctrl-C.
     interrupted: JoinHandle<()>,
+    /// The job answered once: from then on it is only away.
+    reached: bool,
 }
 
 /// An Idempotency-Key for each batch: of this run, and which batch of it.
@@ -103,7 +113,7 @@ enum Outcome {
 }
 
 impl Poster {
-    async fn run(&mut self, args: &Args, clock: &dyn Clock, bar: &mut Bar) -> anyhow::Result<u8> {
+    async fn run(&mut self, args: &Args, clock: &dyn Clock, bar: &mut Bar) -> anyhow::Result<Option<Failed>> {
         let begin = Instant::now();
         let mut batch = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 8);
         while self.summary.events < args.count && !self.interrupted.is_finished() {
@@ -124,10 +134,10 @@ impl Poster {
                 self.summary.count(kind, batch.len() - before);
             }
             let body = Bytes::copy_from_slice(&batch);
-            match self.deliver(&body).await {
+            match self.deliver(&body).await? {
                 Outcome::Acknowledged => {}
-                Outcome::Refused(why) => return tell(&why, EXIT_REFUSED),
-                Outcome::Unavailable(why) => return tell(&why, EXIT_UNAVAILABLE),
+                Outcome::Refused(why) => return Ok(Some(Failed { why, code: EXIT_REFUSED })),
+                Outcome::Unavailable(why) => return Ok(Some(Failed { why, code: EXIT_UNAVAILABLE })),
             }
             self.summary.acknowledged += self.summary.events - from;
             if let Some(record) = &mut self.record {
@@ -135,7 +145,7 @@ impl Poster {
             }
             bar.show(self.summary.events, args.count);
         }
-        Ok(0)
+        Ok(None)
     }
 
     /// Waits until events are due and says how many: those of the time that has passed.
@@ -151,24 +161,41 @@ impl Poster {
 
     /// Sends until it is acknowledged. A lost answer means that the events may be in the log already: they are then duplicates by their ids or, where not all
     /// have one, the batch is known by its key.
-    async fn deliver(&mut self, body: &Bytes) -> Outcome {
+    async fn deliver(&mut self, body: &Bytes) -> anyhow::Result<Outcome> {
         let begin = Instant::now();
-        let mut wait = WAIT_FIRST;
+        let (mut wait, mut told) = (WAIT_FIRST, false);
         let (kind, body) = (Some("application/x-ndjson"), body.clone());
         let key = self.keys.as_mut().map(Keys::next);
         let call = Call { method: Method::POST, path: "/events", key: key.as_deref(), kind, body };
         loop {
             let (asked, why) = match self.client.ask(&call).await {
-                Ok(Answer { status: StatusCode::ACCEPTED, .. }) => return Outcome::Acknowledged,
-                Ok(answer) if answer.may_be_tried_again() => (answer.retry_after, answer.to_string()),
-                Ok(answer) => return Outcome::Refused(answer.to_string()),
+                Ok(Answer { status: StatusCode::ACCEPTED, .. }) => {
+                    self.reached = true;
+                    if told {
+                        say("the job takes events again")?;
+                    }
+                    return Ok(Outcome::Acknowledged);
+                }
+                Ok(answer) if answer.may_be_tried_again() => (answer.retry_after, detail(&answer)),
+                Ok(answer) => return Ok(Outcome::Refused(detail(&answer))),
+                // There is no job there, or none that is to be trusted.
+                Err(error) if !self.reached || error.is::<Untrusted>() => {
+                    return Ok(Outcome::Unavailable(format!("{error:#}")));
+                }
                 Err(error) => (None, format!("{error:#}")),
             };
+            self.reached = true;
             if self.interrupted.is_finished() {
-                return Outcome::Unavailable(format!("interrupted before the last batch was acknowledged: {why}"));
+                let why = format!("interrupted before the last batch was acknowledged: {why}");
+                return Ok(Outcome::Unavailable(why));
             }
             if begin.elapsed() > GIVE_UP_AFTER {
-                return Outcome::Unavailable(format!("not acknowledged for {} s: {why}", GIVE_UP_AFTER.as_secs()));
+                let why = format!("not acknowledged for {} s: {why}", GIVE_UP_AFTER.as_secs());
+                return Ok(Outcome::Unavailable(why));
+            }
+            // Said once, however often it is tried: silence would look like a job that is slow.
+            if !std::mem::replace(&mut told, true) {
+                say(&format!("a batch is not acknowledged ({why}); it is sent again until it is (Ctrl-C ends it)"))?;
             }
             self.summary.resent += 1;
             sleep(asked.unwrap_or(wait).min(WAIT_LAST)).await;
@@ -177,7 +204,6 @@ impl Poster {
     }
 }
 
-fn tell(why: &str, code: u8) -> anyhow::Result<u8> {
-    writeln!(std::io::stderr(), "caudal generate: {why}")?;
-    Ok(code)
+pub fn say(what: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "caudal generate: {what}").context("cannot write to stderr")
 }

@@ -32,10 +32,11 @@ const SUBJECTS: [&str; 6] = [
 const EXAMPLES: &str = include_str!("examples.yaml");
 
 /// What any call may be answered; the names are those of `components.responses`.
-const ANY_CALL: [(&str, &str); 7] = [
+const ANY_CALL: [(&str, &str); 8] = [
     ("400", "BadRequest"),
     ("401", "Unauthorized"),
     ("403", "Forbidden"),
+    ("417", "ExpectationFailed"),
     ("421", "Misdirected"),
     ("429", "TooManyRequests"),
     ("500", "Failed"),

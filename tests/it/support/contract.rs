@@ -19,7 +19,7 @@ pub struct Answered<'a> {
 }
 
 /// Statuses of what is no call of this API: the path, the method, who asks, under which Host.
-const NO_CALL: [u16; 8] = [400, 401, 403, 404, 405, 421, 429, 503];
+const NO_CALL: [u16; 9] = [400, 401, 403, 404, 405, 417, 421, 429, 503];
 /// The page's files are no part of the API.
 const PAGE: [&str; 2] = ["/", "/favicon.svg"];
 
