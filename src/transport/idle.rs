@@ -80,12 +80,11 @@ impl Idle {
 
     /// The loop found none: spins or sleeps a little. `under_way`: a large message is being transferred, so sleep only shortly.
     pub fn rest(&mut self, under_way: bool) {
-        let since = match self.since {
-            Some(since) => since,
-            None => {
-                self.spins = self.trial.is_worth_it();
-                *self.since.insert(Instant::now())
-            }
+        let since = if let Some(since) = self.since {
+            since
+        } else {
+            self.spins = self.trial.is_worth_it();
+            *self.since.insert(Instant::now())
         };
         let nap = self.nap_after(since.elapsed(), under_way);
         if nap.is_zero() {

@@ -87,7 +87,7 @@ pub async fn window(State(web): Shared, path: Segment, uri: Uri) -> Result<Respo
 }
 
 pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
-    let params = Params::of(&uri, &["limit", "topic", "q", "before", "correlation", "after"])?;
+    let params = Params::of(&uri, &["limit", "topic", "user", "q", "before", "correlation", "after"])?;
     let limit = params.limit(LIMIT_DEFAULT, BODIES_MAX)?;
     let (topic, before, after) = (topic(&params, &web)?, params.number("before")?.map(Offset), params.number("after")?);
     if let Some(correlation) = params.get("correlation") {
@@ -103,12 +103,17 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
         return Ok(shown(&web, &headers, &events, next));
     }
     let query = EventQuery { topic, before, limit: limit + 1 };
-    let text = params.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
+    let wanted = |name: &str| params.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+    let (text, user) = (wanted("q"), wanted("user"));
     let mut events = web
         .readers
-        .ask(move |r| match text {
-            None => r.events(&query),
-            Some(text) => search(r, query, text.as_bytes()),
+        .ask(move |r| {
+            if text.is_none() && user.is_none() {
+                return r.events(&query);
+            }
+            let finder = text.as_ref().map(|text| memchr::memmem::Finder::new(text));
+            let holds = |body: &[u8]| finder.as_ref().is_none_or(|finder| finder.find(body).is_some());
+            search(r, query, |body| holds(body) && user.as_ref().is_none_or(|user| is_of_user(body, user)))
         })
         .await?;
     let next = cut_page(&mut events, limit).map(|last| next_page(&uri, "before", &last.offset.to_string()));
@@ -125,9 +130,18 @@ fn shown(web: &Web, headers: &HeaderMap, events: &[AuditEvent], next: Option<Str
     response
 }
 
-/// The newest events whose body holds the text, letter for letter, among the `EVENTS_SEARCHED` newest: bodies are not indexed.
-fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result<Vec<AuditEvent>, StoreError> {
-    let finder = memchr::memmem::Finder::new(text);
+/// Whether the event's member `user_id` is this text, or a number that is written so.
+fn is_of_user(body: &[u8], user: &str) -> bool {
+    let Ok(found) = sonic_rs::get(body, ["user_id"]) else { return false };
+    found.as_str().map_or_else(|| found.is_number() && found.as_raw_str() == user, |text| text == user)
+}
+
+/// The newest events whose body is wanted, among the `EVENTS_SEARCHED` newest: bodies are not indexed.
+fn search(
+    reader: &mut dyn Reader,
+    mut query: EventQuery,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<AuditEvent>, StoreError> {
     let wanted = query.limit as usize;
     let mut found = Vec::new();
     query.limit = BODIES_MAX;
@@ -135,7 +149,7 @@ fn search(reader: &mut dyn Reader, mut query: EventQuery, text: &[u8]) -> Result
         let page = reader.events(&query)?;
         let Some(last) = page.last().filter(|_| found.len() < wanted) else { break };
         query.before = Some(last.offset);
-        found.extend(page.into_iter().filter(|event| finder.find(&event.body).is_some()));
+        found.extend(page.into_iter().filter(|event| is_wanted(&event.body)));
     }
     found.truncate(wanted);
     Ok(found)

@@ -162,6 +162,9 @@ fn user_activity() {
     let events = story.next("/events?limit=10").json();
     let newest = each(&events["events"], &["event", "user_id"]);
     assert_eq!((newest.len(), &newest[0]), (10, &json!("bob")), "{events}");
+    let of_one = story.next("user=carla").json();
+    let of_one = each(&of_one["events"], &["event", "user_id"]);
+    assert!(!of_one.is_empty() && of_one.iter().all(|user| user == "carla"), "{of_one:?}");
     let lines = story.next("grep").said;
     let lines: Vec<Value> = lines.lines().filter(|l| !l.is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect();
     let offsets: Vec<_> = lines.iter().map(|line| line["log_offset"].clone()).collect();

@@ -56,8 +56,7 @@ pub fn run(
         }
     });
     let keys = if generator.has_ids() { None } else { Some(Keys::new()?) };
-    let mut poster =
-        Poster { client, generator, keys, record, summary: Summary::default(), interrupted, reached: false };
+    let mut poster = Poster { client, generator, keys, record, summary: Summary::default(), interrupted };
     let failed = runtime.block_on(poster.run(args, clock, bar));
     if let Some(record) = &mut poster.record {
         record.flush().context("cannot write the record")?;
@@ -80,8 +79,6 @@ struct Poster {
     summary: Summary,
     /// Ends at Ctrl-C.
     interrupted: JoinHandle<()>,
-    /// The job answered once: from then on it is only away.
-    reached: bool,
 }
 
 /// An Idempotency-Key for each batch: of this run, and which batch of it.
@@ -134,7 +131,7 @@ impl Poster {
                 self.summary.count(kind, batch.len() - before);
             }
             let body = Bytes::copy_from_slice(&batch);
-            match self.deliver(&body).await? {
+            match self.deliver(&body).await {
                 Outcome::Acknowledged => {}
                 Outcome::Refused(why) => return Ok(Some(Failed { why, code: EXIT_REFUSED })),
                 Outcome::Unavailable(why) => return Ok(Some(Failed { why, code: EXIT_UNAVAILABLE })),
@@ -161,49 +158,52 @@ impl Poster {
 
     /// Sends until it is acknowledged. A lost answer means that the events may be in the log already: they are then duplicates by their ids or, where not all
     /// have one, the batch is known by its key.
-    async fn deliver(&mut self, body: &Bytes) -> anyhow::Result<Outcome> {
+    async fn deliver(&mut self, body: &Bytes) -> Outcome {
         let begin = Instant::now();
-        let (mut wait, mut told) = (WAIT_FIRST, false);
+        let mut told = false;
+        let mut wait = WAIT_FIRST;
         let (kind, body) = (Some("application/x-ndjson"), body.clone());
         let key = self.keys.as_mut().map(Keys::next);
         let call = Call { method: Method::POST, path: "/events", key: key.as_deref(), kind, body };
         loop {
             let (asked, why) = match self.client.ask(&call).await {
                 Ok(Answer { status: StatusCode::ACCEPTED, .. }) => {
-                    self.reached = true;
                     if told {
-                        say("the job takes events again")?;
+                        say("the job takes events again");
                     }
-                    return Ok(Outcome::Acknowledged);
+                    return Outcome::Acknowledged;
                 }
                 Ok(answer) if answer.may_be_tried_again() => (answer.retry_after, detail(&answer)),
-                Ok(answer) => return Ok(Outcome::Refused(detail(&answer))),
+                Ok(answer) => return Outcome::Refused(detail(&answer)),
                 // There is no job there, or none that is to be trusted.
-                Err(error) if !self.reached || error.is::<Untrusted>() => {
-                    return Ok(Outcome::Unavailable(format!("{error:#}")));
+                Err(error) if !self.was_there() || error.is::<Untrusted>() => {
+                    return Outcome::Unavailable(format!("{error:#}"));
                 }
                 Err(error) => (None, format!("{error:#}")),
             };
-            self.reached = true;
             if self.interrupted.is_finished() {
-                let why = format!("interrupted before the last batch was acknowledged: {why}");
-                return Ok(Outcome::Unavailable(why));
+                return Outcome::Unavailable(format!("interrupted before the last batch was acknowledged: {why}"));
             }
             if begin.elapsed() > GIVE_UP_AFTER {
-                let why = format!("not acknowledged for {} s: {why}", GIVE_UP_AFTER.as_secs());
-                return Ok(Outcome::Unavailable(why));
+                return Outcome::Unavailable(format!("not acknowledged for {} s: {why}", GIVE_UP_AFTER.as_secs()));
             }
             // Said once, however often it is tried: silence would look like a job that is slow.
             if !std::mem::replace(&mut told, true) {
-                say(&format!("a batch is not acknowledged ({why}); it is sent again until it is (Ctrl-C ends it)"))?;
+                say(&format!("a batch is not acknowledged ({why}); it is sent again until it is (Ctrl-C ends it)"));
             }
             self.summary.resent += 1;
             sleep(asked.unwrap_or(wait).min(WAIT_LAST)).await;
             wait = (wait * 2).min(WAIT_LAST);
         }
     }
+
+    /// The job answered once: from then on it is only away.
+    fn was_there(&self) -> bool {
+        self.summary.acknowledged > 0 || self.summary.resent > 0
+    }
 }
 
-pub fn say(what: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stderr(), "caudal generate: {what}").context("cannot write to stderr")
+/// To stderr; that nobody hears it is no reason to send no events.
+pub fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "caudal generate: {what}");
 }
