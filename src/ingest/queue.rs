@@ -332,23 +332,16 @@ mod tests {
     use super::*;
     use crate::ingest::Kept;
 
+    /// Of one line of so many bytes.
+    fn submission(bytes: usize) -> Submission {
+        let lines = ("x".repeat(bytes - 1) + "\n").into();
+        Submission { topic: None, lines, count: 1, applied: None, retries: None, kept: Kept::default() }
+    }
+
     #[test]
     fn the_way_in_is_bounded_and_gated() {
         let (ingest, cutter, queue) = queue(2, 100, Arc::default());
-        let enter = |bytes: usize| {
-            let lines = "x".repeat(bytes - 1) + "\n";
-            ingest
-                .shared
-                .enter(Submission {
-                    topic: None,
-                    lines: lines.into(),
-                    count: 1,
-                    applied: None,
-                    retries: None,
-                    kept: Kept::default(),
-                })
-                .err()
-        };
+        let enter = |bytes: usize| ingest.shared.enter(submission(bytes)).err();
         assert_eq!((ingest.gated(), enter(1)), (Some(Refusal::Starting), Some(Refusal::Starting)));
         ingest.gate(None);
         assert_eq!([enter(1000), enter(1)], [None, Some(Refusal::Busy)], "a large one goes in alone");
@@ -372,16 +365,7 @@ mod tests {
         let (ingest, _cutter, queue) = queue(100, usize::MAX, Arc::default());
         ingest.gate(None);
         for megabytes in [20, 6, 10, 1] {
-            let lines = "x".repeat((megabytes << 20) - 1) + "\n";
-            let submission = Submission {
-                topic: None,
-                lines: lines.into(),
-                count: 1,
-                applied: None,
-                retries: None,
-                kept: Kept::default(),
-            };
-            assert!(ingest.shared.enter(submission).is_ok());
+            assert!(ingest.shared.enter(submission(megabytes << 20)).is_ok());
         }
         let taken = [(); 4].map(|()| queue.shared.lock().take().requests.len());
         assert_eq!(taken, [1, 2, 1, 0]);
