@@ -1,5 +1,6 @@
 // Calls to the server. Every error is the server's own text, which says what to do.
 import { signal } from "@preact/signals";
+import { words } from "./i18n/words.ts";
 
 const TOKEN_KEY = "caudal-token";
 
@@ -15,6 +16,11 @@ export function setToken(value: string): void {
   needsToken.value = false;
 }
 
+/** Empty where there is none. */
+export function tokenInUse(): string {
+  return token ?? "";
+}
+
 /** An answer that is an error (RFC 9457), or no answer at all (status 0). */
 export class Problem extends Error {
   constructor(
@@ -26,6 +32,11 @@ export class Problem extends Error {
   }
 }
 
+/** In the page's words: a browser's own say nothing, and in its own language. */
+export function noAnswer(): Problem {
+  return new Problem(0, words().state.noAnswer);
+}
+
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
   const headers = new Headers(options.headers);
   if (token !== null) headers.set("Authorization", `Bearer ${token}`);
@@ -34,7 +45,7 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
     answer = await fetch(path, { ...options, headers });
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new Problem(0, String(error instanceof Error ? error.message : error));
+    throw noAnswer();
   }
   if (answer.status === 401) needsToken.value = true;
   if (!answer.ok) throw await problem(answer);
