@@ -30,6 +30,11 @@ export class Problem extends Error {
   ) {
     super(detail);
   }
+
+  /** Whether what was asked for may have been done all the same, or be done later. */
+  get isOpen(): boolean {
+    return this.status === 0 || this.status === 409 || this.status >= 500;
+  }
 }
 
 /** In the page's words: a browser's own say nothing, and in its own language. */
@@ -66,14 +71,23 @@ export async function get<T>(path: string, options: RequestInit = {}): Promise<T
   return (await (await ask(path, options)).json()) as T;
 }
 
-/** Sends a body, JSON unless it is text already, and gives the answer's JSON. */
-export async function send<T>(method: string, path: string, body?: unknown, type = "application/json"): Promise<T> {
+/** Sends a body, JSON unless it is text already, and gives the answer's JSON. With a `key` the request is taken once, however often it is sent. */
+export async function send<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
   const options: RequestInit = { method };
   if (body !== undefined) {
     options.body = typeof body === "string" ? body : JSON.stringify(body);
-    options.headers = { "Content-Type": type };
+    options.headers = {
+      "Content-Type": "application/json",
+      ...(key !== undefined && { "Idempotency-Key": `"${key}"` }),
+    };
   }
-  return (await (await ask(path, options)).json()) as T;
+  const answer = await ask(path, options);
+  try {
+    return (await answer.json()) as T;
+  } catch {
+    // It broke off, or something between here and the job has answered.
+    throw noAnswer();
+  }
 }
 
 /** A path with a query; what is undefined or empty is left out. */

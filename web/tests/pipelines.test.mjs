@@ -173,6 +173,29 @@ test("a change over somebody else's is refused, and goes on over theirs", async 
   assert.deepEqual((await job.json("/pipelines/other_notes")).schemas, { "note.json": NOTE });
 });
 
+test("a change whose answer is lost is no change by somebody else when it is sent again", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { allowed: /ERR_FAILED|status of 412/ });
+  const { text } = await job.json("/pipelines/civic_safety");
+  await openFile(page, job, "civic_safety");
+  await write(page, `${text}# mine\n`);
+  await page.getByText("pipeline civic_safety is changed").waitFor();
+  const lose = async (route) => {
+    if (route.request().method() !== "PUT") return route.continue();
+    await page.unroute("**/pipelines/civic_safety", lose);
+    await route.fetch();
+    await route.abort();
+  };
+  await page.route("**/pipelines/civic_safety", lose);
+  const apply = page.getByRole("button", { name: "Apply", exact: true });
+  await apply.click();
+  await page.getByRole("alert").getByText("There was no answer: the change may have been made, or not.").waitFor();
+  assert.equal((await job.json("/pipelines/civic_safety")).text, `${text}# mine\n`);
+  await apply.click();
+  await page.getByText("Nothing was to be changed.").waitFor();
+  assert.equal(await page.getByText("changed meanwhile by somebody else").count(), 0);
+});
+
 test("whoever leaves what is not applied is asked", async (t) => {
   const job = await Job.start(t);
   const page = await openPage(t);

@@ -73,6 +73,8 @@ export const en = {
   remove: "Delete",
   applied: (epoch: number | null) =>
     epoch === null ? "Nothing was to be changed." : `Applied, from epoch ${number(epoch)} on.`,
+  unanswered:
+    "There was no answer: the change may have been made, or not. To apply it again is safe: the same text changes nothing.",
   meanwhile: "The pipeline was changed meanwhile by somebody else.",
   otherName: (name: string) => `The file calls its pipeline ${name}: it is another one.`,
   asNew: "Add it as a new pipeline",
@@ -186,6 +188,8 @@ export const es: typeof en = {
   remove: "Eliminar",
   applied: (epoch) =>
     epoch === null ? "No había nada que cambiar." : `Aplicado, desde la época ${number(epoch)} en adelante.`,
+  unanswered:
+    "No hubo respuesta: puede que el cambio se haya hecho, o no. Se puede aplicar otra vez sin riesgo: el mismo texto no cambia nada.",
   meanwhile: "Entretanto alguien más cambió la pipeline.",
   otherName: (name) => `El archivo llama ${name} a su pipeline: es otra.`,
   asNew: "Añadirla como nueva",

@@ -25,8 +25,12 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
 
   const retry = (body?: string) =>
     act(async () => {
-      setSent(await send<Retried>("POST", path(`/dead-letters/${letter.offset}/retry`, { ack: "applied" }), body));
-      onSent();
+      try {
+        setSent(await send<Retried>("POST", path(`/dead-letters/${letter.offset}/retry`, { ack: "applied" }), body));
+      } finally {
+        // Also where there was no answer, or somebody else was faster: the letter itself says what became of it.
+        onSent();
+      }
     });
 
   if (sent !== null || letter.retried_as !== null) return <Outcome letter={letter} sent={sent} />;
@@ -55,7 +59,13 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
       <p id="mended-check" class={fault === null ? "good" : "bad"} role="status">
         {fault ?? say.letters.valid}
       </p>
-      <Refused problem={problem} />
+      {problem?.status === 0 ? (
+        <p class="bad" role="alert">
+          {say.letters.unanswered}
+        </p>
+      ) : (
+        <Refused problem={problem} />
+      )}
       <div class="row">
         <button disabled={busy || fault !== null}>{busy ? say.letters.sending : say.letters.sendMended}</button>
         {letter.reason !== "late" && (
