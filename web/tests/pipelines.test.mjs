@@ -161,7 +161,7 @@ test("a change over somebody else's is refused, and goes on over theirs", async 
   // A file that says another name is another pipeline.
   await write(page, NOTES.replace("notes", "other_notes"));
   await page.getByRole("button", { name: "Add it as a new pipeline" }).click();
-  await page.getByText('the text of "note.json" is not there').first().waitFor();
+  await page.getByText('The text of the schema "note.json" is not there.').first().waitFor();
   await page.getByText("Add a schema").click();
   await page.getByLabel("Path, as the file writes it").fill("note.json");
   await page.getByRole("button", { name: "Add", exact: true }).click();

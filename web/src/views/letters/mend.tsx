@@ -8,6 +8,7 @@ import { RetryLink } from "../../parts/letter-table.tsx";
 import { Refused } from "../../parts/said.tsx";
 import { rowsOf } from "../../parts/text-rows.ts";
 import type { DeadLetter, Fate } from "../../types.ts";
+import type { Marked } from "./fault.ts";
 
 interface Retried {
   retried_as: number;
@@ -15,13 +16,27 @@ interface Retried {
   reason?: string;
 }
 
-export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => void }) {
+interface Props {
+  letter: DeadLetter;
+  /** Where the fault is, in the text as it is shown. */
+  marked: Marked;
+  onSent: () => void;
+}
+
+export function Mend({ letter, marked, onSent }: Props) {
   const say = words();
   const [text, setText] = useState(() => layout(letter.body)?.text ?? letter.body);
+  const editor = useRef<HTMLTextAreaElement>(null);
   const [sent, setSent] = useState<Retried | null>(null);
   const { busy, problem, act } = useAct();
   const rows = useRef(rowsOf(text));
   const fault = faultIn(text);
+  // As long as the text is the one that was marked.
+  const mark = text === marked.text ? marked.mark : null;
+  const goToFault = () => {
+    editor.current?.focus();
+    editor.current?.setSelectionRange(...(mark ?? [0, 0]));
+  };
 
   const retry = (body?: string) =>
     act(async () => {
@@ -48,6 +63,7 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
         {say.letters.editor}
       </label>
       <textarea
+        ref={editor}
         id="mended"
         spellcheck={false}
         rows={rows.current}
@@ -71,6 +87,11 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
         {letter.reason !== "late" && (
           <button type="button" disabled={busy} onClick={() => void retry()}>
             {say.letters.sendAsIs}
+          </button>
+        )}
+        {mark !== null && (
+          <button type="button" onClick={goToFault}>
+            {say.letters.goToFault}
           </button>
         )}
       </div>
