@@ -20,6 +20,9 @@ const loseAnswer = (page, address, times = 1) =>
     { times },
   );
 
+/** The log's events of the topic; closed rows have offsets too. */
+const taken = async (job) => (await job.json("/topics/security.incident/events?limit=1000")).events.length;
+
 test("an event of each topic is sent from its form, and is counted", async (t) => {
   const job = await Job.start(t);
   const page = await openPage(t);
@@ -107,11 +110,11 @@ test("the generator is started with its dials, and stopped; a refusal says why",
 test("what got no answer is sent again as the same event, and is counted once", async (t) => {
   const job = await Job.start(t);
   const page = await openPage(t, { allowed: LOST });
-  const taken = /\/topics\/security\.incident\/events/;
+  const address = /\/topics\/security\.incident\/events/;
   await page.goto(`${job.page}/#/trigger?topic=security.incident`);
   const send = page.locator("#trigger-send");
   const result = page.locator("#trigger-result");
-  await loseAnswer(page, taken);
+  await loseAnswer(page, address);
   await send.click();
   await result.filter({ hasText: "There was no answer: the event may have been taken, or not." }).waitFor();
   const { event_id } = JSON.parse(await page.locator("#trigger-json").inputValue());
@@ -120,22 +123,21 @@ test("what got no answer is sent again as the same event, and is counted once", 
   await result.filter({ hasText: "It had been taken already, at offset 0, and was not taken again." }).waitFor();
   assert.equal(JSON.parse(await page.locator("#trigger-json").inputValue()).event_id, event_id);
   await until("its rows are named", async () => (await page.locator("#trigger-went a").count()) === 3);
-  const { accepted, counted, duplicate } = await job.json("/ledger");
-  assert.deepEqual({ accepted, counted, duplicate }, { accepted: 1, counted: 1, duplicate: 0 });
+  assert.equal(await taken(job), 1);
 
   // The next one is another event; so is one that was changed after it got no answer.
   await send.click();
-  await result.filter({ hasText: "counted at offset 1" }).waitFor();
-  await loseAnswer(page, taken);
+  await result.filter({ hasText: "counted at offset" }).waitFor();
+  await loseAnswer(page, address);
   await send.click();
   await result.filter({ hasText: "There was no answer" }).waitFor();
   await page.getByLabel("region", { exact: true }).selectOption({ index: 2 });
   assert.equal(await result.textContent(), "");
   await send.click();
-  await result.filter({ hasText: "counted at offset 3" }).waitFor();
+  await result.filter({ hasText: "counted at offset" }).waitFor();
 
   // A batch goes again by itself, until there is an answer.
-  await loseAnswer(page, taken, 2);
+  await loseAnswer(page, address, 2);
   await page.getByLabel("How many").fill("50");
   await page.getByLabel("A second (0: all at once)").fill("0");
   await page.locator("#repeat-send").click();
@@ -143,10 +145,10 @@ test("what got no answer is sent again as the same event, and is counted once", 
   const all =
     "50 of 50 events sent; 0 events counted; 50 events taken by a request whose answer was lost, and not twice";
   await page.locator("#repeat-result", { hasText: all }).waitFor();
-  assert.equal((await job.json("/ledger")).counted, 54);
+  assert.equal(await taken(job), 54);
 
   await page.getByLabel("Language").selectOption("es");
-  await loseAnswer(page, taken);
+  await loseAnswer(page, address);
   await send.click();
   await result.filter({ hasText: "No hubo respuesta" }).waitFor();
 });
@@ -167,7 +169,7 @@ test("on a telephone, an event is kept while the job is away, and is sent when i
   assert.equal(await page.locator("#trigger-json").inputValue(), kept);
   await page.locator("#trigger-send").click();
   await page.locator("#trigger-result", { hasText: "at offset 0" }).waitFor();
+  assert.equal(await taken(job), 1);
   await fits(page);
   await accessible(page);
-  assert.equal((await job.json("/ledger")).accepted, 1);
 });

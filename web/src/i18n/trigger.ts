@@ -57,6 +57,7 @@ export const en = {
   running: (rate: number, seed: number, accepted: number, refused: number) =>
     `Running at ${number(rate)} a second, seed ${seed}: ${number(accepted)} accepted, ${number(refused)} refused.`,
   stopped: (accepted: number, refused: number) => `Stopped: ${number(accepted)} accepted, ${number(refused)} refused.`,
+  trouble: (what: string) => `Trouble: ${what}`,
   off: "It is off.",
 };
 
@@ -107,5 +108,6 @@ export const es: typeof en = {
   running: (rate, seed, accepted, refused) =>
     `En marcha a ${number(rate)} por segundo, semilla ${seed}: ${number(accepted)} aceptados, ${number(refused)} rechazados.`,
   stopped: (accepted, refused) => `Parado: ${number(accepted)} aceptados, ${number(refused)} rechazados.`,
+  trouble: (what) => `Dificultad: ${what}`,
   off: "Está apagado.",
 };
