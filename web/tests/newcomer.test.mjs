@@ -7,7 +7,8 @@ import { accessible, Job, openPage, picture, repository, until } from "./support
 
 /** What somebody pastes over a whole text of the editor. */
 async function paste(page, of, text) {
-  const editor = page.getByRole("textbox", { name: `Text of ${of}` });
+  // Until the editor is there a plain field stands in its place.
+  const editor = page.locator(".cm-content").and(page.getByRole("textbox", { name: `Text of ${of}` }));
   await editor.click();
   await page.keyboard.press("Control+a");
   await editor.evaluate((element, pasted) => {
