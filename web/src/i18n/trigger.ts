@@ -27,8 +27,8 @@ export const en = {
     `${status} at offset ${offset}${reason === "" ? "" : `: ${reason}`} (${ms} ms)`,
   fates: (counted: number, others: number) =>
     `${events(counted)} counted${others === 0 ? "" : `, ${number(others)} not: see below`}`,
-  unanswered:
-    "There was no answer: the event may have been taken, or not. To send it again is safe: it is the same event, and is counted once.",
+  unanswered: (kept: boolean) =>
+    `There was no answer: the event may have been taken, or not. ${kept ? "To send it again is safe: it is the same event, and is counted once." : "It was changed since: what is sent now is another one."}`,
   takenBefore: (offset: number) => `It had been taken already, at offset ${offset}, and was not taken again.`,
   batchUnanswered: (n: number) =>
     `No answer to the last ${events(n)}, which may have been taken: they are sent again until there is one, and are counted once.`,
@@ -84,8 +84,8 @@ export const es: typeof en = {
   fate: (status, offset, reason, ms) => `${status}, posición ${offset}${reason === "" ? "" : `: ${reason}`} (${ms} ms)`,
   fates: (counted, others) =>
     `${eventos(counted)} contados${others === 0 ? "" : `, ${number(others)} no: véase abajo`}`,
-  unanswered:
-    "No hubo respuesta: puede que el evento se haya recibido, o no. Se puede enviar otra vez sin riesgo: es el mismo evento y se cuenta una sola vez.",
+  unanswered: (kept) =>
+    `No hubo respuesta: puede que el evento se haya recibido, o no. ${kept ? "Se puede enviar otra vez sin riesgo: es el mismo evento y se cuenta una sola vez." : "Se cambió después: lo que se envíe ahora es otro."}`,
   takenBefore: (offset) => `Ya se había recibido, en la posición ${offset}, y no se recibió otra vez.`,
   batchUnanswered: (n) =>
     `Sin respuesta para los últimos ${eventos(n)}, que puede que se hayan recibido: se envían otra vez hasta que la haya, y se cuentan una sola vez.`,

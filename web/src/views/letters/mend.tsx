@@ -5,6 +5,7 @@ import { words } from "../../i18n/words.ts";
 import { useAct } from "../../parts/act.ts";
 import { layout } from "../../parts/json-text.ts";
 import { RetryLink } from "../../parts/letter-table.tsx";
+import { problemOf } from "../../parts/load.ts";
 import { Refused } from "../../parts/said.tsx";
 import { rowsOf } from "../../parts/text-rows.ts";
 import type { DeadLetter, Fate } from "../../types.ts";
@@ -42,10 +43,12 @@ export function Mend({ letter, marked, onSent }: Props) {
     act(async () => {
       try {
         setSent(await send<Retried>("POST", path(`/dead-letters/${letter.offset}/retry`, { ack: "applied" }), body));
-      } finally {
-        // Also where there was no answer, or somebody else was faster: the letter itself says what became of it.
-        onSent();
+      } catch (error) {
+        // The letter itself says what became of it.
+        if (problemOf(error).status === 0) onSent();
+        throw error;
       }
+      onSent();
     });
 
   if (sent !== null || letter.retried_as !== null) return <Outcome letter={letter} sent={sent} />;

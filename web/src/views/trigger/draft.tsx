@@ -121,7 +121,7 @@ export function Draft({ topic }: { topic: Topic }) {
         <Curl topic={topic} event={next} />
       </div>
       <div class="wide">
-        <ResultLine result={result} problem={problem} />
+        <ResultLine result={result} problem={problem} isKept={open.current !== null} />
         <Repeat post={topic.post ?? ""} next={next} />
       </div>
     </form>

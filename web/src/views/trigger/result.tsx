@@ -12,9 +12,16 @@ export interface Result {
   id: string | null;
 }
 
-export function ResultLine({ result, problem }: { result: Result | null; problem: Problem | null }) {
+interface Props {
+  result: Result | null;
+  problem: Problem | null;
+  /** What was sent without an answer is what will be sent next: it was not changed meanwhile. */
+  isKept: boolean;
+}
+
+export function ResultLine({ result, problem, isKept }: Props) {
   const say = words().trigger;
-  if (problem !== null) return <Line text={problem.status === 0 ? say.unanswered : problem.message} />;
+  if (problem !== null) return <Line text={problem.status === 0 ? say.unanswered(isKept) : problem.message} />;
   if (result === null) return <Line text="" />;
   const { answer, ms, id } = result;
   if (!("items" in answer)) {
