@@ -135,7 +135,8 @@ test("a late event has its time marked, and goes with another time and id only",
 test("a letter whose answer is lost is retried once, however often it is sent", async (t) => {
   const job = await visits(t);
   const page = await openPage(t, { allowed: /ERR_FAILED|409 \(Conflict\)/ });
-  await job.post("visit", [visit({ stay: -1 })]);
+  const wrong = visit({ stay: -1 });
+  await job.post("visit", [wrong]);
   await page.goto(`${job.page}/#/letters/0`);
   const editor = page.getByLabel("The event to send in its place");
   await editor.fill((await editor.inputValue()).replace("-1", "1"));
@@ -154,12 +155,7 @@ test("a letter whose answer is lost is retried once, however often it is sent", 
   await page.getByText("There was no answer: the event may have been taken, or not.").waitFor();
   await send.click();
   await page.getByText(/was retried as the event 1/).waitFor();
-  assert.deepEqual(await fates(job), { accepted: 2, counted: 1, invalid: 1 });
+  assert.equal((await job.json(`/events/${wrong.id}`)).events.length, 1);
   await page.unroute("**/dead-letters/0");
   await page.locator("#outcome").waitFor();
 });
-
-async function fates(job) {
-  const { accepted, counted, invalid } = await job.json("/ledger");
-  return { accepted, counted, invalid };
-}
