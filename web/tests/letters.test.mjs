@@ -139,7 +139,7 @@ test("a letter whose answer is lost is retried once, however often it is sent", 
   await job.post("visit", [wrong]);
   await page.goto(`${job.page}/#/letters/0`);
   const editor = page.getByLabel("The event to send in its place");
-  await editor.fill((await editor.inputValue()).replace("-1", "1"));
+  await editor.fill((await editor.inputValue()).replace('"stay": -1', '"stay": 1'));
   // What became of it the page learns only when it asks, which does not happen now.
   await page.route("**/dead-letters/0", (route) => route.abort());
   await page.route(
