@@ -6,6 +6,7 @@ import { gzipSync } from "node:zlib";
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 import * as esbuild from "esbuild";
+import { circle, FIRST_PAINT_BYTES_MAX, firstPaintBytes } from "./limits.mjs";
 
 const root = path.dirname(fileURLToPath(import.meta.url));
 const dist = path.join(root, "dist");
@@ -23,13 +24,26 @@ async function put(files) {
   }
 }
 
+function faultsOf(files, { inputs, outputs }) {
+  const faults = [];
+  const bytes = firstPaintBytes(files, outputs);
+  if (bytes > FIRST_PAINT_BYTES_MAX) {
+    faults.push(`before the first paint come ${bytes} bytes gzipped, more than ${FIRST_PAINT_BYTES_MAX}`);
+  }
+  const round = circle(inputs);
+  if (round !== null) faults.push(`files import each other: ${round.join(" > ")}`);
+  return faults;
+}
+
 const finish = {
   name: "finish",
   setup(build) {
-    build.onEnd(async ({ errors, outputFiles }) => {
+    build.onEnd(async ({ errors, metafile, outputFiles }) => {
       if (errors.length > 0) return;
       const files = new Map(outputFiles.map((file) => [path.basename(file.path), Buffer.from(file.contents)]));
       for (const name of ["index.html", "favicon.svg"]) files.set(name, await readFile(path.join(root, name)));
+      const faults = watch ? [] : faultsOf(files, metafile);
+      if (faults.length > 0) return { errors: faults.map((text) => ({ text })) };
       for (const [name, bytes] of [...files]) files.set(`${name}.gz`, gzipSync(bytes, { level: 9 }));
       await put(files);
     });
@@ -51,6 +65,7 @@ const options = {
   minify: !watch,
   legalComments: "linked",
   write: false,
+  metafile: true,
   plugins: [finish],
   logLevel: "warning",
 };

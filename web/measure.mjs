@@ -1,4 +1,5 @@
-// What the page costs, on this machine: its first paint, its bytes, and the CPU of rank 0 for 100 open pages.
+// What the page costs, on this machine: its first paint, its bytes, and the CPU of rank 0 for the live streams of 100
+// browsers. The pages of one browser share a stream.
 //
 //     CAUDAL_BIN=…/target/release/caudal npm run measure
 import { readdir, readFile, stat } from "node:fs/promises";
@@ -7,7 +8,7 @@ import path from "node:path";
 import { Job, openPage } from "./tests/support.mjs";
 
 const PAINTS = 7;
-const PAGES = 100;
+const BROWSERS = 100;
 const SECONDS = 20;
 /** The kernel counts CPU in hundredths of a second. */
 const TICKS_PER_SECOND = 100;
@@ -71,7 +72,7 @@ async function pages(job) {
   const alone = await load(pid);
   const open = [];
   let bytes = 0;
-  for (let i = 0; i < PAGES; i++) {
+  for (let i = 0; i < BROWSERS; i++) {
     const request = http.get(`${job.base}/live`, { agent: false }, (answer) => {
       answer.on("data", (data) => (bytes += data.length));
     });
@@ -98,7 +99,7 @@ try {
   console.log(`before the first paint: ${((await transferred(job)) / 1_000).toFixed(1)} kB gzipped`);
   const { alone, watched, bytes } = await pages(job);
   console.log(
-    `rank 0 alone ${percent(alone)}, with ${PAGES} pages ${percent(watched)}: ${percent(watched - alone)} for them`,
+    `rank 0 alone ${percent(alone)}, with the streams of ${BROWSERS} browsers ${percent(watched)}: ${percent(watched - alone)} for them`,
   );
   console.log(
     `sent to them: ${(bytes / 1e6 / SECONDS).toFixed(2)} MB/s; the program has ${(size / 1e6).toFixed(0)} MB`,

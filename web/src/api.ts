@@ -1,5 +1,6 @@
 // Calls to the server. Every error is the server's own text, which says what to do.
 import { signal } from "@preact/signals";
+import { words } from "./i18n/words.ts";
 
 const TOKEN_KEY = "caudal-token";
 
@@ -15,6 +16,11 @@ export function setToken(value: string): void {
   needsToken.value = false;
 }
 
+/** Empty where there is none. */
+export function tokenInUse(): string {
+  return token ?? "";
+}
+
 /** An answer that is an error (RFC 9457), or no answer at all (status 0). */
 export class Problem extends Error {
   constructor(
@@ -24,6 +30,16 @@ export class Problem extends Error {
   ) {
     super(detail);
   }
+
+  /** Whether what was asked for may have been done all the same, or be done later. */
+  get isOpen(): boolean {
+    return this.status === 0 || this.status === 409 || this.status >= 500;
+  }
+}
+
+/** In the page's words: a browser's own say nothing, and in its own language. */
+export function noAnswer(): Problem {
+  return new Problem(0, words().state.noAnswer);
 }
 
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
@@ -34,7 +50,7 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
     answer = await fetch(path, { ...options, headers });
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new Problem(0, String(error instanceof Error ? error.message : error));
+    throw noAnswer();
   }
   if (answer.status === 401) needsToken.value = true;
   if (!answer.ok) throw await problem(answer);
@@ -55,14 +71,23 @@ export async function get<T>(path: string, options: RequestInit = {}): Promise<T
   return (await (await ask(path, options)).json()) as T;
 }
 
-/** Sends a body, JSON unless it is text already, and gives the answer's JSON. */
-export async function send<T>(method: string, path: string, body?: unknown, type = "application/json"): Promise<T> {
+/** Sends a body, JSON unless it is text already, and gives the answer's JSON. With a `key` the request is taken once, however often it is sent. */
+export async function send<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
   const options: RequestInit = { method };
   if (body !== undefined) {
     options.body = typeof body === "string" ? body : JSON.stringify(body);
-    options.headers = { "Content-Type": type };
+    options.headers = {
+      "Content-Type": "application/json",
+      ...(key !== undefined && { "Idempotency-Key": `"${key}"` }),
+    };
   }
-  return (await (await ask(path, options)).json()) as T;
+  const answer = await ask(path, options);
+  try {
+    return (await answer.json()) as T;
+  } catch {
+    // It broke off, or something between here and the job has answered.
+    throw noAnswer();
+  }
 }
 
 /** A path with a query; what is undefined or empty is left out. */

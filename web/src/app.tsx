@@ -135,7 +135,7 @@ function Missed() {
   const [from, to] = gap.generations;
   return (
     <p id="missed" class="notice" role="status">
-      {state.missed(duration(gap.seconds * 1_000), from, to, gap.accepted, gap.counted)}{" "}
+      {state.missed(duration(gap.seconds * 1_000), gap.hidden, from, to, gap.accepted, gap.counted)}{" "}
       <button type="button" class="plain" onClick={() => (missed.value = null)}>
         {state.dismiss}
       </button>

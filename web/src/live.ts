@@ -1,5 +1,8 @@
 // The live stream: the job's newest snapshot, the last minutes of its figures, and what was missed while there was no connection.
 import { signal } from "@preact/signals";
+import { tokenInUse } from "./api.ts";
+import { whenSeen } from "./parts/load.ts";
+import { type News, share } from "./shared.ts";
 import { stream } from "./sse.ts";
 import type { Cluster, Ledger, Snapshot } from "./types.ts";
 
@@ -26,6 +29,8 @@ export interface Sample {
 
 export interface Missed {
   seconds: number;
+  /** Nobody saw the page for some of that time: it had no connection then, whatever the job did. */
+  hidden: boolean;
   /** The job's generation before and after. */
   generations: [number, number];
   accepted: number;
@@ -38,36 +43,58 @@ export const missed = signal<Missed | null>(null);
 /** Why there is no connection; null while there is one. */
 export const lost = signal<string | null>("");
 
-let wake = () => {};
+let again = () => {};
 
-/** Tries to connect at once, instead of after the usual pause. */
+/** Tries to connect at once, and with the token that is given now. */
 export function connectNow(): void {
-  wake();
+  again();
 }
 
-/** Follows the stream for as long as the page is open. */
+/**
+ * Follows the stream for as long as the page is open and seen: what nobody sees holds no connection. It is shared with other pages of the same token.
+ */
 export async function follow(): Promise<never> {
   for (;;) {
+    const over = new AbortController();
+    again = () => over.abort();
+    await whenSeen();
+    const look = () => {
+      if (document.hidden) {
+        wasHidden = true;
+        over.abort();
+      }
+    };
+    document.addEventListener("visibilitychange", look, { signal: over.signal });
     try {
-      await snapshots();
+      await share(`caudal-live ${tokenInUse()}`, snapshots, hear, over.signal);
       lost.value = "";
     } catch (error) {
-      lost.value = error instanceof Error ? error.message : String(error);
+      if (!over.signal.aborted) lost.value = error instanceof Error ? error.message : String(error);
     }
-    await new Promise<void>((done) => {
-      wake = done;
-      setTimeout(done, RETRY_MS);
-    });
+    if (!over.signal.aborted) {
+      await new Promise((done) => {
+        over.signal.addEventListener("abort", done);
+        setTimeout(done, RETRY_MS);
+      });
+    }
+    over.abort();
   }
 }
 
-async function snapshots(): Promise<void> {
-  for await (const come of stream("/live", SILENCE_MS)) {
+async function snapshots(tell: (news: News) => void, signal: AbortSignal): Promise<void> {
+  for await (const come of stream("/live", SILENCE_MS, { signal })) {
     const newest = come.findLast((frame) => frame.data !== null)?.data;
-    if (newest) take(JSON.parse(newest) as Snapshot);
+    if (newest) tell({ snapshot: newest });
   }
 }
 
+function hear(news: News): void {
+  if ("snapshot" in news) take(JSON.parse(news.snapshot) as Snapshot);
+  else lost.value = news.lost;
+}
+
+/** Since the last snapshot nobody saw the page, for a time at least. */
+let wasHidden = false;
 let last: { at: number; ledger: Ledger; cluster: Cluster } | null = null;
 
 function take(now: Snapshot): void {
@@ -86,6 +113,7 @@ function take(now: Snapshot): void {
     if (isBack) {
       note({
         seconds: span,
+        hidden: wasHidden,
         generations: [last.cluster.generation, generation],
         accepted: Math.max(0, now.ledger.accepted - last.ledger.accepted),
         counted: Math.max(0, now.ledger.counted - last.ledger.counted),
@@ -99,6 +127,7 @@ function take(now: Snapshot): void {
     }
   }
   if (last === null || isBack || at - last.at >= 0.9) last = { at, ledger: now.ledger, cluster: now.cluster };
+  wasHidden = false;
   lost.value = null;
   snapshot.value = now;
 }
@@ -112,6 +141,7 @@ function note(outage: Missed): void {
   }
   missed.value = {
     seconds: before.seconds + outage.seconds,
+    hidden: before.hidden || outage.hidden,
     generations: [before.generations[0], outage.generations[1]],
     accepted: before.accepted + outage.accepted,
     counted: before.counted + outage.counted,

@@ -1,5 +1,5 @@
 // A stream of server-sent events, read by fetch: EventSource sends no headers, and so no token.
-import { ask } from "./api.ts";
+import { ask, noAnswer } from "./api.ts";
 
 export interface Frame {
   id: string | null;
@@ -17,7 +17,7 @@ export async function* stream(
 ): AsyncGenerator<Frame[], void> {
   const silence = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, silence.signal]) : silence.signal;
-  const giveUp = () => silence.abort();
+  const giveUp = () => silence.abort(noAnswer());
   let timer = setTimeout(giveUp, silenceMs);
   try {
     const { body } = await ask(address, { ...options, signal });
@@ -33,6 +33,9 @@ export async function* stream(
       rest = parts.pop() ?? "";
       yield parts.map(frame);
     }
+  } catch (error) {
+    // That is how a browser says that a connection broke off.
+    throw error instanceof TypeError ? noAnswer() : error;
   } finally {
     clearTimeout(timer);
     // Whoever stops reading has the connection closed.

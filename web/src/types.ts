@@ -252,3 +252,10 @@ export interface Applied {
   counted: number;
   items: { offset: number; status: string; reason?: string }[];
 }
+
+/** To a request that came again: its fates were told to the first one. */
+export interface TakenBefore {
+  accepted: number;
+  first_offset: number;
+  last_offset: number;
+}

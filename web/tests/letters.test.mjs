@@ -131,3 +131,31 @@ test("a late event has its time marked, and goes with another time and id only",
   await page.getByRole("button", { name: "Send in its place" }).click();
   await page.getByText("The new event is counted").waitFor();
 });
+
+test("a letter whose answer is lost is retried once, however often it is sent", async (t) => {
+  const job = await visits(t);
+  const page = await openPage(t, { allowed: /ERR_FAILED|409 \(Conflict\)/ });
+  const wrong = visit({ stay: -1 });
+  await job.post("visit", [wrong]);
+  await page.goto(`${job.page}/#/letters/0`);
+  const editor = page.getByLabel("The event to send in its place");
+  await editor.fill((await editor.inputValue()).replace('"stay": -1', '"stay": 1'));
+  // What became of it the page learns only when it asks, which does not happen now.
+  await page.route("**/dead-letters/0", (route) => route.abort());
+  await page.route(
+    "**/dead-letters/0/retry?*",
+    async (route) => {
+      await route.fetch();
+      await route.abort();
+    },
+    { times: 1 },
+  );
+  const send = page.getByRole("button", { name: "Send in its place" });
+  await send.click();
+  await page.getByText("There was no answer: the event may have been taken, or not.").waitFor();
+  await send.click();
+  await page.getByText(/was retried as the event 1/).waitFor();
+  assert.equal((await job.json(`/events/${wrong.id}`)).events.length, 1);
+  await page.unroute("**/dead-letters/0");
+  await page.locator("#outcome").waitFor();
+});

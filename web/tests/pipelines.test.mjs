@@ -161,8 +161,8 @@ test("a change over somebody else's is refused, and goes on over theirs", async 
   // A file that says another name is another pipeline.
   await write(page, NOTES.replace("notes", "other_notes"));
   await page.getByRole("button", { name: "Add it as a new pipeline" }).click();
-  await page.getByText('the text of "note.json" is not there').first().waitFor();
-  await page.getByText("Add a schema").click();
+  await page.getByText('The text of the schema "note.json" is not there.').first().waitFor();
+  await page.getByText("Add a schema", { exact: true }).click();
   await page.getByLabel("Path, as the file writes it").fill("note.json");
   await page.getByRole("button", { name: "Add", exact: true }).click();
   await page.getByRole("textbox", { name: "Text of note.json" }).waitFor();
@@ -171,6 +171,30 @@ test("a change over somebody else's is refused, and goes on over theirs", async 
   await page.getByRole("button", { name: "Add to the job" }).click();
   await page.getByRole("region", { name: "Flow of other_notes" }).waitFor();
   assert.deepEqual((await job.json("/pipelines/other_notes")).schemas, { "note.json": NOTE });
+});
+
+test("a change whose answer is lost is no change by somebody else when it is sent again", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { allowed: /ERR_FAILED|status of 412/ });
+  const { text } = await job.json("/pipelines/civic_safety");
+  await openFile(page, job, "civic_safety");
+  await write(page, `${text}# mine\n`);
+  await page.getByText("pipeline civic_safety is changed").waitFor();
+  let isLost = false;
+  const lose = async (route) => {
+    if (isLost || route.request().method() !== "PUT") return route.continue();
+    isLost = true;
+    await route.fetch();
+    await route.abort();
+  };
+  await page.route("**/pipelines/civic_safety", lose);
+  const apply = page.getByRole("button", { name: "Apply", exact: true });
+  await apply.click();
+  await page.getByRole("alert").getByText("There was no answer: the change may have been made, or not.").waitFor();
+  assert.equal((await job.json("/pipelines/civic_safety")).text, `${text}# mine\n`);
+  await apply.click();
+  await page.getByText("Nothing was to be changed.").waitFor();
+  assert.equal(await page.getByText("changed meanwhile by somebody else").count(), 0);
 });
 
 test("whoever leaves what is not applied is asked", async (t) => {

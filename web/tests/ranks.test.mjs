@@ -34,7 +34,12 @@ test("ranks are shown with what they do, and what happened when one died", async
 
   await job.kill(1);
   await page.getByText(/^serving, generation 2/).waitFor();
-  await page.locator("#starts tbody tr", { hasText: "2" }).first().waitFor();
+  const start = page.locator('#starts tbody tr[data-key="2"]');
+  await until("the second life is listed with its reason", async () => {
+    const [generation, , why] = await start.locator("td").allTextContents();
+    return generation === "2" && why.includes("rank 1 was killed by signal 9");
+  });
+  assert.equal(await page.locator("#starts tbody tr").count(), 2);
   await until("the new processes are shown", async () => {
     const now = (await job.json("/cluster")).ranks.map((rank) => String(rank.pid));
     const shown = await column("pid");

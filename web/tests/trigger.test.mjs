@@ -3,7 +3,25 @@ import path from "node:path";
 import { execFile } from "node:child_process";
 import test from "node:test";
 import { promisify } from "node:util";
-import { accessible, Job, openPage, picture, repository, until } from "./support.mjs";
+import { accessible, fits, Job, openPage, picture, repository, until } from "./support.mjs";
+import { CUT, narrow } from "./visits.mjs";
+
+/** What the browser says of an answer that was cut. */
+const LOST = /ERR_FAILED/;
+
+/** The job takes the next request to this address, and its answer never comes. */
+const loseAnswer = (page, address, times = 1) =>
+  page.route(
+    address,
+    async (route) => {
+      await route.fetch();
+      await route.abort();
+    },
+    { times },
+  );
+
+/** The log's events of the topic; closed rows have offsets too. */
+const taken = async (job) => (await job.json("/topics/security.incident/events?limit=1000")).events.length;
 
 test("an event of each topic is sent from its form, and is counted", async (t) => {
   const job = await Job.start(t);
@@ -43,7 +61,9 @@ test("the form and the JSON are one event; what was written by hand is sent as i
   await json.fill("{ this is no JSON");
   await page.locator("#trigger-json-note.bad").waitFor();
   await send.click();
-  await until("the job's answer is shown", async () => /offset 1|JSON/.test(await result.textContent()));
+  // A body that is no JSON is refused as a whole: nothing of it is kept.
+  await result.filter({ hasText: "the body is not JSON that can be cut into events" }).waitFor();
+  assert.equal((await job.json("/ledger")).accepted, 1);
   assert.doesNotMatch(await page.title(), /owned/);
 });
 
@@ -84,5 +104,72 @@ test("the generator is started with its dials, and stopped; a refusal says why",
   await until("duplicates are found", async () => (await job.json("/ledger")).duplicate > 0);
   await page.locator("#generator-stop").click();
   await state.filter({ hasText: "Stopped" }).waitFor();
+  await accessible(page);
+});
+
+test("what got no answer is sent again as the same event, and is counted once", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { allowed: LOST });
+  const address = /\/topics\/security\.incident\/events/;
+  await page.goto(`${job.page}/#/trigger?topic=security.incident`);
+  const send = page.locator("#trigger-send");
+  const result = page.locator("#trigger-result");
+  await loseAnswer(page, address);
+  await send.click();
+  await result.filter({ hasText: "There was no answer: the event may have been taken, or not." }).waitFor();
+  const { event_id } = JSON.parse(await page.locator("#trigger-json").inputValue());
+  await picture(page, "trigger-unanswered");
+  await send.click();
+  await result.filter({ hasText: "It had been taken already, at offset 0, and was not taken again." }).waitFor();
+  assert.equal(JSON.parse(await page.locator("#trigger-json").inputValue()).event_id, event_id);
+  await until("its rows are named", async () => (await page.locator("#trigger-went a").count()) === 3);
+  assert.equal(await taken(job), 1);
+
+  // The next one is another event; so is one that was changed after it got no answer.
+  await send.click();
+  await result.filter({ hasText: "counted at offset" }).waitFor();
+  await loseAnswer(page, address);
+  await send.click();
+  await result.filter({ hasText: "There was no answer" }).waitFor();
+  await page.getByLabel("region", { exact: true }).selectOption({ index: 2 });
+  assert.equal(await result.textContent(), "");
+  await send.click();
+  await result.filter({ hasText: "counted at offset" }).waitFor();
+
+  // A batch goes again by itself, until there is an answer.
+  await loseAnswer(page, address, 2);
+  await page.getByLabel("How many").fill("50");
+  await page.getByLabel("A second (0: all at once)").fill("0");
+  await page.locator("#repeat-send").click();
+  await page.locator("#repeat-result", { hasText: "No answer to the last 50 events" }).waitFor();
+  const all =
+    "50 of 50 events sent; 0 events counted; 50 events taken by a request whose answer was lost, and not twice";
+  await page.locator("#repeat-result", { hasText: all }).waitFor();
+  assert.equal(await taken(job), 54);
+
+  await page.getByLabel("Language").selectOption("es");
+  await loseAnswer(page, address);
+  await send.click();
+  await result.filter({ hasText: "No hubo respuesta" }).waitFor();
+});
+
+test("on a telephone, an event is kept while the job is away, and is sent when it is back", async (t) => {
+  const job = await Job.start(t);
+  const page = await openPage(t, { allowed: CUT });
+  await page.goto(`${job.page}/#/trigger?topic=security.incident`);
+  await page.locator("#trigger-send").waitFor();
+  await narrow(page, "trigger");
+  await page.setViewportSize({ width: 390, height: 844 });
+  const version = page.getByLabel("schema_version", { exact: true });
+  await version.fill("1.1");
+  const kept = await page.locator("#trigger-json").inputValue();
+  await job.kill(1);
+  await page.getByText(/^serving, generation 2/).waitFor();
+  await job.ready();
+  assert.equal(await page.locator("#trigger-json").inputValue(), kept);
+  await page.locator("#trigger-send").click();
+  await page.locator("#trigger-result", { hasText: "at offset 0" }).waitFor();
+  assert.equal(await taken(job), 1);
+  await fits(page);
   await accessible(page);
 });

@@ -3,6 +3,17 @@ import test from "node:test";
 import { accessible, openPage, picture, until } from "./support.mjs";
 import { CUT, instant, LONG, narrow, RIGHT_TO_LEFT, SCRIPT, visit, visits, windowStart } from "./visits.mjs";
 
+/** Whether a canvas shows more than axes and their texts, which are grey: anything in a colour. */
+const isDrawn = (canvas) =>
+  canvas.evaluate((element) => {
+    const { data } = element.getContext("2d").getImageData(0, 0, element.width, element.height);
+    for (let at = 0; at < data.length; at += 4) {
+      const [red, green, blue, seen] = data.slice(at, at + 4);
+      if (seen > 200 && Math.max(red, green, blue) - Math.min(red, green, blue) > 60) return true;
+    }
+    return false;
+  });
+
 test("rows by group, a late revision, and the way to the events and back", async (t) => {
   const job = await visits(t);
   const page = await openPage(t, { allowed: CUT });
@@ -27,6 +38,8 @@ test("rows by group, a late revision, and the way to the events and back", async
   await row.getByText("revised").waitFor();
   await row.getByText("was n 1").waitFor();
   assert.deepEqual(await row.locator("td.n").allTextContents(), ["2", "16.3", "31.5", "2"]);
+  await page.locator(".u-legend", { hasText: "park" }).waitFor();
+  await until("the chart has lines", () => isDrawn(page.locator("figure canvas").first()));
   await accessible(page);
   await picture(page, "windows");
   await narrow(page, "windows");

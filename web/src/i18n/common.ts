@@ -20,12 +20,14 @@ export const en = {
   },
   state: {
     connecting: "Connecting …",
+    noAnswer: "no answer",
     lost: (why: string) => `Connection lost (${why}); connecting again …`,
     phase: { serving: "serving", replaying: "replaying its log", draining: "draining" },
     line: (phase: string, generation: number) => `${phase}, generation ${generation}`,
     store: (problem: string) => `The store does not answer: ${problem}`,
-    missed: (seconds: string, from: number, to: number, accepted: number, counted: number) =>
-      `${from === to ? `There was no connection for ${seconds}` : `The job was started again (generation ${from} → ${to}); there was no connection for ${seconds}`}. ` +
+    missed: (seconds: string, hidden: boolean, from: number, to: number, accepted: number, counted: number) =>
+      `${from === to ? "" : `The job was started again (generation ${from} → ${to}). `}` +
+      `${hidden ? "Nobody saw this page, or it had no connection," : "There was no connection"} for ${seconds}. ` +
       `Meanwhile ${events(accepted)} came in and ${number(counted)} were counted.`,
     dismiss: "Dismiss",
     noView: "There is no such view.",
@@ -80,12 +82,14 @@ export const es: typeof en = {
   },
   state: {
     connecting: "Conectando …",
+    noAnswer: "sin respuesta",
     lost: (why) => `Se perdió la conexión (${why}); conectando de nuevo …`,
     phase: { serving: "en servicio", replaying: "releyendo su registro", draining: "terminando" },
     line: (phase, generation) => `${phase}, generación ${generation}`,
     store: (problem) => `El almacén no responde: ${problem}`,
-    missed: (seconds, from, to, accepted, counted) =>
-      `${from === to ? `No hubo conexión durante ${seconds}` : `El trabajo arrancó de nuevo (generación ${from} → ${to}); no hubo conexión durante ${seconds}`}. ` +
+    missed: (seconds, hidden, from, to, accepted, counted) =>
+      `${from === to ? "" : `El trabajo arrancó de nuevo (generación ${from} → ${to}). `}` +
+      `${hidden ? "Nadie vio esta página, o no tuvo conexión," : "No hubo conexión"} durante ${seconds}. ` +
       `Mientras tanto llegaron ${eventos(accepted)} y se contaron ${number(counted)}.`,
     dismiss: "Cerrar aviso",
     noView: "Esa vista no existe.",

@@ -39,6 +39,9 @@ export const en = {
   mend: "Mend it and send it again",
   editor: "The event to send in its place, as JSON",
   sendMended: "Send in its place",
+  goToFault: "Select the fault in the text",
+  unanswered:
+    "There was no answer: the event may have been taken, or not. To send again is safe: a letter is retried once.",
   sendAsIs: "Send again as it is",
   lateHint:
     "A late event is not sent as it is: its id is remembered. Give it another id, and a time for which a window is still open.",
@@ -101,6 +104,9 @@ export const es: typeof en = {
   mend: "Corregirlo y enviarlo de nuevo",
   editor: "El evento que se envía en su lugar, en JSON",
   sendMended: "Enviar en su lugar",
+  goToFault: "Seleccionar la falla en el texto",
+  unanswered:
+    "No hubo respuesta: puede que el evento se haya recibido, o no. Se puede enviar otra vez sin riesgo: un evento rechazado se reintenta una sola vez.",
   sendAsIs: "Enviar de nuevo como está",
   lateHint:
     "Un evento tardío no se envía como está: su id se recuerda. Dele otro id y una hora cuya ventana siga abierta.",

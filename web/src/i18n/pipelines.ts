@@ -49,6 +49,8 @@ export const en = {
   texts: "Texts",
   file: "pipeline file",
   addSchema: "Add a schema",
+  addNamed: (path: string) => `Add a schema ${path}`,
+  missingSchema: (path: string) => `The text of the schema ${JSON.stringify(path)} is not there.`,
   schemaPath: "Path, as the file writes it",
   add: "Add",
   removeSchema: "Remove this schema",
@@ -73,6 +75,8 @@ export const en = {
   remove: "Delete",
   applied: (epoch: number | null) =>
     epoch === null ? "Nothing was to be changed." : `Applied, from epoch ${number(epoch)} on.`,
+  unanswered:
+    "There was no answer: the change may have been made, or not. To apply it again is safe: the same text changes nothing.",
   meanwhile: "The pipeline was changed meanwhile by somebody else.",
   otherName: (name: string) => `The file calls its pipeline ${name}: it is another one.`,
   asNew: "Add it as a new pipeline",
@@ -161,6 +165,8 @@ export const es: typeof en = {
   texts: "Textos",
   file: "archivo de la pipeline",
   addSchema: "Añadir un esquema",
+  addNamed: (path) => `Añadir el esquema ${path}`,
+  missingSchema: (path) => `Falta el texto del esquema ${JSON.stringify(path)}.`,
   schemaPath: "Ruta, como la escribe el archivo",
   add: "Añadir",
   removeSchema: "Quitar este esquema",
@@ -186,6 +192,8 @@ export const es: typeof en = {
   remove: "Eliminar",
   applied: (epoch) =>
     epoch === null ? "No había nada que cambiar." : `Aplicado, desde la época ${number(epoch)} en adelante.`,
+  unanswered:
+    "No hubo respuesta: puede que el cambio se haya hecho, o no. Se puede aplicar otra vez sin riesgo: el mismo texto no cambia nada.",
   meanwhile: "Entretanto alguien más cambió la pipeline.",
   otherName: (name) => `El archivo llama ${name} a su pipeline: es otra.`,
   asNew: "Añadirla como nueva",

@@ -27,6 +27,13 @@ export const en = {
     `${status} at offset ${offset}${reason === "" ? "" : `: ${reason}`} (${ms} ms)`,
   fates: (counted: number, others: number) =>
     `${events(counted)} counted${others === 0 ? "" : `, ${number(others)} not: see below`}`,
+  unanswered: (kept: boolean) =>
+    `There was no answer: the event may have been taken, or not. ${kept ? "To send it again is safe: it is the same event, and is counted once." : "It was changed since: what is sent now is another one."}`,
+  takenBefore: (offset: number) => `It had been taken already, at offset ${offset}, and was not taken again.`,
+  batchUnanswered: (n: number) =>
+    `No answer to the last ${events(n)}, which may have been taken: they are sent again until there is one, and are counted once.`,
+  unknown: (n: number) => `the last ${events(n)} got no answer: they may have been taken`,
+  untold: (n: number) => `${events(n)} taken by a request whose answer was lost, and not twice`,
   status: {
     counted: "counted",
     duplicate: "duplicate",
@@ -50,6 +57,7 @@ export const en = {
   running: (rate: number, seed: number, accepted: number, refused: number) =>
     `Running at ${number(rate)} a second, seed ${seed}: ${number(accepted)} accepted, ${number(refused)} refused.`,
   stopped: (accepted: number, refused: number) => `Stopped: ${number(accepted)} accepted, ${number(refused)} refused.`,
+  trouble: (what: string) => `Trouble: ${what}`,
   off: "It is off.",
 };
 
@@ -76,6 +84,13 @@ export const es: typeof en = {
   fate: (status, offset, reason, ms) => `${status}, posición ${offset}${reason === "" ? "" : `: ${reason}`} (${ms} ms)`,
   fates: (counted, others) =>
     `${eventos(counted)} contados${others === 0 ? "" : `, ${number(others)} no: véase abajo`}`,
+  unanswered: (kept) =>
+    `No hubo respuesta: puede que el evento se haya recibido, o no. ${kept ? "Se puede enviar otra vez sin riesgo: es el mismo evento y se cuenta una sola vez." : "Se cambió después: lo que se envíe ahora es otro."}`,
+  takenBefore: (offset) => `Ya se había recibido, en la posición ${offset}, y no se recibió otra vez.`,
+  batchUnanswered: (n) =>
+    `Sin respuesta para los últimos ${eventos(n)}, que puede que se hayan recibido: se envían otra vez hasta que la haya, y se cuentan una sola vez.`,
+  unknown: (n) => `los últimos ${eventos(n)} no tuvieron respuesta: puede que se hayan recibido`,
+  untold: (n) => `${eventos(n)} recibidos por una petición cuya respuesta se perdió, y no dos veces`,
   status: { counted: "contado", duplicate: "duplicado", filtered: "filtrado", invalid: "inválido", late: "tardío" },
   went: "Adónde fue",
   wentInto: (window) => `a ${window}`,
@@ -93,5 +108,6 @@ export const es: typeof en = {
   running: (rate, seed, accepted, refused) =>
     `En marcha a ${number(rate)} por segundo, semilla ${seed}: ${number(accepted)} aceptados, ${number(refused)} rechazados.`,
   stopped: (accepted, refused) => `Parado: ${number(accepted)} aceptados, ${number(refused)} rechazados.`,
+  trouble: (what) => `Dificultad: ${what}`,
   off: "Está apagado.",
 };

@@ -44,7 +44,7 @@ export function problemOf(error: unknown): Problem {
 }
 
 /** Done as soon as somebody sees the page; never, where that is of no interest any more. */
-export function whenSeen(over: AbortSignal): Promise<void> {
+export function whenSeen(over?: AbortSignal): Promise<void> {
   return new Promise((seen) => {
     if (!document.hidden) return seen();
     const look = () => {
@@ -52,6 +52,6 @@ export function whenSeen(over: AbortSignal): Promise<void> {
       document.removeEventListener("visibilitychange", look);
       seen();
     };
-    document.addEventListener("visibilitychange", look, { signal: over });
+    document.addEventListener("visibilitychange", look, over && { signal: over });
   });
 }

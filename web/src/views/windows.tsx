@@ -7,11 +7,11 @@ import { place } from "../router.ts";
 import type { Pipeline } from "../types.ts";
 import { Filters } from "./windows/filters.tsx";
 import { GroupChart } from "./windows/group-chart.tsx";
+import { EVENT_COUNT } from "./windows/metric.ts";
 import { RowPage } from "./windows/row-page.tsx";
 import { RowTable } from "./windows/row-table.tsx";
-import { type Choice, type ShownRow, useRows } from "./windows/rows.ts";
+import { type Choice, LAST_WINDOWS, type ShownRow, useRows } from "./windows/rows.ts";
 
-export const LAST_WINDOWS = 60;
 const METRIC_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export function Windows() {
@@ -68,14 +68,6 @@ function Rows({ choice, pipelines }: { choice: Choice; pipelines: Pipeline[] }) 
       )}
     </>
   );
-}
-
-/** Beside the window's own metrics. No metric has this name with a blank. */
-export const EVENT_COUNT = "event count";
-
-export function metricOf(row: ShownRow, metric: string): number | null {
-  const value = metric === EVENT_COUNT ? row.event_count : row.values[metric];
-  return typeof value === "number" ? value : null;
 }
 
 const numeric = (row: ShownRow) => Object.keys(row.values).filter((name) => typeof row.values[name] === "number");

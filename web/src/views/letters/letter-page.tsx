@@ -14,7 +14,7 @@ import { Subpage } from "../../parts/subpage.tsx";
 import { useTopics } from "../../parts/topics.ts";
 import { go, to } from "../../router.ts";
 import type { DeadLetter } from "../../types.ts";
-import { faultOf } from "./fault.ts";
+import { faultOf, type Marked as Marking } from "./fault.ts";
 import { Mend } from "./mend.tsx";
 
 /** Somebody else may retry or discard it meanwhile. */
@@ -34,14 +34,23 @@ export function LetterPage({ offset }: { offset: string }) {
       {letter !== null && (
         <>
           <Why letter={letter} />
-          <div class="cards">
-            <Body letter={letter} />
-            <Mend letter={letter} onSent={again} />
-          </div>
+          <Texts letter={letter} onSent={again} />
           <Discard letter={letter} />
         </>
       )}
     </Subpage>
+  );
+}
+
+/** The event as it came, and the one that is to go in its place. */
+function Texts({ letter, onSent }: { letter: DeadLetter; onSent: () => void }) {
+  const { data } = useTopics();
+  const marked = faultOf(letter, data?.topics.find(({ name }) => name === letter.topic)?.time);
+  return (
+    <div class="cards">
+      <Body of={marked} />
+      <Mend letter={letter} marked={marked} onSent={onSent} />
+    </div>
   );
 }
 
@@ -70,10 +79,8 @@ function Why({ letter: { detail, reason, topic, received_at, retried_as } }: { l
   );
 }
 
-function Body({ letter }: { letter: DeadLetter }) {
+function Body({ of: { text, mark } }: { of: Marking }) {
   const say = words().letters;
-  const { data } = useTopics();
-  const { text, mark } = faultOf(letter, data?.topics.find(({ name }) => name === letter.topic)?.time);
   return (
     <section class="card" aria-labelledby="h-body">
       <h3 id="h-body">{mark === null ? say.body : say.bodyMarked}</h3>

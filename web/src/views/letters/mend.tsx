@@ -5,9 +5,11 @@ import { words } from "../../i18n/words.ts";
 import { useAct } from "../../parts/act.ts";
 import { layout } from "../../parts/json-text.ts";
 import { RetryLink } from "../../parts/letter-table.tsx";
+import { problemOf } from "../../parts/load.ts";
 import { Refused } from "../../parts/said.tsx";
 import { rowsOf } from "../../parts/text-rows.ts";
 import type { DeadLetter, Fate } from "../../types.ts";
+import type { Marked } from "./fault.ts";
 
 interface Retried {
   retried_as: number;
@@ -15,17 +17,37 @@ interface Retried {
   reason?: string;
 }
 
-export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => void }) {
+interface Props {
+  letter: DeadLetter;
+  /** Where the fault is, in the text as it is shown. */
+  marked: Marked;
+  onSent: () => void;
+}
+
+export function Mend({ letter, marked, onSent }: Props) {
   const say = words();
   const [text, setText] = useState(() => layout(letter.body)?.text ?? letter.body);
+  const editor = useRef<HTMLTextAreaElement>(null);
   const [sent, setSent] = useState<Retried | null>(null);
   const { busy, problem, act } = useAct();
   const rows = useRef(rowsOf(text));
   const fault = faultIn(text);
+  // As long as the text is the one that was marked.
+  const mark = text === marked.text ? marked.mark : null;
+  const goToFault = () => {
+    editor.current?.focus();
+    editor.current?.setSelectionRange(...(mark ?? [0, 0]));
+  };
 
   const retry = (body?: string) =>
     act(async () => {
-      setSent(await send<Retried>("POST", path(`/dead-letters/${letter.offset}/retry`, { ack: "applied" }), body));
+      try {
+        setSent(await send<Retried>("POST", path(`/dead-letters/${letter.offset}/retry`, { ack: "applied" }), body));
+      } catch (error) {
+        // The letter itself says what became of it.
+        if (problemOf(error).status === 0) onSent();
+        throw error;
+      }
       onSent();
     });
 
@@ -44,6 +66,7 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
         {say.letters.editor}
       </label>
       <textarea
+        ref={editor}
         id="mended"
         spellcheck={false}
         rows={rows.current}
@@ -55,12 +78,23 @@ export function Mend({ letter, onSent }: { letter: DeadLetter; onSent: () => voi
       <p id="mended-check" class={fault === null ? "good" : "bad"} role="status">
         {fault ?? say.letters.valid}
       </p>
-      <Refused problem={problem} />
+      {problem?.status === 0 ? (
+        <p class="bad" role="alert">
+          {say.letters.unanswered}
+        </p>
+      ) : (
+        <Refused problem={problem} />
+      )}
       <div class="row">
         <button disabled={busy || fault !== null}>{busy ? say.letters.sending : say.letters.sendMended}</button>
         {letter.reason !== "late" && (
           <button type="button" disabled={busy} onClick={() => void retry()}>
             {say.letters.sendAsIs}
+          </button>
+        )}
+        {mark !== null && (
+          <button type="button" onClick={goToFault}>
+            {say.letters.goToFault}
           </button>
         )}
       </div>

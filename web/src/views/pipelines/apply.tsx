@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { ask, get, type Problem } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
 import { useAct } from "../../parts/act.ts";
+import { problemOf } from "../../parts/load.ts";
 import { go, to } from "../../router.ts";
 import type { Conflict, Fault, PipelineFile } from "../../types.ts";
 import type { Checked } from "./check.ts";
@@ -22,7 +23,9 @@ export function Apply({ draft, checked }: { draft: Draft; checked: Checked }) {
   const apply = () =>
     act(async () => {
       setDone(null);
-      const epoch = await put(name ?? "", draft, isNew ? from : null);
+      const epoch = await put(name ?? "", draft, isNew ? from : null).catch((error: unknown) =>
+        unlessDone(name ?? "", draft, error),
+      );
       if (isNew) {
         edited.value = null;
         go(to("pipelines", [name ?? ""]));
@@ -110,12 +113,24 @@ async function put(name: string, { now, version }: Draft, from: string | null): 
   return answer.epoch ?? null;
 }
 
+/** A change whose answer was lost and that is sent again finds itself there: that is no change by somebody else. */
+async function unlessDone(name: string, { now }: Draft, error: unknown): Promise<null> {
+  if (problemOf(error).status !== CHANGED_MEANWHILE) throw error;
+  const { text, schemas = {} } = await get<PipelineFile>(address(name));
+  const same = text === now.file && Object.entries(now.schemas).every(([at, of]) => schemas[at] === of);
+  if (!same) throw error;
+  return null;
+}
+
 function Refusal({ problem }: { problem: Problem }) {
   const say = words().pipelines;
   const faults = (problem.body["faults"] ?? []) as Fault[];
+  let said = problem.message;
+  if (problem.status === CHANGED_MEANWHILE) said = say.meanwhile;
+  else if (problem.status === 0) said = say.unanswered;
   return (
     <>
-      <p class="bad">{problem.status === CHANGED_MEANWHILE ? say.meanwhile : problem.message}</p>
+      <p class="bad">{said}</p>
       {problem.status === CHANGED_MEANWHILE && <p class="note">{problem.message}</p>}
       <Faults faults={faults} />
       <Conflicts conflicts={(problem.body["conflicts"] ?? []) as Conflict[]} />

@@ -1,6 +1,7 @@
 // Has the server check a file while it is written: after a pause, one question at a time, and always the newest text last.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Problem, send } from "../../api.ts";
+import { words } from "../../i18n/words.ts";
 import { problemOf } from "../../parts/load.ts";
 import type { Check } from "../../types.ts";
 import type { Texts } from "./draft.ts";
@@ -68,4 +69,21 @@ export function useCheck(texts: Texts): Checked {
 /** The job is away, or has too much to do. */
 function mayPass({ status }: Problem): boolean {
   return status === 0 || status === 429 || status >= 500;
+}
+
+/** The schema whose text the file names and the page does not have. The server's cure is one of its call: the page has another. */
+export function missingSchema(message: string): string | null {
+  const named = /^schema: the text of ("(?:[^"\\]|\\.)*") is not there/.exec(message)?.[1];
+  if (named === undefined) return null;
+  try {
+    return String(JSON.parse(named));
+  } catch {
+    return null;
+  }
+}
+
+/** What is wrong, in the server's words, with the cure that the page has. */
+export function messageOf(message: string): string {
+  const schema = missingSchema(message);
+  return schema === null ? message : words().pipelines.missingSchema(schema);
 }

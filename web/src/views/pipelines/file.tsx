@@ -6,7 +6,7 @@ import { Editor, type Jump, type Mark } from "../../parts/editor.tsx";
 import { go, place, setQuery, to } from "../../router.ts";
 import type { Check, Fault } from "../../types.ts";
 import { Apply } from "./apply.tsx";
-import { useCheck } from "./check.ts";
+import { messageOf, useCheck } from "./check.ts";
 import { type Draft, edit, nameIn } from "./draft.ts";
 import { Result } from "./result.tsx";
 
@@ -20,6 +20,10 @@ export function File({ draft }: { draft: Draft }) {
   const goTo = (fault: Fault) => {
     setQuery({ schema: undefined });
     setJump({ line: fault.line, column: fault.column });
+  };
+  const addSchema = (path: string) => {
+    edit(path, "");
+    setQuery({ schema: path });
   };
   return (
     <div class="file">
@@ -38,7 +42,7 @@ export function File({ draft }: { draft: Draft }) {
       </div>
       <div class="said">
         <Apply draft={draft} checked={checked} />
-        <Result checked={checked} draft={draft} goTo={goTo} />
+        <Result checked={checked} draft={draft} goTo={goTo} onAdd={addSchema} />
       </div>
     </div>
   );
@@ -102,7 +106,7 @@ function isOfFile(fault: Fault, draft: Draft): boolean {
 function ofFile(check: Check | null, draft: Draft): Mark[] {
   const mine = (check?.faults ?? []).filter((fault) => fault.line > 0 && isOfFile(fault, draft));
   const severity = check?.tests_passed_over === undefined ? "error" : "warning";
-  return mine.map(({ line, column, message }) => ({ line, column, message, severity }));
+  return mine.map(({ line, column, message }) => ({ line, column, message: messageOf(message), severity }));
 }
 
 /** What is wrong with a schema is told at the place that names it, with a place in the schema only where it is no JSON. */

@@ -105,20 +105,31 @@ function curve({ from, to }: Edge): string {
   return `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
 }
 
-/** Beside the end that no other edge shares: how much comes, and below it whether that has to wait. */
+/** Baselines of two lines of text above an edge, and of two below it, from the edge. */
+const ABOVE = [-19, -6] as const;
+const BELOW = [15, 28] as const;
+
+/**
+ * Beside the end that no other edge shares: how much comes, and whether that has to wait. Where the edge rises from there both stand below it, where it
+ * falls both above, so that it does not run through them; a level one has them on both sides.
+ */
 function Rate({ edge, pressure }: { edge: Edge; pressure: Level }) {
   const text = rateOf(edge);
   if (text === null) return null;
   const waits = edge.to.kind === "process";
-  const x = MARGIN + (waits ? edge.from.x + NODE_WIDTH + 6 : edge.to.x - 9);
-  const y = MARGIN + (waits ? edge.from.y : edge.to.y) + NODE_HEIGHT / 2;
+  const [near, far] = waits ? [edge.from, edge.to] : [edge.to, edge.from];
+  const x = MARGIN + (waits ? near.x + NODE_WIDTH + 6 : near.x - 9);
+  const y = MARGIN + near.y + NODE_HEIGHT / 2;
+  const rises = far.y < near.y;
+  const isFlat = far.y === near.y;
+  const [first, second] = isFlat ? [ABOVE[1], BELOW[0]] : rises ? BELOW : ABOVE;
   return (
     <text class="edge-text" text-anchor={waits ? "start" : "end"}>
-      <tspan x={x} y={y - 6}>
+      <tspan x={x} y={y + (waits ? first : rises ? BELOW[0] : ABOVE[1])}>
         {text}
       </tspan>
       {waits && (
-        <tspan class={`level-${pressure}`} x={x} y={y + 15}>
+        <tspan class={`level-${pressure}`} x={x} y={y + second}>
           {words().common.level[pressure]}
         </tspan>
       )}

@@ -1,16 +1,18 @@
 // What the server says of a file that is being written.
 import { words } from "../../i18n/words.ts";
 import type { Conflict, Fault } from "../../types.ts";
-import type { Checked } from "./check.ts";
+import { type Checked, messageOf, missingSchema } from "./check.ts";
 import type { Draft } from "./draft.ts";
 
 interface Props {
   checked: Checked;
   draft: Draft;
   goTo: (fault: Fault) => void;
+  /** Adds a schema of this path, to be written. */
+  onAdd: (schema: string) => void;
 }
 
-export function Result({ checked: { check, problem, busy }, draft, goTo }: Props) {
+export function Result({ checked: { check, problem, busy }, draft, goTo, onAdd }: Props) {
   const say = words().pipelines;
   const testsRan = check?.tests_passed_over !== undefined;
   const faults = check?.faults ?? [];
@@ -39,7 +41,7 @@ export function Result({ checked: { check, problem, busy }, draft, goTo }: Props
           )}
         </div>
       )}
-      <Faults faults={faults} goTo={goTo} />
+      <Faults faults={faults} goTo={goTo} onAdd={onAdd} />
       {check !== null && <Conflicts conflicts={check.conflicts} />}
       {testsRan && <Changes changes={check.changes} />}
     </section>
@@ -51,8 +53,14 @@ function hasTests({ now }: Draft): boolean {
   return /^tests:/m.test(now.file);
 }
 
-/** With the way to each, where there is one. */
-export function Faults({ faults, goTo }: { faults: Fault[]; goTo?: (fault: Fault) => void }) {
+interface FaultsProps {
+  faults: Fault[];
+  goTo?: Props["goTo"];
+  onAdd?: Props["onAdd"];
+}
+
+/** With the way to each, and with its cure, where there is one. */
+export function Faults({ faults, goTo, onAdd }: FaultsProps) {
   const say = words().pipelines;
   if (faults.length === 0) return null;
   return (
@@ -67,10 +75,20 @@ export function Faults({ faults, goTo }: { faults: Fault[]; goTo?: (fault: Fault
                 {say.line(fault.line, fault.column)}
               </button>
             ))}{" "}
-          <bdi>{fault.message}</bdi>
+          <bdi>{messageOf(fault.message)}</bdi> <Cure fault={fault} onAdd={onAdd} />
         </li>
       ))}
     </ul>
+  );
+}
+
+function Cure({ fault, onAdd }: { fault: Fault; onAdd: Props["onAdd"] | undefined }) {
+  const schema = missingSchema(fault.message);
+  if (schema === null || onAdd === undefined) return null;
+  return (
+    <button type="button" onClick={() => onAdd(schema)}>
+      {words().pipelines.addNamed(schema)}
+    </button>
   );
 }
 

@@ -4,13 +4,14 @@ import { path, send } from "../../api.ts";
 import { text } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { useAct } from "../../parts/act.ts";
+import { problemOf } from "../../parts/load.ts";
 import { rowsOf } from "../../parts/text-rows.ts";
-import type { Applied, Json, Topic } from "../../types.ts";
+import type { Applied, Json, TakenBefore, Topic } from "../../types.ts";
 import { Curl } from "./curl.tsx";
 import { FieldInput } from "./field-input.tsx";
 import { Repeat } from "./repeat.tsx";
 import { type Result, ResultLine } from "./result.tsx";
-import { at, type Field, fieldsOf, newEvent, put, refreshed } from "./schema.ts";
+import { at, type Field, fieldsOf, newEvent, put, refreshed, uuid } from "./schema.ts";
 
 export function Draft({ topic }: { topic: Topic }) {
   const say = words().trigger;
@@ -21,18 +22,26 @@ export function Draft({ topic }: { topic: Topic }) {
   const [broken, setBroken] = useState<{ text: string; why: string } | null>(null);
   const [result, setResult] = useState<Result | null>(null);
   const { busy, problem, act, forget } = useAct();
+  // Sent, and not answered: until there is an answer it goes again as it was, under the same key, and so is taken once.
+  const open = useRef<{ body: string; key: string } | null>(null);
   const rows = useRef(rowsOf(JSON.stringify(event, null, 2)));
 
+  const changed = () => {
+    if (open.current !== null) forget();
+    open.current = null;
+  };
   const change = (field: Field, value: Json | undefined) => {
     setEvent(put(event, field.path, value));
     setWritten(new Set([...written, field.name]));
     setBroken(null);
+    changed();
   };
   const edit = (json: string) => {
+    changed();
     try {
       const parsed = JSON.parse(json) as Json;
-      const changed = fields.filter((field) => text(at(parsed, field.path)) !== text(at(event, field.path)));
-      setWritten(new Set([...written, ...changed.map((field) => field.name)]));
+      const others = fields.filter((field) => text(at(parsed, field.path)) !== text(at(event, field.path)));
+      setWritten(new Set([...written, ...others.map((field) => field.name)]));
       setEvent(parsed);
       setBroken(null);
     } catch (error) {
@@ -44,18 +53,27 @@ export function Draft({ topic }: { topic: Topic }) {
     setWritten(new Set());
     setBroken(null);
     setResult(null);
+    changed();
     forget();
   };
   const next = () => refreshed(event, fields, written);
   const submit = async () => {
     // What is no JSON is sent as it is: how the job answers that is worth seeing.
-    const body = broken?.text ?? JSON.stringify(next());
+    const request = open.current ?? { body: broken?.text ?? JSON.stringify(next()), key: uuid() };
+    const { body, key } = request;
+    open.current = request;
     if (broken === null) setEvent(JSON.parse(body) as Json);
     setResult(null);
     const started = performance.now();
     await act(async () => {
-      const answer = await send<Applied>("POST", path(topic.post ?? "", { ack: "applied" }), body);
-      setResult({ answer, ms: Math.round(performance.now() - started), id: idOf(topic, body) });
+      try {
+        const answer = await send<Applied | TakenBefore>("POST", path(topic.post ?? "", { ack: "applied" }), body, key);
+        setResult({ answer, ms: Math.round(performance.now() - started), id: idOf(topic, body) });
+      } catch (error) {
+        if (!problemOf(error).isOpen) open.current = null;
+        throw error;
+      }
+      open.current = null;
     });
   };
 
@@ -103,7 +121,7 @@ export function Draft({ topic }: { topic: Topic }) {
         <Curl topic={topic} event={next} />
       </div>
       <div class="wide">
-        <ResultLine result={result} problem={problem} />
+        <ResultLine result={result} problem={problem} isKept={open.current !== null} />
         <Repeat post={topic.post ?? ""} next={next} />
       </div>
     </form>

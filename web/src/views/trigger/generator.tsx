@@ -99,7 +99,11 @@ export function GeneratorCard() {
         {data !== null && stateOf(data)}
       </p>
       <Refused problem={refusal ?? problem} />
-      {data !== null && data.trouble !== null && <p class="bad">{data.trouble}</p>}
+      {data !== null && data.trouble !== null && (
+        <p id="generator-trouble" class={data.running ? "warn" : "bad"} role="status">
+          {say.trouble(data.trouble)}
+        </p>
+      )}
     </section>
   );
 }

@@ -3,12 +3,16 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { path, send } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
 import { problemOf } from "../../parts/load.ts";
-import type { Applied, Json } from "../../types.ts";
+import { uuid } from "./schema.ts";
+import type { Applied, Json, TakenBefore } from "../../types.ts";
 
 const COUNT_MAX = 10_000;
 /** Events of one request, and how often requests go out. */
 const BATCH_MAX = 1_000;
 const TICK_MS = 100;
+/** A batch that was not answered goes again, under the same key, so often and with this pause. */
+const TRIES_MAX = 60;
+const RETRY_MS = 1_000;
 
 interface Props {
   post: string;
@@ -29,27 +33,49 @@ export function Repeat({ post, next }: Props) {
     [],
   );
 
+  /** Null: stopped before there was an answer. */
+  const sendBatch = async (events: Json[]): Promise<Applied | TakenBefore | null> => {
+    const key = uuid();
+    for (let tries = 1; ; tries++) {
+      try {
+        return await send<Applied | TakenBefore>("POST", path(post, { ack: "applied" }), events, key);
+      } catch (error) {
+        const { isOpen } = problemOf(error);
+        if (!isOpen || tries === TRIES_MAX) throw error;
+        if (stop.current) return null;
+        setLine(say.batchUnanswered(events.length));
+        await new Promise((again) => setTimeout(again, RETRY_MS));
+      }
+    }
+  };
+
   const run = async () => {
     stop.current = false;
     setRunning(true);
     const total = Math.min(Math.max(1, count), COUNT_MAX);
     const begun = performance.now();
-    let [sent, counted] = [0, 0];
+    let [sent, counted, untold] = [0, 0, 0];
     try {
       while (sent < total && !stop.current) {
         const due = rate > 0 ? Math.ceil(((performance.now() - begun + TICK_MS) / 1_000) * rate) : total;
         const size = Math.min(due, total, sent + BATCH_MAX) - sent;
         if (size > 0) {
-          const events = Array.from({ length: size }, next);
-          const answer = await send<Applied>("POST", path(post, { ack: "applied" }), events);
+          const answer = await sendBatch(Array.from({ length: size }, next));
+          if (answer === null) {
+            setLine(`${say.repeated(sent, total)}; ${say.unknown(size)}`);
+            break;
+          }
           sent += answer.accepted;
-          counted += answer.counted;
-          setLine(`${say.repeated(sent, total)}; ${say.fates(counted, sent - counted)}`);
+          if ("counted" in answer) counted += answer.counted;
+          else untold += answer.accepted;
+          const told = `${say.repeated(sent, total)}; ${say.fates(counted, sent - counted - untold)}`;
+          setLine(untold === 0 ? told : `${told}; ${say.untold(untold)}`);
         }
         if (rate > 0 && sent < total) await new Promise((tick) => setTimeout(tick, TICK_MS));
       }
     } catch (error) {
-      setLine(problemOf(error).message);
+      const { status, message } = problemOf(error);
+      setLine(status === 0 ? `${say.repeated(sent, total)}; ${words().state.noAnswer}` : message);
     }
     setRunning(false);
   };

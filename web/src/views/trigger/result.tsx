@@ -3,30 +3,51 @@ import { get, type Problem } from "../../api.ts";
 import { words } from "../../i18n/words.ts";
 import { useLoad } from "../../parts/load.ts";
 import { to } from "../../router.ts";
-import type { Applied, EventFates } from "../../types.ts";
+import type { Applied, EventFates, TakenBefore } from "../../types.ts";
 
 export interface Result {
-  answer: Applied;
+  answer: Applied | TakenBefore;
   ms: number;
   /** The event's, where it is known. */
   id: string | null;
 }
 
-export function ResultLine({ result, problem }: { result: Result | null; problem: Problem | null }) {
+interface Props {
+  result: Result | null;
+  problem: Problem | null;
+  /** What was sent without an answer is what will be sent next: it was not changed meanwhile. */
+  isKept: boolean;
+}
+
+export function ResultLine({ result, problem, isKept }: Props) {
   const say = words().trigger;
-  const { answer, ms, id } = result ?? { answer: null, ms: 0, id: null };
-  const fates = (answer?.items ?? []).map((item) =>
+  if (problem !== null) return <Line text={problem.status === 0 ? say.unanswered(isKept) : problem.message} />;
+  if (result === null) return <Line text="" />;
+  const { answer, ms, id } = result;
+  if (!("items" in answer)) {
+    return (
+      <>
+        <Line text={say.takenBefore(answer.first_offset)} good />
+        {id !== null && <Went id={id} />}
+      </>
+    );
+  }
+  const fates = answer.items.map((item) =>
     say.fate(say.status[item.status] ?? item.status, item.offset, item.reason ?? "", ms),
   );
-  const good = problem === null && answer?.counted === answer?.accepted;
-  const counted = answer?.accepted === 1 && answer.counted === 1;
   return (
     <>
-      <p id="trigger-result" role="status" class={good ? "good" : "bad"}>
-        {problem?.message ?? fates.join("; ")}
-      </p>
-      {counted && id !== null && <Went id={id} />}
+      <Line text={fates.join("; ")} good={answer.counted === answer.accepted} />
+      {answer.accepted === 1 && answer.counted === 1 && id !== null && <Went id={id} />}
     </>
+  );
+}
+
+function Line({ text, good = false }: { text: string; good?: boolean }) {
+  return (
+    <p id="trigger-result" role="status" class={good ? "good" : "bad"}>
+      {text}
+    </p>
   );
 }
 

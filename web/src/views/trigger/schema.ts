@@ -132,7 +132,7 @@ export function isObject(value: Json | undefined): value is Schema {
 }
 
 /** crypto.randomUUID is there on secure origins only. */
-function uuid(): string {
+export function uuid(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = ((bytes[6] ?? 0) & 15) | 64;
   bytes[8] = ((bytes[8] ?? 0) & 63) | 128;

@@ -4,8 +4,8 @@ import { words } from "../../i18n/words.ts";
 import { Select } from "../../parts/select.tsx";
 import { go, place, setQuery, to } from "../../router.ts";
 import type { Pipeline } from "../../types.ts";
-import { EVENT_COUNT, LAST_WINDOWS } from "../windows.tsx";
-import type { Choice } from "./rows.ts";
+import { EVENT_COUNT } from "./metric.ts";
+import { type Choice, LAST_WINDOWS } from "./rows.ts";
 
 const SPANS = [20, LAST_WINDOWS, 240];
 /** Where no row is shown. */

@@ -4,7 +4,7 @@ import { group, time } from "../../format.ts";
 import { words } from "../../i18n/words.ts";
 import { Chart } from "../../parts/chart.tsx";
 import { BARS_MAX, GroupBars } from "./group-bars.tsx";
-import { EVENT_COUNT, metricOf } from "../windows.tsx";
+import { EVENT_COUNT, metricOf } from "./metric.ts";
 import type { Choice, ShownRow } from "./rows.ts";
 
 const LINES_MAX = 6;

@@ -37,6 +37,9 @@ const RECENT_MS = 5_000;
 /** So many windows back. */
 const RECENT_WINDOWS = 4;
 
+/** So many windows are shown where the address names no other number. */
+export const LAST_WINDOWS = 60;
+
 const NONE: ReadonlyMap<string, ShownRow> = new Map();
 
 export function useRows(choice: Choice) {
