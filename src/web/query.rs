@@ -111,7 +111,7 @@ pub async fn events(State(web): Shared, headers: HeaderMap, uri: Uri) -> Result<
             if text.is_none() && user.is_none() {
                 return r.events(&query);
             }
-            let finder = text.as_ref().map(|text| memchr::memmem::Finder::new(text));
+            let finder = text.as_ref().map(memchr::memmem::Finder::new);
             let holds = |body: &[u8]| finder.as_ref().is_none_or(|finder| finder.find(body).is_some());
             search(r, query, |body| holds(body) && user.as_ref().is_none_or(|user| is_of_user(body, user)))
         })
