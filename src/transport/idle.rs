@@ -1,10 +1,8 @@
-//! Adaptive polling: spin for some tens of µs where that has paid lately, then sleep 50 µs rising to 2 ms, and to 5 ms after a second without work; a waker
-//! in this process ends the sleep at once. It knows nothing of what is polled.
+//! Adaptive polling: spin for some tens of µs, then sleep 50 µs rising to 2 ms, and to 5 ms after a second without work; a waker in this
+//! process ends the sleep at once. It knows nothing of what is polled.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use crate::trial::Trial;
 
 /// An answer that is on its way comes within this; a sleep would take longer.
 const SPIN: Duration = Duration::from_micros(40);
@@ -25,9 +23,6 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 pub struct Idle {
     /// When the loop last ran out of work; none while it works.
     since: Option<Instant>,
-    /// Whether it spins before it sleeps this time.
-    spins: bool,
-    trial: Trial,
     nap: Duration,
     bell: Arc<Bell>,
 }
@@ -63,29 +58,18 @@ impl Idle {
     #[must_use]
     pub fn new() -> (Self, Waker) {
         let bell = Arc::new(Bell::default());
-        (
-            Self { since: None, spins: false, trial: Trial::default(), nap: NAP_MIN, bell: Arc::clone(&bell) },
-            Waker { bell },
-        )
+        (Self { since: None, nap: NAP_MIN, bell: Arc::clone(&bell) }, Waker { bell })
     }
 
     /// The loop found work.
     pub fn worked(&mut self) {
-        if std::mem::take(&mut self.spins) {
-            self.trial.paid();
-        }
         self.since = None;
         self.nap = NAP_MIN;
     }
 
     /// The loop found none: spins or sleeps a little. `under_way`: a large message is being transferred, so sleep only shortly.
     pub fn rest(&mut self, under_way: bool) {
-        let since = if let Some(since) = self.since {
-            since
-        } else {
-            self.spins = self.trial.is_worth_it();
-            *self.since.insert(Instant::now())
-        };
+        let since = *self.since.get_or_insert_with(Instant::now);
         let nap = self.nap_after(since.elapsed(), under_way);
         if nap.is_zero() {
             std::hint::spin_loop();
@@ -96,12 +80,8 @@ impl Idle {
 
     /// How long to sleep after this long without work; zero: spin.
     fn nap_after(&mut self, idle: Duration, under_way: bool) -> Duration {
-        if self.spins {
-            if idle < SPIN {
-                return Duration::ZERO;
-            }
-            self.spins = false;
-            self.trial.missed();
+        if idle < SPIN {
+            return Duration::ZERO;
         }
         if under_way {
             return NAP_MIN;
@@ -148,31 +128,11 @@ mod tests {
             (us(60_000_000), false, us(5_000)),
         ];
         let (mut idle, _waker) = Idle::new();
-        idle.spins = true;
         for (at, under_way, nap) in cases {
             assert_eq!(idle.nap_after(at, under_way), nap, "after {at:?}, under way: {under_way}");
         }
         idle.worked();
         assert_eq!(idle.nap_after(SPIN, false), NAP_MIN);
-    }
-
-    #[test]
-    fn it_spins_only_where_that_has_paid_lately() {
-        let spun = |idle: &mut Idle, found: bool| {
-            idle.rest(false);
-            let spun = idle.spins;
-            if !found {
-                idle.nap_after(SPIN, false);
-            }
-            idle.worked();
-            spun
-        };
-        let (mut idle, _waker) = Idle::new();
-        assert!((0..1_000).all(|_| spun(&mut idle, true)), "each time it found something");
-        let for_nothing = (0..1_000).filter(|_| spun(&mut idle, false)).count();
-        assert!((5..20).contains(&for_nothing), "{for_nothing} times");
-        let later: Vec<bool> = (0..1_000).map(|_| spun(&mut idle, true)).collect();
-        assert!(later[500..].iter().all(|spun| *spun), "again, once a try has found something");
     }
 
     /// Two threads that hand a number to and fro and sleep for an hour unless woken: one lost wake-up, and this never ends.

@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("pipeline", &["core"]),
     ("store", &["core"]),
     ("generate", &["core", "pipeline"]),
-    ("transport", &["wire", "trial"]),
+    ("transport", &["wire"]),
     ("input", &["core"]),
     ("worker", &["core", "wire", "transport", "input"]),
     ("ingest", &["core", "log", "clock", "trial"]),
