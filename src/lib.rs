@@ -34,7 +34,6 @@ pub mod pipeline;
 pub mod coordinator;
 pub mod wire;
 pub mod transport;
-pub mod trial;
 pub mod worker;
 pub mod input;
 pub mod core;

@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::core::time;
 use crate::core::units::Micros;
 use crate::generate::{Generator, Kind, Settings};
+use crate::logging::plain;
 use crate::pipeline::{Bundle, BurstHint, Pipelines, duration};
 
 /// Bad usage or a bad pipeline file.
@@ -163,7 +164,7 @@ fn generator(args: &Args, mut pipeline: Pipelines, clock: &dyn Clock) -> anyhow:
     };
     let generator = Generator::new(&pipeline, settings).map_err(|why| anyhow!(why))?;
     for why in generator.left_out() {
-        eprintln!("caudal generate: no events are made of {why}");
+        eprintln!("caudal generate: no events are made of {}", plain(why));
     }
     Ok(generator)
 }

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use crate::trial::Trial;
-
 /// Of the time that the last frame took.
 const SHARE: u32 = 4;
 /// So many clients are worth this wait however fast the disk is: a frame of all of them spares the threads and ranks behind it many small ones.
@@ -14,6 +12,8 @@ const CROWD: usize = 16;
 const CROWD_WAIT: Duration = Duration::from_millis(1);
 /// A frame that took longer was no usual one.
 const WAIT_MAX: Duration = Duration::from_millis(2);
+/// Frames that pass without another try after several in a row were for nothing.
+const PAUSE_MAX: u32 = 256;
 
 /// What is known of the last frame.
 #[derive(Debug, Default)]
@@ -23,7 +23,8 @@ pub(super) struct Gather {
     /// Requests that were waiting then.
     left: usize,
     took: Duration,
-    trial: Trial,
+    misses: u32,
+    pause: u32,
 }
 
 impl Gather {
@@ -34,8 +35,12 @@ impl Gather {
 
     /// How many requests are worth waiting for, and for how long at most.
     pub(super) fn wish(&mut self) -> Option<(usize, Duration)> {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return None;
+        }
         // Whoever sends alone is not to wait for anybody.
-        if self.answered == 0 || self.left == 0 && self.answered == 1 || !self.trial.is_worth_it() {
+        if self.answered == 0 || self.left == 0 && self.answered == 1 {
             return None;
         }
         let wished = self.answered + self.left;
@@ -45,17 +50,17 @@ impl Gather {
 
     /// As many as were wished for.
     pub(super) fn came(&mut self) {
-        self.trial.paid();
+        self.misses = 0;
     }
 
     /// The time is over, and only so many are there.
     pub(super) fn missed(&mut self, requests: usize) {
-        // Half of those who were answered are worth it, and a crowd of whomever.
-        let came = requests.saturating_sub(self.left);
-        if came >= self.answered.div_ceil(2).min(CROWD) {
-            self.trial.paid();
+        // Half of those who were answered are worth it.
+        if requests >= self.left + self.answered.div_ceil(2) {
+            self.misses = 0;
         } else {
-            self.trial.missed();
+            self.misses = self.misses.saturating_add(1);
+            self.pause = 1_u32.checked_shl(self.misses).unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
         }
     }
 }
@@ -104,13 +109,8 @@ mod tests {
             }
         }
         assert!((10..60).contains(&tried), "{tried} times");
-        // Of so many a part is a crowd.
-        gather.written(500, 10, SYNC);
-        gather.trial = Trial::default();
-        gather.missed(10 + CROWD);
-        assert!(gather.wish().is_some());
         // And comes back where it pays again.
-        for _ in 0..512 {
+        for _ in 0..2 * PAUSE_MAX {
             gather.written(50, 10, SYNC);
             if gather.wish().is_some() {
                 gather.missed(40);

@@ -10,6 +10,7 @@ use axum::response::{Html, IntoResponse, Response};
 use hyper::Uri;
 use hyper::header::{ACCEPT, HeaderMap, VARY};
 use serde_json::{Map, Value};
+use sonic_rs::JsonValueTrait;
 use uuid::Uuid;
 
 use crate::core::plan::{Audit, FieldPath, Plan, Step, WindowPlan};
@@ -132,7 +133,6 @@ fn shown(web: &Web, headers: &HeaderMap, events: &[AuditEvent], next: Option<Str
 
 /// Whether the event's member `user_id` is this text, or a number that is written so.
 fn is_of_user(body: &[u8], user: &str) -> bool {
-    use sonic_rs::JsonValueTrait;
     let Ok(found) = sonic_rs::get(body, ["user_id"]) else { return false };
     found.as_str().map_or_else(|| found.is_number() && found.as_raw_str() == user, |text| text == user)
 }

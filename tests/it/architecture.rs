@@ -6,10 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whom each room knows: itself, and what begins with one of these. `cli`, and `main.rs` through it, tie all together.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("core", &[]),
     ("clock", &["core"]),
-    ("trial", &[]),
     ("logging", &["core", "clock"]),
     ("wire", &["core"]),
     ("log", &["core"]),
@@ -20,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("transport", &["wire"]),
     ("input", &["core"]),
     ("worker", &["core", "wire", "transport", "input"]),
-    ("ingest", &["core", "log", "clock", "trial"]),
+    ("ingest", &["core", "log", "clock"]),
     (
         "coordinator",
         &["core", "wire", "transport", "log", "clock", "ingest", "store", "input", "worker::rows", "worker::state"],
@@ -46,9 +45,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
 ];
 
 /// Files that know less than their room does.
-const PURE: [(&str, &[&str]); 8] = [
+const PURE: [(&str, &[&str]); 7] = [
     ("core/", &[]),
-    ("trial.rs", &[]),
     ("bus/group/", &["bus::group"]),
     ("wire.rs", &["core"]),
     ("worker/state.rs", &["core", "wire", "worker"]),
