@@ -109,6 +109,8 @@ watch() {
         if [ "$rank" -lt 0 ] && [[ $line =~ $died ]]; then rank=${BASH_REMATCH[2]}; fi
         case $line in
             [a-z]*run:\ Forwarding\ signal\ *\ to\ job) continue ;;
+            # mpirun could not print such a block.
+            \[*\]\ ORTE_ERROR_LOG:\ *orte/util/show_help.c\ *) continue ;;
             MPI_ABORT\ was\ invoked\ on\ * | Primary\ job\ * | mpirun\ detected\ that\ one\ or\ more\ *)
                 [ -z "$rule" ] || needless=1
                 rule=''

@@ -52,10 +52,10 @@ test("letters by reason, the fault marked, mended and sent again, also after a r
   const editor = page.getByLabel("The event to send in its place");
   const send = page.getByRole("button", { name: "Send in its place" });
   const text = await editor.inputValue();
-  await editor.fill(text.replace("-3", "-3 oh"));
+  await editor.fill(text.replace('"stay": -3', '"stay": -3 oh'));
   await page.getByText("Not JSON yet").waitFor();
   assert.equal(await send.isDisabled(), true);
-  await editor.fill(text.replace("-3", "3"));
+  await editor.fill(text.replace('"stay": -3', '"stay": 3'));
 
   // What somebody has written outlives the job.
   await job.kill(1);
