@@ -1,7 +1,8 @@
 //! Whether the writer should wait a moment before it begins a frame, so that the clients whom the last one answered are in the next with those who wait already.
 //!
 //! Clients that send, wait for the answer and send again would otherwise fall into two halves: one is synced while the other is being answered, and each frame
-//! holds half of what it could. It is a guess from what came before, costs a part of a sync's time at most, and is given up where it does not pay. Pure.
+//! holds half of what it could. And where a crowd sends, some more are always on their way: a few more than last time are wished for, so that frames grow as long as
+//! that pays. It is a guess from what came before, costs a millisecond or a part of a sync's time, and is given up where it does not pay. Pure.
 
 use std::time::Duration;
 
@@ -12,55 +13,98 @@ const CROWD: usize = 16;
 const CROWD_WAIT: Duration = Duration::from_millis(1);
 /// A frame that took longer was no usual one.
 const WAIT_MAX: Duration = Duration::from_millis(2);
+/// Of a crowd: how many more than last time are wished for.
+const GROWTH: usize = 4;
+/// Each frame that meets fewer than the crowd makes it smaller by this part.
+const FORGETTING: usize = 16;
 /// Frames that pass without another try after several in a row were for nothing.
 const PAUSE_MAX: u32 = 256;
 
-/// What is known of the last frame.
+/// What is known of the last frames.
 #[derive(Debug, Default)]
 pub(super) struct Gather {
-    /// Requests that it answered.
+    /// Requests that the last one answered.
     answered: usize,
     /// Requests that were waiting then.
     left: usize,
     took: Duration,
+    /// Clients that send again and again: the most that one frame has met of late.
+    crowd: usize,
+    wait: Trial,
+    /// To wish for more than the crowd.
+    growth: Trial,
+    /// More were wished for than the crowd.
+    grows: bool,
+}
+
+/// Something that sometimes pays: each time in a row that it did not, it is passed over for longer.
+#[derive(Debug, Default)]
+struct Trial {
+    /// In a row.
     misses: u32,
+    /// Frames still to be passed over.
     pause: u32,
+}
+
+impl Trial {
+    /// Whether to try, this time.
+    fn is_due(&mut self) -> bool {
+        let due = self.pause == 0;
+        self.pause = self.pause.saturating_sub(1);
+        due
+    }
+
+    fn paid(&mut self) {
+        self.misses = 0;
+    }
+
+    fn missed(&mut self) {
+        self.misses = self.misses.saturating_add(1);
+        self.pause = 1_u32.checked_shl(self.misses).unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
+    }
 }
 
 impl Gather {
     /// A frame is on disk.
     pub(super) fn written(&mut self, answered: usize, left: usize, took: Duration) {
         (self.answered, self.left, self.took) = (answered, left, took);
+        self.crowd = (answered + left).max(self.crowd - self.crowd.div_ceil(FORGETTING));
     }
 
     /// How many requests are worth waiting for, and for how long at most.
     pub(super) fn wish(&mut self) -> Option<(usize, Duration)> {
-        if self.pause > 0 {
-            self.pause -= 1;
-            return None;
-        }
         // Whoever sends alone is not to wait for anybody.
-        if self.answered == 0 || self.left == 0 && self.answered == 1 {
+        if !self.wait.is_due() || self.answered == 0 || self.crowd <= 1 {
             return None;
         }
-        let wished = self.answered + self.left;
-        let least = if wished >= CROWD { CROWD_WAIT } else { Duration::ZERO };
-        Some((wished, (self.took / SHARE).clamp(least, WAIT_MAX)))
+        let wait = (self.took / SHARE).min(WAIT_MAX);
+        self.grows = false;
+        if self.crowd < CROWD {
+            return Some((self.crowd, wait));
+        }
+        self.grows = self.growth.is_due();
+        let more = if self.grows { self.crowd.div_ceil(GROWTH) } else { 0 };
+        Some((self.crowd + more, wait.max(CROWD_WAIT)))
     }
 
     /// As many as were wished for.
     pub(super) fn came(&mut self) {
-        self.misses = 0;
+        self.wait.paid();
+        if self.grows {
+            self.growth.paid();
+        }
     }
 
     /// The time is over, and only so many are there.
     pub(super) fn missed(&mut self, requests: usize) {
+        if self.grows {
+            self.growth.missed();
+        }
         // Half of those who were answered are worth it.
         if requests >= self.left + self.answered.div_ceil(2) {
-            self.misses = 0;
+            self.wait.paid();
         } else {
-            self.misses = self.misses.saturating_add(1);
-            self.pause = 1_u32.checked_shl(self.misses).unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
+            self.wait.missed();
         }
     }
 }
@@ -75,17 +119,63 @@ mod tests {
     fn those_who_come_again_are_waited_for() {
         let mut gather = Gather::default();
         assert_eq!(gather.wish(), None, "nothing is known");
-        gather.written(64, 64, SYNC);
-        assert_eq!(gather.wish(), Some((128, Duration::from_millis(1))));
+        gather.written(5, 5, SYNC);
+        assert_eq!(gather.wish(), Some((10, SYNC / SHARE)));
         gather.came();
+        gather.written(10, 0, SYNC);
+        assert_eq!(gather.wish(), Some((10, SYNC / SHARE)), "as long as they come");
+        gather.written(10, 0, Duration::from_secs(1));
+        assert_eq!(gather.wish(), Some((10, WAIT_MAX)));
+        gather.written(10, 0, Duration::from_micros(40));
+        assert_eq!(gather.wish(), Some((10, Duration::from_micros(10))), "a few do not wait for long");
+        gather.written(64, 0, Duration::from_micros(40));
+        assert_eq!(gather.wish(), Some((80, CROWD_WAIT)), "a crowd may be larger than it was");
+    }
+
+    /// Of 128 clients who send again as soon as they are answered, some are in each frame: it grows until time is over.
+    #[test]
+    fn frames_of_a_crowd_grow_while_that_pays() {
+        let mut gather = Gather::default();
+        // As many as come within the wait.
+        let come = 45;
+        let mut frames = vec![20];
+        while frames.len() < 1_000 {
+            gather.written(frames[frames.len() - 1], 0, Duration::from_micros(40));
+            let (wished, _) = gather.wish().unwrap();
+            if wished <= come {
+                gather.came();
+            } else {
+                gather.missed(come);
+            }
+            frames.push(wished.min(come));
+        }
+        assert!(frames[10..].iter().all(|&requests| requests >= 40), "{frames:?}");
+    }
+
+    #[test]
+    fn a_crowd_that_is_whole_is_seldom_waited_for_in_vain() {
+        let mut gather = Gather::default();
+        let vain = (0..10_000).filter(|_| {
+            gather.written(20, 0, Duration::from_micros(40));
+            let (wished, _) = gather.wish().unwrap();
+            if wished == 20 {
+                gather.came();
+            } else {
+                gather.missed(20);
+            }
+            wished > 20
+        });
+        assert!((10..100).contains(&vain.count()));
+    }
+
+    #[test]
+    fn a_crowd_that_is_gone_is_forgotten() {
+        let mut gather = Gather::default();
         gather.written(128, 0, SYNC);
-        assert_eq!(gather.wish(), Some((128, Duration::from_millis(1))), "as long as they come");
-        gather.written(128, 0, Duration::from_secs(1));
-        assert_eq!(gather.wish(), Some((128, WAIT_MAX)));
-        gather.written(128, 0, Duration::from_micros(40));
-        assert_eq!(gather.wish(), Some((128, CROWD_WAIT)));
-        gather.written(2, 2, Duration::from_micros(40));
-        assert_eq!(gather.wish(), Some((4, Duration::from_micros(10))), "a few do not wait for long");
+        for _ in 0..100 {
+            gather.written(1, 0, SYNC);
+        }
+        assert_eq!((gather.crowd, gather.wish()), (1, None));
     }
 
     #[test]

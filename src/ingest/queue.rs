@@ -2,7 +2,9 @@
 //! cuts meet the writer's thread only here.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -44,6 +46,36 @@ pub struct Queue {
 pub struct Request {
     pub submission: Submission,
     pub receipt: oneshot::Sender<Result<Receipt, Refusal>>,
+}
+
+/// The receipt of one submission, once it comes, or the reason why nothing of it was taken.
+#[derive(Debug)]
+pub struct Waiting(Stage);
+
+#[derive(Debug)]
+enum Stage {
+    Refused(Refusal),
+    Entered(oneshot::Receiver<Result<Receipt, Refusal>>),
+    /// The log has failed: no answer comes.
+    Lost,
+}
+
+impl Future for Waiting {
+    type Output = Result<Receipt, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Stage::Refused(refusal) => Poll::Ready(Err(*refusal)),
+            Stage::Entered(receipt) => ready!(Pin::new(receipt).poll(cx)).map_or_else(
+                |_| {
+                    self.0 = Stage::Lost;
+                    Poll::Pending
+                },
+                Poll::Ready,
+            ),
+            Stage::Lost => Poll::Pending,
+        }
+    }
 }
 
 /// What one group commit does.
@@ -151,19 +183,13 @@ impl Shared {
 }
 
 impl Ingest {
-    /// Waits until the events are on disk. If the log fails there is no answer: the outcome is not known, and the process is being ended.
-    ///
-    /// # Errors
-    /// The reason why nothing of it was taken.
-    pub async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+    /// Hands the events over; what it gives waits until they are on disk. If the log fails there is no answer: the outcome is not known, and the process is being ended.
+    #[must_use]
+    pub fn submit(&self, submission: Submission) -> Waiting {
         assert!(submission.count > 0, "a submission has events");
         let retries = submission.retries.as_ref().map(|claim| claim.letters().len() as u32);
         assert!(retries.is_none_or(|retries| retries == submission.count), "each line retries one letter");
-        let answer = self.shared.enter(submission)?;
-        match answer.await {
-            Ok(answer) => answer,
-            Err(_) => std::future::pending().await,
-        }
+        Waiting(self.shared.enter(submission).map_or_else(Stage::Refused, Stage::Entered))
     }
 
     /// The dead letters that are being mended.

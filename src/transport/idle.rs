@@ -1,11 +1,8 @@
-//! Adaptive polling: spin for some tens of µs, then sleep 50 µs rising to 2 ms, and to 5 ms after a second without work; a waker in this
-//! process ends the sleep at once. It knows nothing of what is polled.
+//! Adaptive polling: sleep 50 µs rising to 2 ms, and 5 ms after a second without work; a waker in this process ends the sleep at once. It never spins: a job
+//! has more threads than most machines have cores, and whoever spins takes the core that the awaited answer is made on. It knows nothing of what is polled.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// An answer that is on its way comes within this; a sleep would take longer.
-const SPIN: Duration = Duration::from_micros(40);
 
 /// The first sleep, and every one while a large message is under way, since only polling moves it on.
 const NAP_MIN: Duration = Duration::from_micros(50);
@@ -67,22 +64,17 @@ impl Idle {
         self.nap = NAP_MIN;
     }
 
-    /// The loop found none: spins or sleeps a little. `under_way`: a large message is being transferred, so sleep only shortly.
+    /// The loop found none: sleeps a little. `under_way`: a large message is being transferred, so only shortly.
     pub fn rest(&mut self, under_way: bool) {
         let since = *self.since.get_or_insert_with(Instant::now);
         let nap = self.nap_after(since.elapsed(), under_way);
-        if nap.is_zero() {
-            std::hint::spin_loop();
-        } else if self.bell.heard_within(nap) {
+        if self.bell.heard_within(nap) {
             self.worked();
         }
     }
 
-    /// How long to sleep after this long without work; zero: spin.
+    /// How long to sleep after this long without work.
     fn nap_after(&mut self, idle: Duration, under_way: bool) -> Duration {
-        if idle < SPIN {
-            return Duration::ZERO;
-        }
         if under_way {
             return NAP_MIN;
         }
@@ -112,9 +104,7 @@ mod tests {
     fn naps_grow_with_the_time_without_work() {
         let us = Duration::from_micros;
         let cases = [
-            (us(0), false, us(0)),
-            (us(39), true, us(0)),
-            (us(40), false, us(50)),
+            (us(0), false, us(50)),
             (us(100), false, us(100)),
             (us(200), true, us(50)),
             (us(300), false, us(200)),
@@ -132,7 +122,7 @@ mod tests {
             assert_eq!(idle.nap_after(at, under_way), nap, "after {at:?}, under way: {under_way}");
         }
         idle.worked();
-        assert_eq!(idle.nap_after(SPIN, false), NAP_MIN);
+        assert_eq!(idle.nap_after(us(0), false), NAP_MIN);
     }
 
     /// Two threads that hand a number to and fro and sleep for an hour unless woken: one lost wake-up, and this never ends.

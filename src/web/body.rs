@@ -74,7 +74,8 @@ impl Budget {
         let (max, started) = (self.body_bytes_max, Instant::now());
         match coding {
             None => self.read_plain(body, max, &|| too_large(max), started).await,
-            Some(coding) => self.read_encoded(body, coding, started).await,
+            // What is seldom needed is not part of what every request holds.
+            Some(coding) => Box::pin(self.read_encoded(body, coding, started)).await,
         }
     }
 
@@ -83,7 +84,7 @@ impl Budget {
     async fn read_plain(&self, mut body: Body, max: usize, over: Over<'_>, started: Instant) -> Result<Held, Problem> {
         let declared = declared(&body, max, over)?;
         let mut share = match declared {
-            Some(length) if length > SMALL_BODY_BYTES => Some(self.share(length, started).await?),
+            Some(length) if length > SMALL_BODY_BYTES => Some(Box::pin(self.share(length, started)).await?),
             _ => None,
         };
         let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0));
@@ -93,7 +94,7 @@ impl Budget {
                 return Err(over());
             }
             if share.is_none() && length > SMALL_BODY_BYTES {
-                share = Some(self.share(max, started).await?);
+                share = Some(Box::pin(self.share(max, started)).await?);
                 bytes.reserve(max - bytes.len());
             }
             bytes.extend_from_slice(&data);

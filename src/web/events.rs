@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
@@ -13,11 +14,12 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::core::keyed::Fingerprint;
+use crate::core::keyed::{Fingerprint, KeyHash};
 use crate::core::trace::Trace;
 use crate::core::units::TopicId;
-use crate::ingest::keys::Answered;
+use crate::ingest::keys::{Answered, Known};
 use crate::ingest::lines::{Form, Lines, cut};
+use crate::ingest::queue::Waiting;
 use crate::ingest::{Fate, Kept, Receipt, Submission};
 use crate::web::cloudevents::Mode;
 use crate::web::coding::is_encoded;
@@ -42,45 +44,74 @@ pub async fn to_topic(
 ) -> Result<Response, Problem> {
     let name = params::segment(path)?;
     let topic = web.topic(&name)?;
-    take(&web, Some(topic), request).await
+    let (head, body) = request.into_parts();
+    Box::pin(take(web, Some(topic), head, body)).await
 }
 
 pub async fn mixed(State(web): State<Arc<Web>>, request: Request) -> Result<Response, Problem> {
-    take(&web, None, request).await
+    let (head, body) = request.into_parts();
+    Box::pin(take(web, None, head, body)).await
 }
 
-async fn take(web: &Web, topic: Option<TopicId>, request: Request) -> Result<Response, Problem> {
-    let params = params::Params::of(request.uri(), &["ack"])?;
-    let applied = params.word("ack", &["applied"])?.is_some();
-    let kind = Kind::of(request.headers())?;
-    let key = idempotency::key(request.headers())?;
+/// There is one of this for every request that is under way. It is kept below a kibibyte, as what it waits in is: the C library finds more than that slowly, each time.
+async fn take(web: Arc<Web>, topic: Option<TopicId>, head: Parts, body: Body) -> Result<Response, Problem> {
+    let wish = Wish::of(&head)?;
     if let Some(refusal) = web.app.ingest.closed() {
         return Err(refusal.into());
     }
-    let (Parts { uri, headers, .. }, body) = request.into_parts();
-    let held = web.budget.read_coded(&headers, body).await?;
-    let trace = trace(&headers);
-    let (bytes, event_bytes_max) = (held.bytes.clone(), web.app.limits.event_bytes);
-    let lines = if kind.is_slow() && bytes.len() > CUT_INLINE_BYTES_MAX {
+    let held = Box::pin(web.budget.read_coded(&head.headers, body)).await?;
+    let event_bytes_max = web.app.limits.event_bytes;
+    let lines = if wish.kind.is_slow() && held.bytes.len() > CUT_INLINE_BYTES_MAX {
+        let (kind, headers, bytes) = (wish.kind, head.headers.clone(), held.bytes.clone());
         let cutting = move || kind.lines(&headers, bytes, event_bytes_max);
-        tokio::task::spawn_blocking(cutting).await.map_err(|_| broken())?
+        tokio::task::spawn_blocking(cutting).await.map_err(|_| broken())??
     } else {
-        kind.lines(&headers, bytes, event_bytes_max)
-    }?;
-    let claim = key.map(|key| {
-        let (keys, body) = (web.app.ingest.keys(), Fingerprint::of(uri.path(), &lines.bytes));
+        wish.kind.lines(&head.headers, held.bytes.clone(), event_bytes_max)?
+    };
+    match hand_in(&web, topic, &head, &wish, lines) {
+        Ok((receipt, fates)) => {
+            let receipt = receipt.await?;
+            drop(held);
+            answer(receipt, fates, None).await
+        }
+        Err(known) => Box::pin(again(&web, &idempotency::answered(known)?, wish.applied, None)).await,
+    }
+}
+
+/// Where the receipt of a request comes, and the fates of its events, where they are waited for.
+type HandedIn = (Waiting, Option<oneshot::Receiver<Vec<Fate>>>);
+
+/// Hands the events over to the log's writer.
+///
+/// # Errors
+/// What is known of the request's key already.
+fn hand_in(web: &Web, topic: Option<TopicId>, head: &Parts, wish: &Wish, lines: Lines) -> Result<HandedIn, Known> {
+    let claim = wish.key.map(|key| {
+        let (keys, body) = (web.app.ingest.keys(), Fingerprint::of(head.uri.path(), &lines.bytes));
         keys.claim(key, body, "".into(), web.app.clock.up())
     });
-    let key = match claim.transpose() {
-        Ok(claim) => claim,
-        Err(known) => return again(web, &idempotency::answered(known)?, applied, None).await,
-    };
-    let (to, from) = applied.then(oneshot::channel).unzip();
-    let kept = Kept { key, trace };
+    let kept = Kept { key: claim.transpose()?, trace: trace(&head.headers) };
+    let (to, from) = wish.applied.then(oneshot::channel).unzip();
     let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied: to, retries: None, kept };
-    let receipt = web.app.ingest.submit(submission).await?;
-    drop(held);
-    answer(receipt, from, None).await
+    Ok((web.app.ingest.submit(submission), from))
+}
+
+/// What a request says beside its events.
+struct Wish {
+    kind: Kind,
+    key: Option<KeyHash>,
+    applied: bool,
+}
+
+impl Wish {
+    fn of(head: &Parts) -> Result<Self, Problem> {
+        let params = params::Params::of(&head.uri, &["ack"])?;
+        Ok(Self {
+            applied: params.word("ack", &["applied"])?.is_some(),
+            kind: Kind::of(&head.headers)?,
+            key: idempotency::key(&head.headers)?,
+        })
+    }
 }
 
 /// What a request's body is.

@@ -1,13 +1,15 @@
 //! Who may call at all: foreign hosts, other sites' forms, callers that send too much or have no token for what they ask are turned away before anything of
 //! their request is looked at; every answer gets the headers that keep a browser from reading more into it than it is. `docs/security.md` says what holds.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::uri::Authority;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,6 +19,8 @@ use hyper::header::{
 };
 use hyper::{Method, StatusCode, Uri, Version};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use tower::layer::layer_fn;
+use tower::{Layer, Service};
 
 use crate::config::{Http, Role, Roles, Tokens};
 use crate::web::Web;
@@ -67,29 +71,83 @@ static PAGES: [(HeaderName, HeaderValue); 4] = [
 /// Two years, as the lists of browsers ask for.
 static HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
-pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
-    let (begun, method) = (Instant::now(), request.method().clone());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let http = &web.app.http;
-    // A browser takes the word for all ports of a name, and other servers of this machine are not to suffer for it.
-    let https_only = http.tls.is_some() && host(&request).is_ok_and(|host| host.is_some_and(|host| !is_loopback(host)));
-    // What is posted is answered in JSON, which no browser makes a page of; and there the headers would be longer than the answer.
-    let page = matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut response = match check(&web, &request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
-    let route = route.as_ref().map(MatchedPath::as_str);
-    web.requests.count(&method, route, &response, begun.elapsed());
-    let headers = response.headers_mut();
-    for (name, value) in ALWAYS.iter().chain(PAGES.iter().filter(|_| page)) {
-        headers.insert(name, value.clone());
+/// What stands before every route.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    web: Arc<Web>,
+    inner: S,
+}
+
+pub fn guard<S>(web: Arc<Web>) -> impl Layer<S, Service = Guarded<S>> + Clone {
+    layer_fn(move |inner| Guarded { web: Arc::clone(&web), inner })
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
     }
-    if https_only {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ONLY.clone());
+
+    fn call(&mut self, request: Request) -> Answering {
+        let (begun, web) = (Instant::now(), Arc::clone(&self.web));
+        let asked = Asked::of(&web.app.http, &request);
+        // The request itself is not held any longer: there is one of this for every request that is under way.
+        let answer = check(&web, &request).map(|()| self.inner.call(request));
+        Box::pin(async move {
+            let mut response = match answer {
+                Ok(answer) => answer.await?,
+                Err(problem) => problem.into_response(),
+            };
+            web.requests.count(
+                &asked.method,
+                asked.route.as_ref().map(MatchedPath::as_str),
+                &response,
+                begun.elapsed(),
+            );
+            asked.mark(response.headers_mut());
+            Ok(response)
+        })
     }
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
+}
+
+/// What of a request its answer depends on, whatever the answer is.
+struct Asked {
+    method: Method,
+    route: Option<MatchedPath>,
+    https_only: bool,
+}
+
+impl Asked {
+    fn of(http: &Http, request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            // A browser takes the word for all ports of a name, and other servers of this machine are not to suffer for it.
+            https_only: http.tls.is_some()
+                && host(request).is_ok_and(|host| host.is_some_and(|host| !is_loopback(host))),
+        }
+    }
+
+    fn mark(&self, headers: &mut HeaderMap) {
+        // What is posted is answered in JSON, which no browser makes a page of; and there the headers would be longer than the answer.
+        let page = matches!(self.method, Method::GET | Method::HEAD);
+        for (name, value) in ALWAYS.iter().chain(PAGES.iter().filter(|_| page)) {
+            headers.insert(name, value.clone());
+        }
+        if self.https_only {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ONLY.clone());
+        }
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
 }
 
 fn check(web: &Web, request: &Request) -> Result<(), Problem> {

@@ -48,7 +48,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use hyper::StatusCode;
@@ -232,7 +231,7 @@ fn router(web: Arc<Web>) -> Router {
                 "this path does not take this method: the Allow header names those it does",
             )
         })
-        .layer(from_fn_with_state(Arc::clone(&web), guard::guard))
+        .layer(guard::guard(Arc::clone(&web)))
         .with_state(web)
 }
 

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
-use tower::ServiceExt;
+use tower::Service;
 
 use crate::config::Http;
 use crate::web::tls::{Begun, Tls};
@@ -142,7 +142,8 @@ impl Serving {
                     head.extensions.insert(peer);
                 }
                 let (body, rest) = lend(&head.headers, body);
-                let answer = self.router.clone().oneshot(hyper::Request::from_parts(head, body));
+                // A router is always ready.
+                let answer = self.router.clone().call(hyper::Request::from_parts(head, body));
                 let newest = Arc::clone(&newest);
                 Box::pin(async move {
                     let mut answer = answer.await.unwrap_or_else(|never| match never {});

@@ -246,7 +246,8 @@ fn a_subcommand_keeps_its_output_its_code_and_its_directory() {
 #[test]
 fn an_end_that_a_new_start_would_not_mend_is_passed_on() {
     // The line is one that mpirun says seldom, when it cannot say its block of words.
-    let no_words = "[vm:7] [[4494,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c at line 507";
+    let no_words =
+        "[vm:7] [[4494,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c at line 507";
     let place = Place::new(&format!(
         "echo started; [ $OMPI_COMM_WORLD_RANK = 1 ] && sleep 100; echo the cure >&2; echo '{no_words}' >&2; exit $CODE"
     ));
