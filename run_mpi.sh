@@ -98,7 +98,7 @@ relay() {
 }
 
 # Passes on what the job says on stderr, but not that mpirun forwards a signal, which it says at each of the reminders below, nor its blocks of words
-# below what a rank has said that ended the job. (Its own --quiet would also keep to itself which rank died on which host.) Ends with one more than the rank that mpirun saw die first; 0: it saw none.
+# below what a rank has said that ended the job, nor that it failed to say one. (Its own --quiet would also keep to itself which rank died on which host.) Ends with one more than the rank that mpirun saw die first; 0: it saw none.
 watch() {
     local line rank=-1
     # What mpirun says of who died: of a signal, of MPI_ABORT, of an exit code.
@@ -109,7 +109,6 @@ watch() {
         if [ "$rank" -lt 0 ] && [[ $line =~ $died ]]; then rank=${BASH_REMATCH[2]}; fi
         case $line in
             [a-z]*run:\ Forwarding\ signal\ *\ to\ job) continue ;;
-            # mpirun could not print such a block.
             \[*\]\ ORTE_ERROR_LOG:\ *orte/util/show_help.c\ *) continue ;;
             MPI_ABORT\ was\ invoked\ on\ * | Primary\ job\ * | mpirun\ detected\ that\ one\ or\ more\ *)
                 [ -z "$rule" ] || needless=1

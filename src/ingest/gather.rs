@@ -1,8 +1,8 @@
 //! Whether the writer should wait a moment before it begins a frame, so that the clients whom the last one answered are in the next with those who wait already.
 //!
 //! Clients that send, wait for the answer and send again would otherwise fall into two halves: one is synced while the other is being answered, and each frame
-//! holds half of what it could. And where a crowd sends, some more are always on their way: a few more than last time are wished for, so that frames grow as long as
-//! that pays. It is a guess from what came before, costs a millisecond or a part of a sync's time, and is given up where it does not pay. Pure.
+//! holds half of what it could. And where a crowd sends, some more are always on their way: a quarter more is wished for, so that frames grow as long as that
+//! pays. Whoever sends alone waits for nobody. It is a guess from what came before, costs a millisecond or a part of a sync's time, and is given up where it does not pay. Pure.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ const CROWD: usize = 16;
 const CROWD_WAIT: Duration = Duration::from_millis(1);
 /// A frame that took longer was no usual one.
 const WAIT_MAX: Duration = Duration::from_millis(2);
-/// Of a crowd: how many more than last time are wished for.
+/// A crowd is wished larger by one part in so many.
 const GROWTH: usize = 4;
-/// Each frame that meets fewer than the crowd makes it smaller by this part.
+/// Of a crowd, each frame that meets fewer forgets one part in so many.
 const FORGETTING: usize = 16;
 /// Frames that pass without another try after several in a row were for nothing.
 const PAUSE_MAX: u32 = 256;
@@ -28,7 +28,7 @@ pub(super) struct Gather {
     /// Requests that were waiting then.
     left: usize,
     took: Duration,
-    /// Clients that send again and again: the most that one frame has met of late.
+    /// Clients that send again and again: the most that were in one frame of late, or waited behind it.
     crowd: usize,
     wait: Trial,
     /// To wish for more than the crowd.
@@ -73,8 +73,8 @@ impl Gather {
 
     /// How many requests are worth waiting for, and for how long at most.
     pub(super) fn wish(&mut self) -> Option<(usize, Duration)> {
-        // Whoever sends alone is not to wait for anybody.
-        if !self.wait.is_due() || self.answered == 0 || self.crowd <= 1 {
+        // Whoever sends alone is not to wait for anybody, however many there were before.
+        if !self.wait.is_due() || self.answered == 0 || self.answered + self.left == 1 {
             return None;
         }
         let wait = (self.took / SHARE).min(WAIT_MAX);
@@ -97,9 +97,13 @@ impl Gather {
 
     /// The time is over, and only so many are there.
     pub(super) fn missed(&mut self, requests: usize) {
-        if self.grows {
+        if requests > self.crowd {
+            self.growth.paid();
+        } else if self.grows {
             self.growth.missed();
         }
+        // The others are gone, perhaps: half of them are not waited for again.
+        self.crowd = self.crowd.min(self.crowd.midpoint(requests));
         // Half of those who were answered are worth it.
         if requests >= self.left + self.answered.div_ceil(2) {
             self.wait.paid();
@@ -130,9 +134,11 @@ mod tests {
         assert_eq!(gather.wish(), Some((10, Duration::from_micros(10))), "a few do not wait for long");
         gather.written(64, 0, Duration::from_micros(40));
         assert_eq!(gather.wish(), Some((80, CROWD_WAIT)), "a crowd may be larger than it was");
+        gather.written(128, 0, Duration::from_secs(1));
+        assert_eq!(gather.wish(), Some((160, WAIT_MAX)));
     }
 
-    /// Of 128 clients who send again as soon as they are answered, some are in each frame: it grows until time is over.
+    /// Of many clients who send again as soon as they are answered, some are in each frame: it grows until the time is over.
     #[test]
     fn frames_of_a_crowd_grow_while_that_pays() {
         let mut gather = Gather::default();
@@ -169,13 +175,23 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_is_gone_is_forgotten() {
-        let mut gather = Gather::default();
-        gather.written(128, 0, SYNC);
-        for _ in 0..100 {
-            gather.written(1, 0, SYNC);
+    fn a_crowd_that_is_gone_is_soon_waited_for_no_more() {
+        for (left, waits) in [(1, 0..=0), (3, 1..=8), (10, 1..=8), (20, 1..=20)] {
+            let mut gather = Gather::default();
+            gather.written(128, 0, SYNC);
+            let in_vain = (0..100).filter(|_| {
+                gather.written(left, 0, SYNC);
+                let Some((wished, _)) = gather.wish() else { return false };
+                if wished <= left {
+                    gather.came();
+                } else {
+                    gather.missed(left);
+                }
+                wished > left
+            });
+            let in_vain = in_vain.count();
+            assert!(waits.contains(&in_vain), "{left} left: {in_vain} times");
         }
-        assert_eq!((gather.crowd, gather.wish()), (1, None));
     }
 
     #[test]

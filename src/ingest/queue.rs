@@ -48,7 +48,8 @@ pub struct Request {
     pub receipt: oneshot::Sender<Result<Receipt, Refusal>>,
 }
 
-/// The receipt of one submission, once it comes, or the reason why nothing of it was taken.
+/// The receipt of one submission, once it comes, or the reason why nothing of it was taken. To drop it takes nothing back.
+#[must_use]
 #[derive(Debug)]
 pub struct Waiting(Stage);
 
@@ -184,7 +185,6 @@ impl Shared {
 
 impl Ingest {
     /// Hands the events over; what it gives waits until they are on disk. If the log fails there is no answer: the outcome is not known, and the process is being ended.
-    #[must_use]
     pub fn submit(&self, submission: Submission) -> Waiting {
         assert!(submission.count > 0, "a submission has events");
         let retries = submission.retries.as_ref().map(|claim| claim.letters().len() as u32);
@@ -384,6 +384,21 @@ mod tests {
         cutter.close();
         assert_eq!(enter(1), Some(Refusal::Draining));
         assert!(queue.wait(None, &mut Gather::default()).is_none());
+    }
+
+    #[test]
+    fn where_the_log_fails_no_answer_comes() {
+        let (ingest, _cutter, queue) = queue(2, 100, Arc::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut refused = ingest.submit(submission(1));
+        assert_eq!(Pin::new(&mut refused).poll(&mut cx), Poll::Ready(Err(Refusal::Starting)));
+        ingest.gate(None);
+        let mut waiting = ingest.submit(submission(1));
+        assert!(Pin::new(&mut waiting).poll(&mut cx).is_pending());
+        drop(queue.shared.lock().take());
+        for _ in 0..2 {
+            assert!(Pin::new(&mut waiting).poll(&mut cx).is_pending());
+        }
     }
 
     #[test]

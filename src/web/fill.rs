@@ -63,6 +63,7 @@ pub async fn take(web: &Web, taking: &Taking, key: &str, request: Request) -> Re
     let claim = match claim.transpose() {
         Ok(claim) => claim,
         Err(known) => {
+            drop(held);
             let answered = idempotency::answered(known)?;
             // What was filled in then is what the event has, whatever the route fills now.
             let fields = filled_before(&answered.made, &line, key)?;
