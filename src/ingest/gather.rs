@@ -159,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_that_grew_in_part_is_wished_larger_again() {
+        let mut gather = Gather::default();
+        gather.written(40, 0, SYNC);
+        assert_eq!(gather.wish(), Some((50, CROWD_WAIT)));
+        gather.missed(45);
+        gather.written(45, 0, SYNC);
+        assert_eq!(gather.wish(), Some((57, CROWD_WAIT)));
+    }
+
+    #[test]
     fn a_crowd_that_is_whole_is_seldom_waited_for_in_vain() {
         let mut gather = Gather::default();
         let vain = (0..10_000).filter(|_| {

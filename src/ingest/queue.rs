@@ -2,9 +2,7 @@
 //! cuts meet the writer's thread only here.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -46,37 +44,6 @@ pub struct Queue {
 pub struct Request {
     pub submission: Submission,
     pub receipt: oneshot::Sender<Result<Receipt, Refusal>>,
-}
-
-/// The receipt of one submission, once it comes, or the reason why nothing of it was taken. To drop it takes nothing back.
-#[must_use]
-#[derive(Debug)]
-pub struct Waiting(Stage);
-
-#[derive(Debug)]
-enum Stage {
-    Refused(Refusal),
-    Entered(oneshot::Receiver<Result<Receipt, Refusal>>),
-    /// The log has failed: no answer comes.
-    Lost,
-}
-
-impl Future for Waiting {
-    type Output = Result<Receipt, Refusal>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Stage::Refused(refusal) => Poll::Ready(Err(*refusal)),
-            Stage::Entered(receipt) => ready!(Pin::new(receipt).poll(cx)).map_or_else(
-                |_| {
-                    self.0 = Stage::Lost;
-                    Poll::Pending
-                },
-                Poll::Ready,
-            ),
-            Stage::Lost => Poll::Pending,
-        }
-    }
 }
 
 /// What one group commit does.
@@ -184,12 +151,19 @@ impl Shared {
 }
 
 impl Ingest {
-    /// Hands the events over; what it gives waits until they are on disk. If the log fails there is no answer: the outcome is not known, and the process is being ended.
-    pub fn submit(&self, submission: Submission) -> Waiting {
+    /// Hands the events over at once; what it gives waits for their receipt, which comes when they are on disk, or has the reason why nothing of them was taken. To drop that
+    /// takes nothing back. If the log fails there is no answer: the outcome is not known, and the process is being ended.
+    pub fn submit(&self, submission: Submission) -> impl Future<Output = Result<Receipt, Refusal>> + use<> {
         assert!(submission.count > 0, "a submission has events");
         let retries = submission.retries.as_ref().map(|claim| claim.letters().len() as u32);
         assert!(retries.is_none_or(|retries| retries == submission.count), "each line retries one letter");
-        Waiting(self.shared.enter(submission).map_or_else(Stage::Refused, Stage::Entered))
+        let entered = self.shared.enter(submission);
+        async move {
+            match entered?.await {
+                Ok(answer) => answer,
+                Err(_) => std::future::pending().await,
+            }
+        }
     }
 
     /// The dead letters that are being mended.
@@ -355,6 +329,9 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
     use crate::ingest::Kept;
 
@@ -389,15 +366,15 @@ mod tests {
     #[test]
     fn where_the_log_fails_no_answer_comes() {
         let (ingest, _cutter, queue) = queue(2, 100, Arc::default());
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let mut refused = ingest.submit(submission(1));
-        assert_eq!(Pin::new(&mut refused).poll(&mut cx), Poll::Ready(Err(Refusal::Starting)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let refused = pin!(ingest.submit(submission(1)));
+        assert_eq!(refused.poll(&mut cx), Poll::Ready(Err(Refusal::Starting)));
         ingest.gate(None);
-        let mut waiting = ingest.submit(submission(1));
-        assert!(Pin::new(&mut waiting).poll(&mut cx).is_pending());
+        let mut waiting = pin!(ingest.submit(submission(1)));
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
         drop(queue.shared.lock().take());
         for _ in 0..2 {
-            assert!(Pin::new(&mut waiting).poll(&mut cx).is_pending());
+            assert!(waiting.as_mut().poll(&mut cx).is_pending());
         }
     }
 

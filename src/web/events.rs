@@ -19,8 +19,7 @@ use crate::core::trace::Trace;
 use crate::core::units::TopicId;
 use crate::ingest::keys::{Answered, Known};
 use crate::ingest::lines::{Form, Lines, cut};
-use crate::ingest::queue::Waiting;
-use crate::ingest::{Fate, Kept, Receipt, Submission};
+use crate::ingest::{Fate, Kept, Receipt, Refusal, Submission};
 use crate::web::cloudevents::Mode;
 use crate::web::coding::is_encoded;
 use crate::web::problem::Problem;
@@ -68,8 +67,9 @@ async fn take(web: Arc<Web>, topic: Option<TopicId>, head: Parts, body: Body) ->
     } else {
         asks.kind.lines(&head.headers, held.bytes.clone(), event_bytes_max)?
     };
-    match hand_in(&web, topic, &head, &asks, lines) {
-        Ok((receipt, fates)) => {
+    let (to, fates) = asks.applied.then(oneshot::channel).unzip();
+    match hand_in(&web, topic, &head, asks.key, lines, to) {
+        Ok(receipt) => {
             let receipt = receipt.await?;
             drop(held);
             answer(receipt, fates, None).await
@@ -81,22 +81,25 @@ async fn take(web: Arc<Web>, topic: Option<TopicId>, head: Parts, body: Body) ->
     }
 }
 
-/// Where the receipt of a request comes, and the fates of its events, where they are waited for.
-type HandedIn = (Waiting, Option<oneshot::Receiver<Vec<Fate>>>);
-
-/// Hands the events over to the log's writer.
+/// Hands the events over to the log's writer; gives where the receipt comes. `applied`: where their fates are waited for.
 ///
 /// # Errors
 /// What is known of the request's key already.
-fn hand_in(web: &Web, topic: Option<TopicId>, head: &Parts, asks: &Asks, lines: Lines) -> Result<HandedIn, Known> {
-    let claim = asks.key.map(|key| {
+fn hand_in(
+    web: &Web,
+    topic: Option<TopicId>,
+    head: &Parts,
+    key: Option<KeyHash>,
+    lines: Lines,
+    applied: Option<oneshot::Sender<Vec<Fate>>>,
+) -> Result<impl Future<Output = Result<Receipt, Refusal>> + use<>, Known> {
+    let claim = key.map(|key| {
         let (keys, body) = (web.app.ingest.keys(), Fingerprint::of(head.uri.path(), &lines.bytes));
         keys.claim(key, body, "".into(), web.app.clock.up())
     });
     let kept = Kept { key: claim.transpose()?, trace: trace(&head.headers) };
-    let (to, from) = asks.applied.then(oneshot::channel).unzip();
-    let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied: to, retries: None, kept };
-    Ok((web.app.ingest.submit(submission), from))
+    let submission = Submission { topic, lines: lines.bytes, count: lines.count, applied, retries: None, kept };
+    Ok(web.app.ingest.submit(submission))
 }
 
 /// How a request's events are to be taken.
